@@ -1,6 +1,6 @@
 """The errors that users meet: their form, their exit codes, the complaint about a place in a file.
 
-Ring 0: standard library only, shared by the command line, the server and the pod. Nothing here prints.
+Ring 0: standard library only, shared by the command line, the server and the pod. It never prints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 class ExitCode(enum.IntEnum):
-    """What a process of sweepctl says by its end; 75 to 78 are read by the Job's podFailurePolicy."""
+    """What a process says by its end; the Job's podFailurePolicy reads 75, 76 and 78."""
 
     DONE = 0
     FAILED = 1
@@ -25,7 +25,7 @@ class ExitCode(enum.IntEnum):
 
 
 class SweepctlError(Exception):
-    """An expected error: `message` says what is wrong with which value, `hint` what to type instead."""
+    """An expected error: `message` says what is wrong, with the value; `hint` what to type."""
 
     exit_code: ExitCode = ExitCode.FAILED
 
