@@ -1,0 +1,61 @@
+# Each target is one line that works without make too: `make -n TARGET` shows it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+TRAINER := examples/toy_legs/.venv
+# Training compiles torch and warp anew each time when bytecode is not kept.
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## print the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: .venv/.stamp ## make sweepctl's locked environment in .venv
+
+.venv/.stamp: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 or later found: install one or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setup: sweepctl's environment in .venv" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "error: $(PYTHON) has no venv module: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install -q --disable-pip-version-check uv==0.13.9
+	@$(BIN)/python -m uv pip install -q -p $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/python -m uv pip install -q -p $(BIN)/python --no-deps -e .
+	@touch $@
+
+trainer: setup ## make the locked environment of the real trainer (Isaac Lab 3.0.0, CPU)
+	@$(BIN)/python examples/toy_legs/setup_trainer.py
+
+demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two agents
+	@PATH="$(CURDIR)/$(TRAINER)/bin:$$PATH" $(BIN)/sweepctl local examples/toy_legs/sweep.yaml --agents 2
+
+test: trainer ## everything: lint, types, unit, contract and real training
+	@$(MAKE) --no-print-directory lint type
+	@$(BIN)/pytest tests
+
+check: setup lint type unit ## the quick inner loop: lint, types, unit tests
+
+lint: setup ## ruff, format included
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+
+type: setup ## mypy --strict
+	@$(BIN)/mypy
+
+unit: setup ## unit tests, no trainer, no network
+	@$(BIN)/pytest -q tests/unit
+
+fmt: setup ## format and fix what can be fixed
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+bench-overrides: setup ## 100,000 values through the real parsers, the ancestor's formatting beside ours
+	@$(BIN)/python benchmarks/overrides.py
+
+bench-agent: setup ## idle time between two runs: our agent and the stock wandb agent
+	@$(BIN)/python benchmarks/agent.py
+
+lock: setup ## renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
+
+clean: ## remove the environments and caches of this checkout
+	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup trainer demo test check lint type unit fmt bench-overrides bench-agent lock clean

@@ -1,0 +1,118 @@
+"""What the command line prints: answers on stdout, progress and errors on stderr, tables and data.
+
+The only module that writes to a terminal. It decides nothing about sweeps.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sweepctl.errors import SpecError, SweepctlError
+
+
+class Format(str, enum.Enum):
+    """The forms of an answer, as kubectl's `-o`."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """Give a console on `stream` (stdout by default) that honours NO_COLOR and never wraps data."""
+    stream = stream or sys.stdout
+    return Console(
+        file=stream,
+        highlight=False,
+        soft_wrap=True,
+        no_color=bool(os.environ.get("NO_COLOR")) or None,
+    )
+
+
+def say(message: str) -> None:
+    """Print one line of progress to stderr."""
+    console(sys.stderr).print(Text(message))
+
+
+def answer(text: str) -> None:
+    """Print an answer to stdout exactly as it is."""
+    print(text)
+
+
+def data(value: object, form: Format) -> None:
+    """Print `value` as JSON or YAML, and nothing else."""
+    if form is Format.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Lay rows out as kubectl does: no borders, headers in capitals, two spaces between."""
+    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        laid.add_column(column, no_wrap=True)
+    for row in rows:
+        laid.add_row(*(state_text(cell) for cell in row))
+    return laid
+
+
+def number(value: float | None) -> str:
+    """Write a measured number for people: six significant digits, `<none>` when there is none."""
+    return "<none>" if value is None else f"{value:.6g}"
+
+
+def age(seconds: float | None) -> str:
+    """Write an age as kubectl does: 12s, 3m4s, 2h5m, 3d4h."""
+    if seconds is None:
+        return "<none>"
+    whole = max(0, int(seconds))
+    for unit_s, unit, lesser_s, lesser in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= unit_s:
+            rest = whole % unit_s // lesser_s
+            return f"{whole // unit_s}{unit}" + (f"{rest}{lesser}" if rest else "")
+    return f"{whole}s"
+
+
+_STATE_STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "red",
+    "crashed": "red",
+    "killed": "red",
+    "preempted": "yellow",
+    "preempting": "yellow",
+}
+
+
+def state_text(cell: str) -> Text:
+    """Colour a cell that names a state; the word itself always stays."""
+    return Text(cell, style=_STATE_STYLES.get(cell.lower(), ""))
+
+
+def complain(error: SweepctlError) -> None:
+    """Print an expected error to stderr: every problem of a file, or message and hint."""
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            print(problem.text(), file=sys.stderr)
+        count = sum(not problem.is_warning for problem in error.problems)
+        plural = "" if count == 1 else "s"
+        print(f"error: {error.problems[0].file}: {count} error{plural}", file=sys.stderr)
+        return
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}".replace("\n", "\n  "), file=sys.stderr)
