@@ -9,15 +9,16 @@ import enum
 import json
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweepctl.errors import SpecError, SweepctlError
+from sweepctl.errors import ExitCode, SpecError, SweepctlError
 
 
 class Format(str, enum.Enum):
@@ -54,12 +55,16 @@ def data(value: object, form: Format) -> None:
     if form is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
+        import yaml  # only here: the quick verbs need none of it
+
         print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool = True) -> Table:
     """Lay rows out as kubectl does: no borders, headers in capitals, two spaces between."""
-    laid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    laid = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=header
+    )
     for column in columns:
         laid.add_column(column, no_wrap=True)
     for row in rows:
@@ -116,3 +121,15 @@ def complain(error: SweepctlError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  {error.hint}".replace("\n", "\n  "), file=sys.stderr)
+
+
+def unexpected(error: Exception) -> ExitCode:
+    """Keep the traceback of an unexpected error in a file; print one line that names it."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="sweepctl-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"error: unexpected: {message}", file=sys.stderr)
+    print(f"  the traceback is in {log.name}; --debug prints it", file=sys.stderr)
+    return ExitCode.FAILED

@@ -1,0 +1,5 @@
+"""`python -m sweepctl` is the command line."""
+
+from sweepctl.cli import main
+
+main()

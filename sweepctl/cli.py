@@ -1,0 +1,330 @@
+"""The command line: parse, one call, print. Every decision is made in the rooms below.
+
+Imports of those rooms stand in the commands, so that `--help` and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+
+import typer
+
+from sweepctl import output
+from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.output import Format
+
+if TYPE_CHECKING:
+    from sweepctl.spec import SweepSpec
+
+app = typer.Typer(
+    name="sweepctl",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run Weights & Biases sweeps of NVIDIA Isaac Lab training.",
+)
+
+SweepFile = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file; - reads stdin.")]
+SweepArgument = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads the annotation on Python 3.10
+    typer.Argument(
+        metavar="[SWEEP]", help="ENTITY/PROJECT/ID, PROJECT/ID, ID or the sweep's page."
+    ),
+]
+Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
+Project = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--project_name", "--project-name", "-p", help="The W&B project."),
+]
+Entity = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--entity_name", "--entity-name", help="The W&B entity (user or team)."),
+]
+Server = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--server", metavar="URL", help="The W&B or sweepctl server to talk to."),
+]
+Data = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--data", metavar="DIR", help="The embedded server's data folder."),
+]
+GrammarOption = Annotated[
+    str,
+    typer.Option(
+        "--grammar", help="How overrides are written: auto, literal (Isaac Lab 3) or hydra (2.x)."
+    ),
+]
+
+
+@app.command(epilog="Example: sweepctl validate sweep.yaml")
+def validate(file: SweepFile, form: Output = Format.TABLE) -> None:
+    """Check a sweep file and report every problem at once.
+
+    Exit code 0 when the file is valid (warnings allowed), 2 when it is not.
+    """
+    from sweepctl.errors import SpecError
+    from sweepctl.spec import load_sweep
+
+    try:
+        spec = load_sweep(file)
+        problems = spec.warnings
+        valid = True
+    except SpecError as error:
+        if form is Format.TABLE:
+            raise
+        problems, valid = error.problems, False
+    if form is Format.TABLE:
+        for problem in problems:
+            print(problem.text(), file=sys.stderr)
+        output.answer(f"{file}: valid ({len(spec.scaled)} scaled dictionaries)")
+    else:
+        output.data({"valid": valid, "problems": [p.as_dict() for p in problems]}, form)
+    if not valid:
+        raise typer.Exit(ExitCode.INVALID)
+
+
+@app.command(epilog="Example: sweepctl preview sweep.yaml -n 5 --seed 1")
+def preview(
+    file: SweepFile,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many runs.")] = 3,
+    grammar: GrammarOption = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    form: Output = Format.TABLE,
+) -> None:
+    """Print the exact trainer command lines of a few sampled runs; nothing is created."""
+    from sweepctl.preview import preview_runs
+
+    spec = _load(file)
+    runs = preview_runs(spec, count=count, grammar=_grammar(grammar), seed=seed)
+    if form is Format.TABLE:
+        for run in runs:
+            output.answer(run.shell_command())
+    else:
+        output.data([run.as_dict() for run in runs], form)
+
+
+@app.command(epilog="Example: sweepctl init sweep.yaml --project_name legs")
+def init(
+    file: SweepFile,
+    project: Project = None,
+    entity: Entity = None,
+    server: Server = None,
+    data: Data = None,
+    sweep_ids: Annotated[
+        Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where the sweep's id is written.")
+    ] = Path("sweep_ids.json"),
+    form: Output = Format.TABLE,
+) -> None:
+    """Create the sweep at W&B (or a sweepctl server); run it then with `sweepctl agent`."""
+    from sweepctl import launch
+    from sweepctl.wandb_api import dashboard_url
+
+    spec = _load(file)
+    project = launch.project_of(spec, project)
+    where = launch.Where(server, data)
+    launch.check_sweep_ids(sweep_ids)
+    with launch.open_api(where, launch.SweepName(entity, project, None), output.say) as api:
+        sweep = launch.create_sweep(api, spec, entity, project)
+        page = dashboard_url(api.connection, sweep)
+    launch.remember_sweep(sweep_ids, project, sweep.id)
+    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    if form is Format.TABLE:
+        output.answer(f"sweep/{name} created")
+        output.say(f"watch it: {page}")
+        output.say(f"run it:   sweepctl agent --project_name {project} --agent_count 1")
+    else:
+        output.data({"sweep": name, "url": page}, form)
+
+
+@app.command(epilog="Example: sweepctl agent --project_name legs --agent_count 15")
+def agent(
+    project: Project = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--agent_count", "--agent-count", min=1, help="How many runs to take, in turn."
+        ),
+    ] = 1,
+    sweep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--sweep", help="The sweep; by default the one that init wrote down."),
+    ] = None,
+    entity: Entity = None,
+    server: Server = None,
+    grammar: GrammarOption = "auto",
+    sweep_ids: Annotated[
+        Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where init wrote the sweep's id.")
+    ] = Path("sweep_ids.json"),
+) -> None:
+    """Take runs from a sweep and train them one after the other on this machine."""
+    from sweepctl import launch
+
+    raise typer.Exit(
+        launch.run_agent(
+            launch.agent_sweep_name(sweep, project, entity, sweep_ids),
+            server=server,
+            count=count,
+            grammar=grammar,
+            say=output.say,
+        )
+    )
+
+
+@app.command(epilog="Example: sweepctl local examples/toy_legs/sweep.yaml --agents 2")
+def local(
+    file: SweepFile,
+    agents: Annotated[int, typer.Option("--agents", min=1, max=256, help="How many agents.")] = 1,
+    project: Project = None,
+    data: Data = None,
+    sweep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--sweep", help="Go on with this sweep instead of creating one."),
+    ] = None,
+    grammar: GrammarOption = "auto",
+    gpu: Annotated[
+        str, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
+    ] = "off",
+) -> None:
+    """Run a sweep on this machine: the embedded server and N agents, until the sweep is done.
+
+    Exit code 0 when every run finished, 3 when some failed, 1 when the agents could not go on.
+    """
+    from sweepctl.local import LocalPlan, run_local
+    from sweepctl.views import LocalView
+
+    spec = _load(file)
+    plan = LocalPlan(
+        agents=agents, project=project, data=data, sweep=sweep, grammar=grammar, gpu=gpu
+    )
+    with LocalView() as view:
+        code = run_local(spec, plan, view)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: sweepctl server --data ./sweeps --listen 127.0.0.1:8080")
+def server(
+    data: Data = None,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 is any.")
+    ] = "127.0.0.1:8080",
+    agent_timeout: Annotated[
+        float,
+        typer.Option(
+            "--agent-timeout", min=1, help="Seconds of silence until runs are given back."
+        ),
+    ] = 60.0,
+    api_keys: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--api-keys", metavar="FILE", help="A file of API keys, one a line."),
+    ] = None,
+) -> None:
+    """Run the embedded W&B-compatible server by itself."""
+    from sweepctl.launch import run_server
+
+    run_server(data, listen, agent_timeout_s=agent_timeout, api_keys=api_keys, say=output.say)
+
+
+@app.command(epilog="Example: sweepctl status local/toy-legs/1a2b3c4d")
+def status(
+    sweep: SweepArgument = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Format.TABLE,
+) -> None:
+    """Show a sweep: its state, its runs, the best so far. Without a name: the newest sweep."""
+    from sweepctl import launch, views
+
+    name = launch.parse_sweep_name(sweep)
+    with launch.open_api(launch.Where(server, data), name, output.say) as api:
+        seen = launch.read_status(api, name)
+    if form is Format.TABLE:
+        views.print_status(seen.status)
+    else:
+        output.data(views.status_data(seen.status), form)
+
+
+@app.command(epilog="Example: sweepctl best local/toy-legs/1a2b3c4d --top 3")
+def best(
+    sweep: SweepArgument = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many runs.")] = 10,
+    grammar: GrammarOption = "auto",
+    server: Server = None,
+    data: Data = None,
+    form: Output = Format.TABLE,
+) -> None:
+    """Rank the finished runs; show the best one's exact values and the command that repeats it.
+
+    Exit code 1 when no run has finished with the metric.
+    """
+    from sweepctl import launch, views
+    from sweepctl.report import best_runs
+
+    name = launch.parse_sweep_name(sweep)
+    with launch.open_api(launch.Where(server, data), name, output.say) as api:
+        seen = launch.read_status(api, name)
+    runs = best_runs(seen.status, seen.config, top=top, grammar=_grammar(grammar))
+    if form is Format.TABLE:
+        views.print_best(seen.status, runs)
+    else:
+        output.data(views.best_data(seen.status, runs), form)
+    if not runs:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except SweepctlError as error:
+        output.complain(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except typer.Abort:
+        code = ExitCode.INTERRUPTED
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            code = error.exit_code
+        elif debug:
+            raise
+        else:
+            code = output.unexpected(error)
+    _end(int(code or 0))
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _load(file: str) -> SweepSpec:
+    from sweepctl.spec import load_sweep
+
+    spec = load_sweep(file)
+    for problem in spec.warnings:
+        print(problem.text(), file=sys.stderr)
+    return spec
+
+
+def _grammar(text: str):  # type: ignore[no-untyped-def]
+    from sweepctl.overrides import Grammar
+
+    if text == "auto":
+        return None
+    try:
+        return Grammar(text)
+    except ValueError:
+        raise UsageError(
+            f"--grammar {text}: no such grammar", "write auto, literal or hydra"
+        ) from None

@@ -1,0 +1,189 @@
+"""The embedded server as a process that other commands use: its data, is it alive, start it.
+
+One server owns one data folder; `server.json` in it tells where it listens. A command finds the
+server that is there, or starts one for as long as the command needs it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from sweepctl.errors import SweepctlError
+from sweepctl.wandb_http import Connection
+
+ENTITY = "local"
+"""The entity of everything that an embedded server keeps."""
+
+LOOPBACK_API_KEY = "local-server-on-loopback-needs-no-secret-key"
+"""What clients send where no key is asked for: the wandb client wants 40 characters or more."""
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_PR_SET_PDEATHSIG = 1
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 15.0
+
+
+def default_data() -> Path:
+    """Give the folder where `local` and `server` keep their data unless told otherwise."""
+    return Path(os.environ.get("SWEEPCTL_DATA") or platformdirs.user_data_dir("sweepctl"))
+
+
+def connection(url: str, environ: Mapping[str, str] = os.environ) -> Connection:
+    """Give the connection to an embedded server at `url`."""
+    key = environ.get("WANDB_API_KEY") or LOOPBACK_API_KEY
+    return Connection(base_url=url, api_key=key, entity=ENTITY)
+
+
+def announce(data: Path, url: str) -> None:
+    """Write where the server of this folder listens, for the commands that look for it."""
+    written = data / f".server.json.{os.getpid()}"
+    written.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    written.replace(data / "server.json")
+
+
+def withdraw(data: Path) -> None:
+    """Remove what `announce` wrote, if it is still this process's."""
+    with suppress(OSError, ValueError):
+        if json.loads((data / "server.json").read_text())["pid"] == os.getpid():
+            (data / "server.json").unlink()
+
+
+def live_url(data: Path) -> str | None:
+    """Give the address of the live server of this folder, if there is one."""
+    try:
+        url = str(json.loads((data / "server.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return url if is_healthy(url) else None
+
+
+def is_healthy(url: str) -> bool:
+    """Say whether a server answers at `url`."""
+    try:
+        with _DIRECT.open(f"{url}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+
+
+class ServerProcess:
+    """An embedded server that this command started, restarted on the same port when it dies."""
+
+    def __init__(self, data: Path, log: Path, *, agent_timeout_s: float) -> None:
+        self._data = data
+        self._log = log
+        self._agent_timeout_s = agent_timeout_s
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address, the same for all restarts."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the server that runs now."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; what it said is the error if it does not."""
+        self.spawn()
+        deadline = time.monotonic() + START_LIMIT_S
+        while not is_healthy(self.url):
+            if self.is_dead() or time.monotonic() > deadline:
+                self.stop()
+                raise SweepctlError(
+                    f"the embedded server did not start: {_last_line(self._log)}",
+                    f"its log is {self._log}",
+                )
+            time.sleep(0.05)
+
+    def spawn(self) -> None:
+        """Start the server process without waiting for it."""
+        command = [
+            *(sys.executable, "-m", "sweepctl", "server", "--data", str(self._data)),
+            *("--listen", f"127.0.0.1:{self._port}"),
+            *("--agent-timeout", f"{self._agent_timeout_s:g}"),
+        ]
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+
+    def is_dead(self) -> bool:
+        """Say whether the server's process has ended."""
+        return self._process is None or self._process.poll() is not None
+
+    def stop(self) -> None:
+        """End the server and wait for its end."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def reading(data: Path) -> Iterator[Connection]:
+    """Give a connection to the embedded data: through its live server, else one of our own."""
+    url = live_url(data)
+    if url is not None:
+        yield connection(url)
+        return
+    if not data.is_dir():
+        raise SweepctlError(
+            f"no sweeps here: the folder {data} does not exist",
+            "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",
+        )
+    server = ServerProcess(data, data / "logs" / "server.log", agent_timeout_s=60)
+    server.start()
+    try:
+        yield connection(server.url)
+    finally:
+        server.stop()
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when its parent ends: for `preexec_fn`, after the fork."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"

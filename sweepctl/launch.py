@@ -1,0 +1,259 @@
+"""Creating sweeps and finding them again: the use cases behind `init`, `local` and every SWEEP.
+
+Where a sweep lives is decided here, once: the embedded data of this machine (entity `local`), or
+the W&B server that the environment and the options name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sweepctl import embedded
+from sweepctl.errors import SweepctlError, UsageError
+from sweepctl.pod import agent
+from sweepctl.server import http
+from sweepctl.spec import SweepSpec, config_text
+from sweepctl.status import SweepStatus, sweep_status
+from sweepctl.wandb_api import WandbApi, read_config
+from sweepctl.wandb_http import Connection, SweepInfo, connection_from_environ
+
+SWEEP_IDS = "sweep_ids.json"
+"""Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
+
+DEFAULT_PROJECT = "sweeps"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepName:
+    """How a user names a sweep: ENTITY/PROJECT/ID, PROJECT/ID or ID; what is not said is None."""
+
+    entity: str | None
+    project: str | None
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The options that say where a sweep lives."""
+
+    server: str | None
+    data: Path | None
+
+
+def parse_sweep_name(text: str | None) -> SweepName:
+    """Read a sweep's name, or the address of its page."""
+    if not text:
+        return SweepName(None, None, None)
+    page = re.match(r"https?://[^/]+/([^/]+)/([^/]+)/sweeps/([^/?#]+)", text)
+    parts = list(page.groups()) if page else text.strip("/").split("/")
+    if len(parts) > 3 or not all(parts):
+        raise UsageError(
+            f"'{text}' does not name a sweep", "the form is ENTITY/PROJECT/SWEEP_ID, or its page"
+        )
+    entity, project, sweep_id = [None] * (3 - len(parts)) + parts
+    return SweepName(entity, project, sweep_id)
+
+
+def project_of(spec: SweepSpec, option: str | None) -> str:
+    """Give the project of a new sweep: the option, the file's, WANDB_PROJECT, else a plain name."""
+    return option or spec.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
+
+
+@contextmanager
+def open_api(
+    where: Where,
+    name: SweepName,
+    say: Callable[[str], None],
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[WandbApi]:
+    """Open the API that keeps the named sweep.
+
+    `--server` names any server. The entity `local`, `--data`, or the lack of any W&B login mean
+    this machine's embedded data, served for as long as the command needs it.
+    """
+    wandb = connection_from_environ(environ, Path.home())
+    if where.server:
+        yield WandbApi(_named_server(where.server, wandb, environ), on_wait=say)
+    elif name.entity == embedded.ENTITY or where.data or not wandb.api_key:
+        with embedded.reading(where.data or embedded.default_data()) as connection:
+            yield WandbApi(connection, on_wait=say)
+    else:
+        yield WandbApi(wandb, on_wait=say)
+
+
+def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
+    """Give the named sweep; without an id the newest one of this server."""
+    entity = name.entity or api.default_entity()
+    if name.id and name.project:
+        return api.sweep(entity, name.project, name.id)
+    named = name.project or (os.environ.get("WANDB_PROJECT") if name.id else None)
+    projects = [named] if named else api.projects(entity)
+    found = [sweep for project in projects for sweep in api.sweeps(entity, project)]
+    if name.id:
+        found = [sweep for sweep in found if sweep.id == name.id]
+    if not found:
+        wanted = f"no sweep {name.id}" if name.id else "no sweeps"
+        raise SweepctlError(f"{wanted} at {api.base_url}", "name one as ENTITY/PROJECT/SWEEP_ID")
+    return max(found, key=lambda sweep: sweep.created_at or "")
+
+
+def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: str) -> SweepInfo:
+    """Create the sweep of a file, once, whatever answers are lost on the way."""
+    return api.create_sweep(
+        entity or spec.entity or api.default_entity(),
+        project,
+        spec.to_wandb_config(),
+        config_text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSweep:
+    """A sweep as it was read at one moment."""
+
+    status: SweepStatus
+    config: Mapping[str, Any]
+
+
+def read_status(api: WandbApi, name: SweepName) -> SeenSweep:
+    """Read a sweep, its config and its runs."""
+    sweep = find_sweep(api, name)
+    config = read_config(sweep.config_text)
+    status = sweep_status(sweep, config, api.runs(sweep), datetime.now(timezone.utc))
+    return SeenSweep(status, config)
+
+
+def check_sweep_ids(path: Path) -> None:
+    """Complain about an unusable sweep_ids.json before anything is created."""
+    if path.exists():
+        _read_sweep_ids(path)
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}", "choose another file with --sweep_ids")
+
+
+def remember_sweep(path: Path, project: str, sweep_id: str) -> None:
+    """Write the project's sweep id into sweep_ids.json, keeping the others."""
+    ids = _read_sweep_ids(path) if path.exists() else {}
+    ids[project] = sweep_id
+    written = path.with_name(f".{path.name}.{os.getpid()}")
+    written.write_text(json.dumps(ids, indent=4) + "\n")
+    written.replace(path)
+
+
+def remembered_sweep(path: Path, project: str) -> str:
+    """Give the id that `init` wrote for this project."""
+    if not path.exists():
+        raise UsageError(
+            f"no {path}",
+            f"create the sweep first: sweepctl init sweep.yaml --project_name {project}",
+        )
+    ids = _read_sweep_ids(path)
+    if project not in ids:
+        known = ", ".join(sorted(ids)) or "none"
+        raise UsageError(
+            f"{path} knows no project '{project}' (it knows: {known})",
+            f"create the sweep first: sweepctl init sweep.yaml --project_name {project}",
+        )
+    return ids[project]
+
+
+def agent_sweep_name(
+    sweep: str | None, project: str | None, entity: str | None, sweep_ids: Path
+) -> SweepName:
+    """Give the sweep that `agent` is to work for: the one named, else the project's own."""
+    if sweep is not None:
+        name = parse_sweep_name(sweep)
+        return SweepName(name.entity or entity, name.project or project, name.id)
+    if project is None:
+        raise UsageError("which sweep?", "name it with --project_name P or --sweep ENTITY/P/ID")
+    return SweepName(entity, project, remembered_sweep(sweep_ids, project))
+
+
+def run_agent(
+    name: SweepName, *, server: str | None, count: int, grammar: str, say: Callable[[str], None]
+) -> int:
+    """Take `count` runs from a sweep on this machine; give the agent's exit code."""
+    with open_api(Where(server, None), name, say) as api:
+        sweep = find_sweep(api, name)
+        environ = {**os.environ, "WANDB_BASE_URL": api.base_url}
+        if api.connection.api_key:
+            environ["WANDB_API_KEY"] = api.connection.api_key
+        return agent.main(
+            [
+                *("--sweep", f"{sweep.entity}/{sweep.project}/{sweep.id}"),
+                *("--count", str(count), "--grammar", grammar, "--preflight-gpu", "off"),
+            ],
+            environ,
+        )
+
+
+def run_server(
+    data: Path | None,
+    listen: str,
+    *,
+    agent_timeout_s: float,
+    api_keys: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    """Run the embedded server until it is told to end."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {listen} is no HOST:PORT", "try --listen 127.0.0.1:8080")
+    folder = (data or embedded.default_data()).absolute()
+
+    def announce(url: str) -> None:
+        embedded.announce(folder, url)
+        say(f"listening on {url}")
+
+    try:
+        http.serve(
+            folder,
+            host.strip("[]"),
+            int(port),
+            api_keys=_read_api_keys(api_keys),
+            agent_timeout_s=agent_timeout_s,
+            on_listening=announce,
+        )
+    finally:
+        embedded.withdraw(folder)
+
+
+def _read_api_keys(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        keys = path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the API keys in {path}: {error}") from error
+    if not keys:
+        raise UsageError(f"{path} holds no API key", "write one of 40 characters a line")
+    return keys
+
+
+def _read_sweep_ids(path: Path) -> dict[str, str]:
+    try:
+        ids = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read {path}: {error}", "move it away and run init again"
+        ) from error
+    if not isinstance(ids, dict) or not all(isinstance(value, str) for value in ids.values()):
+        raise UsageError(f"{path} is not a map of project names to sweep ids")
+    return ids
+
+
+def _named_server(url: str, wandb: Connection, environ: Mapping[str, str]) -> Connection:
+    if not re.match(r"https?://", url):
+        raise UsageError(f"'{url}' is no address of a server", f"try --server http://{url}")
+    named = connection_from_environ({**environ, "WANDB_BASE_URL": url.rstrip("/")}, Path.home())
+    if named.api_key is None and re.match(r"https?://(127\.|localhost|\[::1\])", url):
+        return embedded.connection(named.base_url)
+    return named

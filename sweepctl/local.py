@@ -1,0 +1,332 @@
+"""A sweep on this machine: the embedded server and the agents as processes that are kept alive.
+
+The supervisor starts what died (a killed server or agent costs time, never a run) and ends when the
+agents have no more work. It judges no run: the agents and the server do.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from sweepctl import embedded, launch
+from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl.report import RankedRun, best_runs
+from sweepctl.spec import SweepSpec
+from sweepctl.status import ENDED_WELL, SweepStatus, sweep_status
+from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
+from sweepctl.wandb_http import ApiError, SweepInfo
+
+MAX_RESTARTS = 6
+"""How often an agent that keeps dying is started again: the Job's backoffLimitPerIndex."""
+
+AGENT_TIMEOUT_S = 15.0
+"""When the server gives an agent's runs to others: shorter than in a cluster, nothing is far."""
+
+STOP_LIMIT_S = 40.0
+READ_EVERY_S = 1.0
+TICK_S = 0.1
+
+
+class AgentState(str, enum.Enum):
+    """What has become of one agent."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    GAVE_UP = "gave up"
+
+
+@dataclass(slots=True)
+class AgentProcess:
+    """One agent: its process now, how often it died, and where its output goes."""
+
+    index: int
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    state: AgentState = AgentState.WAITING
+    restarts: int = 0
+    start_at: float = 0.0
+    exit_code: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in tables and messages."""
+        return f"agent-{self.index}"
+
+
+@dataclass(slots=True)
+class LocalSweep:
+    """The processes of one local sweep.
+
+    `tick` is to be called several times a second; it starts again what died and gives one line for
+    each thing that happened. `stop` hands the runs back and ends everything.
+    """
+
+    sweep: str
+    server: embedded.ServerProcess | None
+    url: str
+    logs: Path
+    agent_args: Sequence[str]
+    environ: Mapping[str, str]
+    agents: list[AgentProcess] = field(default_factory=list)
+
+    def start_agents(self, count: int) -> None:
+        """Start `count` agents."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            agent = AgentProcess(index, self.logs / f"agent-{index}.log")
+            self.agents.append(agent)
+            self._start(agent)
+
+    def is_over(self) -> bool:
+        """Say whether no agent runs and none will be started again."""
+        return all(agent.state in (AgentState.DONE, AgentState.GAVE_UP) for agent in self.agents)
+
+    def tick(self, now: float) -> list[str]:
+        """Start again what died; give a line for each thing that happened."""
+        lines = []
+        if self.server is not None and self.server.is_dead():
+            self.server.spawn()
+            lines.append(f"the server died; started again (pid {self.server.pid})")
+        for agent in self.agents:
+            lines += self._tend(agent, now)
+        return lines
+
+    def stop(self) -> None:
+        """Ask the agents to hand their runs back, wait for that, and kill what does not end."""
+        running = [agent.process for agent in self.agents if agent.process is not None]
+        for process in running:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_LIMIT_S
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.server is not None:
+            self.server.stop()
+
+    def kill(self) -> None:
+        """End every process at once; the runs are given back when the server is next started."""
+        for agent in self.agents:
+            if agent.process is not None:
+                agent.process.kill()
+                agent.process.wait()
+        if self.server is not None:
+            self.server.stop()
+
+    def _tend(self, agent: AgentProcess, now: float) -> list[str]:
+        if agent.state is AgentState.WAITING and now >= agent.start_at:
+            self._start(agent)
+            return [f"{agent.name}: started again (pid {_pid(agent)})"]
+        if agent.state is not AgentState.RUNNING or agent.process is None:
+            return []
+        code = agent.process.poll()
+        if code is None:
+            return []
+        agent.process, agent.exit_code = None, code
+        if code == ExitCode.DONE:
+            agent.state = AgentState.DONE
+            return []
+        if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION) or agent.restarts >= MAX_RESTARTS:
+            agent.state = AgentState.GAVE_UP
+            return [f"{agent.name}: gave up ({_meaning(code)}); its log: {agent.log}"]
+        agent.restarts += 1
+        agent.state = AgentState.WAITING
+        agent.start_at = now + min(2.0 ** (agent.restarts - 1), 30.0) - 1.0
+        return [f"{agent.name}: ended ({_meaning(code)})"]
+
+    def _start(self, agent: AgentProcess) -> None:
+        command = [
+            *(sys.executable, "-m", "sweepctl.pod.agent", "--sweep", self.sweep),
+            *("--index", str(agent.index), *self.agent_args),
+        ]
+        with agent.log.open("ab") as log:
+            agent.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**self.environ, "SWEEPCTL_AGENT_NAME": agent.name},
+                start_new_session=True,
+                preexec_fn=embedded.die_with_parent,
+            )
+        agent.state = AgentState.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """What the user asked of `local`."""
+
+    agents: int
+    project: str | None
+    data: Path | None
+    sweep: str | None
+    grammar: str
+    gpu: str
+
+
+class View(Protocol):
+    """Where the progress of a local sweep is shown."""
+
+    def note(self, line: str) -> None:
+        """Show one line about the processes."""
+
+    def show(self, status: SweepStatus, reasons: Mapping[str, str]) -> None:
+        """Show the sweep as it is now."""
+
+    def end(self, status: SweepStatus, runs: Sequence[RankedRun]) -> None:
+        """Show how the sweep ended."""
+
+
+def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
+    """Run a sweep on this machine until its agents are done; give how it ended."""
+    data = (plan.data or embedded.default_data()).absolute()
+    server, url = start_server(data)
+    api = WandbApi(embedded.connection(url), on_wait=view.note)
+    try:
+        sweep = _sweep_of(spec, plan, api)
+    except BaseException:
+        if server is not None:
+            server.stop()
+        raise
+    processes = LocalSweep(
+        sweep=f"{sweep.entity}/{sweep.project}/{sweep.id}",
+        server=server,
+        url=url,
+        logs=data / "logs" / sweep.id,
+        agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu],
+        environ=agent_environ(url),
+    )
+    view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")
+    view.note(f"the agents' output: {processes.logs}/agent-*.log")
+    with _interruptible(processes, view):
+        processes.start_agents(plan.agents)
+        config = read_config(sweep.config_text)
+        _follow(processes, api, sweep, config, view)
+        status = _read(api, sweep, config)
+        view.show(status, _reasons(processes))
+        view.end(status, best_runs(status, config, top=10))
+        view.note(f"\nsee it again: sweepctl best {processes.sweep}{_data_option(plan)}")
+    return _verdict(processes, status)
+
+
+def _follow(
+    processes: LocalSweep,
+    api: WandbApi,
+    sweep: SweepInfo,
+    config: Mapping[str, Any],
+    view: View,
+) -> None:
+    quick = WandbApi(api.connection, patience_s=0)
+    read_at = 0.0
+    while not processes.is_over():
+        now = time.monotonic()
+        for line in processes.tick(now):
+            view.note(line)
+        if now >= read_at:
+            # A server that is being restarted is read again at the next turn.
+            with suppress(ApiError):
+                view.show(_read(quick, sweep, config), _reasons(processes))
+            read_at = now + READ_EVERY_S
+        time.sleep(TICK_S)
+
+
+@contextmanager
+def _interruptible(processes: LocalSweep, view: View) -> Iterator[None]:
+    """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill."""
+    terminated = signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        view.note("interrupted: handing the runs back; press Ctrl-C again to end at once")
+        view.note(f"go on later with: sweepctl local FILE --sweep {processes.sweep}")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+        try:
+            processes.stop()
+        except KeyboardInterrupt:
+            processes.kill()
+
+
+def _raise_interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _sweep_of(spec: SweepSpec, plan: LocalPlan, api: WandbApi) -> SweepInfo:
+    if plan.sweep is not None:
+        return launch.find_sweep(api, launch.parse_sweep_name(plan.sweep))
+    project = launch.project_of(spec, plan.project)
+    return launch.create_sweep(api, spec, embedded.ENTITY, project)
+
+
+def _read(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> SweepStatus:
+    fresh = api.sweep(sweep.entity, sweep.project, sweep.id)
+    return sweep_status(fresh, config, api.runs(fresh), datetime.now(timezone.utc))
+
+
+def _verdict(processes: LocalSweep, status: SweepStatus) -> ExitCode:
+    if not any(row.state in ENDED_WELL for row in status.runs):
+        return ExitCode.FAILED
+    if any(agent.state is AgentState.GAVE_UP for agent in processes.agents):
+        return ExitCode.FAILED
+    return ExitCode.FAILED_RUNS if status.has_bad_ends else ExitCode.DONE
+
+
+def _data_option(plan: LocalPlan) -> str:
+    return f" --data {plan.data}" if plan.data else ""
+
+
+def agent_environ(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give the environment of agents that work for an embedded server at `url`."""
+    connection = embedded.connection(url, environ)
+    return {
+        **environ,
+        "WANDB_BASE_URL": connection.base_url,
+        "WANDB_API_KEY": connection.api_key or "",
+        "WANDB_ERROR_REPORTING": "false",
+    }
+
+
+def start_server(data: Path) -> tuple[embedded.ServerProcess | None, str]:
+    """Use the live server of this folder, else start one; give the process if it is ours."""
+    url = embedded.live_url(data)
+    if url is not None:
+        return None, url
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SweepctlError(
+            f"cannot make the data folder {data}: {error.strerror}", "choose another with --data"
+        ) from error
+    server = embedded.ServerProcess(
+        data, data / "logs" / "server.log", agent_timeout_s=AGENT_TIMEOUT_S
+    )
+    server.start()
+    return server, server.url
+
+
+def _meaning(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    with suppress(ValueError):
+        return f"exit {code}, {ExitCode(code).name.lower().replace('_', ' ')}"
+    return f"exit {code}"
+
+
+def _pid(agent: AgentProcess) -> int | None:
+    return agent.process.pid if agent.process else None

@@ -1,0 +1,97 @@
+"""The runs of a sweep from best to worst, each with what it takes to run it again exactly.
+
+Pure: from what was read to what is to be shown.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.command import DEFAULT_COMMAND, expand_command
+from sweepctl.overrides import Grammar, Override, overrides_from_config
+from sweepctl.pod.trainers import default_grammar
+from sweepctl.status import RunRow, SweepStatus, ranked
+
+
+@dataclass(frozen=True, slots=True)
+class RankedRun:
+    """A finished run in its place: what was sampled, what the trainer was given, the command."""
+
+    rank: int
+    run: RunRow
+    sampled: Mapping[str, Any]
+    overrides: tuple[Override, ...]
+    command: tuple[str, ...]
+
+    def as_dict(self, metric: str) -> dict[str, Any]:
+        """Give the fields for `-o json`; the overrides' values are exact."""
+        return {
+            "rank": self.rank,
+            "run": self.run.id,
+            "metric": {metric: self.run.metric},
+            "parameters": dict(self.sampled),
+            "overrides": {override.path: override.value for override in self.overrides},
+            "command": list(self.command),
+        }
+
+    def shell_command(self) -> str:
+        """Write the command so that it can be pasted into a shell."""
+        return shlex.join(self.command)
+
+
+def best_runs(
+    status: SweepStatus, config: Mapping[str, Any], *, top: int, grammar: Grammar | None = None
+) -> list[RankedRun]:
+    """Rank the finished runs of a sweep and resolve the command of each."""
+    searched = searched_parameters(config)
+    return [
+        _ranked_run(rank, row, searched, config, grammar)
+        for rank, row in enumerate(ranked(status.runs, status.metric)[:top], start=1)
+    ]
+
+
+def searched_parameters(config: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that the sweep varies, in the order of the file."""
+    parameters = config.get("parameters")
+    if not isinstance(parameters, Mapping):
+        return []
+    return [
+        str(name)
+        for name, form in parameters.items()
+        if not (isinstance(form, Mapping) and "value" in form)
+    ]
+
+
+def _ranked_run(
+    rank: int,
+    row: RunRow,
+    searched: list[str],
+    config: Mapping[str, Any],
+    grammar: Grammar | None,
+) -> RankedRun:
+    command = config.get("command") or DEFAULT_COMMAND
+    known = {
+        name: row.parameters[name]
+        for name in config.get("parameters", {})
+        if name in row.parameters
+    }
+    overrides = tuple(overrides_from_config(known))
+    written = grammar or default_grammar(command)
+    argv = expand_command(
+        command,
+        config=known,
+        overrides=[override.text(written) for override in overrides],
+        program=config.get("program"),
+        environ={},  # a secret that the command takes from the environment stays a name
+        args_json_file=f"parameters-{row.id}.json",
+    )
+    return RankedRun(
+        rank=rank,
+        run=row,
+        sampled={name: known[name] for name in searched if name in known},
+        overrides=overrides,
+        command=tuple(argv),
+    )

@@ -1,0 +1,158 @@
+"""What the command line needs of W&B: the cloud, a self-hosted one or the embedded server.
+
+Retries what may be retried, creates a sweep exactly once even when answers are lost, and turns the
+protocol's errors into ones that say what to do. The protocol itself is `wandb_http`'s.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import yaml
+
+from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient, sweep_url
+
+T = TypeVar("T")
+
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 10.0
+
+
+class WandbApi:
+    """One W&B server, as a use case sees it.
+
+    Every call waits for a server that is away for a moment, for `patience_s` in all, telling
+    `on_wait` about it once. A refusal (401, 403) or a missing thing (404) is an error at once.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        patience_s: float = 60.0,
+        on_wait: Callable[[str], None] = lambda message: None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connection = connection
+        self._client = WandbClient(connection)
+        self._patience_s = patience_s
+        self._on_wait = on_wait
+        self._sleep = sleep
+        self._clock = clock
+
+    @property
+    def base_url(self) -> str:
+        """The address of the API."""
+        return self.connection.base_url
+
+    def default_entity(self) -> str:
+        """Give the entity that the key's owner uses when none is named."""
+        return self.connection.entity or self._retrying(self._client.viewer_entity)
+
+    def create_sweep(
+        self, entity: str, project: str, config: Mapping[str, Any], write: Callable[[Any], str]
+    ) -> SweepInfo:
+        """Create a sweep from `config` (its text by `write`) once, whatever answers are lost.
+
+        W&B has no idempotency key, and a lost answer leaves a sweep behind, so the description
+        carries a token of this call: after any error the project's sweeps are searched for it
+        before creating again (https://github.com/wandb/wandb/issues/1501).
+        """
+        token = f"sweepctl:{uuid.uuid4()}"
+        description = " ".join(filter(None, [config.get("description"), token]))
+        text = write({**config, "description": description})
+        doubtful = False
+
+        def create() -> SweepInfo:
+            nonlocal doubtful
+            if doubtful:
+                for sweep in self._client.sweeps(entity, project):
+                    if token in (sweep.description or "") or token in sweep.config_text:
+                        return sweep
+            doubtful = True
+            return self._client.create_sweep(entity, project, text, description, config.get("name"))
+
+        return self._retrying(create)
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
+        """Give one sweep; an unknown one is an error that names it."""
+        try:
+            return self._retrying(lambda: self._client.sweep(entity, project, sweep_id))
+        except ApiError as error:
+            if error.is_missing:
+                raise SweepctlError(
+                    f"no sweep {entity}/{project}/{sweep_id} at {self.base_url}",
+                    "the form is ENTITY/PROJECT/SWEEP_ID",
+                ) from error
+            raise
+
+    def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
+        """List the sweeps of a project."""
+        return self._retrying(lambda: list(self._client.sweeps(entity, project)))
+
+    def projects(self, entity: str) -> list[str]:
+        """List the names of an entity's projects."""
+        answer = self._retrying(
+            lambda: self._client.graphql(
+                "query Projects($entity: String, $perPage: Int!) {"
+                " models(entityName: $entity, first: $perPage) { edges { node { name } } } }",
+                {"entity": entity, "perPage": 300},
+            )
+        )
+        edges = (answer.get("models") or {}).get("edges") or []
+        return [edge["node"]["name"] for edge in edges]
+
+    def runs(self, sweep: SweepInfo) -> list[RunInfo]:
+        """List the runs of a sweep."""
+        return self._retrying(
+            lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id))
+        )
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        deadline = self._clock() + self._patience_s
+        delay_s = FIRST_DELAY_S
+        told = False
+        while True:
+            try:
+                return call()
+            except ApiError as error:
+                if error.is_refused:
+                    raise _refused(error, self.base_url) from error
+                wait_s = max(delay_s, error.retry_after_s or 0.0)
+                if not error.is_transient or self._clock() + wait_s > deadline:
+                    raise
+                if not told:
+                    self._on_wait(f"{self.base_url}: {error.message}; trying again …")
+                    told = True
+            self._sleep(wait_s)
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+
+def dashboard_url(connection: Connection, sweep: SweepInfo) -> str:
+    """Give the page where people watch the sweep."""
+    return sweep_url(connection.base_url, sweep.entity, sweep.project, sweep.id)
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """Read a sweep's config as W&B keeps it, YAML text whose root is a map."""
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SweepctlError(f"the sweep's config at the server is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise SweepctlError("the sweep's config at the server is not a map")
+    return config
+
+
+def _refused(error: ApiError, base_url: str) -> SweepctlError:
+    refusal = UsageError(
+        f"{base_url} refused the API key ({error.status})",
+        f"log in with `wandb login --host {base_url}`, or set WANDB_API_KEY",
+    )
+    refusal.exit_code = ExitCode.FAILED
+    return refusal
