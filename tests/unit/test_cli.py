@@ -1,0 +1,143 @@
+"""The command line as a whole: help, exit codes, one line for each trouble, no tracebacks."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from sweepctl import cli
+
+Run = Callable[..., tuple[int, str, str]]
+VERBS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+GOOD = """
+method: random
+metric: {name: reward, goal: maximize}
+run_cap: 4
+command: [isaaclab, train, --rl_library, rsl_rl, --task, Toy-Legs]
+parameters:
+  agent.algorithm.learning_rate: {distribution: log_uniform_values, min: 1.0e-5, max: 1.0e-3}
+  p_gain_leg:
+    distribution: uniform
+    min: 0.5
+    max: 2.0
+    p_gain_leg_cli_path: {value: env.scene.robot.actuators.legs.stiffness}
+    p_gain_leg_base_dict:
+      value: |
+        {".*_hip_yaw_joint": 100.0, ".*_knee_joint": 200.0}
+"""
+
+
+@pytest.fixture
+def sweepctl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    """Run the command line in this process; give exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SWEEPCTL_DATA", str(tmp_path / "data"))
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sweepctl", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
+    code, out, _ = sweepctl(verb, "--help")
+    assert code == 0
+    assert f"Example: sweepctl {verb}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["validate"], 2, "Missing argument"),
+        (["validate", "none.yaml"], 2, "none.yaml"),
+        (["validate", "."], 2, "error:"),
+        (["nosuch"], 2, "No such command 'nosuch'"),
+        (["validate", "good.yaml", "--nosuch"], 2, "No such option"),
+        (["validate", "good.yaml", "-o", "xml"], 2, "xml"),
+        (["validate", "bad.yaml"], 2, "metodh"),
+        (["preview", "bad.yaml"], 2, "metodh"),
+        (["preview", "good.yaml", "-n", "0"], 2, "0"),
+        (["preview", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
+        (["local", "bad.yaml"], 2, "metodh"),
+        (["local", "good.yaml", "--agents", "0"], 2, "0"),
+        (["init", "bad.yaml", "--project_name", "p"], 2, "metodh"),
+        (["agent", "--project_name", "p"], 2, "create the sweep first"),
+        (["agent"], 2, "which sweep?"),
+        (["status", "a/b/c/d"], 2, "does not name a sweep"),
+        (["status"], 1, "no sweeps here"),
+        (["best", "local/p/x"], 1, "no sweeps here"),
+        (["best", "--server", "nonsense"], 2, "try --server http://nonsense"),
+        (["server", "--listen", "8080"], 2, "no HOST:PORT"),
+        (["server", "--listen", "127.0.0.1:http"], 2, "no HOST:PORT"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_clear_error_and_creates_nothing(
+    sweepctl: Run, tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text(GOOD.replace("method:", "metodh:"))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    got, out, err = sweepctl(*arguments)
+    assert (got, out) == (code, "")
+    assert says in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_validate_answers_on_stdout_and_as_json(sweepctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    assert sweepctl("validate", "sweep.yaml") == (
+        0,
+        "sweep.yaml: valid (1 scaled dictionaries)\n",
+        "",
+    )
+    (tmp_path / "sweep.yaml").write_text(GOOD.replace("1.0e-5", "1e-5"))
+    code, out, err = sweepctl("validate", "sweep.yaml", "-o", "json")
+    found = json.loads(out)
+    assert (code, err, found["valid"]) == (2, "", False)
+    assert found["problems"][0]["line"] == 7
+
+
+def test_preview_prints_the_same_commands_for_the_same_seed(sweepctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    code, first, _ = sweepctl("preview", "sweep.yaml", "-n", "2", "--seed", "7")
+    assert code == 0
+    assert sweepctl("preview", "sweep.yaml", "-n", "2", "--seed", "7")[1] == first
+    assert sweepctl("preview", "sweep.yaml", "-n", "2", "--seed", "8")[1] != first
+    assert first.count("isaaclab train") == 2
+    code, out, _ = sweepctl("preview", "sweep.yaml", "-n", "1", "--grammar", "hydra", "-o", "json")
+    (run,) = json.loads(out)
+    factor = run["parameters"]["p_gain_leg"]
+    assert (
+        "env.scene.robot.actuators.legs.stiffness="
+        f"{{.*_hip_yaw_joint:{factor * 100.0!r},.*_knee_joint:{factor * 200.0!r}}}"
+    ) in run["command"]
+
+
+def test_an_unexpected_error_is_one_line_and_its_traceback_a_file(
+    sweepctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("sweepctl.launch.parse_sweep_name", lambda text: 1 / 0)
+    code, out, err = sweepctl("status")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: unexpected: ZeroDivisionError: division by zero\n")
+    (log,) = tmp_path.glob("sweepctl-*.log")
+    assert str(log) in err
+    assert "Traceback" in log.read_text()

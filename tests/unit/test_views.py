@@ -1,0 +1,132 @@
+"""What people read: the ranked runs with exact values, the event lines, the data forms."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweepctl import output, views
+from sweepctl.report import best_runs, searched_parameters
+from sweepctl.status import Metric, RunRow, SweepStatus
+
+TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
+CONFIG: dict[str, Any] = {
+    "method": "random",
+    "metric": {"name": "reward", "goal": "maximize"},
+    "command": ["isaaclab", "train", "--task", "Toy-Legs"],
+    "parameters": {
+        "p_gain_leg": {"distribution": "uniform", "min": 0.5, "max": 2.0},
+        "p_gain_leg_cli_path": {"value": "env.legs.stiffness"},
+        "p_gain_leg_base_dict": {"value": json.dumps(TABLE)},
+        "agent.lr": {"values": [1e-5, 1e-3]},
+        "agent.lr_type": {"value": "float"},
+    },
+}
+
+
+def row(run_id: str, factor: float, metric: float | None, state: str = "finished") -> RunRow:
+    parameters = {
+        "p_gain_leg": factor,
+        "p_gain_leg_cli_path": "env.legs.stiffness",
+        "p_gain_leg_base_dict": json.dumps(TABLE),
+        "agent.lr": 1e-5,
+        "agent.lr_type": "float",
+        "log_dir": "/somewhere",
+    }
+    return RunRow(run_id, state, "host-0", metric, 7, 61.0, parameters)
+
+
+REWARD = Metric("reward", "maximize")
+
+
+def status(*rows: RunRow, metric: Metric | None = REWARD) -> SweepStatus:
+    return SweepStatus("local/legs/s1", None, "RUNNING", "random", metric, 4, rows)
+
+
+def test_searched_parameters_are_those_that_the_sweep_varies() -> None:
+    assert searched_parameters(CONFIG) == ["p_gain_leg", "agent.lr"]
+
+
+def test_best_run_carries_factor_times_table_and_a_command_that_repeats_it() -> None:
+    seen = status(row("a1", 1.1, 0.5), row("b2", 0.7, 0.9))
+    best = best_runs(seen, CONFIG, top=10)
+    assert [entry.run.id for entry in best] == ["b2", "a1"]
+    assert best[0].sampled == {"p_gain_leg": 0.7, "agent.lr": 1e-05}
+    values = best[0].as_dict("reward")["overrides"]
+    assert values == {
+        "env.legs.stiffness": {key: 0.7 * value for key, value in TABLE.items()},
+        "agent.lr": 1e-05,
+    }
+    assert best[0].command[:4] == ("isaaclab", "train", "--task", "Toy-Legs")
+    assert "agent.lr=1e-05" in best[0].command
+    assert "log_dir" not in best[0].shell_command()
+
+
+def test_best_prints_exact_gains_and_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = status(row("b2", 0.7, 0.9))
+    views.print_best(seen, best_runs(seen, CONFIG, top=10))
+    printed = capsys.readouterr().out
+    assert "env.legs.stiffness" in printed
+    assert repr(0.7 * 100.0) in printed
+    assert ".*_hip_(yaw|roll)_joint" in printed
+    assert "agent.lr = 1e-05" in printed
+    assert "run it again:\n  isaaclab train --task Toy-Legs" in printed
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (status(metric=None), "the sweep has no metric"),
+        (status(row("a1", 1.0, None)), "no run has finished with reward yet"),
+        (status(row("a1", 1.0, 0.5, "failed")), "no run has finished with reward yet"),
+    ],
+    ids=["no metric", "metric not logged", "failed"],
+)
+def test_best_says_why_there_is_none(
+    seen: SweepStatus, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views.print_best(seen, best_runs(seen, CONFIG, top=10))
+    assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason", "line"),
+    [
+        (row("a1", 1.0, 0.5), None, "run a1: finished on host-0 with reward 0.5"),
+        (row("a1", 1.0, 0.5, "running"), None, "run a1: running on host-0"),
+        (row("a1", 1.0, None, "failed"), "exit code 1", "run a1: failed on host-0: exit code 1"),
+        (replace(row("a1", 1.0, None, "pending"), agent=None), None, "run a1: pending"),
+    ],
+    ids=["finished", "running", "failed", "pending"],
+)
+def test_event_line_says_what_became_of_a_run(entry: RunRow, reason: str | None, line: str) -> None:
+    seen = status(entry)
+    assert views.event_line(entry, seen, reason) == f"{line} [1 {entry.state} of 4]"
+
+
+def test_status_table_keeps_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    views.print_status(status(row("abcd1234", 1.0, 0.123456789)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["SWEEP", "STATE", "METHOD"]
+    assert lines[3].split() == ["RUN", "STATE", "AGENT", "METRIC", "STEP", "AGE"]
+    assert lines[4].split() == ["abcd1234", "finished", "host-0", "0.123457", "7", "1m1s"]
+    assert max(len(line.rstrip()) for line in lines) <= 80
+
+
+def test_data_forms_are_plain_json() -> None:
+    seen = status(row("a1", 1.1, 0.5))
+    assert json.loads(json.dumps(views.status_data(seen)))["counts"] == {"finished": 1}
+    data = views.best_data(seen, best_runs(seen, CONFIG, top=1))
+    assert json.loads(json.dumps(data))["runs"][0]["rank"] == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((None, "<none>"), (0, "0s"), (59.9, "59s"), (60, "1m"), (184, "3m4s")),
+        *((7500, "2h5m"), (273600, "3d4h"), (-5, "0s")),
+    ],
+)
+def test_age_is_written_as_kubectl_does(seconds: float | None, text: str) -> None:
+    assert output.age(seconds) == text
