@@ -1,0 +1,131 @@
+"""Work beside the main thread, which waits for whatever happens first: a call's end, a signal.
+
+The main thread never blocks on the network or on the trainer's output: it waits on one `Bell`. Each
+call is one attempt in a thread of its own; `Backoff` says when the next one is due.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from sweepctl.errors import SweepctlError
+from sweepctl.wandb_http import ApiError
+
+T = TypeVar("T")
+
+_LONGEST_RETRY_AFTER_S = 600.0
+
+
+class Bell:
+    """What the main thread sleeps on; any thread or signal handler may ring it."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    def ring(self) -> None:
+        """Wake the main thread."""
+        with suppress(OSError):  # a full pipe wakes as well as one more byte
+            os.write(self._writing, b"!")
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until the bell rings, or rang since the last wait, or the time is over."""
+        select.select([self._reading], [], [], max(0.0, timeout_s))
+        with suppress(OSError):
+            while os.read(self._reading, 512):
+                pass
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+class Call(Generic[T]):
+    """One call under way in its own thread; it rings the bell at its end."""
+
+    def __init__(self, work: Callable[[], T], bell: Bell) -> None:
+        self._work = work
+        self._bell = bell
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def is_done(self) -> bool:
+        """Say whether there is a result."""
+        return self._done.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the result a limited time, deaf to the bell; say whether it is there."""
+        return self._done.wait(max(0.0, timeout_s))
+
+    def result(self) -> T:
+        """Give what the call gave, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # set when there was no error
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+        with suppress(OSError):
+            self._bell.ring()
+
+
+class Backoff:
+    """When to try again: doubling, capped, jittered, and never before the API's own Retry-After."""
+
+    def __init__(self, first_s: float, longest_s: float, rng: random.Random) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._rng = rng
+        self._failures = 0
+
+    def next_s(self, error: SweepctlError) -> float:
+        """Give the time to wait after this failure."""
+        delay_s = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        delay_s *= self._rng.uniform(0.75, 1.25)
+        asked_s = error.retry_after_s if isinstance(error, ApiError) else None
+        return max(delay_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self._failures = 0
+
+
+class Weather:
+    """One line for each change of the API's state, however many attempts there are."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._trouble: str | None = None
+        self._since = 0.0
+
+    def failed(self, error: SweepctlError) -> None:
+        """Tell of trouble that is new."""
+        kind = error.message
+        if kind != self._trouble:
+            if self._trouble is None:
+                self._since = time.monotonic()
+            self._trouble = kind
+            hint = f" ({error.hint})" if error.hint else ""
+            self._say(f"{kind}{hint}; trying again until it works")
+
+    def cleared(self) -> None:
+        """Tell that it works again."""
+        if self._trouble is not None:
+            self._trouble = None
+            self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
