@@ -52,7 +52,7 @@ def preview_runs(
         parameters = next_params(config, past, rng)
         if parameters is None:
             break
-        past.append(PastRun(config=parameters))
+        past.append(PastRun(params=parameters))
         argv = resolve_command(
             command,
             program=spec.program,
