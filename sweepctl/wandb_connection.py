@@ -149,9 +149,11 @@ class Transport:
             raise ApiError(f"the answer of {self.where} has no data", status=502)
         return data
 
-    def json(self, method: str, url: str, body: bytes) -> Any:
+    def json(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Send a JSON body and give the JSON that answers it."""
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(headers or {})}
         with self.open(self.request(method, url, body, headers)) as answer:
             try:
                 return json.loads(answer.read() or b"{}")

@@ -28,6 +28,7 @@ from sweepctl.wandb_connection import (
 )
 
 __all__ = [
+    "ATTEMPT_HEADER",
     "ApiError",
     "Connection",
     "FileInfo",
@@ -41,6 +42,7 @@ __all__ = [
     "unwrap_config",
 ]
 
+ATTEMPT_HEADER = "X-Sweepctl-Attempt"
 _PAGE_SIZE = 50
 _SWEEP_FIELDS = (
     "id name displayName method state description config createdAt runCount runCountExpected"
@@ -263,21 +265,36 @@ class WandbClient:
             yield _run_info(node)
 
     def post_file_stream(
-        self, entity: str, project: str, run_id: str, body: Mapping[str, Any]
+        self,
+        entity: str,
+        project: str,
+        run_id: str,
+        body: Mapping[str, Any],
+        attempt: int | None = None,
     ) -> dict[str, Any]:
-        """Post to a run's stream of history, summary, log and state."""
+        """Post to a run's stream of history, summary, log and state.
+
+        `attempt` is the number that the embedded server gave with the run: it tells this word from
+        a late one of an earlier attempt. W&B gives none.
+        """
         place = f"files/{url_path(entity, project, run_id)}/file_stream"
         url = f"{self.connection.base_url}/{place}"
-        answer = self._transport.json("POST", url, json.dumps(dict(body)).encode())
+        headers = {} if attempt is None else {ATTEMPT_HEADER: str(attempt)}
+        answer = self._transport.json("POST", url, json.dumps(dict(body)).encode(), headers)
         return answer if isinstance(answer, dict) else {}
 
-    def mark_preempting(self, entity: str, project: str, run_id: str) -> None:
+    def mark_preempting(
+        self, entity: str, project: str, run_id: str, attempt: int | None = None
+    ) -> None:
         """Say that the run will end early and is to be taken again by some agent."""
-        self.post_file_stream(entity, project, run_id, {"preempting": True})
+        self.post_file_stream(entity, project, run_id, {"preempting": True}, attempt)
 
-    def post_exit_code(self, entity: str, project: str, run_id: str, exit_code: int) -> None:
+    def post_exit_code(
+        self, entity: str, project: str, run_id: str, exit_code: int, attempt: int | None = None
+    ) -> None:
         """End the run: 0 finishes it, another code fails it (or hands it back when preempting)."""
-        self.post_file_stream(entity, project, run_id, {"complete": True, "exitcode": exit_code})
+        body = {"complete": True, "exitcode": exit_code}
+        self.post_file_stream(entity, project, run_id, body, attempt)
 
     def files(self, entity: str, project: str, run_id: str) -> list[FileInfo]:
         """List the files that a run uploaded."""

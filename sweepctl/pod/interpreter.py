@@ -21,7 +21,13 @@ from typing import Any
 from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.in_trainer import MARK
-from sweepctl.pod.trainers import Trainer, default_grammar, python_of, trainer_for
+from sweepctl.pod.trainers import (
+    Trainer,
+    arguments_of,
+    default_grammar,
+    python_of,
+    trainer_for,
+)
 
 _SCRIPT = Path(__file__).with_name("in_trainer.py")
 _USUAL_PYTHONS = (
@@ -79,11 +85,9 @@ class TrainerPython:
                 return {"env": found[0], "agent": found[1]}
         return None
 
-    def unknown_settings(
-        self, argv: Sequence[str], arguments: Sequence[str], paths: Sequence[str]
-    ) -> dict[str, list[str]]:
-        """Tell which paths name no setting of the trainer; nothing when it cannot tell."""
-        question = json.dumps({"arguments": list(arguments), "paths": list(paths)})
+    def unknown_settings(self, argv: Sequence[str], paths: Sequence[str]) -> dict[str, list[str]]:
+        """Tell which paths name no setting, with the names there are; nothing when unsure."""
+        question = json.dumps({"arguments": arguments_of(argv), "paths": list(paths)})
         for python in self._candidates(argv):
             found = self._ask(python, ["settings"], stdin=question, limit_s=SETTINGS_LIMIT_S)
             if isinstance(found, dict):
@@ -136,7 +140,7 @@ class TrainerPython:
         try:
             process = subprocess.Popen(
                 [*python, str(_SCRIPT), *question],
-                env={**self._environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                env=dict(self._environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -174,6 +174,18 @@ def python_of(argv: Sequence[str]) -> tuple[str, ...] | None:
     return None
 
 
+def arguments_of(argv: Sequence[str]) -> list[str]:
+    """Give the arguments that Isaac Lab 3's rsl_rl backend itself parses."""
+    launch = _find_launch(argv, Grammar.LITERAL)
+    own = list(argv[launch.start :])
+    for index, word in enumerate(own):
+        if word == "--rl_library":
+            return own[:index] + own[index + 2 :]
+        if word.startswith("--rl_library="):
+            return own[:index] + own[index + 1 :]
+    return own
+
+
 def option(words: Sequence[str], name: str) -> str | None:
     """Give the value of `--name value` or `--name=value`; '' when it stands there without one."""
     for index, word in enumerate(words):
