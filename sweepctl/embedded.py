@@ -28,7 +28,7 @@ from sweepctl.wandb_http import Connection
 ENTITY = "local"
 """The entity of everything that an embedded server keeps."""
 
-LOOPBACK_API_KEY = "local-server-on-loopback-needs-no-secret-key"
+LOOPBACK_API_KEY = "local_server_on_loopback_needs_no_secret_key"
 """What clients send where no key is asked for: the wandb client wants 40 characters or more."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
