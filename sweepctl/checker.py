@@ -1,0 +1,226 @@
+"""Complaints about a document: expectations, YAML's oddities, the nearest right word.
+
+One checker collects every problem of a file; each method that tells whether something holds has
+complained when it does not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TypeGuard
+
+from sweepctl.document import (
+    Document,
+    Path,
+    Unreadable,
+    as_warning,
+    described,
+    number_text,
+)
+from sweepctl.errors import Problem, nearest
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)  # W&B: config/schema.json, propertyNames
+
+# Plain scalars that people mean as numbers and YAML 1.1 takes for text: no dot, no sign, 0o.
+_TEXT_NUMBER = re.compile(
+    r"[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+|0o[0-7]+|[-+]?(?:inf|nan)",
+    re.IGNORECASE,
+)
+_OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")
+
+
+@dataclass(slots=True)
+class Checker:
+    """Collects what is wrong in a document, each complaint with its place."""
+
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+    _meant: set[Path] = field(default_factory=set)
+    """The keys that misspelt ones were probably meant to be."""
+
+    def error(
+        self,
+        path: Path,
+        message: str,
+        hint: str | None = None,
+        *,
+        at_key: bool = False,
+        offset: tuple[int, int] | None = None,
+    ) -> None:
+        """Complain about what is at `path` (at its key, or at a place inside its text)."""
+        self.problems.append(
+            self.document.problem(path, message, hint, at_key=at_key, offset=offset)
+        )
+
+    def warn(
+        self, path: Path, message: str, hint: str | None = None, *, at_key: bool = False
+    ) -> None:
+        """Complain about something legal that is probably not meant."""
+        self.problems.append(as_warning(self.document.problem(path, message, hint, at_key=at_key)))
+
+    def expected(self, value: object, path: Path, what: str, hint: str | None = None) -> None:
+        """Complain that `value` is not `what`, unless it was complained about already."""
+        if isinstance(value, Unreadable):
+            return
+        problem = self.document.problem(path, f"expected {what}, found {described(value)}", hint)
+        if not any(
+            (known.line, known.column, known.is_warning) == (problem.line, problem.column, False)
+            for known in self.problems
+        ):
+            self.problems.append(problem)
+
+    def mapping(self, value: object, path: Path, hint: str) -> TypeGuard[dict[str, object]]:
+        """Tell whether `value` is a map; complain if not."""
+        if not isinstance(value, dict):
+            self.expected(value, path, "a map", hint)
+        return isinstance(value, dict)
+
+    def text(self, value: object, path: Path) -> TypeGuard[str]:
+        """Tell whether `value` is a text that is not empty; complain if not."""
+        if isinstance(value, str) and value.strip():
+            return True
+        raw = self.document.raw(path)
+        self.expected(value, path, "a text", f"write '{raw}' in quotes" if raw else None)
+        return False
+
+    def number(self, value: object, path: Path) -> TypeGuard[float]:
+        """Tell whether `value` is a number; complain if not, and about YAML's oddities."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self.oddities(value, path)
+            return True
+        hint = None
+        if isinstance(value, str):
+            hint = self._number_hint(value, path)
+        self.expected(value, path, "a number", hint)
+        return False
+
+    def integer(self, value: object, path: Path) -> TypeGuard[int]:
+        """Tell whether `value` is an integer; complain if not."""
+        if not self.number(value, path):
+            return False
+        if isinstance(value, int):
+            return True
+        hint = f"write {int(value)}" if value == int(value) else None
+        self.expected(value, path, "an integer", hint)
+        return False
+
+    def choice(self, value: object, path: Path, options: Collection[str]) -> bool:
+        """Tell whether `value` is one of `options`; complain with the nearest if not."""
+        if isinstance(value, str) and value in options:
+            return True
+        near = nearest(value.lower(), options) if isinstance(value, str) else None
+        hint = f"did you mean {near}?" if near else None
+        if len(options) > 6 and isinstance(value, str):
+            hint = hint or f"write {one_of(options)}"
+            self.error(path, f"unknown {path[-1]} {value!a}", hint)
+        else:
+            self.expected(value, path, one_of(options), hint)
+        return False
+
+    def missing(
+        self, path: Path, key: str, hint: str, *, message: str | None = None, at_key: bool = True
+    ) -> None:
+        """Complain that the map at `path` lacks `key`, unless it is there but misspelt."""
+        if (*path, key) not in self._meant:
+            self.error(path, message or f"{key} is missing", hint, at_key=at_key)
+
+    def known_keys(self, value: Mapping[str, object], path: Path, known: Collection[str]) -> None:
+        """Complain about every key of a map that is not known, with the nearest that is."""
+        for key in value:
+            if key not in known:
+                near = nearest(key, [name for name in known if name not in value] or known)
+                if near:
+                    self._meant.add((*path, near))
+                hint = f"did you mean {near}?" if near else f"the keys here are {listed(known)}"
+                self.error((*path, key), f"unknown key {key!r}", hint, at_key=True)
+
+    def parameter(self, value: object, path: Path, name: str) -> TypeGuard[dict[str, object]]:
+        """Tell whether a parameter has a name that W&B takes and is a map; complain if not."""
+        if not _NAME.fullmatch(name):
+            self.error(
+                path,
+                f"{name!r} is no name of a parameter",
+                "use letters, digits, _ . and -, and begin with a letter or _",
+                at_key=True,
+            )
+        if isinstance(value, list):
+            hint = "write {values: [...]}"
+        elif isinstance(value, (str, int, float)):
+            hint = f"write {{value: {self.document.raw(path)}}}"
+        else:
+            hint = "write {value: …}, {values: […]} or {min: …, max: …} below it"
+        return self.mapping(value, path, hint)
+
+    def oddities(self, value: object, path: Path) -> None:
+        """Complain where YAML 1.1 makes something else of a scalar than what most people read."""
+        raw = self.document.raw(path)
+        if not self.document.is_plain(path):
+            return
+        if isinstance(value, str) and _TEXT_NUMBER.fullmatch(raw):
+            hint = self._number_hint(raw, path)
+            self.error(path, f"{raw} is the string '{raw}' to YAML 1.1, not a number", hint)
+        elif isinstance(value, bool):
+            if raw.lower() not in ("true", "false"):
+                self.warn(
+                    path,
+                    f"YAML 1.1 reads {raw} as {str(value).lower()}",
+                    f"write {str(value).lower()}, or '{raw}' if the word is meant",
+                )
+        elif isinstance(value, int) and _OCTAL.fullmatch(raw):
+            self.warn(
+                path,
+                f"YAML 1.1 reads {raw} as an octal number: {value}",
+                f"write {value}, or '{raw}' if the text is meant",
+            )
+        elif isinstance(value, (int, float)) and ":" in raw:
+            self.warn(
+                path,
+                f"YAML 1.1 reads {raw} in base 60: {number_text(value)}",
+                f"write '{raw}' if the text is meant",
+            )
+
+    def value(self, value: object, path: Path) -> None:
+        """Complain about YAML's oddities anywhere in a parameter's value."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self.value(item, (*path, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                self.value(item, (*path, index))
+        else:
+            self.oddities(value, path)
+
+    def _number_hint(self, value: str, path: Path) -> str | None:
+        try:
+            number = int(value, 8) if value.lower().startswith("0o") else float(value)
+        except ValueError:
+            return None
+        if not math.isfinite(number):
+            return "JSON has no such number; choose a finite one"
+        if self.document.is_plain(path):
+            spelled = str(number) if isinstance(number, int) else _spelled(value)
+            return f"write {spelled} (YAML 1.1 reads {value} as text)"
+        return f"remove the quotes: {number_text(number)}"
+
+
+def one_of(options: Collection[str]) -> str:
+    """Write the options for "expected …"."""
+    return f"one of {listed(options, 'or')}" if len(options) > 1 else next(iter(options))
+
+
+def listed(words: Collection[str], joint: str = "and") -> str:
+    """Join words as people do: a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} {joint} {last}" if most else last
+
+
+def _spelled(raw: str) -> str:
+    """Spell a number that YAML 1.1 takes for text so that it does not: 1e-4 is 1.0e-4."""
+    mantissa, _, exponent = raw.replace("_", "").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    whole = whole + "0" if whole in ("", "+", "-") else whole
+    sign = "" if exponent.startswith(("+", "-")) else "+"
+    return f"{whole}.{fraction or '0'}e{sign}{exponent}"

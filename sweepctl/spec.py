@@ -1,0 +1,415 @@
+"""sweep.yaml: from its text to the sweep as W&B stores it, or every problem of it at once.
+
+A W&B sweep file, plus the nested form of a scaled dictionary. The rules of single parameters are in
+spec_rules, of the trainer's overrides in spec_scaled. It samples nothing and sends nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import yaml
+
+from sweepctl.checker import Checker
+from sweepctl.command import (
+    DEFAULT_COMMAND,
+    KNOWN_MACROS,
+    OVERRIDES_MACRO,
+    unknown_macros,
+    uses_args,
+)
+from sweepctl.document import MAX_SIZE_BYTES, Path, number_text, read_document, string_text
+from sweepctl.errors import Problem, SpecError, UsageError, nearest
+from sweepctl.overrides import Grammar, ScaledDict
+from sweepctl.pod.trainers import Trainer as TrainerKind
+from sweepctl.pod.trainers import trainer_for
+from sweepctl.spec_parameters import Parameters
+from sweepctl.spec_scaled import Trainer
+
+METHODS = ("grid", "random", "bayes")
+PLACEHOLDER_ENTITY = "YOUR_WANDB_ENTITY"
+_TEXTS = ("program", "name", "description", "entity", "project", "apiVersion")
+_KEYS = (
+    *("method", "metric", "parameters", "command", *_TEXTS),
+    *("run_cap", "early_terminate", "controller", "kind"),
+)
+_FOREIGN_KEYS = {
+    "job": "W&B Launch",
+    "image_uri": "W&B Launch",
+    "scheduler": "W&B's custom schedulers",
+    "metrics": "W&B's custom schedulers",
+}
+_METRIC_KEYS = ("name", "goal", "target", "impute", "impute_while_running")
+_GOALS = ("minimize", "maximize")
+_HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
+
+
+class Metric(NamedTuple):
+    """What the sweep optimizes."""
+
+    name: str
+    goal: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSpec:
+    """A sweep file without errors."""
+
+    file: str
+    text: str
+    config: dict[str, object]
+    """The sweep in W&B's stored form: what is sent when it is created."""
+    method: str
+    metric: Metric | None
+    command: tuple[object, ...] | None
+    """As written; None means W&B's default command."""
+    program: str | None
+    name: str | None
+    project: str | None
+    entity: str | None
+    run_cap: int | None
+    scaled: tuple[ScaledDict, ...]
+    warnings: tuple[Problem, ...]
+
+    def to_wandb_config(self) -> dict[str, object]:
+        """Give a copy of the sweep in W&B's stored form."""
+        return copy.deepcopy(self.config)
+
+
+def load_sweep(
+    path: str, text: bytes | None = None, *, grammar: Grammar | None = None
+) -> SweepSpec:
+    """Read a sweep file; `-` is standard input, `text` stands for the file's content.
+
+    Raises SpecError with every problem of the file, UsageError when there is no such file.
+    `grammar`, when chosen, is the one that the trainer has; else its command tells.
+    """
+    file = "<stdin>" if path == "-" else path
+    document = read_document(file, _read(path) if text is None else text)
+    checker = Checker(document, list(document.problems))
+    root = document.value
+    if not checker.mapping(root, (), "a sweep begins with `method: random`"):
+        raise SpecError(checker.problems)
+    sweep = _Sweep(checker, root, grammar)
+    spec = sweep.check(file, document.text)
+    problems = list(dict.fromkeys(checker.problems))
+    if any(not problem.is_warning for problem in problems):
+        raise SpecError(problems)
+    return spec
+
+
+def config_text(config: Mapping[str, object]) -> str:
+    """Write a config as JSON text that PyYAML reads to equal values as well.
+
+    W&B stores what it is sent, and agents read it as YAML 1.1, where 1e-05 is a text.
+    """
+    return _json(config, 0) + "\n"
+
+
+def _json(value: object, depth: int) -> str:
+    if isinstance(value, str):
+        return string_text(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return number_text(value)
+    if isinstance(value, Mapping):
+        items = [f"{string_text(key)}: {_json(item, depth + 1)}" for key, item in value.items()]
+        opening, closing = "{", "}"
+    elif isinstance(value, Sequence):
+        items = [_json(item, depth + 1) for item in value]
+        opening, closing = "[", "]"
+    else:
+        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+    if not items or depth > 2:
+        return opening + ", ".join(items) + closing
+    indent = "\n" + "  " * depth
+    return opening + indent + "  " + f",{indent}  ".join(items) + indent + closing
+
+
+def _read(path: str) -> bytes:
+    """Read a file, no further than what is too long anyway."""
+    if path == "-":
+        return sys.stdin.buffer.read(MAX_SIZE_BYTES + 1)
+    try:
+        with FilePath(path).open("rb") as file:
+            return file.read(MAX_SIZE_BYTES + 1)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}", "give the path of a sweep.yaml") from None
+    except IsADirectoryError:
+        hint = f"give a file, such as {FilePath(path) / 'sweep.yaml'}"
+        raise UsageError(f"{path} is a folder", hint) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot read {path!r}: {reason}") from None
+
+
+class _Sweep:
+    """Checks the top level of a sweep file; for one use."""
+
+    def __init__(
+        self, checker: Checker, root: Mapping[str, object], grammar: Grammar | None
+    ) -> None:
+        self.checker = checker
+        self.root = root
+        self.grammar = grammar
+
+    def check(self, file: str, text: str) -> SweepSpec:
+        self._check_keys()
+        for key in _TEXTS:
+            if key in self.root:
+                self.checker.text(self.root[key], (key,))
+        method = self._method()
+        metric = self._metric(method)
+        self._check_run_cap()
+        self._check_early_terminate()
+        self._check_controller()
+        command = self._command()
+        parameters = self._parameters(method, command)
+        entity = self._entity()
+        config = {key: value for key, value in self.root.items() if key != "entity"}
+        if entity is not None:
+            config["entity"] = entity
+        config["parameters"] = parameters.config
+        run_cap = self.root.get("run_cap")
+        return SweepSpec(
+            file=file,
+            text=text,
+            config=config,
+            method=str(method),
+            metric=metric,
+            command=None if command is None else tuple(command),
+            program=self._optional_text("program"),
+            name=self._optional_text("name"),
+            project=self._optional_text("project"),
+            entity=entity,
+            run_cap=run_cap if isinstance(run_cap, int) else None,
+            scaled=tuple(parameters.scaled),
+            warnings=tuple(dict.fromkeys(p for p in self.checker.problems if p.is_warning)),
+        )
+
+    def _optional_text(self, key: str) -> str | None:
+        value = self.root.get(key)
+        return value if isinstance(value, str) else None
+
+    def _check_keys(self) -> None:
+        for key, owner in _FOREIGN_KEYS.items():
+            if key in self.root:
+                self.checker.error(
+                    (key,),
+                    f"{key} belongs to {owner}, which sweepctl does not run",
+                    f"remove {key}",
+                    at_key=True,
+                )
+        own = {key: value for key, value in self.root.items() if key not in _FOREIGN_KEYS}
+        self.checker.known_keys(own, (), _KEYS)
+
+    def _method(self) -> object:
+        if "method" not in self.root:
+            self.checker.missing((), "method", "write method: random (or grid, or bayes)")
+            return None
+        method = self.root["method"]
+        self.checker.choice(method, ("method",), METHODS)
+        return method
+
+    def _metric(self, method: object) -> Metric | None:
+        example = "write metric: {name: Train/mean_reward, goal: maximize}"
+        if "metric" not in self.root:
+            if method == "bayes":
+                self.checker.error(("method",), "bayes needs a metric to learn from", example)
+            else:
+                message = "metric is missing: runs cannot be ranked, nor checked for it"
+                self.checker.warn((), message, example)
+            return None
+        metric = self.root["metric"]
+        if not self.checker.mapping(metric, ("metric",), example):
+            return None
+        self.checker.known_keys(metric, ("metric",), _METRIC_KEYS)
+        for key in ("name", "goal"):
+            if key not in metric:
+                self.checker.missing(("metric",), key, example, message=f"metric.{key} is missing")
+        if "target" in metric:
+            self.checker.number(metric["target"], ("metric", "target"))
+        for key, options in (
+            ("goal", _GOALS),
+            ("impute", ("latest", "best", "worst")),
+            ("impute_while_running", ("latest", "best", "worst", "false")),
+        ):
+            if key in metric:
+                self.checker.choice(metric[key], ("metric", key), options)
+        name = metric.get("name")
+        if "name" in metric and self.checker.text(name, ("metric", "name")):
+            return Metric(name, str(metric.get("goal")))
+        return None
+
+    def _check_run_cap(self) -> None:
+        run_cap = self.root.get("run_cap")
+        if "run_cap" in self.root and self.checker.integer(run_cap, ("run_cap",)) and run_cap < 1:
+            self.checker.error(("run_cap",), f"run_cap is {run_cap}: no run would be made")
+
+    def _check_early_terminate(self) -> None:
+        at = ("early_terminate",)
+        example = "write early_terminate: {type: hyperband, min_iter: 100}"
+        if "early_terminate" not in self.root:
+            return
+        rules = self.root["early_terminate"]
+        if not self.checker.mapping(rules, at, example):
+            return
+        self.checker.known_keys(rules, at, _HYPERBAND_KEYS)
+        if "type" in rules:
+            self.checker.choice(rules["type"], (*at, "type"), ("hyperband",))
+        else:
+            self.checker.missing(at, "type", example)
+        if "min_iter" not in rules and not {"max_iter", "s"} <= set(rules):
+            message = "hyperband needs min_iter, or max_iter and s"
+            self.checker.missing(at, "min_iter", "add min_iter: 100", message=message)
+        for key in ("min_iter", "max_iter"):
+            if key in rules and self.checker.integer(rules[key], (*at, key)):
+                self._at_least((*at, key), rules[key], 1)
+        if "s" in rules and self.checker.number(rules["s"], (*at, "s")):
+            self._at_least((*at, "s"), rules["s"], 1)
+        if "eta" in rules and self.checker.number(eta := rules["eta"], (*at, "eta")) and eta <= 1:
+            self.checker.error((*at, "eta"), f"eta must be above 1, found {number_text(eta)}")
+        if "strict" in rules and not isinstance(rules["strict"], bool):
+            self.checker.expected(rules["strict"], (*at, "strict"), "true or false")
+        if "metric" not in self.root:
+            self.checker.error(at, "hyperband needs a metric to compare runs by", at_key=True)
+
+    def _at_least(self, path: Path, value: object, least: int) -> None:
+        if isinstance(value, (int, float)) and value < least:
+            message = f"{path[-1]} must be {least} or more, found {number_text(value)}"
+            self.checker.error(path, message)
+
+    def _check_controller(self) -> None:
+        if "kind" in self.root:
+            self.checker.choice(self.root["kind"], ("kind",), ("sweep",))
+        if "controller" not in self.root:
+            return
+        controller = self.root["controller"]
+        if self.checker.mapping(controller, ("controller",), "remove it"):
+            at = ("controller", "type")
+            if controller.get("type") == "local":
+                message = "sweepctl does not run W&B's local controller"
+                self.checker.error(at, message, "remove controller")
+            else:
+                self.checker.choice(controller.get("type"), at, ("cloud",))
+
+    def _command(self) -> list[object] | None:
+        at = ("command",)
+        command = self.root.get("command")
+        if "command" not in self.root:
+            if "program" not in self.root:
+                example = "[isaaclab, train, --task, Isaac-Humanoid]"
+                self.checker.missing((), "command", f"write command: {example}")
+            return None
+        if isinstance(command, str):
+            self.checker.expected(command, at, "a list", _as_list(command))
+            return None
+        if not isinstance(command, list):
+            self.checker.expected(command, at, "a list", "write [isaaclab, train, --task, …]")
+            return None
+        if not command:
+            self.checker.error(at, "command is empty", "write [isaaclab, train, --task, …]")
+        for index, item in enumerate(command):
+            self._check_word((*at, index), item)
+        self._check_macros(at, command)
+        return command
+
+    def _words(self) -> Sequence[object]:
+        """Give what stands for a command where there is no list: what a text was meant to be."""
+        command = self.root.get("command")
+        try:
+            return shlex.split(command) if isinstance(command, str) else DEFAULT_COMMAND
+        except ValueError:
+            return DEFAULT_COMMAND
+
+    def _check_word(self, path: Path, word: object) -> None:
+        raw = self.checker.document.raw(path)
+        if isinstance(word, bool):
+            message = f"the trainer gets {word}, as Python writes it"
+            self.checker.warn(path, message, f"write '{raw}' in quotes if that is meant")
+        elif isinstance(word, (int, float)):
+            if str(word) != raw:
+                message = f"the trainer gets {word}: YAML 1.1 reads {raw} as a number"
+                self.checker.warn(path, message, f"write '{raw}' in quotes if that is meant")
+        elif not isinstance(word, str):
+            self.checker.expected(word, path, "a word of the command", "write it in quotes")
+        elif "${" in word and not word.startswith("${") and "${envvar:" not in word:
+            message = "a macro works only as a whole word: this reaches the trainer as it stands"
+            self.checker.warn(path, message, "make the macro an item of its own")
+
+    def _check_macros(self, at: Path, command: Sequence[object]) -> None:
+        for index, macro in unknown_macros(command):
+            near = nearest(macro, (*KNOWN_MACROS, "${envvar:NAME}"))
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(KNOWN_MACROS)}"
+            message = f"unknown macro {macro}: W&B would leave it out without a word"
+            self.checker.error((*at, index), message, hint)
+        words = [str(word) for word in command]
+        if "${program}" in words and "program" not in self.root:
+            place = (*at, words.index("${program}"))
+            self.checker.error(place, "there is no program", "add program: train.py at the top")
+
+    def _parameters(self, method: object, command: Sequence[object] | None) -> Parameters:
+        words = self._words() if command is None else command
+        given = self.root.get("parameters")
+        example = "write agent.algorithm.learning_rate: {min: 1.0e-4, max: 1.0e-3} below it"
+        found: Mapping[str, object] = {}
+        if "parameters" not in self.root:
+            self.checker.missing(
+                (), "parameters", "write parameters: and the settings to search below it"
+            )
+        elif self.checker.mapping(given, ("parameters",), example):
+            found = given
+            if not given:
+                self.checker.error(("parameters",), "parameters is empty", example)
+        parameters = Parameters(self.checker, found, method, self._trainer(words), uses_args(words))
+        parameters.check()
+        if parameters.scaled and uses_args(words) and OVERRIDES_MACRO not in map(str, words):
+            place = next(i for i, word in enumerate(words) if uses_args([word]))
+            self.checker.warn(
+                ("command", place),
+                f"{words[place]} passes a scaled dictionary on as three raw parameters",
+                f"write {OVERRIDES_MACRO} instead",
+            )
+        return parameters
+
+    def _trainer(self, command: Sequence[object]) -> Trainer:
+        kind = trainer_for(command)
+        told = {
+            TrainerKind.ISAACLAB3: (Grammar.LITERAL,),
+            TrainerKind.ISAACLAB2: (Grammar.HYDRA,),
+        }
+        grammars = (self.grammar,) if self.grammar else told.get(kind, tuple(Grammar))
+        return Trainer(grammars, kind is not TrainerKind.PLAIN)
+
+    def _entity(self) -> str | None:
+        entity = self._optional_text("entity")
+        if entity != PLACEHOLDER_ENTITY:
+            return entity
+        message = f"{PLACEHOLDER_ENTITY} is a placeholder: your default entity is used"
+        self.checker.warn(("entity",), message, "write your W&B user or team, or remove the line")
+        return None
+
+
+def _as_list(command: str) -> str:
+    """Write a command line as the list that it should be, to paste."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return "write [isaaclab, train, --task, …]"
+    items = (word if _reads_as_itself(word) else string_text(word) for word in words)
+    return f"write [{', '.join(items)}]"
+
+
+def _reads_as_itself(word: str) -> bool:
+    """Tell whether a word may stand in a YAML list without quotes."""
+    try:
+        return bool(yaml.safe_load(f"[{word}]") == [word])
+    except yaml.YAMLError:
+        return False

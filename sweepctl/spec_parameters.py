@@ -1,0 +1,249 @@
+"""The `parameters` of a sweep: from the file's form to W&B's flat, stored form.
+
+Each is checked as W&B's parameter (spec_rules) and as what reaches the trainer (spec_scaled); here
+is how they go together: names that collide, types that JSON would lose, paths set twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sweepctl.checker import Checker
+from sweepctl.document import Path, described
+from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
+from sweepctl.spec_rules import DISTRIBUTIONS, PARAMETER_KEYS, check_parameter
+from sweepctl.spec_scaled import (
+    ScaledParts,
+    Trainer,
+    check_override_path,
+    check_override_value,
+    check_scaled,
+)
+
+_SIDES = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
+_FLOAT_DISTRIBUTIONS = frozenset(DISTRIBUTIONS) - {
+    "constant",
+    "categorical",
+    "categorical_w_probabilities",
+    "int_uniform",
+}
+
+
+@dataclass(slots=True)
+class Parameters:
+    """Checks the map of parameters and turns it into W&B's stored form."""
+
+    checker: Checker
+    given: Mapping[str, object]
+    method: object
+    trainer: Trainer
+    reaches_as_arguments: bool
+    """Whether the command passes every parameter on by an `${args…}` macro."""
+
+    config: dict[str, dict[str, object]] = field(default_factory=dict)
+    """The result: the parameters as W&B stores them."""
+    scaled: list[ScaledDict] = field(default_factory=list)
+    """The result: the scaled dictionaries among them."""
+
+    _owners: dict[str, str] = field(default_factory=dict)
+    _parents: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Check every parameter; `config` and `scaled` hold when there was nothing to say."""
+        for name, spec in self.given.items():
+            owner = self._owner(name)
+            if owner in self.given:
+                continue  # a part of a scaled dictionary, or a type, beside its parameter
+            if owner is not None:
+                self.checker.error(
+                    ("parameters", name),
+                    f"{name} is a part of the scaled dictionary {owner}, which is not there",
+                    f"add the factor, {owner}: {{distribution: uniform, min: 0.5, max: 2.0}}",
+                    at_key=True,
+                )
+            elif self.checker.parameter(spec, ("parameters", name), name):
+                self._check_one(name, spec)
+
+    def _check_one(self, name: str, spec: Mapping[str, object]) -> None:
+        at = ("parameters", name)
+        own = {key: value for key, value in spec.items() if key in PARAMETER_KEYS}
+        self.checker.known_keys(
+            spec, at, (*PARAMETER_KEYS, "type", name + PATH_SUFFIX, name + TABLE_SUFFIX)
+        )
+        kind = check_parameter(self.checker, at, own, is_grid=self.method == "grid")
+        if kind in ("int_uniform", "uniform"):
+            own["distribution"] = kind  # as W&B's client does before it sends
+        self.config[name] = own
+        inside = {key: part for key, part in spec.items() if key.endswith(tuple(_SIDES))}
+        beside = {key: self.given[key] for key in self._side_names(name) if key in self.given}
+        if inside or beside:
+            self._check_scaled(name, own, inside, beside)
+            return
+        self._check_reach(at, name, is_nested="parameters" in spec)
+        if "." in name and check_override_path(self.checker, self.trainer, at, name, at_key=True):
+            self._check_path_is_new(at, name, name)
+            self._check_override_values(at, name, own)
+        self._check_seed(at, name, kind)
+        self._keep_type(at, name, spec, kind)
+
+    def _check_scaled(
+        self,
+        name: str,
+        own: Mapping[str, object],
+        inside: Mapping[str, object],
+        beside: Mapping[str, object],
+    ) -> None:
+        at = ("parameters", name)
+        for key in beside if inside else ():
+            self.checker.error(
+                ("parameters", key),
+                f"the scaled dictionary {name} has parts inside it and this one beside it",
+                "keep one of the two forms",
+                at_key=True,
+            )
+        around = at if inside else at[:1]
+        parts = ScaledParts(name, at, own, around, inside or beside)
+        scaled = check_scaled(self.checker, self.trainer, parts)
+        if scaled is not None:
+            self._check_path_is_new(at, scaled.path, name)
+            self.scaled.append(scaled)
+            self.config[name + PATH_SUFFIX] = {"value": scaled.path}
+            self.config[name + TABLE_SUFFIX] = {"value": json.dumps(scaled.base)}
+
+    def _owner(self, name: str) -> str | None:
+        """Give X for the X_cli_path and X_base_dict of a scaled dictionary and for X's X_type."""
+        for suffix, other in _SIDES.items():
+            owner = name.removesuffix(suffix)
+            if owner != name and (owner in self.given or owner + other in self.given):
+                return owner
+        owner = name.removesuffix(TYPE_SUFFIX)
+        if owner != name and owner in self.given and _is_type(self.given[name]):
+            return owner
+        return None
+
+    @staticmethod
+    def _side_names(name: str) -> tuple[str, ...]:
+        return tuple(name + suffix for suffix in _SIDES)
+
+    def _check_override_values(self, at: Path, name: str, own: Mapping[str, object]) -> None:
+        if "value" in own:
+            check_override_value(self.checker, self.trainer, (*at, "value"), name, own["value"])
+        values = own.get("values")
+        if not isinstance(values, list):
+            return
+        for index, value in enumerate(values):
+            place = (*at, "values", index)
+            check_override_value(self.checker, self.trainer, place, name, value)
+        integers = [index for index, value in enumerate(values) if type(value) is int]
+        if integers and any(isinstance(value, float) for value in values):
+            number = values[integers[0]]
+            self.checker.warn(
+                (*at, "values", integers[0]),
+                f"{described(number)} is an integer among floats",
+                f"write {number}.0: Isaac Lab 2.x refuses the one where it wants the other",
+            )
+
+    def _keep_type(self, at: Path, name: str, spec: Mapping[str, object], kind: str | None) -> None:
+        """Add X_type where JSON, on its way through W&B, may make 1 of 1.0."""
+        if "type" in spec:
+            self.checker.choice(spec["type"], (*at, "type"), VALUE_TYPES)
+            hint: object = spec["type"]
+        else:
+            hint = "float" if "." in name and _is_float(spec, kind) else None
+        key = name + TYPE_SUFFIX
+        own = self.given.get(key)
+        if isinstance(own, dict) and _is_type(own):
+            self.config[key] = dict(own)
+        elif hint is not None and key in self.given:
+            self.checker.warn(
+                ("parameters", key),
+                f"the type of {name} would be kept in {key}, which is a setting here",
+                f"mind that 1.0 may come back from W&B as 1 for {name}",
+                at_key=True,
+            )
+        elif hint is not None:
+            self.config[key] = {"value": hint}
+
+    def _check_reach(self, at: Path, name: str, is_nested: bool) -> None:
+        if self.reaches_as_arguments:
+            return
+        if is_nested:
+            reason = "is a map of nested parameters"
+        elif name.startswith("_"):
+            reason = "begins with _"
+        elif "." not in name:
+            reason = "has no dot"
+        else:
+            return
+        self.checker.warn(
+            at,
+            f"{name} {reason}, so it is no override, and no ${{args}} macro passes it on",
+            "name the setting by its path, such as agent.algorithm.learning_rate",
+            at_key=True,
+        )
+
+    def _check_path_is_new(self, at: Path, path: str, name: str) -> None:
+        path = path.lstrip("+")
+        if path in self._owners:
+            self.checker.error(
+                at,
+                f"{path} is set by the parameter {self._owners[path]} already",
+                "remove one of the two",
+                at_key=True,
+            )
+            return
+        outer = next((parent for parent in _parents(path) if parent in self._owners), None)
+        inner = self._parents.get(path)
+        if outer or inner:
+            self.checker.warn(
+                at,
+                f"{inner or path} is a part of {outer or path}, and both are set",
+                "set the part alone, or the whole alone",
+                at_key=True,
+            )
+        self._owners[path] = name
+        self._parents.update(dict.fromkeys(_parents(path), path))
+
+    def _check_seed(self, at: Path, name: str, kind: str | None) -> None:
+        if name.split(".")[-1] != "seed":
+            return
+        if kind in _FLOAT_DISTRIBUTIONS:
+            hint = "write distribution: int_uniform"
+            self.checker.warn(at, f"a seed is an integer; {kind} draws floats", hint, at_key=True)
+        elif self.method == "bayes" and kind not in (None, "constant"):
+            self.checker.warn(
+                at,
+                "bayes will search for the luckiest seed, which tells nothing about the rest",
+                "write value: 42, or method: random",
+                at_key=True,
+            )
+
+
+def _is_type(spec: object) -> bool:
+    return isinstance(spec, dict) and spec.get("value") in VALUE_TYPES
+
+
+def _is_float(spec: Mapping[str, object], kind: str | None) -> bool:
+    """Tell whether a parameter gives floats and nothing else."""
+    if kind in _FLOAT_DISTRIBUTIONS:
+        return not isinstance(spec.get("q"), int)  # W&B draws integers where q is one
+    if kind == "constant" or (kind or "").startswith("categorical"):
+        numbers = list(_numbers(spec.get("value", spec.get("values"))))
+        return bool(numbers) and all(isinstance(number, float) for number in numbers)
+    return False
+
+
+def _numbers(value: object) -> Iterator[float]:
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
