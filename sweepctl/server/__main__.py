@@ -1,0 +1,46 @@
+"""The server by itself: `python -m sweepctl.server --data DIR --listen HOST:PORT`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sweepctl.errors import SweepctlError
+from sweepctl.server.http import serve
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="sweepctl.server", description=main.__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--listen", default="127.0.0.1:0")
+    parser.add_argument("--agent-timeout-s", type=float, default=60.0)
+    parser.add_argument("--run-timeout-s", type=float, default=300.0)
+    parser.add_argument("--api-key-file", type=Path)
+    given = parser.parse_args()
+    host, _, port = given.listen.rpartition(":")
+    keys = given.api_key_file.read_text().split() if given.api_key_file else None
+    try:
+        serve(
+            given.data,
+            host.strip("[]"),
+            int(port),
+            api_keys=keys,
+            agent_timeout_s=given.agent_timeout_s,
+            run_timeout_s=given.run_timeout_s,
+            on_listening=lambda url: print(f"listening on {url}", flush=True),
+        )
+    except SweepctlError as error:
+        print(
+            f"error: {error.message}",
+            *([f"hint: {error.hint}"] if error.hint else []),
+            sep="\n",
+            file=sys.stderr,
+        )
+        return int(error.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Who may speak to the server: API keys, as W&B's client sends them (Basic auth, user "api")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Sequence
+
+from sweepctl.errors import UsageError
+
+_MIN_KEY_LENGTH = 40
+
+
+class Access:
+    """Knows the hashes of the keys that may be used; without any, everyone may speak."""
+
+    def __init__(self, keys: Sequence[str] | None) -> None:
+        if keys is not None and not keys:
+            raise UsageError("no API key is given", "give one, or listen on 127.0.0.1 only")
+        for key in keys or ():
+            if len(key) < _MIN_KEY_LENGTH:
+                raise UsageError(
+                    f"an API key has {len(key)} characters; W&B's client wants {_MIN_KEY_LENGTH}",
+                    'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
+                )
+        self._hashes = None if keys is None else [_hash(key) for key in keys]
+
+    def allows(self, authorization: str | None) -> bool:
+        """Say whether a request with this Authorization header may be answered."""
+        if self._hashes is None:
+            return True
+        given = _hash(_key(authorization))
+        # Every hash is compared, so that the time tells nothing about which one fits.
+        return any([hmac.compare_digest(given, known) for known in self._hashes])
+
+
+def check_listen(host: str, keys: Sequence[str] | None) -> None:
+    """Refuse to listen beyond this machine without an API key."""
+    if keys is None and not _is_loopback(host):
+        raise UsageError(
+            f"an API key is needed to listen on {host}: others could reach the server",
+            "give one with --api-key-file, or listen on 127.0.0.1",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key(authorization: str | None) -> str:
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    try:
+        text = base64.b64decode(rest.strip(), validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
+    return text.partition(":")[2]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

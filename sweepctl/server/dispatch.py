@@ -1,0 +1,218 @@
+"""What agents ask: register, heartbeat. A run is handed out exactly once, in one transaction.
+
+The commands and their rules are W&B's
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with one field
+more: `attempt`, the number that tells a run's newest attempt from an earlier one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.errors import SweepctlError
+from sweepctl.server import search, store
+from sweepctl.server.database import Database
+from sweepctl.server.lifecycle import (
+    AgentState,
+    Limits,
+    RunState,
+    SweepState,
+    release,
+)
+from sweepctl.server.node_ids import node_id
+from sweepctl.server.presence import Presence
+from sweepctl.server.store import Agent, Rows, Run, Sweep
+
+Command = dict[str, Any]
+Log = Callable[[str], None]
+
+
+class NotFoundError(SweepctlError):
+    """What the request names does not exist (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """The server's side of the agents; safe to use from any thread. `now` is the time of day."""
+
+    database: Database
+    presence: Presence
+    limits: Limits
+    now: Callable[[], float]
+    log: Log
+
+    def register(self, sweep_id: str, host: str) -> Agent:
+        """Store a new agent of a sweep."""
+        with self.database.write() as tx:
+            sweep = store.find_sweep(tx, id=sweep_id)
+            if sweep is None:
+                raise NotFoundError(f"no sweep {sweep_id!r}")
+            agent = store.create_agent(tx, sweep.pk, host, self.now())
+        self.presence.hear("agent", agent.pk)
+        self.presence.mark_idle(agent.pk)
+        self.log(f"agent {agent.id} on {host} joined sweep {sweep.id}")
+        return agent
+
+    def heartbeat(
+        self, agent: int | None, reported: Collection[str]
+    ) -> tuple[Agent, list[Command]]:
+        """Take an agent's word about its runs and give it its commands."""
+        with self.database.write() as tx:
+            found = None if agent is None else store.find_agent(tx, pk=agent)
+            if found is None:
+                raise NotFoundError("no such agent: was its sweep deleted?")
+            self.presence.hear("agent", found.pk)
+            return found, self._commands(tx, found, reported)
+
+    def _commands(self, tx: Rows, agent: Agent, reported: Collection[str]) -> list[Command]:
+        sweep = store.sweep_by_pk(tx, agent.sweep)
+        for run in store.held_runs(tx, agent.pk):
+            if run.id not in reported:
+                self.let_go(tx, run, sweep, f"agent {agent.id} has ended it")
+        stops = [
+            {"type": "stop", "run_id": run_id}
+            for run_id in reported
+            if not self._may_train(tx, agent, sweep, run_id)
+        ]
+        if reported:
+            self.presence.mark_busy(agent.pk)
+            store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+            return stops
+        self.presence.mark_idle(agent.pk)
+        return self._next_command(tx, agent, sweep)
+
+    def lose_agent(self, tx: Rows, agent: Agent, runs: Collection[Run]) -> None:
+        """Give back the runs of an agent that fell silent."""
+        sweep = store.sweep_by_pk(tx, agent.sweep)
+        store.set_agent_state(tx, agent.pk, AgentState.CRASHED)
+        for run in runs:
+            self.let_go(tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", silent=True)
+        self.finish_if_done(tx, sweep)
+
+    def let_go(self, tx: Rows, run: Run, sweep: Sweep, why: str, *, silent: bool = False) -> None:
+        """Take a run from the agent that held it; put it in the queue if it is to go on."""
+        is_canceled = sweep.state == SweepState.CANCELED
+        outcome = release(run.newest_attempt, self.limits, is_canceled=is_canceled)
+        now = self.now()
+        fields = {
+            "agent": None,
+            "state": outcome.state.value,
+            "losses": outcome.losses,
+            "queued": now if outcome.is_queued else None,
+            "is_silent": int(silent),
+        }
+        store.update_run(tx, run.pk, fields, now)
+        if outcome.is_queued:
+            self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
+        elif outcome.state != run.state:
+            self.log(f"run {run.id} is {outcome.state.value}: {why}")
+
+    def finish_if_done(self, tx: Rows, sweep: Sweep) -> bool:
+        """Set a sweep FINISHED when it has no more runs to hand out and none under way."""
+        if sweep.state != SweepState.RUNNING or store.is_open(tx, sweep.pk):
+            return False
+        if self._choose(tx, sweep) is not None:
+            return False
+        store.update_sweep(tx, sweep.pk, {"state": SweepState.FINISHED.value}, self.now())
+        self.log(f"sweep {sweep.id} is finished")
+        return True
+
+    def _may_train(self, tx: Rows, agent: Agent, sweep: Sweep, run_id: str) -> bool:
+        """Say whether an agent may go on with a run that it reports."""
+        run = store.find_run(tx, project=sweep.project, id=run_id)
+        if run is None or run.sweep != sweep.pk:
+            return False
+        if run.agent is None and run.is_silent and run.queued and run.last_agent == agent.pk:
+            # It was thought lost, nobody has taken it since, and here it is.
+            state = RunState.RUNNING if run.is_started else RunState.PENDING
+            fields = {"agent": agent.pk, "state": state.value, "queued": None, "is_silent": 0}
+            store.update_run(tx, run.pk, fields, self.now())
+            self.log(f"run {run.id} goes on: agent {agent.id} is back")
+            run = store.run_by_pk(tx, run.pk)
+        if run.agent != agent.pk:
+            return False
+        return sweep.state != SweepState.CANCELED and not run.is_stop_asked
+
+    def _next_command(self, tx: Rows, agent: Agent, sweep: Sweep) -> list[Command]:
+        if sweep.state == SweepState.PAUSED:
+            return []
+        if sweep.state in (SweepState.FINISHED, SweepState.CANCELED):
+            return self._exit(tx, agent)
+        queued = store.first_queued_run(tx, sweep.pk, agent.host)
+        if queued is not None:
+            return [self._hand_out(tx, agent, sweep, queued, "resume")]
+        params = self._choose(tx, sweep)
+        if params is not None:
+            return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params), "run")]
+        if self.finish_if_done(tx, sweep):
+            return self._exit(tx, agent)
+        # A run of an agent that died a moment ago may still need someone: this one waits until
+        # every agent that holds a run has given a sign of life.
+        holders = store.holders_of_live_runs(tx, sweep.pk)
+        if all(self.presence.was_heard_since_idle(other, agent.pk) for other in holders):
+            return self._exit(tx, agent)
+        return []
+
+    def _exit(self, tx: Rows, agent: Agent) -> list[Command]:
+        store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
+        return [{"type": "exit"}]
+
+    def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
+        count = store.count_runs(tx, sweep=sweep.pk)
+        if sweep.run_cap is not None and count >= sweep.run_cap:
+            return None
+        needs_past = sweep.method == "grid"
+        past = [search.PastRun(p) for p in store.run_params(tx, sweep.pk)] if needs_past else []
+        # Seeded by what is stored, so that a server that dies before the commit chooses alike.
+        rng = random.Random(f"{sweep.id}/{count}")
+        return search.next_params(store.sweep_spec(tx, sweep.pk), past, rng)
+
+    def _new_run(self, tx: Rows, sweep: Sweep, params: search.Params) -> Run:
+        number = store.count_runs(tx, sweep=sweep.pk) + 1
+        fields = {
+            "project": sweep.project,
+            "sweep": sweep.pk,
+            "state": RunState.PENDING.value,
+            "display_name": f"{sweep.display_name or 'sweep'}-{number}",
+            "params": json.dumps(params),
+            "config": json.dumps(wrapped(params)),
+        }
+        return store.create_run(tx, fields, self.now())
+
+    def _hand_out(self, tx: Rows, agent: Agent, sweep: Sweep, run: Run, kind: str) -> Command:
+        now = self.now()
+        fields = {
+            "agent": agent.pk,
+            "last_agent": agent.pk,
+            "attempt": run.attempt + 1,
+            "state": RunState.PENDING.value,
+            "host": agent.host,
+            "queued": None,
+            "is_silent": 0,
+            "is_started": 0,
+            "is_preempting": 0,
+            "exit_code": None,
+        }
+        store.update_run(tx, run.pk, fields, now)
+        store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+        if sweep.state == SweepState.PENDING:
+            store.update_sweep(tx, sweep.pk, {"state": SweepState.RUNNING.value}, now)
+        self.log(f"run {run.id} of sweep {sweep.id} goes to agent {agent.id} on {agent.host}")
+        return {
+            "id": f"{run.id}-{run.attempt + 1}",
+            "type": kind,
+            "run_id": run.id,
+            "args": wrapped(store.params_of(tx, run.pk)),
+            "program": store.sweep_spec(tx, sweep.pk).get("program"),
+            "run_storage_id": node_id("Run", run.pk),
+            "attempt": run.attempt + 1,
+        }
+
+
+def wrapped(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters in W&B's form of a config: {name: {"value": v}}."""
+    return {name: {"value": value} for name, value in params.items()}

@@ -1,0 +1,123 @@
+"""The states of sweeps, runs and agents, and what an event makes of a run. Pure: it decides only.
+
+A run is held by an agent from the moment it is handed out until the agent's heartbeat leaves it
+out (or the agent falls silent). Only then may it be handed out again, so no run trains twice at
+once. The names of the states are W&B's.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+SIGTERM_EXIT_CODE = 143
+
+
+class RunState(str, enum.Enum):
+    """W&B's states of a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PREEMPTING = "preempting"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    KILLED = "killed"
+
+
+LIVE = frozenset({RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING})
+
+
+class SweepState(str, enum.Enum):
+    """W&B's states of a sweep."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    FINISHED = "FINISHED"
+    CANCELED = "CANCELED"
+
+
+class AgentState(str, enum.Enum):
+    """What the server knows of an agent."""
+
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    CRASHED = "CRASHED"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long silence is borne, and how often a run is tried."""
+
+    agent_timeout_s: float = 60.0
+    run_timeout_s: float = 300.0
+    attempts: int = 3
+    """Attempts that may be lost to crashes before the run has failed."""
+    deliveries: int = 10
+    """Times that a run is handed out and never starts before it has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the server knows of a run's newest attempt when something happens to it."""
+
+    state: RunState
+    number: int
+    losses: int
+    is_started: bool
+    is_preempting: bool
+    is_stop_asked: bool
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What becomes of a run that its agent no longer has."""
+
+    state: RunState
+    is_queued: bool
+    losses: int
+
+
+def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
+    """Give the state after an exit record, as W&B: a marked run that ends badly is preempted."""
+    if exit_code == 0:
+        return RunState.FINISHED
+    if attempt.is_stop_asked:
+        return RunState.KILLED
+    return RunState.PREEMPTED if attempt.is_preempting else RunState.FAILED
+
+
+def release(attempt: Attempt, limits: Limits, *, is_canceled: bool) -> Release:
+    """Decide about a run that its agent let go, or that was lost with its agent.
+
+    An orderly hand-back (marked preempting; ended by SIGTERM, or by no exit record at all) may
+    happen any number of times; every other unfinished end counts against the attempts.
+    """
+    if attempt.state not in LIVE and attempt.state != RunState.PREEMPTED:
+        return Release(attempt.state, False, attempt.losses)
+    if is_canceled or attempt.is_stop_asked:
+        return Release(RunState.KILLED, False, attempt.losses)
+    if attempt.state == RunState.PENDING and not attempt.is_started:
+        if attempt.number >= limits.deliveries:
+            return Release(RunState.FAILED, False, attempt.losses)
+        return Release(RunState.PENDING, True, attempt.losses)
+    is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_EXIT_CODE)
+    losses = attempt.losses if is_orderly else attempt.losses + 1
+    if losses >= limits.attempts:
+        return Release(RunState.FAILED, False, losses)
+    return Release(RunState.PREEMPTED if attempt.is_preempting else RunState.CRASHED, True, losses)
+
+
+def is_stale(attempt: Attempt, number: int | None) -> bool:
+    """Say whether a record is of an earlier attempt than the run's newest.
+
+    Our agent has the attempt's number sent along by every client of its run. A client that sends
+    none cannot be told from an earlier attempt's, but for one case: a run that was handed out
+    again and whose trainer has not started yet cannot have sent anything.
+    """
+    if number is not None:
+        return number != attempt.number
+    return attempt.state == RunState.PENDING and attempt.number > 1

@@ -1,0 +1,281 @@
+"""The server's HTTP routes: GraphQL, file_stream, files.
+
+What blocks runs in threads. 401 is answered to a wrong key only and 404 to what is gone for good:
+W&B's client gives up on both. Passing trouble is 503, which it tries again.
+"""
+
+from __future__ import annotations
+
+import traceback
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from graphql import ExecutionResult, GraphQLError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sweepctl.errors import SweepctlError
+from sweepctl.server import store
+from sweepctl.server.access import Access
+from sweepctl.server.bodies import BodyError, json_response, read_json
+from sweepctl.server.database import Database, StoreUnavailableError
+from sweepctl.server.dispatch import Dispatcher, Log, NotFoundError
+from sweepctl.server.files import FileNameError, RunFiles, checked_name
+from sweepctl.server.graphql import DocumentError, Engine
+from sweepctl.server.intake import BadMessageError, Intake, read_stream
+from sweepctl.server.presence import Presence
+from sweepctl.server.resolvers import Context
+from sweepctl.server.store import Run
+from sweepctl.server.sweeps import Sweeps
+
+_ATTEMPT_HEADER = "x-sweepctl-attempt"
+_RETRY_AFTER = {"Retry-After": "5"}
+_BLOCK_LIMIT_S = 60.0
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything that the routes lead to."""
+
+    database: Database
+    presence: Presence
+    dispatcher: Dispatcher
+    intake: Intake
+    sweeps: Sweeps
+    files: RunFiles
+    engine: Engine
+    access: Access
+    now: Callable[[], float]
+    log: Log
+
+
+def application(rooms: Rooms) -> Starlette:
+    """Give the ASGI application."""
+    routes = _Routes(rooms)
+
+    def route(path: str, handler: Handler, method: str, *, is_open: bool = False) -> Route:
+        return Route(path, routes.guarded(handler, is_open=is_open), methods=[method])
+
+    return Starlette(
+        routes=[
+            route("/healthz", routes.health, "GET", is_open=True),
+            route("/graphql", routes.graphql, "POST"),
+            route("/files/{rest:path}", routes.file_stream, "POST"),
+            route("/files/{rest:path}", routes.download, "GET"),
+            # W&B's client sends no key here: the address is signed.
+            route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
+            route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+        ]
+    )
+
+
+class _Routes:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
+        """Check the key, and turn errors into answers."""
+
+        async def answer(request: Request) -> Response:
+            if not is_open and not self._rooms.access.allows(request.headers.get("authorization")):
+                headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
+                return _error(401, "the API key is not one of this server's", headers)
+            try:
+                return await handler(request)
+            except BodyError as error:
+                return _error(error.status, error.message)
+            except (BadMessageError, FileNameError) as error:
+                return _error(400, error.message)
+            except NotFoundError as error:
+                return _error(404, error.message)
+            except StoreUnavailableError as error:
+                return self._unavailable(error.message)
+            except OSError as error:
+                return self._unavailable(f"the data folder is not usable now: {error.strerror}")
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Exception as error:
+                return self._unexpected(request, error)
+
+        return answer
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def graphql(self, request: Request) -> Response:
+        body = await read_json(request)
+        if not isinstance(body, dict) or not isinstance(body.get("query"), str):
+            raise BodyError(400, "a GraphQL request is a map with the text `query`")
+        variables, name = body.get("variables") or {}, body.get("operationName")
+        if not isinstance(variables, dict) or not isinstance(name, str | None):
+            raise BodyError(400, "`variables` is a map and `operationName` a text")
+        context = self._context(request)
+        try:
+            result = await to_thread.run_sync(
+                self._rooms.engine.execute, body["query"], variables, name, context
+            )
+        except DocumentError as error:
+            return json_response({"errors": [{"message": e.message} for e in error.errors]}, 400)
+        return self._answer(request, result)
+
+    def _answer(self, request: Request, result: ExecutionResult) -> Response:
+        errors: list[dict[str, str]] = []
+        for error in result.errors or []:
+            cause = error.original_error
+            if isinstance(cause, StoreUnavailableError):
+                return self._unavailable(cause.message)
+            if isinstance(cause, NotFoundError):
+                return _error(404, cause.message)
+            if isinstance(cause, OSError):
+                return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
+            if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
+                if not isinstance(cause, OverflowError | UnicodeError):
+                    return self._unexpected(request, cause)
+                errors.append({"message": f"a value cannot be stored: {cause}"})
+                continue
+            errors.append({"message": error.message})
+        document: dict[str, Any] = {"data": result.data}
+        if errors:
+            document["errors"] = errors
+        return json_response(document)
+
+    async def file_stream(self, request: Request) -> Response:
+        parts = _segments(request)[1:]
+        if len(parts) != 4 or parts[3] != "file_stream":
+            return _error(404, "only a run's file_stream takes posts")
+        message = read_stream(await read_json(request))
+        attempt = _attempt(request)
+
+        def store_it() -> bool:
+            run = self._run_at(*parts[:3])
+            return self._rooms.intake.stream(run, message, attempt)
+
+        is_stopped = await to_thread.run_sync(store_it)
+        stopped = {"stopped": True} if is_stopped else {}
+        return json_response({"exitcode": None, "limits": {}, **stopped})
+
+    async def download(self, request: Request) -> Response:
+        parts = _segments(request)[1:]
+        if len(parts) < 4:
+            return _error(404, "a file's address is /files/ENTITY/PROJECT/RUN/NAME")
+        run = await to_thread.run_sync(self._run_at, parts[0], parts[1], parts[2])
+        return await self._file(run.pk, "/".join(parts[3:]))
+
+    async def get(self, request: Request) -> Response:
+        run, name = self._signed(request)
+        return await self._file(run, name)
+
+    async def put(self, request: Request) -> Response:
+        run_pk, name = self._signed(request)
+        checked_name(name)
+        upload = await self._rooms.files.receive(_blocks(request))
+
+        def keep() -> None:
+            with self._rooms.database.read() as rows:
+                run = store.find_run(rows, pk=run_pk)
+            if run is None:
+                self._rooms.files.drop(upload)
+                raise NotFoundError("the run was deleted")
+            self._rooms.files.keep(run, name, upload)
+
+        await to_thread.run_sync(keep)
+        return Response(status_code=200)
+
+    async def _file(self, run: int, name: str) -> Response:
+        def find() -> store.StoredFile | None:
+            with self._rooms.database.read() as rows:
+                return store.find_file(rows, run, name)
+
+        file = await to_thread.run_sync(find)
+        if file is None:
+            raise NotFoundError(f"the run has no file {name!r}")
+        # What a run uploaded is never shown as a page of this server's.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        return FileResponse(
+            self._rooms.files.path(file), headers=headers, filename=name.rpartition("/")[2]
+        )
+
+    def _signed(self, request: Request) -> tuple[int, str]:
+        run, token = request.path_params["run"], request.path_params["token"]
+        name = "/".join(_segments(request)[3:])
+        if not self._rooms.files.is_signed(run, name, token):
+            raise BodyError(403, "the address is not signed by this server")
+        return run, name
+
+    def _run_at(self, entity: str, project: str, run_id: str) -> Run:
+        with self._rooms.database.read() as rows:
+            run = store.find_run_by_path(rows, entity, project, run_id)
+        if run is None:
+            raise NotFoundError(f"no run {entity}/{project}/{run_id}")
+        return run
+
+    def _context(self, request: Request) -> Context:
+        rooms = self._rooms
+        return Context(
+            database=rooms.database,
+            presence=rooms.presence,
+            dispatcher=rooms.dispatcher,
+            intake=rooms.intake,
+            sweeps=rooms.sweeps,
+            files=rooms.files,
+            now=rooms.now,
+            base_url=_base_url(request),
+            attempt=_attempt(request),
+        )
+
+    def _unavailable(self, message: str) -> Response:
+        self._rooms.log(message)
+        return _error(503, message, _RETRY_AFTER)
+
+    def _unexpected(self, request: Request, error: Exception) -> Response:
+        where = f"{request.method} {request.url.path}"
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        for line in [f"unexpected error at {where}", *trace.rstrip().splitlines()]:
+            self._rooms.log(line)
+        return _error(500, "an unexpected error in the server; its log tells more")
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        with anyio.move_on_after(_BLOCK_LIMIT_S) as limit:
+            try:
+                block = await anext(stream)
+            except StopAsyncIteration:
+                return
+        if limit.cancelled_caught:
+            raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
+        if block:
+            yield block
+
+
+def _segments(request: Request) -> list[str]:
+    """Take the path apart before it is decoded: a project's name may hold a slash."""
+    raw = request.scope.get("raw_path") or request.url.path.encode()
+    return [urllib.parse.unquote(part) for part in raw.decode("latin-1").strip("/").split("/")]
+
+
+def _attempt(request: Request) -> int | None:
+    text = request.headers.get(_ATTEMPT_HEADER, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _base_url(request: Request) -> str:
+    """Give this server's address as the client knows it, so that a port-forward works."""
+    scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme
+    return f"{scheme}://{request.headers.get('host') or request.url.netloc}"
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    document = {"errors": [{"message": message}], "error": message}
+    return json_response(document, status, headers)

@@ -1,0 +1,147 @@
+"""Creating and changing sweeps: the configuration is checked here, before anything is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from sweepctl.errors import SweepctlError
+from sweepctl.server import search, store
+from sweepctl.server.database import Database
+from sweepctl.server.dispatch import Log
+from sweepctl.server.lifecycle import SweepState
+from sweepctl.server.node_ids import row_of
+from sweepctl.server.store import Rows, Sweep
+
+_MAX_CONFIG_BYTES = 4 << 20
+_MAX_CONFIG_NODES = 200_000
+
+
+class SweepError(SweepctlError):
+    """The sweep cannot be created or changed so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeps:
+    """The sweeps of a server; safe to use from any thread."""
+
+    database: Database
+    now: Callable[[], float]
+    log: Log
+
+    def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
+        """Create a sweep, or change the one that `id` names; give it with warnings."""
+        fields: dict[str, Any] = {}
+        warnings: list[str] = []
+        if wanted.get("config") is not None:
+            spec = read_config(wanted["config"])
+            warnings = search.check(spec)
+            fields = _fields(spec, wanted["config"])
+        for name, column in (("displayName", "display_name"), ("description", "description")):
+            if wanted.get(name) is not None:
+                fields[column] = wanted[name]
+        state = _state(wanted.get("state"))
+        with self.database.write() as tx:
+            if wanted.get("id"):
+                sweep = self._change(tx, str(wanted["id"]), fields, state)
+            else:
+                sweep = self._create(tx, wanted, fields, state)
+        return sweep, warnings
+
+    def _create(
+        self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any], state: SweepState | None
+    ) -> Sweep:
+        if "config_text" not in fields:
+            raise SweepError("a new sweep needs a configuration (the field `config`)")
+        entity = wanted.get("entityName") or "local"
+        name = wanted.get("projectName") or "uncategorized"
+        project = store.ensure_project(tx, entity, name, self.now())
+        sweep = store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
+        if state is not None:
+            sweep = store.update_sweep(tx, sweep.pk, {"state": state.value}, self.now())
+        self.log(f"sweep {sweep.id} created in {entity}/{name} ({sweep.method})")
+        return sweep
+
+    def _change(self, tx: Rows, id: str, fields: dict[str, Any], state: SweepState | None) -> Sweep:
+        sweep = store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
+        if sweep is None:
+            raise SweepError(f"no sweep has the id {id!r}")
+        if state is not None and state != sweep.state:
+            fields["state"] = state.value
+            self.log(f"sweep {sweep.id} is {state.value}")
+        if state == SweepState.CANCELED:
+            store.kill_queued_runs(tx, sweep.pk, self.now())
+        return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+
+
+def read_config(text: str) -> Any:
+    """Read a sweep's configuration: JSON, or YAML as W&B's client sends it."""
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise SweepError(f"the configuration has {len(text)} characters, over {_MAX_CONFIG_BYTES}")
+    try:
+        document = _parsed(text)
+        _count_nodes(document, [_MAX_CONFIG_NODES])
+        # What JSON cannot say, a run's parameters cannot be.
+        return json.loads(json.dumps(document, allow_nan=False))
+    except yaml.YAMLError as error:
+        raise SweepError(f"the configuration is no YAML: {error}") from error
+    except RecursionError as error:
+        raise SweepError("the configuration is nested too deeply, or holds itself") from error
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"the configuration holds what JSON cannot say: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(text, Loader=loader)
+
+
+def _count_nodes(node: Any, left: list[int]) -> None:
+    """Refuse a document that aliases make huge, before it is written out."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise SweepError(f"the configuration has more than {_MAX_CONFIG_NODES} values")
+    if isinstance(node, dict):
+        for value in node.values():
+            _count_nodes(value, left)
+    elif isinstance(node, list):
+        for value in node:
+            _count_nodes(value, left)
+
+
+def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
+    metric = spec.get("metric") or {}
+    return {
+        "method": spec["method"],
+        "metric": metric.get("name"),
+        "goal": metric.get("goal", "minimize"),
+        "run_cap": spec.get("run_cap"),
+        "run_count_expected": search.expected_run_count(spec),
+        "display_name": _text(spec.get("name")),
+        "description": _text(spec.get("description")),
+        "config_text": text,
+        "spec": json.dumps(spec),
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _state(text: str | None) -> SweepState | None:
+    if text is None:
+        return None
+    try:
+        return SweepState(text.upper())
+    except ValueError as error:
+        known = ", ".join(state.value for state in SweepState)
+        raise SweepError(f"unknown sweep state {text!r}; known are {known}") from error
