@@ -1,4 +1,4 @@
-"""The test bed's command line: `python -m tests.testbed up|down|status|shell|build`."""
+"""The command line of the test bed: `python -m tests.testbed VERB`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from tests.testbed.binaries import MODULES, programs
 from tests.testbed.images import node_images
 from tests.testbed.layout import Bed, bed
 from tests.testbed.requirements import TestbedUnavailable, install_or_explain
+from tests.testbed.simulated import simulate
+from tests.testbed.state import first_process, node_process
+from tests.testbed.trainer import offer_trainer
 
 
 def main(argv: list[str]) -> int:
@@ -28,6 +31,10 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("up", help="bring the bed up")
     verbs.add_parser("down", help="take it down and leave nothing")
     verbs.add_parser("status", help="say what runs")
+    nodes = verbs.add_parser("simulate", help="have that many simulated nodes (kwok) besides")
+    nodes.add_argument("count", type=int)
+    trainer = verbs.add_parser("trainer", help="give a namespace the real trainer's environment")
+    trainer.add_argument("namespace")
     shell = verbs.add_parser("shell", help="a shell with KUBECONFIG set, or inside a node")
     shell.add_argument("node", nargs="?", help="node-1, node-2: a root shell inside that node")
     asked = parser.parse_args(argv)
@@ -54,6 +61,10 @@ def _run(asked: argparse.Namespace, chosen: Bed) -> int:
         print(f"export KUBECONFIG={chosen.kubeconfig}")
     elif asked.verb == "down":
         lifecycle.down(chosen, _say)
+    elif asked.verb == "simulate":
+        simulate(lifecycle.cluster(chosen), chosen, asked.count, os.environ, _say)
+    elif asked.verb == "trainer":
+        offer_trainer(lifecycle.cluster(chosen), chosen, asked.namespace, os.environ)
     elif asked.verb == "status":
         return _status(chosen)
     else:
@@ -73,7 +84,7 @@ def _status(chosen: Bed) -> int:
         for name, service in services.items():
             state = "runs" if service["pid"] else f"ended with {service['last_exit']}"
             print(f"  {place.name}/{name}: {state}, started {service['starts']} time(s)")
-    everything = [lifecycle.first_process(chosen)]
+    everything = [first_process(chosen)]
     everything += everything[0].descendants()
     memory_bytes = sum(_proportional_bytes(process) for process in everything)
     print(f"  {len(everything)} processes, {memory_bytes / 2**20:.0f} MiB")
@@ -100,7 +111,7 @@ def _shell(chosen: Bed, node: str | None) -> int:
         names = ", ".join(each.name for each in chosen.nodes)
         print(f"error: no node '{node}': this bed has {names}", file=sys.stderr)
         return 2
-    target = f"--target={lifecycle.node_process(chosen, found).pid}"
+    target = f"--target={node_process(chosen, found).pid}"
     return subprocess.call(["nsenter", target, "--mount", "--net", "--pid", "--uts", shell])
 
 

@@ -51,6 +51,7 @@ def identities(bed: Bed) -> tuple[Identity, ...]:
         Identity("scheduler", "system:kube-scheduler"),
         Identity("proxy", "system:kube-proxy"),
         Identity("coredns", "testbed:coredns"),
+        Identity("kwok", "testbed:kwok", "system:masters"),
         *nodes,
     )
 

@@ -10,12 +10,12 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.testbed.layout import Bed, Node
+from tests.testbed.layout import Bed
 
 
 class Timeout(Exception):
@@ -98,9 +98,7 @@ def restricted_namespace(name: str) -> dict[str, Any]:
     }
 
 
-def in_node(bed: Bed, node: Node, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of the host inside a node: its files, network and processes."""
-    from tests.testbed.lifecycle import node_process
-
-    target = ("nsenter", f"--target={node_process(bed, node).pid}", "--mount", "--net", "--pid")
-    return subprocess.run([*target, "--uts", *command], capture_output=True, text=True)
+def is_ready(item: Mapping[str, Any]) -> bool:
+    """Tell whether a node or a pod has the condition Ready."""
+    conditions = item.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

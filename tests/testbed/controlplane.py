@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.testbed import simulated
 from tests.testbed.layout import (
     API_PORT,
     CONTROL_PLANE_IP,
@@ -45,14 +46,16 @@ _AUDIT_POLICY = {
     "omitStages": ["RequestReceived"],
     "rules": [
         {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts"]},
-        {"level": "None", "users": ["system:apiserver", "testbed:kwok", "testbed:coredns"]},
         {
             "level": "None",
             "users": [
                 "kube-apiserver",
+                "system:apiserver",
                 "system:kube-controller-manager",
                 "system:kube-scheduler",
                 "system:kube-proxy",
+                "testbed:coredns",
+                "testbed:kwok",
             ],
         },
         {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
@@ -63,6 +66,7 @@ _AUDIT_POLICY = {
 def write_files(bed: Bed) -> None:
     """Write the files that the control plane's command lines name."""
     (bed.root / "Corefile").write_text(_COREFILE % bed.component_kubeconfig("coredns"))
+    (bed.root / simulated.OFF).touch()
     (bed.root / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
 
@@ -70,7 +74,7 @@ def plan(bed: Bed, programs: Mapping[str, Path], relay_fd: int) -> Plan:
     """Return the plan of the machine that holds the control plane and, inside it, the nodes."""
     return Plan(
         hostname="control-plane",
-        setup=(*_network(bed.nodes),),
+        setup=_network(bed.nodes),
         services=(
             Service("etcd", _etcd(bed, programs["etcd"])),
             Service(
@@ -92,6 +96,12 @@ def plan(bed: Bed, programs: Mapping[str, Path], relay_fd: int) -> Plan:
                 (sys.executable, "-I", str(_HERE / "relay.py"), str(relay_fd), str(API_PORT)),
                 after=_API,
                 pass_fds=(relay_fd,),
+            ),
+            Service(
+                "kwok",
+                simulated.command(bed),
+                after=_API,
+                unless=str(bed.root / simulated.OFF),
             ),
             *(_node_machine(bed, node) for node in bed.nodes),
         ),

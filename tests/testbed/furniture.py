@@ -1,14 +1,11 @@
-"""What a bed's cluster contains from the start: DNS's permissions, a storage class, volumes.
-
-And on demand: the real trainer's environment as a read-only volume in a namespace.
-"""
+"""What a bed's cluster contains from the start: DNS's permissions, a storage class, volumes."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from tests.testbed.cluster import Cluster
+from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.layout import GPU_RESOURCE, Bed
 
 STORAGE_CLASS = "standard"
@@ -29,18 +26,13 @@ def nodes_are_ready(cluster: Cluster, bed: Bed) -> bool:
     done = cluster.run("kubectl", "get", "nodes", "-o", "json")
     if done.returncode != 0:
         return False
-    nodes = {item["metadata"]["name"]: item["status"] for item in json.loads(done.stdout)["items"]}
+    nodes = {item["metadata"]["name"]: item for item in json.loads(done.stdout)["items"]}
     return all(
         node.name in nodes
         and is_ready(nodes[node.name])
-        and nodes[node.name]["allocatable"].get(GPU_RESOURCE, "0") == str(node.gpus)
+        and nodes[node.name]["status"]["allocatable"].get(GPU_RESOURCE, "0") == str(node.gpus)
         for node in bed.nodes
     )
-
-
-def is_ready(status: dict[str, Any]) -> bool:
-    """Tell whether a node's or pod's status has the condition Ready."""
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
 
 
 def _dns_permissions() -> list[dict[str, Any]]:

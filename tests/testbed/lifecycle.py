@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -19,53 +18,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.testbed import controlplane, furniture, host, node
 from tests.testbed.binaries import module, programs
 from tests.testbed.certificates import make_certificates
-from tests.testbed.cluster import Cluster, Timeout, in_node
+from tests.testbed.cluster import Cluster, Timeout
 from tests.testbed.images import Image, node_images
 from tests.testbed.layout import CGROUP_ROOT, Bed, Node
 from tests.testbed.machine import ADOPTED
 from tests.testbed.requirements import TestbedUnavailable, install_or_explain
+from tests.testbed.state import State, in_node, node_process
 
 Say = Callable[[str], None]
 _NAMESPACES = ("--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc")
 _MACHINE = Path(__file__).parent / "machine.py"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is written down about a bed: enough to find it, use it and end it."""
-
-    process: host.Process
-    is_ready: bool
-    key: str
-    programs: dict[str, str]
-
-    def write(self, bed: Bed) -> None:
-        part = bed.state_file.with_suffix(".part")
-        data = {
-            "pid": self.process.pid,
-            "start_ticks": self.process.start_ticks,
-            "is_ready": self.is_ready,
-            "key": self.key,
-            "programs": self.programs,
-        }
-        part.write_text(json.dumps(data, indent=1))
-        part.replace(bed.state_file)
-
-    @staticmethod
-    def read(bed: Bed) -> State | None:
-        """What is known of the bed; None where there is none."""
-        try:
-            data = json.loads(bed.state_file.read_text())
-        except FileNotFoundError:
-            return None
-        process = host.Process(data["pid"], data["start_ticks"])
-        return State(process, data["is_ready"], data["key"], data["programs"])
 
 
 def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
@@ -120,24 +88,6 @@ def cluster(bed: Bed) -> Cluster:
     if state is None or not state.is_ready or not state.process.is_alive:
         raise TestbedUnavailable(f"test bed '{bed.name}' is not up: make testbed-up")
     return Cluster(bed.kubeconfig, {k: Path(v) for k, v in state.programs.items()}, bed)
-
-
-def first_process(bed: Bed) -> host.Process:
-    """The bed's first process, as the host sees it."""
-    state = State.read(bed)
-    for process in state.process.descendants() if state else ():
-        if process.is_init:
-            return process
-    raise TestbedUnavailable(f"test bed '{bed.name}' is not up")
-
-
-def node_process(bed: Bed, of: Node) -> host.Process:
-    """The first process of a node, as the host sees it."""
-    plan = str(bed.node_dir(of) / "plan.json")
-    for process in first_process(bed).descendants():
-        if process.is_init and plan in process.command:
-            return process
-    raise TestbedUnavailable(f"{of.name} of test bed '{bed.name}' is off")
 
 
 def power_off(bed: Bed, of: Node) -> None:
@@ -229,10 +179,12 @@ def _spawn(bed: Bed, relay_fd: int) -> tuple[subprocess.Popen[bytes], int]:
 
 def load_image(bed: Bed, image: Image) -> None:
     """Put an image into the image store of every node."""
-    for each in bed.nodes:
-        done = in_node(bed, each, ["ctr", "-n", "k8s.io", "images", "import", str(image.archive)])
-        if done.returncode != 0:
-            raise RuntimeError(f"{each.name} refused {image.name}: {done.stderr.strip()}")
+    command = ["ctr", "-n", "k8s.io", "images", "import", str(image.archive)]
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda each: in_node(bed, each, command), bed.nodes))
+    for each, result in zip(bed.nodes, done, strict=True):
+        if result.returncode != 0:
+            raise RuntimeError(f"{each.name} refused {image.name}: {result.stderr.strip()}")
 
 
 def _containerd_answers(bed: Bed) -> bool:

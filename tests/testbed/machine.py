@@ -37,7 +37,11 @@ class Service:
     pass_fds: tuple[int, ...] = ()
     """Open files that the service inherits."""
     unless: str = ""
-    """A file: while it exists the service is kept off (a node that is powered off)."""
+    """A file: while it exists the service is off (a node without power, the simulated nodes)."""
+
+    @property
+    def is_off(self) -> bool:
+        return bool(self.unless) and Path(self.unless).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,9 @@ class Machine:
             self._start_due()
             if self._is_abandoned():
                 return 1
-            is_settled = self._lifeline_fd is None and len(self._running) == len(self._due_s)
+            is_settled = self._lifeline_fd is None and not self._is_any_pending()
             caught = signal.sigtimedwait(
-                {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, 5.0 if is_settled else 0.05
+                {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}, 0.5 if is_settled else 0.05
             )
             if caught is not None and caught.si_signo != signal.SIGCHLD:
                 return 0
@@ -133,7 +137,7 @@ class Machine:
     def _start_due(self) -> None:
         for service in self._plan.services:
             is_running = service in self._running.values()
-            is_off = bool(service.unless) and Path(service.unless).exists()
+            is_off = service.is_off
             if is_running and is_off:
                 pid = next(pid for pid, other in self._running.items() if other is service)
                 os.kill(pid, signal.SIGKILL)
@@ -155,6 +159,10 @@ class Machine:
             self._starts[service.name] += 1
             process.returncode = 0  # reaped here, never by Popen
             self._write_status()
+
+    def _is_any_pending(self) -> bool:
+        running = {service.name for service in self._running.values()}
+        return any(s.name not in running and not s.is_off for s in self._plan.services)
 
     def _is_abandoned(self) -> bool:
         """Notice that `up` died before it handed the machine over."""
