@@ -17,10 +17,10 @@ def main() -> int:
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--agent-timeout-s", type=float, default=60.0)
     parser.add_argument("--run-timeout-s", type=float, default=300.0)
-    parser.add_argument("--api-key-file", type=Path)
+    parser.add_argument("--api-keys", type=Path)
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
-    keys = given.api_key_file.read_text().split() if given.api_key_file else None
+    keys = given.api_keys.read_text().split() if given.api_keys else ()
     try:
         serve(
             given.data,

@@ -17,32 +17,30 @@ _MIN_KEY_LENGTH = 40
 class Access:
     """Knows the hashes of the keys that may be used; without any, everyone may speak."""
 
-    def __init__(self, keys: Sequence[str] | None) -> None:
-        if keys is not None and not keys:
-            raise UsageError("no API key is given", "give one, or listen on 127.0.0.1 only")
-        for key in keys or ():
+    def __init__(self, keys: Sequence[str]) -> None:
+        for key in keys:
             if len(key) < _MIN_KEY_LENGTH:
                 raise UsageError(
                     f"an API key has {len(key)} characters; W&B's client wants {_MIN_KEY_LENGTH}",
                     'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
                 )
-        self._hashes = None if keys is None else [_hash(key) for key in keys]
+        self._hashes = [_hash(key) for key in keys]
 
     def allows(self, authorization: str | None) -> bool:
         """Say whether a request with this Authorization header may be answered."""
-        if self._hashes is None:
+        if not self._hashes:
             return True
         given = _hash(_key(authorization))
         # Every hash is compared, so that the time tells nothing about which one fits.
         return any([hmac.compare_digest(given, known) for known in self._hashes])
 
 
-def check_listen(host: str, keys: Sequence[str] | None) -> None:
+def check_listen(host: str, keys: Sequence[str]) -> None:
     """Refuse to listen beyond this machine without an API key."""
-    if keys is None and not _is_loopback(host):
+    if not keys and not _is_loopback(host):
         raise UsageError(
             f"an API key is needed to listen on {host}: others could reach the server",
-            "give one with --api-key-file, or listen on 127.0.0.1",
+            "give a file of keys with --api-keys, or listen on 127.0.0.1",
         )
 
 

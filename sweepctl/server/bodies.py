@@ -8,13 +8,16 @@ import zlib
 from typing import Any
 
 import anyio
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sweepctl.errors import SweepctlError
+from sweepctl.server.store import storable
 
 MAX_BODY_BYTES = 64 << 20
 BODY_LIMIT_S = 120.0
+_BIG_BYTES = 1 << 18
 
 
 class BodyError(SweepctlError):
@@ -44,13 +47,7 @@ async def read_body(request: Request) -> bytes:
 async def read_json(request: Request) -> Any:
     """Read a JSON body."""
     raw = await read_body(request)
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise BodyError(400, f"the body is no JSON: {reason}") from error
-    # Half of a surrogate pair is legal JSON and no text that can be stored.
-    return _whole(document) if b"\\ud" in raw or b"\\uD" in raw else document
+    return await to_thread.run_sync(_parsed, raw) if len(raw) > _BIG_BYTES else _parsed(raw)
 
 
 def json_response(
@@ -62,6 +59,16 @@ def json_response(
     except ValueError:
         text = json.dumps(_finite(document), allow_nan=False)
     return Response(text, status, headers, "application/json")
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise BodyError(400, f"the body is no JSON: {reason}") from error
+    has_surrogates = b"\\ud" in raw or b"\\uD" in raw
+    return _whole(document) if has_surrogates else document
 
 
 def _unpacker(encoding: str) -> Any:
@@ -84,7 +91,7 @@ def _unpacked(unpack: Any, block: bytes, room: int) -> list[bytes]:
 
 def _whole(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return storable(value)
     if isinstance(value, list):
         return [_whole(item) for item in value]
     if isinstance(value, dict):

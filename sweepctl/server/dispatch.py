@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import search, store
+from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
 from sweepctl.server.lifecycle import (
     AgentState,
@@ -25,7 +25,8 @@ from sweepctl.server.lifecycle import (
 )
 from sweepctl.server.node_ids import node_id
 from sweepctl.server.presence import Presence
-from sweepctl.server.store import Agent, Rows, Run, Sweep
+from sweepctl.server.run_store import Run
+from sweepctl.server.store import Agent, Rows, Sweep
 
 Command = dict[str, Any]
 Log = Callable[[str], None]
@@ -70,7 +71,7 @@ class Dispatcher:
 
     def _commands(self, tx: Rows, agent: Agent, reported: Collection[str]) -> list[Command]:
         sweep = store.sweep_by_pk(tx, agent.sweep)
-        for run in store.held_runs(tx, agent.pk):
+        for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
                 self.let_go(tx, run, sweep, f"agent {agent.id} has ended it")
         stops = [
@@ -105,7 +106,7 @@ class Dispatcher:
             "queued": now if outcome.is_queued else None,
             "is_silent": int(silent),
         }
-        store.update_run(tx, run.pk, fields, now)
+        run_store.update_run(tx, run.pk, fields, now)
         if outcome.is_queued:
             self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
         elif outcome.state != run.state:
@@ -113,7 +114,10 @@ class Dispatcher:
 
     def finish_if_done(self, tx: Rows, sweep: Sweep) -> bool:
         """Set a sweep FINISHED when it has no more runs to hand out and none under way."""
-        if sweep.state != SweepState.RUNNING or store.is_open(tx, sweep.pk):
+        if sweep.state != SweepState.RUNNING or run_store.is_open(tx, sweep.pk):
+            return False
+        expected = sweep.run_count_expected
+        if expected is None or run_store.count_runs(tx, sweep=sweep.pk) < expected:
             return False
         if self._choose(tx, sweep) is not None:
             return False
@@ -123,16 +127,16 @@ class Dispatcher:
 
     def _may_train(self, tx: Rows, agent: Agent, sweep: Sweep, run_id: str) -> bool:
         """Say whether an agent may go on with a run that it reports."""
-        run = store.find_run(tx, project=sweep.project, id=run_id)
+        run = run_store.find_run(tx, project=sweep.project, id=run_id)
         if run is None or run.sweep != sweep.pk:
             return False
         if run.agent is None and run.is_silent and run.queued and run.last_agent == agent.pk:
             # It was thought lost, nobody has taken it since, and here it is.
             state = RunState.RUNNING if run.is_started else RunState.PENDING
             fields = {"agent": agent.pk, "state": state.value, "queued": None, "is_silent": 0}
-            store.update_run(tx, run.pk, fields, self.now())
+            run_store.update_run(tx, run.pk, fields, self.now())
             self.log(f"run {run.id} goes on: agent {agent.id} is back")
-            run = store.run_by_pk(tx, run.pk)
+            run = run_store.run_by_pk(tx, run.pk)
         if run.agent != agent.pk:
             return False
         return sweep.state != SweepState.CANCELED and not run.is_stop_asked
@@ -142,37 +146,44 @@ class Dispatcher:
             return []
         if sweep.state in (SweepState.FINISHED, SweepState.CANCELED):
             return self._exit(tx, agent)
-        queued = store.first_queued_run(tx, sweep.pk, agent.host)
+        queued = run_store.first_queued_run(tx, sweep.pk, agent.host)
         if queued is not None:
-            return [self._hand_out(tx, agent, sweep, queued, "resume")]
+            return [self._hand_out(tx, agent, sweep, queued)]
         params = self._choose(tx, sweep)
         if params is not None:
-            return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params), "run")]
+            return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params))]
         if self.finish_if_done(tx, sweep):
             return self._exit(tx, agent)
-        # A run of an agent that died a moment ago may still need someone: this one waits until
-        # every agent that holds a run has given a sign of life.
-        holders = store.holders_of_live_runs(tx, sweep.pk)
-        if all(self.presence.was_heard_since_idle(other, agent.pk) for other in holders):
-            return self._exit(tx, agent)
-        return []
+        return [] if self._may_get_a_run_back(tx, agent, sweep) else self._exit(tx, agent)
+
+    def _may_get_a_run_back(self, tx: Rows, agent: Agent, sweep: Sweep) -> bool:
+        """Say whether a run under way may soon need another agent.
+
+        It does when it is being handed back, or when its agent may have died: that is one which
+        gave no sign of life since this one has nothing to do.
+        """
+        return any(
+            run.state in (RunState.PREEMPTING, RunState.PREEMPTED)
+            or not self.presence.was_heard_since_idle(run.agent or 0, agent.pk)
+            for run in run_store.unfinished_held_runs(tx, sweep.pk)
+        )
 
     def _exit(self, tx: Rows, agent: Agent) -> list[Command]:
         store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
         return [{"type": "exit"}]
 
     def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
-        count = store.count_runs(tx, sweep=sweep.pk)
+        count = run_store.count_runs(tx, sweep=sweep.pk)
         if sweep.run_cap is not None and count >= sweep.run_cap:
             return None
         needs_past = sweep.method == "grid"
-        past = [search.PastRun(p) for p in store.run_params(tx, sweep.pk)] if needs_past else []
+        past = [search.PastRun(p) for p in run_store.run_params(tx, sweep.pk)] if needs_past else []
         # Seeded by what is stored, so that a server that dies before the commit chooses alike.
         rng = random.Random(f"{sweep.id}/{count}")
         return search.next_params(store.sweep_spec(tx, sweep.pk), past, rng)
 
     def _new_run(self, tx: Rows, sweep: Sweep, params: search.Params) -> Run:
-        number = store.count_runs(tx, sweep=sweep.pk) + 1
+        number = run_store.count_runs(tx, sweep=sweep.pk) + 1
         fields = {
             "project": sweep.project,
             "sweep": sweep.pk,
@@ -181,10 +192,12 @@ class Dispatcher:
             "params": json.dumps(params),
             "config": json.dumps(wrapped(params)),
         }
-        return store.create_run(tx, fields, self.now())
+        return run_store.create_run(tx, fields, self.now())
 
-    def _hand_out(self, tx: Rows, agent: Agent, sweep: Sweep, run: Run, kind: str) -> Command:
+    def _hand_out(self, tx: Rows, agent: Agent, sweep: Sweep, run: Run) -> Command:
         now = self.now()
+        # A run whose trainer never began goes out like a new one: there is nothing to resume.
+        was_begun = "_wandb" in json.loads(run_store.run_document(tx, run.pk, "config"))
         fields = {
             "agent": agent.pk,
             "last_agent": agent.pk,
@@ -197,16 +210,17 @@ class Dispatcher:
             "is_preempting": 0,
             "exit_code": None,
         }
-        store.update_run(tx, run.pk, fields, now)
+        run_store.update_run(tx, run.pk, fields, now)
         store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
         if sweep.state == SweepState.PENDING:
             store.update_sweep(tx, sweep.pk, {"state": SweepState.RUNNING.value}, now)
+        self.presence.mark_busy(agent.pk)
         self.log(f"run {run.id} of sweep {sweep.id} goes to agent {agent.id} on {agent.host}")
         return {
             "id": f"{run.id}-{run.attempt + 1}",
-            "type": kind,
+            "type": "resume" if was_begun or run.losses else "run",
             "run_id": run.id,
-            "args": wrapped(store.params_of(tx, run.pk)),
+            "args": wrapped(run_store.params_of(tx, run.pk)),
             "program": store.sweep_spec(tx, sweep.pk).get("program"),
             "run_storage_id": node_id("Run", run.pk),
             "attempt": run.attempt + 1,

@@ -21,9 +21,9 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import store
+from sweepctl.server import run_store
 from sweepctl.server.database import Database
-from sweepctl.server.store import Run, StoredFile
+from sweepctl.server.run_store import Run, StoredFile
 
 _MAX_NAME = 1024
 _BLOCK_BYTES = 1 << 20
@@ -88,25 +88,25 @@ class RunFiles:
 
     def keep(self, run: Run, name: str, upload: Upload) -> None:
         """Put an upload in its place and tell of it."""
-        stored = _place(run, name)
+        stored = _place(run, name, upload.md5)
         target = self._folder / stored
         try:
             target.parent.mkdir(exist_ok=True)
             os.replace(upload.path, target)
             _sync(target.parent)
+            values = {
+                "stored": stored,
+                "size_bytes": upload.size_bytes,
+                "md5": upload.md5,
+                "updated": self._now(),
+            }
+            with self._database.write() as tx:
+                before = run_store.put_file(tx, run.pk, name, values)
         except BaseException:
             upload.path.unlink(missing_ok=True)
             raise
-        fields = {
-            "run": run.pk,
-            "name": name,
-            "stored": stored,
-            "size_bytes": upload.size_bytes,
-            "md5": upload.md5,
-            "updated": self._now(),
-        }
-        with self._database.write() as tx:
-            store.put_file(tx, fields)
+        if before is not None and before != stored:
+            self.forget([before])
 
     def drop(self, upload: Upload) -> None:
         """Remove an upload that has no place."""
@@ -136,8 +136,9 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _place(run: Run, name: str) -> str:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+def _place(run: Run, name: str, md5: str) -> str:
+    """Give the place of a content under a name: another content never lies in the same place."""
+    digest = hashlib.sha256(f"{md5}/{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{run.pk}-{_plain(run.id)}/{digest}-{_plain(name.rpartition('/')[2])}"
 
 

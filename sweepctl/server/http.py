@@ -36,7 +36,7 @@ def serve(
     host: str,
     port: int,
     *,
-    api_keys: Sequence[str] | None = None,
+    api_keys: Sequence[str] = (),
     agent_timeout_s: float = 60.0,
     run_timeout_s: float = 300.0,
     on_listening: Callable[[str], None] | None = None,
@@ -59,6 +59,8 @@ def serve(
             access_log=False,
             lifespan="off",
             server_header=False,
+            # Longer than the time between two heartbeats, so that a connection is used again.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
         )
         thread = ReaperThread(reaper, log)

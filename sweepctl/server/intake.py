@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import lines, store
+from sweepctl.server import lines, run_store
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Log, NotFoundError
 from sweepctl.server.lifecycle import LIVE, RunState, is_stale, state_after_exit
 from sweepctl.server.presence import Presence
-from sweepctl.server.store import Rows, Run
+from sweepctl.server.run_store import Run
+from sweepctl.server.store import Rows
 
 _MAX_LINE = 2**40
 
@@ -69,7 +70,7 @@ class Intake:
         if message.is_only_sign_of_life and run.state == RunState.RUNNING:
             return run.is_stop_asked
         with self.database.write() as tx:
-            current = store.find_run(tx, pk=run.pk)
+            current = run_store.find_run(tx, pk=run.pk)
             if current is None:
                 raise NotFoundError(f"run {run.id} was deleted")
             if attempt is not None and is_stale(current.newest_attempt, attempt):
@@ -94,16 +95,18 @@ class Intake:
             if run is None:
                 named = {"id": id} if id else {}
                 state = change.state or RunState.RUNNING
-                run = store.create_run(tx, {"project": project, "state": state.value, **named}, now)
+                run = run_store.create_run(
+                    tx, {"project": project, "state": state.value, **named}, now
+                )
                 run = self._named(tx, run, change, now)
                 self.log(f"run {run.id} began on {change.host or 'an unnamed host'}")
             elif change.host is not None and not change.is_resumed:
                 lines.clear(tx, run.pk)
-                store.write_summary(tx, run.pk, "{}")
+                run_store.write_summary(tx, run.pk, "{}")
                 empty = {"last_step": -1, "history_keys": "[]"}
-                store.update_run(tx, run.pk, empty, now)
+                run_store.update_run(tx, run.pk, empty, now)
             self._apply(tx, run, change, now)
-            changed = store.run_by_pk(tx, run.pk)
+            changed = run_store.run_by_pk(tx, run.pk)
         self.presence.hear("run", changed.pk)
         return changed
 
@@ -112,22 +115,22 @@ class Intake:
         with self.database.write() as tx:
             if run.queued is not None:
                 fields = {"state": RunState.KILLED.value, "queued": None, "is_stop_asked": 1}
-                store.update_run(tx, run.pk, fields, self.now())
+                run_store.update_run(tx, run.pk, fields, self.now())
             elif run.state in LIVE:
-                store.update_run(tx, run.pk, {"is_stop_asked": 1}, self.now())
+                run_store.update_run(tx, run.pk, {"is_stop_asked": 1}, self.now())
                 self.log(f"run {run.id} is asked to stop")
 
     def _named(self, tx: Rows, run: Run, change: RunChange, now: float) -> Run:
         if not change.fields.get("display_name"):
-            number = store.count_runs(tx, project=run.project)
-            store.update_run(tx, run.pk, {"display_name": f"run-{number}"}, now)
-        return store.run_by_pk(tx, run.pk)
+            number = run_store.count_runs(tx, project=run.project)
+            run_store.update_run(tx, run.pk, {"display_name": f"run-{number}"}, now)
+        return run_store.run_by_pk(tx, run.pk)
 
     def _apply(self, tx: Rows, run: Run, change: RunChange, now: float) -> None:
         fields = dict(change.fields)
         if change.config is not None:
-            params = store.params_of(tx, run.pk) if run.sweep else {}
-            old = json.loads(store.run_document(tx, run.pk, "config"))
+            params = run_store.params_of(tx, run.pk) if run.sweep else {}
+            old = json.loads(run_store.run_document(tx, run.pk, "config"))
             fields["config"] = json.dumps(merged_config(old, change.config, params))
         if change.host is not None:
             fields |= {"host": change.host, "is_started": 1, "is_preempting": 0, "exit_code": None}
@@ -135,9 +138,9 @@ class Intake:
         elif change.state is not None:
             fields["state"] = change.state.value
         if fields:
-            store.update_run(tx, run.pk, fields, now)
+            run_store.update_run(tx, run.pk, fields, now)
         if change.summary is not None:
-            store.write_summary(tx, run.pk, change.summary)
+            run_store.write_summary(tx, run.pk, change.summary)
 
     def _store_lines(self, tx: Rows, run: Run, message: StreamMessage) -> None:
         for name, (offset, content) in message.files.items():
@@ -145,13 +148,13 @@ class Intake:
                 continue
             if name == lines.HISTORY:
                 change = lines.write_history(tx, run.pk, offset, content)
-                known = set(json.loads(store.run_document(tx, run.pk, "history_keys")))
+                known = set(json.loads(run_store.run_document(tx, run.pk, "history_keys")))
                 fields: dict[str, Any] = {"last_step": max(run.last_step, change.last_step)}
                 if not change.keys <= known:
                     fields["history_keys"] = json.dumps(sorted(known | change.keys))
-                store.update_run(tx, run.pk, fields, self.now())
+                run_store.update_run(tx, run.pk, fields, self.now())
             elif name == lines.SUMMARY:
-                store.write_summary(tx, run.pk, content[-1])
+                run_store.write_summary(tx, run.pk, content[-1])
             elif name in (lines.EVENTS, lines.CONSOLE):
                 lines.write_lines(tx, run.pk, name, offset, content)
 
@@ -176,7 +179,7 @@ class Intake:
             if state != run.state:
                 self.log(f"run {run.id} is {state.value} (exit code {message.exit_code})")
         if fields:
-            store.update_run(tx, run.pk, fields, self.now())
+            run_store.update_run(tx, run.pk, fields, self.now())
 
     @staticmethod
     def _may_end(run: Run, exit_code: int) -> bool:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sweepctl.server import store
+from sweepctl.server import run_store, store
 from sweepctl.server.database import Database, StoreUnavailableError
 from sweepctl.server.dispatch import Dispatcher
 from sweepctl.server.lifecycle import Limits, RunState
@@ -41,6 +41,7 @@ class Reaper:
         self._looked = at
         self._reap_agents()
         self._reap_runs()
+        self._finish_sweeps()
         if at - self._flushed >= _FLUSH_EVERY_S:
             self.flush()
             self._flushed = at
@@ -54,7 +55,7 @@ class Reaper:
         with self.database.write() as tx:
             for kind in ("agent", "run"):
                 times = [(now - ago, pk) for what, pk, ago in heard if what == kind]
-                store.write_heartbeats(tx, kind, times)
+                run_store.write_heartbeats(tx, kind, times)
 
     def _reap_agents(self) -> None:
         with self.database.read() as rows:
@@ -66,7 +67,7 @@ class Reaper:
                 # An agent that dies alone leaves a trainer that goes on telling of its run.
                 silent = [
                     run
-                    for run in store.held_runs(tx, agent.pk)
+                    for run in run_store.held_runs(tx, agent.pk)
                     if self._silence_s("run", run.pk) >= self.limits.agent_timeout_s
                 ]
                 if silent and self._silence_s("agent", agent.pk) >= self.limits.agent_timeout_s:
@@ -74,16 +75,24 @@ class Reaper:
 
     def _reap_runs(self) -> None:
         with self.database.read() as rows:
-            alone = store.live_runs_without_agent(rows)
+            alone = run_store.live_runs_without_agent(rows)
         for run in alone:
             if self._silence_s("run", run.pk) < self.limits.run_timeout_s:
                 continue
             with self.database.write() as tx:
-                current = store.find_run(tx, pk=run.pk)
+                current = run_store.find_run(tx, pk=run.pk)
                 if current is not None and current.state == run.state and current.agent is None:
                     fields = {"state": RunState.CRASHED.value}
-                    store.update_run(tx, run.pk, fields, self.now())
+                    run_store.update_run(tx, run.pk, fields, self.now())
                     self.dispatcher.log(f"run {run.id} is crashed: nothing was heard of it")
+
+    def _finish_sweeps(self) -> None:
+        """Finish sweeps whose last run ended when no agent was left to ask for more."""
+        with self.database.read() as rows:
+            without_work = store.sweeps_without_work(rows)
+        for sweep in without_work:
+            with self.database.write() as tx:
+                self.dispatcher.finish_if_done(tx, store.sweep_by_pk(tx, sweep.pk))
 
     def _silence_s(self, kind: str, pk: int) -> float:
         return self.presence.silence_s(kind, pk)

@@ -21,17 +21,17 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import store
+from sweepctl.server import run_store
 from sweepctl.server.access import Access
 from sweepctl.server.bodies import BodyError, json_response, read_json
+from sweepctl.server.context import Context
 from sweepctl.server.database import Database, StoreUnavailableError
 from sweepctl.server.dispatch import Dispatcher, Log, NotFoundError
 from sweepctl.server.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.graphql import DocumentError, Engine
 from sweepctl.server.intake import BadMessageError, Intake, read_stream
 from sweepctl.server.presence import Presence
-from sweepctl.server.resolvers import Context
-from sweepctl.server.store import Run
+from sweepctl.server.run_store import Run
 from sweepctl.server.sweeps import Sweeps
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
@@ -119,12 +119,13 @@ class _Routes:
             raise BodyError(400, "`variables` is a map and `operationName` a text")
         context = self._context(request)
         try:
-            result = await to_thread.run_sync(
-                self._rooms.engine.execute, body["query"], variables, name, context
+            return await to_thread.run_sync(
+                lambda: self._answer(
+                    request, self._rooms.engine.execute(body["query"], variables, name, context)
+                )
             )
         except DocumentError as error:
             return json_response({"errors": [{"message": e.message} for e in error.errors]}, 400)
-        return self._answer(request, result)
 
     def _answer(self, request: Request, result: ExecutionResult) -> Response:
         errors: list[dict[str, str]] = []
@@ -180,7 +181,7 @@ class _Routes:
 
         def keep() -> None:
             with self._rooms.database.read() as rows:
-                run = store.find_run(rows, pk=run_pk)
+                run = run_store.find_run(rows, pk=run_pk)
             if run is None:
                 self._rooms.files.drop(upload)
                 raise NotFoundError("the run was deleted")
@@ -190,12 +191,12 @@ class _Routes:
         return Response(status_code=200)
 
     async def _file(self, run: int, name: str) -> Response:
-        def find() -> store.StoredFile | None:
+        def find() -> run_store.StoredFile | None:
             with self._rooms.database.read() as rows:
-                return store.find_file(rows, run, name)
+                return run_store.find_file(rows, run, name)
 
         file = await to_thread.run_sync(find)
-        if file is None:
+        if file is None or not self._rooms.files.path(file).is_file():
             raise NotFoundError(f"the run has no file {name!r}")
         # What a run uploaded is never shown as a page of this server's.
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
@@ -212,7 +213,7 @@ class _Routes:
 
     def _run_at(self, entity: str, project: str, run_id: str) -> Run:
         with self._rooms.database.read() as rows:
-            run = store.find_run_by_path(rows, entity, project, run_id)
+            run = run_store.find_run_by_path(rows, entity, project, run_id)
         if run is None:
             raise NotFoundError(f"no run {entity}/{project}/{run_id}")
         return run

@@ -1,22 +1,21 @@
-"""The rows of the data file: projects, sweeps, agents, runs, files. With `lines`, the only SQL.
+"""The rows of projects, sweeps and agents. With `run_store` and `lines` the only SQL of rows.
 
 Functions take the connection they work on, so that a caller decides what is one transaction. They
-store and find; what is to become of a run is decided in `lifecycle` and `dispatch`.
+store and find; what is to become of a sweep is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import sqlite3
 import string
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from sweepctl.server.filters import OLDEST_FIRST, TRUE, Sql
-from sweepctl.server.lifecycle import AgentState, Attempt, RunState, SweepState
+from sweepctl.server.filters import Sql
+from sweepctl.server.lifecycle import AgentState, SweepState
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
@@ -65,91 +64,14 @@ class Agent:
     heartbeat: float
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run without its documents (config, summary), which are read when they are asked for."""
-
-    pk: int
-    project: int
-    id: str
-    sweep: int | None
-    agent: int | None
-    last_agent: int | None
-    state: RunState
-    attempt: int
-    losses: int
-    queued: float | None
-    is_silent: bool
-    is_started: bool
-    is_preempting: bool
-    is_stop_asked: bool
-    exit_code: int | None
-    display_name: str | None
-    notes: str | None
-    description: str | None
-    group_name: str | None
-    job_type: str | None
-    host: str | None
-    program: str | None
-    commit_hash: str | None
-    tags: str
-    created: float
-    updated: float
-    heartbeat: float
-    last_step: int
-
-    @property
-    def newest_attempt(self) -> Attempt:
-        """What decides about the run."""
-        return Attempt(
-            state=self.state,
-            number=self.attempt,
-            losses=self.losses,
-            is_started=self.is_started,
-            is_preempting=self.is_preempting,
-            is_stop_asked=self.is_stop_asked,
-            exit_code=self.exit_code,
-        )
+def columns(kind: type[Any], table: str) -> str:
+    """Give the columns that a row's class is made of, for a SELECT."""
+    return ", ".join(f"{table}.{field.name}" for field in fields(kind))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file that a run uploaded; `stored` is its place below the folder of files."""
-
-    pk: int
-    run: int
-    name: str
-    stored: str
-    size_bytes: int
-    md5: str
-    updated: float
-
-
-_Row = TypeVar("_Row", Project, Sweep, Agent, Run, StoredFile)
-
-_RUN_FLAGS = ("is_silent", "is_started", "is_preempting", "is_stop_asked")
-
-
-def _columns(kind: type[_Row], table: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in kind.__dataclass_fields__)
-
-
-_PROJECT = _columns(Project, "projects")
-_SWEEP = _columns(Sweep, "sweeps")
-_AGENT = _columns(Agent, "agents")
-_RUN = _columns(Run, "runs")
-_FILE = _columns(StoredFile, "files")
-_RUN_NAMES = tuple(Run.__dataclass_fields__)
-_RUN_STATE_AT = _RUN_NAMES.index("state")
-_RUN_FLAGS_AT = tuple(_RUN_NAMES.index(name) for name in _RUN_FLAGS)
-
-
-def _run(row: Sequence[Any]) -> Run:
-    values = list(row)
-    values[_RUN_STATE_AT] = RunState(values[_RUN_STATE_AT])
-    for place in _RUN_FLAGS_AT:
-        values[place] = bool(values[place])
-    return Run(*values)
+_PROJECT = columns(Project, "projects")
+_SWEEP = columns(Sweep, "sweeps")
+_AGENT = columns(Agent, "agents")
 
 
 def _sweep(row: Sequence[Any]) -> Sweep:
@@ -189,10 +111,10 @@ def projects(rows: Rows, entity: str | None = None) -> list[Project]:
     return [Project(*row) for row in rows.execute(query, (entity,))]
 
 
-def create_sweep(tx: Rows, fields: Mapping[str, Any], now: float) -> Sweep:
+def create_sweep(tx: Rows, values: Mapping[str, Any], now: float) -> Sweep:
     """Store a new sweep under an id of its own."""
-    values = {"id": _new_id(), "state": SweepState.PENDING.value, "created": now, "updated": now}
-    return sweep_by_pk(tx, _insert(tx, "sweeps", {**fields, **values}))
+    own = {"id": new_id(), "state": SweepState.PENDING.value, "created": now, "updated": now}
+    return sweep_by_pk(tx, insert(tx, "sweeps", {**values, **own}))
 
 
 def sweep_by_pk(rows: Rows, pk: int) -> Sweep:
@@ -222,6 +144,16 @@ def sweeps(
     return [_sweep(row) for row in rows.execute(query, (project, *where.arguments))]
 
 
+def sweeps_without_work(rows: Rows) -> list[Sweep]:
+    """List the sweeps that run, have as many runs as they expect, and none under way."""
+    query = (
+        f"SELECT {_SWEEP} FROM sweeps WHERE state = 'RUNNING' AND run_count_expected <= "
+        "(SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk) AND NOT EXISTS (SELECT 1 FROM"
+        " runs WHERE runs.sweep = sweeps.pk AND (agent IS NOT NULL OR queued IS NOT NULL))"
+    )
+    return [_sweep(row) for row in rows.execute(query)]
+
+
 def count_sweeps(rows: Rows, project: int, where: Sql) -> int:
     """Count the sweeps of a project."""
     query = f"SELECT count(*) FROM sweeps WHERE project = ? AND {where.text}"
@@ -240,36 +172,23 @@ def sweep_spec(rows: Rows, pk: int) -> dict[str, Any]:
     return spec
 
 
-def update_sweep(tx: Rows, pk: int, fields: Mapping[str, Any], now: float) -> Sweep:
+def update_sweep(tx: Rows, pk: int, values: Mapping[str, Any], now: float) -> Sweep:
     """Change a sweep."""
-    _update(tx, "sweeps", pk, {**fields, "updated": now})
+    update(tx, "sweeps", pk, {**values, "updated": now})
     return sweep_by_pk(tx, pk)
-
-
-def best_loss(rows: Rows, sweep: Sweep) -> float | None:
-    """Give the best value of the sweep's metric among its runs' summaries."""
-    if sweep.metric is None:
-        return None
-    pick = "max" if sweep.goal == "maximize" else "min"
-    found = rows.execute(
-        f"SELECT {pick}(value) FROM summary_values JOIN runs ON runs.pk = run"
-        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')",
-        (sweep.pk, sweep.metric),
-    ).fetchone()[0]
-    return float(found) if found is not None and math.isfinite(found) else None
 
 
 def create_agent(tx: Rows, sweep: int, host: str, now: float) -> Agent:
     """Store a new agent of a sweep."""
-    fields = {
-        "id": _new_id(),
+    values = {
+        "id": new_id(),
         "sweep": sweep,
         "host": host,
         "state": AgentState.RUNNING.value,
         "created": now,
         "heartbeat": now,
     }
-    found = find_agent(tx, pk=_insert(tx, "agents", fields))
+    found = find_agent(tx, pk=insert(tx, "agents", values))
     assert found is not None
     return found
 
@@ -298,257 +217,22 @@ def holding_agents(rows: Rows) -> list[Agent]:
     return [_agent(row) for row in rows.execute(query)]
 
 
-def create_run(tx: Rows, fields: Mapping[str, Any], now: float) -> Run:
-    """Store a new run; without an id it gets one of its own."""
-    values = {"id": _new_id(), "created": now, "updated": now, "heartbeat": now}
-    return run_by_pk(tx, _insert(tx, "runs", {**values, **fields}))
+def storable(text: str) -> str:
+    """Give a text that SQLite takes: JSON may hold half of a surrogate pair, UTF-8 may not."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def run_by_pk(rows: Rows, pk: int) -> Run:
-    """Give the run of a row that names it."""
-    return _run(rows.execute(f"SELECT {_RUN} FROM runs WHERE pk = ?", (pk,)).fetchone())
+def insert(tx: Rows, table: str, values: Mapping[str, Any]) -> int:
+    """Store a new row and give its key."""
+    marks = ", ".join("?" * len(values))
+    query = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
+    return _pk(tx.execute(query, tuple(values.values())))
 
 
-def find_run(
-    rows: Rows, *, pk: int | None = None, project: int | None = None, id: str | None = None
-) -> Run | None:
-    """Find a run by its key, or by its project and id."""
-    query = f"SELECT {_RUN} FROM runs WHERE pk = ? OR (project = ? AND id = ?)"
-    row = rows.execute(query, (pk, project, id)).fetchone()
-    return _run(row) if row else None
-
-
-def find_run_by_path(rows: Rows, entity: str, project: str, id: str) -> Run | None:
-    """Find a run by the names in its address."""
-    found = find_project(rows, entity, project)
-    return find_run(rows, project=found.pk, id=id) if found else None
-
-
-def update_run(tx: Rows, pk: int, fields: Mapping[str, Any], now: float) -> None:
-    """Change a run."""
-    _update(tx, "runs", pk, {**fields, "updated": now})
-
-
-def runs(
-    rows: Rows,
-    *,
-    project: int | None = None,
-    sweep: int | None = None,
-    last_agent: int | None = None,
-    where: Sql = TRUE,
-    order: Sql = OLDEST_FIRST,
-    offset: int = 0,
-    count: int = -1,
-) -> list[Run]:
-    """List runs that meet every condition given."""
-    condition, arguments = _runs_where(project, sweep, last_agent, where)
-    query = (
-        f"SELECT {_RUN} FROM runs WHERE {condition} ORDER BY {order.text}"
-        f" LIMIT {count:d} OFFSET {offset:d}"
-    )
-    return [_run(row) for row in rows.execute(query, (*arguments, *order.arguments))]
-
-
-def count_runs(
-    rows: Rows,
-    *,
-    project: int | None = None,
-    sweep: int | None = None,
-    last_agent: int | None = None,
-    where: Sql = TRUE,
-) -> int:
-    """Count runs that meet every condition given."""
-    condition, arguments = _runs_where(project, sweep, last_agent, where)
-    query = f"SELECT count(*) FROM runs WHERE {condition}"
-    return int(rows.execute(query, arguments).fetchone()[0])
-
-
-def run_params(rows: Rows, sweep: int) -> Iterator[dict[str, Any]]:
-    """Give the parameters that each run of a sweep was handed out with, oldest first."""
-    query = "SELECT params FROM runs WHERE sweep = ? AND params IS NOT NULL ORDER BY pk"
-    for (params,) in rows.execute(query, (sweep,)):
-        yield json.loads(params)
-
-
-def params_of(rows: Rows, run: int) -> dict[str, Any]:
-    """Give the parameters that a run was handed out with."""
-    text = rows.execute("SELECT params FROM runs WHERE pk = ?", (run,)).fetchone()[0]
-    params: dict[str, Any] = json.loads(text or "{}")
-    return params
-
-
-def held_runs(rows: Rows, agent: int) -> list[Run]:
-    """List the runs that an agent holds."""
-    query = f"SELECT {_RUN} FROM runs WHERE agent = ? ORDER BY pk"
-    return [_run(row) for row in rows.execute(query, (agent,))]
-
-
-def first_queued_run(rows: Rows, sweep: int, host: str) -> Run | None:
-    """Give the run that waits to be taken again: one of this host's own first, then the oldest."""
-    row = rows.execute(
-        f"SELECT {_RUN} FROM runs LEFT JOIN agents ON agents.pk = runs.last_agent"
-        " WHERE runs.sweep = ? AND runs.queued IS NOT NULL"
-        " ORDER BY agents.host IS NOT ?, runs.queued, runs.pk LIMIT 1",
-        (sweep, host),
-    ).fetchone()
-    return _run(row) if row else None
-
-
-def is_open(rows: Rows, sweep: int) -> bool:
-    """Say whether a run of the sweep is held by an agent or waits to be taken again."""
-    query = "SELECT 1 FROM runs WHERE sweep = ? AND (agent IS NOT NULL OR queued IS NOT NULL)"
-    return rows.execute(f"{query} LIMIT 1", (sweep,)).fetchone() is not None
-
-
-def holders_of_live_runs(rows: Rows, sweep: int) -> list[int]:
-    """List the agents that hold runs of the sweep which have not ended well."""
-    query = (
-        "SELECT DISTINCT agent FROM runs WHERE sweep = ? AND agent IS NOT NULL"
-        " AND state IN ('pending', 'running', 'preempting', 'preempted')"
-    )
-    return [row[0] for row in rows.execute(query, (sweep,))]
-
-
-def live_runs_without_agent(rows: Rows) -> list[Run]:
-    """List the live runs that no agent holds and no agent is to take."""
-    query = (
-        f"SELECT {_RUN} FROM runs WHERE state IN ('pending', 'running', 'preempting')"
-        " AND agent IS NULL AND queued IS NULL"
-    )
-    return [_run(row) for row in rows.execute(query)]
-
-
-def write_heartbeats(tx: Rows, kind: str, times: Iterable[tuple[float, int]]) -> None:
-    """Store when agents or runs were last heard of, as (time, pk)."""
-    table = {"agent": "agents", "run": "runs"}[kind]
-    tx.executemany(f"UPDATE {table} SET heartbeat = ? WHERE pk = ?", times)
-
-
-def run_document(rows: Rows, run: int, name: str) -> str:
-    """Give one of a run's JSON documents: config, summary or history_keys."""
-    column = {"config": "config", "summary": "summary", "history_keys": "history_keys"}[name]
-    return str(rows.execute(f"SELECT {column} FROM runs WHERE pk = ?", (run,)).fetchone()[0])
-
-
-def write_summary(tx: Rows, run: int, text: str) -> None:
-    """Store a run's summary, and its values for ordering and filtering."""
-    old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
-    new = dict(_flat(json.loads(text)))
-    tx.execute("UPDATE runs SET summary = ? WHERE pk = ?", (text, run))
-    gone = [(run, key) for key in old.keys() - new.keys()]
-    tx.executemany("DELETE FROM summary_values WHERE run = ? AND key = ?", gone)
-    changed = [(run, key, value) for key, value in new.items() if old.get(key) != value]
-    tx.executemany("INSERT OR REPLACE INTO summary_values VALUES (?, ?, ?)", changed)
-
-
-def summary_values(rows: Rows, sweep: int, key: str) -> dict[int, float]:
-    """Give one number of the summaries of a sweep's runs, by run."""
-    query = (
-        "SELECT run, value FROM summary_values JOIN runs ON runs.pk = run"
-        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')"
-    )
-    return dict(rows.execute(query, (sweep, key)).fetchall())
-
-
-def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
-    """End the runs of a sweep that wait to be taken again."""
-    tx.execute(
-        "UPDATE runs SET state = 'killed', queued = NULL, updated = ?"
-        " WHERE sweep = ? AND queued IS NOT NULL",
-        (now, sweep),
-    )
-
-
-def delete_run(tx: Rows, pk: int) -> list[str]:
-    """Forget a run and everything it streamed; give where its files were stored."""
-    stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
-    for table in ("summary_values", "history", "lines", "files"):
-        tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))
-    tx.execute("DELETE FROM runs WHERE pk = ?", (pk,))
-    return stored
-
-
-def put_file(tx: Rows, fields: Mapping[str, Any]) -> None:
-    """Store that a run has a file, in place of one of the same name."""
-    names = ", ".join(fields)
-    marks = ", ".join("?" * len(fields))
-    tx.execute(f"INSERT OR REPLACE INTO files ({names}) VALUES ({marks})", tuple(fields.values()))
-
-
-def find_file(rows: Rows, run: int, name: str) -> StoredFile | None:
-    """Find a run's file by its name."""
-    query = f"SELECT {_FILE} FROM files WHERE run = ? AND name = ?"
-    row = rows.execute(query, (run, name)).fetchone()
-    return StoredFile(*row) if row else None
-
-
-def files(
-    rows: Rows, run: int, names: Sequence[str], pattern: str | None, offset: int, count: int
-) -> list[StoredFile]:
-    """List a run's files by name: those named, else those like the pattern, else all."""
-    query = (
-        f"SELECT {_FILE} FROM files WHERE run = ?1"
-        " AND (?2 = '[]' OR name IN (SELECT value FROM json_each(?2)))"
-        " AND (?3 IS NULL OR name LIKE ?3) ORDER BY name LIMIT ?4 OFFSET ?5"
-    )
-    found = rows.execute(query, (run, json.dumps(list(names)), pattern, count, offset))
-    return [StoredFile(*row) for row in found]
-
-
-def count_files(rows: Rows, run: int) -> int:
-    """Count a run's files."""
-    query = "SELECT count(*) FROM files WHERE run = ?"
-    return int(rows.execute(query, (run,)).fetchone()[0])
-
-
-def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
-    """Forget files; give where they were stored."""
-    stored = []
-    for pk in pks:
-        row = tx.execute("DELETE FROM files WHERE pk = ? RETURNING stored", (pk,)).fetchone()
-        stored += [row[0]] if row else []
-    return stored
-
-
-def _runs_where(
-    project: int | None, sweep: int | None, last_agent: int | None, where: Sql
-) -> tuple[str, tuple[Any, ...]]:
-    parts, arguments = [], []
-    for column, value in (("project", project), ("sweep", sweep), ("last_agent", last_agent)):
-        if value is not None:
-            parts.append(f"runs.{column} = ?")
-            arguments.append(value)
-    return " AND ".join([*parts, where.text]), (*arguments, *where.arguments)
-
-
-def _flat(document: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Give the numbers and short texts of a summary by dotted key; W&B's own part is left out."""
-    if not isinstance(document, Mapping) or depth > 8:
-        return
-    for key, value in document.items():
-        if key == "_wandb":
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.", depth + 1)
-        elif isinstance(value, bool):
-            yield f"{prefix}{key}", int(value)
-        elif isinstance(value, int) and abs(value) >= 2**63:
-            yield f"{prefix}{key}", float(value)
-        elif (isinstance(value, int | float) and value == value) or (
-            isinstance(value, str) and len(value) <= 200
-        ):
-            yield f"{prefix}{key}", value
-
-
-def _insert(tx: Rows, table: str, fields: Mapping[str, Any]) -> int:
-    marks = ", ".join("?" * len(fields))
-    query = f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})"
-    return _pk(tx.execute(query, tuple(fields.values())))
-
-
-def _update(tx: Rows, table: str, pk: int, fields: Mapping[str, Any]) -> None:
-    settings = ", ".join(f"{name} = ?" for name in fields)
-    tx.execute(f"UPDATE {table} SET {settings} WHERE pk = ?", (*fields.values(), pk))
+def update(tx: Rows, table: str, pk: int, values: Mapping[str, Any]) -> None:
+    """Change a row."""
+    settings = ", ".join(f"{name} = ?" for name in values)
+    tx.execute(f"UPDATE {table} SET {settings} WHERE pk = ?", (*values.values(), pk))
 
 
 def _pk(cursor: sqlite3.Cursor) -> int:
@@ -556,5 +240,6 @@ def _pk(cursor: sqlite3.Cursor) -> int:
     return cursor.lastrowid
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Make an id as W&B's: eight letters and digits."""
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(8))

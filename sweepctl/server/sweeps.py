@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import search, store
+from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Log
 from sweepctl.server.lifecycle import SweepState
@@ -19,6 +19,7 @@ from sweepctl.server.store import Rows, Sweep
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_CONFIG_NODES = 200_000
+_MAX_CONFIG_DEPTH = 50
 
 
 class SweepError(SweepctlError):
@@ -74,7 +75,7 @@ class Sweeps:
             fields["state"] = state.value
             self.log(f"sweep {sweep.id} is {state.value}")
         if state == SweepState.CANCELED:
-            store.kill_queued_runs(tx, sweep.pk, self.now())
+            run_store.kill_queued_runs(tx, sweep.pk, self.now())
         return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
 
 
@@ -84,13 +85,13 @@ def read_config(text: str) -> Any:
         raise SweepError(f"the configuration has {len(text)} characters, over {_MAX_CONFIG_BYTES}")
     try:
         document = _parsed(text)
-        _count_nodes(document, [_MAX_CONFIG_NODES])
+        _count_nodes(document, [_MAX_CONFIG_NODES], _MAX_CONFIG_DEPTH)
         # What JSON cannot say, a run's parameters cannot be.
         return json.loads(json.dumps(document, allow_nan=False))
     except yaml.YAMLError as error:
         raise SweepError(f"the configuration is no YAML: {error}") from error
     except RecursionError as error:
-        raise SweepError("the configuration is nested too deeply, or holds itself") from error
+        raise SweepError("the configuration is nested too deeply") from error
     except (TypeError, ValueError) as error:
         raise SweepError(f"the configuration holds what JSON cannot say: {error}") from error
 
@@ -105,17 +106,19 @@ def _parsed(text: str) -> Any:
     return yaml.load(text, Loader=loader)
 
 
-def _count_nodes(node: Any, left: list[int]) -> None:
-    """Refuse a document that aliases make huge, before it is written out."""
+def _count_nodes(node: Any, left: list[int], depth: int) -> None:
+    """Refuse a document that aliases make huge or endless, before it is written out."""
     left[0] -= 1
     if left[0] < 0:
         raise SweepError(f"the configuration has more than {_MAX_CONFIG_NODES} values")
+    if depth < 0:
+        raise SweepError(f"the configuration is nested more than {_MAX_CONFIG_DEPTH} deep")
     if isinstance(node, dict):
         for value in node.values():
-            _count_nodes(value, left)
+            _count_nodes(value, left, depth - 1)
     elif isinstance(node, list):
         for value in node:
-            _count_nodes(value, left)
+            _count_nodes(value, left, depth - 1)
 
 
 def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
