@@ -101,6 +101,7 @@ class WandbClient:
 
     def __init__(self, connection: Connection, *, timeout_s: float = 30) -> None:
         self.connection = connection
+        self.timeout_s = timeout_s
         self._transport = Transport(connection, timeout_s=timeout_s)
         # Not in the schema of every server: asked for until one refuses to know them.
         self._run_extras = "host exitcode"

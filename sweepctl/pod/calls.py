@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -106,26 +107,92 @@ class Backoff:
         self._failures = 0
 
 
-class Weather:
-    """One line for each change of the API's state, however many attempts there are."""
+class Signals:
+    """The signals that ask this process to end: noted as they come, acted on by the main thread."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self.received: list[int] = []
+
+    def install(self) -> None:
+        """Take the signals, also those that a shell had ignored for a background process."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(signum, self._note)
+
+    def _note(self, signum: int, _frame: object) -> None:
+        self.received.append(signum)
+        self._bell.ring()
+
+
+class InterruptedBySignalError(Exception):
+    """This process was asked to end while it waited."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+class Patience:
+    """Calls that are tried until they work, or until this process is asked to end.
+
+    One line is said for each change of the API's state, however many attempts there are.
+    """
+
+    def __init__(
+        self, bell: Bell, signals: Signals, say: Callable[[str], None], rng: random.Random
+    ) -> None:
+        self._bell = bell
+        self._signals = signals
         self._say = say
+        self._rng = rng
         self._trouble: str | None = None
         self._since = 0.0
 
-    def failed(self, error: SweepctlError) -> None:
-        """Tell of trouble that is new."""
-        kind = error.message
-        if kind != self._trouble:
-            if self._trouble is None:
-                self._since = time.monotonic()
-            self._trouble = kind
-            hint = f" ({error.hint})" if error.hint else ""
-            self._say(f"{kind}{hint}; trying again until it works")
+    def call(
+        self,
+        work: Callable[[], T],
+        *,
+        is_final: Callable[[ApiError, float], bool] = lambda error, lasted_s: False,
+    ) -> T:
+        """Try until it works. `is_final` tells, by error and seconds, when to raise it instead."""
+        backoff = Backoff(0.5, 30.0, self._rng)
+        began = time.monotonic()
+        while True:
+            under_way = Call(work, self._bell)
+            while not under_way.is_done():
+                self.sleep(60.0)
+            try:
+                value = under_way.result()
+            except ApiError as error:
+                if is_final(error, time.monotonic() - began):
+                    raise
+                self.note_failure(error)
+                wake_at = time.monotonic() + backoff.next_s(error)
+                while (left_s := wake_at - time.monotonic()) > 0:
+                    self.sleep(left_s)
+            else:
+                self.note_success()
+                return value
 
-    def cleared(self) -> None:
-        """Tell that it works again."""
+    def sleep(self, timeout_s: float) -> None:
+        """Wait for the bell, at most so long; raise when this process is asked to end."""
+        if not self._signals.received:
+            self._bell.wait(timeout_s)
+        if self._signals.received:
+            raise InterruptedBySignalError(self._signals.received[0])
+
+    def note_failure(self, error: SweepctlError) -> None:
+        """Say what is wrong, when that is new."""
+        if self._trouble is None:
+            self._since = time.monotonic()
+        if error.message != self._trouble:
+            self._trouble = error.message
+            hint = f" ({error.hint})" if error.hint else ""
+            self._say(f"{error.message}{hint}; trying again until it works")
+
+    def note_success(self) -> None:
+        """Say that it works again, when it did not."""
         if self._trouble is not None:
             self._trouble = None
             self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")

@@ -161,6 +161,11 @@ class Child:
         """Say whether the process itself has ended; others of its group may be alive."""
         return self._ended.is_set()
 
+    def group_is_alive(self) -> bool:
+        """Say whether any process of the group, the dead but unreaped apart, is there."""
+        group = str(self.pid).encode()
+        return any(state[2:3] == [group] and state[0] != b"Z" for _, state in _processes())
+
     def signal_group(self, signum: int) -> None:
         """Send a signal to the whole group."""
         # The leader is not reaped before `finish`, so the id cannot belong to another group yet.

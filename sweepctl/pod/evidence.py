@@ -40,9 +40,8 @@ _TAIL_BYTES = 4096
 class Evidence:
     """What one trainer process has shown so far; fed by the thread that passes its output on."""
 
-    def __init__(self, trainer: Trainer, run_id: str) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._run_id = run_id
         self._said_training_time = False
         self._iteration: tuple[int, int] | None = None
         self._log_root: str | None = None
