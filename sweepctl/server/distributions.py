@@ -19,6 +19,7 @@ from sweepctl.errors import SweepctlError, nearest
 MAX_VALUES = 100_000
 """The most values that one parameter of a grid may have."""
 
+_MAX_WHOLE = 2**63 - 1
 _MAX_EXPONENT = 700.0
 """exp() of more than this is no float any more."""
 
@@ -40,7 +41,7 @@ def read_parameter(name: str, config: Mapping[str, Any]) -> Parameter:
     """Read one parameter; a SearchError names it and what is wrong."""
     distribution: Any
     distribution = config["distribution"] if "distribution" in config else _implied(name, config)
-    if distribution not in _KEYS:
+    if not isinstance(distribution, str) or distribution not in _KEYS:
         near = nearest(str(distribution), _KEYS)
         raise SearchError(
             f"{name}: unknown distribution {distribution!r}"
@@ -129,6 +130,8 @@ def _numeric(name: str, distribution: str, config: Mapping[str, Any]) -> Paramet
     }
     if "min" in numbers and numbers["min"] >= numbers["max"]:
         raise SearchError(f"{name}: min {numbers['min']!r} is not less than max {numbers['max']!r}")
+    if "min" in numbers and not math.isfinite(float(numbers["max"]) - float(numbers["min"])):
+        raise SearchError(f"{name}: min and max are too far apart for a float")
     if distribution == "int_uniform":
         for key in ("min", "max"):
             if not isinstance(config[key], int):
@@ -146,13 +149,15 @@ def _numeric(name: str, distribution: str, config: Mapping[str, Any]) -> Paramet
     values: Sequence[Any] | None = None
     if distribution == "q_uniform":
         low, high = numbers["min"], numbers["max"]
-        count = math.ceil((high - low) / step)
-        if count > MAX_VALUES:
-            values = range(count)
-        else:
-            values = [low + number * step for number in range(count)]
-    # round() gives a whole number, so a whole q gives whole numbers and a float q floats: as W&B.
-    return Parameter(distribution, lambda rng: round(draw(rng) / step) * step, values)
+        count = math.ceil(min((high - low) / step, MAX_VALUES + 1))
+        values = [low + number * step for number in range(count)]
+    return Parameter(distribution, lambda rng: _rounded(draw(rng), step), values)
+
+
+def _rounded(value: float, step: float) -> float:
+    """Round to a multiple; a whole step gives whole numbers and a float step floats, as W&B."""
+    steps = value / step
+    return round(steps) * step if math.isfinite(steps) else value
 
 
 def _continuous(
@@ -191,6 +196,8 @@ def _normal(
     if sigma < 0:
         raise SearchError(f"{name}.sigma: expected a number from 0, found {sigma!r}")
     is_log = distribution == "log_normal"
+    if not math.isfinite(abs(mu) + 10 * sigma):
+        raise SearchError(f"{name}: mu and sigma are too big for a float")
     if is_log and mu + 8 * sigma > _MAX_EXPONENT:
         raise SearchError(
             f"{name}: mu and sigma of log_normal are exponents of e; these are too big"
@@ -225,6 +232,8 @@ def _number(name: str, value: object) -> float:
             with suppress(ValueError):
                 trap = f" (YAML 1.1 reads it as text; write {_yaml_float(float(value))})"
         raise SearchError(f"{name}: expected a number, found {named(value)}{trap}")
+    if isinstance(value, int) and abs(value) > _MAX_WHOLE:
+        raise SearchError(f"{name}: a whole number of {len(str(value))} digits is too big")
     if not math.isfinite(value):
         raise SearchError(f"{name}: expected a finite number, found {value!r}")
     return value

@@ -227,9 +227,7 @@ def _axis(leaf: _Leaf) -> _Axis:
             " give `values: [...]` or q_uniform, or use `method: random`"
         )
     if len(values) > MAX_VALUES:
-        raise SearchError(
-            f"{leaf.name}: {len(values)} values are too many for a grid (at most {MAX_VALUES})"
-        )
+        raise SearchError(f"{leaf.name}: a grid takes at most {MAX_VALUES} values of a parameter")
     distinct: dict[str, Any] = {}
     for value in values:
         distinct.setdefault(_key(value), value)
