@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tests.testbed import host, lifecycle
 from tests.testbed.binaries import MODULES, programs
+from tests.testbed.cluster import Timeout
 from tests.testbed.images import node_images
 from tests.testbed.layout import Bed, bed
-from tests.testbed.requirements import TestbedUnavailable, install_or_explain
+from tests.testbed.requirements import BedUnavailable, install_or_explain
 from tests.testbed.simulated import simulate
 from tests.testbed.state import first_process, node_process
 from tests.testbed.trainer import offer_trainer
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return _run(asked, chosen)
-    except TestbedUnavailable as problem:
+    except (BedUnavailable, RuntimeError, Timeout) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

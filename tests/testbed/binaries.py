@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testbed.layout import KUBERNETES_VERSION, cache_dir
-from tests.testbed.requirements import TestbedUnavailable
+from tests.testbed.requirements import BedUnavailable
 
 SOURCES = Path(__file__).parent / "go"
 _VERSION = "k8s.io/component-base/version"
@@ -80,21 +80,32 @@ def programs(
     if assets := environ.get("KUBEBUILDER_ASSETS"):
         return _from_assets(wanted, Path(assets))
     if shutil.which("go") is None:
-        raise TestbedUnavailable(
+        raise BedUnavailable(
             f"no 'go' on PATH to build {', '.join(wanted.programs)} with: install Go 1.26 or "
             "later, or set KUBEBUILDER_ASSETS to a folder with ready-made programs"
         )
-    folder = cache_dir(environ) / "bin" / f"{wanted.name}-{_key(wanted)}"
+    folder = _folder(wanted, environ)
     if not folder.is_dir():
         _build(wanted, folder, say)
     return {program: folder / program for program in wanted.programs}
+
+
+def is_built(wanted: Module, environ: Mapping[str, str]) -> bool:
+    """Tell whether `programs` would have nothing to build (that takes minutes)."""
+    if environ.get("KUBEBUILDER_ASSETS") or shutil.which("go") is None:
+        return True
+    return _folder(wanted, environ).is_dir()
+
+
+def _folder(wanted: Module, environ: Mapping[str, str]) -> Path:
+    return cache_dir(environ) / "bin" / f"{wanted.name}-{_key(wanted)}"
 
 
 def _from_assets(wanted: Module, assets: Path) -> dict[str, Path]:
     found = {program: assets / program for program in wanted.programs}
     missing = sorted(program for program, path in found.items() if not os.access(path, os.X_OK))
     if missing:
-        raise TestbedUnavailable(
+        raise BedUnavailable(
             f"KUBEBUILDER_ASSETS={assets} lacks {', '.join(missing)}: add them, or unset it to "
             "build them from the pinned Go modules"
         )
@@ -140,4 +151,4 @@ def _go_build(wanted: Module, program: str, package: str, target: Path) -> None:
     )
     if done.returncode != 0:
         print(done.stderr[-4000:], file=sys.stderr)
-        raise TestbedUnavailable(f"building {program} failed: see the messages of 'go build' above")
+        raise BedUnavailable(f"building {program} failed: see the messages of 'go build' above")

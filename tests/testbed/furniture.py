@@ -22,9 +22,10 @@ def put_in(cluster: Cluster, bed: Bed) -> None:
 
 
 def nodes_are_ready(cluster: Cluster, bed: Bed) -> bool:
-    """Tell whether every node is Ready and offers its GPUs."""
+    """Tell whether every node is Ready and offers its GPUs, and pods are admitted."""
+    account = cluster.run("kubectl", "get", "serviceaccount", "default")
     done = cluster.run("kubectl", "get", "nodes", "-o", "json")
-    if done.returncode != 0:
+    if account.returncode != 0 or done.returncode != 0:
         return False
     nodes = {item["metadata"]["name"]: item for item in json.loads(done.stdout)["items"]}
     return all(

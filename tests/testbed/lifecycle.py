@@ -28,7 +28,7 @@ from tests.testbed.cluster import Cluster, Timeout
 from tests.testbed.images import Image, node_images
 from tests.testbed.layout import CGROUP_ROOT, Bed, Node
 from tests.testbed.machine import ADOPTED
-from tests.testbed.requirements import TestbedUnavailable, install_or_explain
+from tests.testbed.requirements import BedUnavailable, install_or_explain
 from tests.testbed.state import State, in_node, node_process
 
 Say = Callable[[str], None]
@@ -40,11 +40,11 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
     """Bring the bed up, or return it when it is up already.
 
     Raises:
-        TestbedUnavailable: this machine cannot run one; the message says why.
+        BedUnavailable: this machine cannot run one; the message says why.
     """
     install_or_explain()
     if str(bed.cache).startswith(("/run/", "/var/lib/")):
-        raise TestbedUnavailable(
+        raise BedUnavailable(
             f"the cache {bed.cache} is below /run or /var/lib, which every node has as its own: "
             "set SWEEPCTL_CACHE to another folder"
         )
@@ -62,8 +62,11 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
             _remove(bed)
         try:
             _start(bed, built, {**built, **tools}, images, key, say)
-        except BaseException:
+        except Exception:
             _keep_logs(bed)
+            _remove(bed)
+            raise
+        except BaseException:  # Ctrl-C
             _remove(bed)
             raise
     return cluster(bed)
@@ -74,7 +77,6 @@ def down(bed: Bed, say: Say) -> None:
     with _locked(bed):
         existed = bed.root.exists()
         _remove(bed)
-    bed.root.with_suffix(".lock").unlink(missing_ok=True)
     say(f"test bed '{bed.name}' is {'gone' if existed else 'not there'}")
 
 
@@ -82,11 +84,11 @@ def cluster(bed: Bed) -> Cluster:
     """Return the running bed as a cluster.
 
     Raises:
-        TestbedUnavailable: when it is not up.
+        BedUnavailable: when it is not up.
     """
     state = State.read(bed)
     if state is None or not state.is_ready or not state.process.is_alive:
-        raise TestbedUnavailable(f"test bed '{bed.name}' is not up: make testbed-up")
+        raise BedUnavailable(f"test bed '{bed.name}' is not up: make testbed-up")
     return Cluster(bed.kubeconfig, {k: Path(v) for k, v in state.programs.items()}, bed)
 
 
@@ -190,7 +192,7 @@ def load_image(bed: Bed, image: Image) -> None:
 def _containerd_answers(bed: Bed) -> bool:
     try:
         return all(in_node(bed, each, ["ctr", "version"]).returncode == 0 for each in bed.nodes)
-    except TestbedUnavailable:
+    except BedUnavailable:
         return False
 
 
@@ -238,7 +240,8 @@ def _sources() -> str:
 
 @contextlib.contextmanager
 def _locked(bed: Bed) -> Iterator[None]:
+    """Let one command at a time start or end beds: the file stays, so that nobody locks another."""
     bed.root.parent.mkdir(parents=True, exist_ok=True)
-    with open(bed.root.with_suffix(".lock"), "w") as lock:
+    with open(bed.root.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

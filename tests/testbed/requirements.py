@@ -30,7 +30,7 @@ DEBIAN_PACKAGES = {
 """Command (on PATH, or a path) -> the Debian package that has it."""
 
 
-class TestbedUnavailable(Exception):
+class BedUnavailable(Exception):
     """This machine cannot run a test bed; the message says why and what to do."""
 
 
@@ -80,7 +80,7 @@ def install_or_explain() -> None:
     """Install what is missing where that is possible; else raise with the reason.
 
     Raises:
-        TestbedUnavailable: with what is missing and the command that helps.
+        BedUnavailable: with what is missing and the command that helps.
     """
     lacking = missing()
     if lacking.packages and not lacking.reasons and shutil.which("apt-get"):
@@ -89,7 +89,7 @@ def install_or_explain() -> None:
         _apt_get("install", "-qq", "--no-install-recommends", *lacking.packages)
         lacking = missing()
     if lacking:
-        raise TestbedUnavailable(str(lacking))
+        raise BedUnavailable(str(lacking))
 
 
 def _apt_get(*arguments: str) -> None:

@@ -30,6 +30,7 @@ def command(bed: Bed) -> tuple[str, ...]:
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={MARK}=fake",
         "--enable-crds=",
+        "--v=WARN",
     )
 
 

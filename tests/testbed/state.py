@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.testbed.host import Process
 from tests.testbed.layout import Bed, Node
-from tests.testbed.requirements import TestbedUnavailable
+from tests.testbed.requirements import BedUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def first_process(bed: Bed) -> Process:
     for process in state.process.descendants() if state else ():
         if process.is_init:
             return process
-    raise TestbedUnavailable(f"test bed '{bed.name}' is not up")
+    raise BedUnavailable(f"test bed '{bed.name}' is not up")
 
 
 def node_process(bed: Bed, node: Node) -> Process:
@@ -59,7 +59,7 @@ def node_process(bed: Bed, node: Node) -> Process:
     for process in first_process(bed).descendants():
         if process.is_init and plan in process.command:
             return process
-    raise TestbedUnavailable(f"{node.name} of test bed '{bed.name}' is off")
+    raise BedUnavailable(f"{node.name} of test bed '{bed.name}' is off")
 
 
 def in_node(bed: Bed, node: Node, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

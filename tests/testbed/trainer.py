@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import TRAINER_HOST_PATH, Bed
-from tests.testbed.requirements import TestbedUnavailable
+from tests.testbed.requirements import BedUnavailable
 from tests.testbed.state import in_node
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "toy_legs"
@@ -46,11 +46,11 @@ def environment() -> Environment:
     """Find the trainer's environment.
 
     Raises:
-        TestbedUnavailable: when it is not made yet.
+        BedUnavailable: when it is not made yet.
     """
     root = EXAMPLE / ".venv"
     if not (root / "complete").is_file():
-        raise TestbedUnavailable("the trainer's environment is not there: make trainer")
+        raise BedUnavailable("the trainer's environment is not there: make trainer")
     lines = (root / "pyvenv.cfg").read_text().splitlines()
     settings = {key.strip(): value.strip() for key, _, value in (x.partition("=") for x in lines)}
     version = next(v for k, v in settings.items() if k in ("version_info", "version"))

@@ -1,0 +1,90 @@
+"""The cluster that the tests of this folder run on.
+
+`SWEEPCTL_TEST_KUBECONFIG` names a cluster of the user's own; else it is the test bed, started here
+when it is not up and then taken down again. Where neither can be had, the tests are skipped with
+the reason; with CI=true they fail, because a skip there would hide that nothing was tested.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testbed import lifecycle
+from tests.testbed.binaries import MODULES, is_built
+from tests.testbed.cluster import Cluster, restricted_namespace
+from tests.testbed.layout import Bed, bed
+from tests.testbed.requirements import BedUnavailable
+from tests.testbed.state import State
+
+OWN_CLUSTER = "SWEEPCTL_TEST_KUBECONFIG"
+
+
+def refuse(reason: str) -> None:
+    """Skip with the reason; in CI fail with it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must run the cluster tests: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _running_bed() -> tuple[Cluster, bool]:
+    """The bed as a cluster, and whether it is to be taken down again afterwards."""
+    chosen = bed(os.environ.get("SWEEPCTL_TESTBED", "default"), os.environ)
+    state = State.read(chosen)
+    was_up = state is not None and state.process.is_alive
+    lacking = [m.name for m in MODULES if not is_built(m, os.environ)]
+    if lacking and sys.platform == "linux":
+        raise BedUnavailable(
+            f"the programs of the test bed are not built yet ({', '.join(lacking)}): "
+            "make testbed-up"
+        )
+    return lifecycle.up(chosen, os.environ, _say), not was_up
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster to test on: the user's own, or the test bed."""
+    if own := os.environ.get(OWN_CLUSTER):
+        yield Cluster(Path(own), {}, None)
+        return
+    try:
+        running, was_started_here = _running_bed()
+    except BedUnavailable as problem:
+        refuse(str(problem))
+        raise
+    yield running
+    if was_started_here and running.bed is not None:
+        lifecycle.down(running.bed, _say)
+
+
+@pytest.fixture(scope="session")
+def the_bed(cluster: Cluster) -> Bed:
+    """The test bed behind the cluster, for what only it can do."""
+    if cluster.bed is None:
+        pytest.skip(f"{OWN_CLUSTER} names a cluster that is not a test bed")
+    return cluster.bed
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own that enforces Pod Security "restricted"."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.apply(restricted_namespace(name))
+    account = ("kubectl", "-n", name, "get", "serviceaccount", "default")
+    cluster.wait_for("pods are admitted", lambda: cluster.run(*account).returncode == 0)
+    yield name
+    cluster.run("kubectl", "-n", name, "delete", "jobs", "--all", "--wait=false")
+    cluster.run("kubectl", "delete", "namespace", name, "--wait=false")
+    # The pods' GPUs are free for the next test, whatever they do with SIGTERM.
+    cluster.run(
+        "kubectl", "-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false"
+    )

@@ -1,0 +1,213 @@
+"""Proof that a bed comes up once, survives what it should, and leaves nothing behind.
+
+These tests use a small bed of their own, beside the one that the other tests use.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import refuse
+from tests.testbed import host, lifecycle
+from tests.testbed.binaries import MODULES, Module, is_built, programs
+from tests.testbed.cluster import Cluster, is_ready
+from tests.testbed.layout import Bed, bed
+from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
+from tests.testbed.requirements import BedUnavailable, Missing, missing
+from tests.testbed.state import State, first_process, node_process
+
+_KERNEL_SETTINGS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "net/ipv4/ip_forward",
+    "net/netfilter/nf_conntrack_max",
+)
+_FIRST_STEP = "certificates, configuration, namespaces"
+
+
+@pytest.fixture
+def small_bed() -> Iterator[Bed]:
+    """A bed of one node that is not up; whatever is left of it is cleared away."""
+    lacking = [module.name for module in MODULES[:2] if not is_built(module, os.environ)]
+    if problem := str(missing()) or ", ".join(lacking):
+        refuse(f"no test bed here: {problem}")
+    chosen = bed(f"proof-{os.getpid()}", os.environ, nodes=1, gpus_per_node=1)
+    yield chosen
+    lifecycle.down(chosen, lambda line: None)
+
+
+def traces(chosen: Bed) -> dict[str, object]:
+    """All that a bed could leave on this machine, but for processes."""
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True)
+    settings = {name: Path("/proc/sys", name).read_text() for name in _KERNEL_SETTINGS}
+    return {
+        "mounts": sorted(line.split(" ", 4)[4] for line in mount_lines()),
+        "links": len(links.stdout.splitlines()),
+        "named network namespaces": sorted(os.listdir("/run/netns"))
+        if Path("/run/netns").exists()
+        else [],
+        "cgroups": [
+            str(root / chosen.cgroup.lstrip("/"))
+            for root in host.cgroup_hierarchies()
+            if (root / chosen.cgroup.lstrip("/")).exists()
+        ],
+        "folders": sorted(p.name for p in chosen.cache.glob(f"beds/{chosen.name}*")),
+        "kernel settings": settings,
+    }
+
+
+def mount_lines() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def command(chosen: Bed, *verb: str) -> list[str]:
+    shape = [f"--name={chosen.name}", "--nodes=1", "--gpus-per-node=1"]
+    return [sys.executable, "-m", "tests.testbed", *shape, *verb]
+
+
+def up_until(chosen: Bed, step: str) -> subprocess.Popen[str]:
+    """Start `up` and return when it has said that step."""
+    process = subprocess.Popen(
+        command(chosen, "up"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # As in a terminal, whatever the program that runs the tests does with Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if step in line:
+            return process
+    raise AssertionError(f"`up` ended before {step!r}: exit code {process.wait()}")
+
+
+@pytest.mark.cluster
+def test_down_leaves_no_process_mount_namespace_cgroup_or_setting(small_bed: Bed) -> None:
+    before = traces(small_bed)
+    running = lifecycle.up(small_bed, os.environ, lambda line: None)
+    running.apply(pod("busy", pod_spec(["python3", "-c", UNTIL_TERMINATED])))
+    running.kubectl("wait", "--for=condition=Ready", "pod/busy")
+    state = State.read(small_bed)
+    assert state is not None
+    processes = [state.process, *state.process.descendants()]
+    assert any("python3" in process.command for process in processes[1:])
+    assert traces(small_bed)["cgroups"] != []
+    lifecycle.down(small_bed, lambda line: None)
+    assert [process for process in processes if process.is_alive] == []
+    assert traces(small_bed) == before
+
+
+@pytest.mark.cluster
+def test_up_twice_is_the_same_bed(small_bed: Bed) -> None:
+    lifecycle.up(small_bed, os.environ, lambda line: None)
+    first = State.read(small_bed)
+    said: list[str] = []
+    lifecycle.up(small_bed, os.environ, said.append)
+    assert State.read(small_bed) == first
+    assert said == [f"test bed '{small_bed.name}' is up already"]
+
+
+@pytest.mark.cluster
+def test_killed_up_takes_its_processes_along_and_down_clears_the_rest(small_bed: Bed) -> None:
+    before = traces(small_bed)
+    process = up_until(small_bed, _FIRST_STEP)
+    state = State.read(small_bed)
+    assert state is not None
+    held = [state.process, *state.process.descendants()]
+    process.kill()
+    process.wait()
+    assert host.wait_until_gone(held, 30) == []
+    done = subprocess.run(command(small_bed, "down"), capture_output=True, text=True, check=True)
+    assert "is gone" in done.stderr
+    assert traces(small_bed) == before
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "term"]
+)
+def test_interrupted_up_clears_everything_away_itself(
+    small_bed: Bed, number: signal.Signals, exit_code: int
+) -> None:
+    before = traces(small_bed)
+    process = up_until(small_bed, _FIRST_STEP)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == exit_code
+    assert traces(small_bed) == before
+
+
+@pytest.mark.cluster
+def test_killing_the_first_process_by_hand_ends_the_whole_bed(small_bed: Bed) -> None:
+    lifecycle.up(small_bed, os.environ, lambda line: None)
+    everything = [first_process(small_bed)]
+    everything += everything[0].descendants()
+    everything[0].kill()
+    assert host.wait_until_gone(everything, 30) == []
+    with pytest.raises(BedUnavailable, match="is not up: make testbed-up"):
+        lifecycle.cluster(small_bed)
+
+
+@pytest.mark.cluster
+def test_node_comes_back_after_a_power_cut(small_bed: Bed) -> None:
+    running = lifecycle.up(small_bed, os.environ, lambda line: None)
+    (node,) = small_bed.nodes
+    processes = [node_process(small_bed, node)]
+    processes += processes[0].descendants()
+    lifecycle.power_off(small_bed, node)
+    assert [process for process in processes if process.is_alive] == []
+    with pytest.raises(BedUnavailable, match=r"node-1 .* is off"):
+        node_process(small_bed, node)
+    heartbeat = ready_since(running, node.name)
+    lifecycle.power_on(small_bed, node)
+    running.wait_for("the node reports again", lambda: ready_since(running, node.name) > heartbeat)
+    assert is_ready(running.get("node", node.name))
+
+
+def ready_since(cluster: Cluster, node: str) -> str:
+    conditions = cluster.get("node", node)["status"]["conditions"]
+    return next(str(c["lastHeartbeatTime"]) for c in conditions if c["type"] == "Ready")
+
+
+def test_ready_made_programs_are_used_when_all_are_there(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).touch(mode=0o755)
+    wanted = Module("any", {"one": "example.invalid/one", "two": "example.invalid/two"})
+    found = programs(wanted, {"KUBEBUILDER_ASSETS": str(tmp_path)})
+    assert found == {"one": tmp_path / "one", "two": tmp_path / "two"}
+
+
+def test_ready_made_programs_that_are_missing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "one").touch(mode=0o755)
+    wanted = Module("any", {"one": "example.invalid/one", "two": "example.invalid/two"})
+    with pytest.raises(BedUnavailable, match=f"KUBEBUILDER_ASSETS={tmp_path} lacks two"):
+        programs(wanted, {"KUBEBUILDER_ASSETS": str(tmp_path)})
+
+
+def test_machine_that_lacks_programs_is_told_what_to_install() -> None:
+    lacking = Missing(reasons=(), packages=("containerd", "runc"))
+    assert str(lacking) == (
+        "missing programs: apt-get install --no-install-recommends containerd runc"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"),
+    [("true", pytest.fail.Exception), ("", pytest.skip.Exception)],
+    ids=["ci-fails", "elsewhere-skips"],
+)
+def test_cluster_tests_that_cannot_run_fail_in_ci_and_skip_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no root"):
+        refuse("no root")
