@@ -1,0 +1,111 @@
+"""Which cluster the user means: kubectl's own configuration, or the pod's own cluster.
+
+Opens a Cluster, or says what is wrong with the configuration; asks the cluster nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweepctl.cluster import Cluster, Object, first_line
+from sweepctl.cluster_errors import SetupError
+from sweepctl.errors import nearest
+
+
+def open_cluster(
+    context: str | None = None,
+    namespace: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Cluster:
+    """Open the cluster that kubectl would use; inside a pod without kubeconfig, its own."""
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    files = [file for file in path.split(os.pathsep) if file and Path(file).expanduser().is_file()]
+    if not files:
+        return _own_cluster(config, client, configuration, context, namespace, path, environ)
+    known, current = _read_contexts(config, path)
+    names = [entry["name"] for entry in known]
+    if context is not None and context not in names:
+        close = nearest(context, names)
+        raise SetupError(
+            f"no context '{context}' in {path}",
+            (f"did you mean {close}? " if close else "") + f"it has: {', '.join(names) or 'none'}",
+        )
+    chosen = next((entry for entry in known if entry["name"] == context), current)
+    try:
+        config.load_kube_config(  # type: ignore[no-untyped-call] # the client has no types here
+            config_file=path, context=context, client_configuration=configuration
+        )
+    except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"the context '{chosen.get('name')}' in {path} cannot be used: {first_line(error)}",
+            "does kubectl work? try: kubectl auth whoami",
+        ) from error
+    own = (chosen.get("context") or {}).get("namespace")
+    return Cluster(
+        _client(client, configuration),
+        context=str(chosen.get("name")),
+        namespace=namespace or own or "default",
+    )
+
+
+def has_cluster(environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether this user is configured for any cluster, without asking it."""
+    path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    files = (Path(file).expanduser() for file in path.split(os.pathsep) if file)
+    return any(file.is_file() for file in files) or "KUBERNETES_SERVICE_HOST" in environ
+
+
+def _own_cluster(
+    config: Any,
+    client: Any,
+    configuration: Any,
+    context: str | None,
+    namespace: str | None,
+    path: str,
+    environ: Mapping[str, str],
+) -> Cluster:
+    if context is not None or "KUBERNETES_SERVICE_HOST" not in environ:
+        named = "KUBECONFIG names" if environ.get("KUBECONFIG") else "there is no"
+        raise SetupError(
+            f"no kubeconfig: {named} {path}"
+            + (", which does not exist" if environ.get("KUBECONFIG") else ""),
+            "sweepctl uses kubectl's configuration: set KUBECONFIG to the file of your cluster",
+        )
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException as error:
+        raise SetupError(
+            f"no kubeconfig, and this pod has no service account: {first_line(error)}"
+        ) from error
+    own = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return Cluster(
+        _client(client, configuration),
+        context="in-cluster",
+        namespace=namespace or (own.read_text().strip() if own.is_file() else "default"),
+    )
+
+
+def _read_contexts(config: Any, path: str) -> tuple[list[Object], Object]:
+    import yaml
+
+    try:
+        known, current = config.list_kube_config_contexts(config_file=path)
+    except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
+        is_other_text = isinstance(error, TypeError)
+        raise SetupError(
+            f"{path} is no usable kubeconfig" + ("" if is_other_text else f": {first_line(error)}"),
+            "look at it with: kubectl config get-contexts",
+        ) from error
+    return list(known), current or {}
+
+
+def _client(client: Any, configuration: Any) -> Any:
+    configuration.retries = False
+    configuration.connection_pool_maxsize = 64
+    return client.ApiClient(configuration)
