@@ -50,7 +50,7 @@ def context_of(info: Info) -> Context:
 
 def page(
     items: Callable[[int, int], Sequence[Node]],
-    total: Callable[[], int],
+    total: Callable[[Info], int],
     first: int | None,
     after: str | None,
     limit: int = _MAX_PAGE_SIZE,
@@ -81,7 +81,7 @@ def runs_page(
             lambda offset, count: run_store.runs(
                 rows, where=where, order=by, offset=offset, count=count, **of
             ),
-            lambda: run_store.count_runs(rows, where=where, **of),
+            lambda info: run_store.count_runs(rows, where=where, **of),
             first,
             after,
         )

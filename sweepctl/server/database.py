@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -99,8 +99,10 @@ class Database:
         path = folder / "sweepctl.sqlite"
         self._path = path
         try:
+            is_new = _is_new(path)
             self._writer = self._connect()
-            _prepare(self._writer, path)
+            if is_new:
+                _create(self._writer)
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error
@@ -192,12 +194,13 @@ def _take_folder(folder: Path) -> IO[str]:
     return lock_file
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a new file; refuse a file of another version or of something else."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+def _is_new(path: Path) -> bool:
+    """Say whether the tables are to be created; a file of something else is left untouched."""
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if version == SCHEMA_VERSION:
-        return
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return False
     if version > SCHEMA_VERSION:
         raise SweepctlError(
             f"{path} was written by a newer sweepctl (its format is {version},"
@@ -209,6 +212,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} is not a data file of sweepctl (format {version})",
             "give another folder: --data DIR",
         )
+    return True
+
+
+def _create(connection: sqlite3.Connection) -> None:
     secret = secrets.token_hex(32)
     connection.executescript(
         f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO meta VALUES ('secret', '{secret}');"

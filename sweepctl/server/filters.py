@@ -106,7 +106,8 @@ def run_order(text: str | None) -> Sql:
         if field is None:
             raise FilterError(f"runs cannot be ordered by {key!r}")
         if field.text == "runs.pk":
-            return Sql(f"runs.pk {direction}")
+            # Nothing stands beside it, and an index gives this order.
+            return Sql(", ".join([*parts, f"runs.pk {direction}"]), tuple(arguments))
         parts += [f"{field.text} IS NULL", f"{field.text} {direction}"]
         arguments += [*field.arguments, *field.arguments]
     return Sql(", ".join([*parts, "runs.pk"]), tuple(arguments))

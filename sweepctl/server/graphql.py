@@ -65,7 +65,7 @@ Resolver = Callable[..., Any]
 Resolvers = Mapping[str, Mapping[str, Resolver]]
 
 _UNKNOWN_FIELD = "_unknown"
-_MAX_TOKENS = 20_000
+_MAX_TOKENS = 10_000
 _KEPT_DOCUMENTS = 256
 
 _RULES = (

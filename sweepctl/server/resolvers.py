@@ -72,7 +72,7 @@ def _projects_page(
 ) -> dict[str, Any]:
     with context_of(info).database.read() as rows:
         found = store.projects(rows, entity)
-    return page(lambda o, n: found[o : o + n], lambda: len(found), first, after)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
 
 
 def _bucket(project: Project, info: Info, name: str, missingOk: bool = False) -> Run | None:
@@ -103,7 +103,7 @@ def _project_sweeps(
     with context_of(info).database.read() as rows:
         return page(
             lambda offset, count: store.sweeps(rows, project.pk, where, offset, count),
-            lambda: store.count_sweeps(rows, project.pk, where),
+            lambda info: store.count_sweeps(rows, project.pk, where),
             first,
             after,
         )
@@ -183,7 +183,7 @@ def _sweep_agents(
 ) -> dict[str, Any]:
     with context_of(info).database.read() as rows:
         found = store.agents(rows, sweep.pk)
-    return page(lambda o, n: found[o : o + n], lambda: len(found), first or len(found), after)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first or len(found), after)
 
 
 SWEEP: Fields = {

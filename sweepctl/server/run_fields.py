@@ -130,7 +130,7 @@ def _run_files(
     with context_of(info).database.read() as rows:
         return page(
             lambda offset, count: run_store.files(rows, run.pk, wanted, pattern, offset, count),
-            lambda: run_store.count_files(rows, run.pk),
+            lambda info: run_store.count_files(rows, run.pk),
             first,
             after,
         )

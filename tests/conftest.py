@@ -1,0 +1,28 @@
+"""Fixtures for every tier: a real embedded server."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving import ServerProcess
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Give the function that starts servers, each on its own data; they end with the test."""
+    started: list[ServerProcess] = []
+
+    def start(*options: str, data: Path | None = None, **how: tuple[str, ...]) -> ServerProcess:
+        folder = data or tmp_path / f"server-{len(started)}"
+        started.append(ServerProcess(folder, *options, **how))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """Give a running embedded server with nothing in it."""
+    return start_server()

@@ -1,0 +1,142 @@
+"""The embedded server's rooms without HTTP, over a real data file and a clock that tests move."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from starlette.applications import Starlette
+
+from sweepctl.server import run_store, store
+from sweepctl.server.database import Database
+from sweepctl.server.dispatch import Command, Dispatcher
+from sweepctl.server.intake import Intake, RunChange, read_stream
+from sweepctl.server.lifecycle import Limits
+from sweepctl.server.presence import Presence
+from sweepctl.server.reaper import Reaper
+from sweepctl.server.run_store import Run
+from sweepctl.server.store import Agent, Sweep
+from sweepctl.server.sweeps import Sweeps
+
+GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
+
+
+class ApiClient:
+    """Sends requests to the routes, without a socket, as to http://server:1234."""
+
+    def __init__(self, application: Starlette) -> None:
+        self._transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+
+    def request(self, method: str, url: str, **how: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            base = "http://server:1234"
+            async with httpx.AsyncClient(transport=self._transport, base_url=base) as client:
+                return await client.request(method, url, **how)
+
+        return anyio.run(send)
+
+    def get(self, url: str) -> httpx.Response:
+        return self.request("GET", url)
+
+    def post(self, url: str, **how: Any) -> httpx.Response:
+        return self.request("POST", url, **how)
+
+    def put(self, url: str, **how: Any) -> httpx.Response:
+        return self.request("PUT", url, **how)
+
+
+class ServerRooms:
+    """One server's rooms; `restart` gives them anew over the same data, as a new process would."""
+
+    def __init__(self, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
+        self.folder = folder
+        self.limits = limits
+        self.seconds = 1000.0
+        self.log: list[str] = []
+        self._open()
+
+    def _open(self) -> None:
+        self.database = Database(self.folder)
+        self.presence = Presence(self.clock)
+        self.dispatcher = Dispatcher(
+            self.database, self.presence, self.limits, self.clock, self.log.append
+        )
+        self.intake = Intake(self.database, self.presence, self.clock, self.log.append)
+        self.sweeps = Sweeps(self.database, self.clock, self.log.append)
+        self.reaper = Reaper(
+            self.database, self.presence, self.dispatcher, self.limits, self.clock, self.clock
+        )
+
+    def clock(self) -> float:
+        return self.seconds
+
+    def restart(self, after_s: float = 0.0) -> None:
+        self.database.close()
+        self.seconds += after_s
+        self._open()
+
+    def wait(self, seconds: float, *, beating: tuple[Agent, ...] = (), step_s: float = 1.0) -> None:
+        """Let time pass, the reaper looking every second; some agents go on with their runs."""
+        end = self.seconds + seconds
+        while self.seconds < end:
+            self.seconds += step_s
+            for agent in beating:
+                self.beat(agent, *(run.id for run in self.held(agent)))
+            self.reaper.tick()
+
+    def sweep(self, spec: dict[str, Any] | None = None) -> Sweep:
+        text = json.dumps(spec or GRID)
+        return self.sweeps.upsert({"config": text, "projectName": "p"})[0]
+
+    def set_state(self, sweep: Sweep, state: str) -> None:
+        self.sweeps.upsert({"id": sweep.id, "state": state})
+
+    def state(self, sweep: Sweep) -> str:
+        with self.database.read() as rows:
+            return store.sweep_by_pk(rows, sweep.pk).state.value
+
+    def agent(self, sweep: Sweep, host: str = "h") -> Agent:
+        return self.dispatcher.register(sweep.id, host)
+
+    def beat(self, agent: Agent, *reported: str) -> list[Command]:
+        return self.dispatcher.heartbeat(agent.pk, reported)[1]
+
+    def take(self, agent: Agent) -> Command:
+        """Have an idle agent take a run and begin it, as a trainer does by `wandb.init`."""
+        (command,) = self.beat(agent)
+        assert command["type"] in ("run", "resume"), command
+        self.begin(command)
+        return command
+
+    def begin(self, command: Command, *, is_resumed: bool = False) -> None:
+        run = self.run(command["run_id"])
+        config = {"_wandb": {"value": {"t": {}}}}
+        change = RunChange({}, config, None, None, "h", is_resumed)
+        self.intake.upsert(run.project, run, run.id, change, command.get("attempt"))
+
+    def stream(self, run_id: str, *, attempt: int | None = None, **body: Any) -> bool:
+        return self.intake.stream(self.run(run_id), read_stream(body), attempt)
+
+    def end(self, run_id: str, code: int, *, attempt: int | None = None) -> None:
+        self.stream(run_id, attempt=attempt, complete=True, exitcode=code)
+
+    def run(self, run_id: str) -> Run:
+        with self.database.read() as rows:
+            (found,) = [run for run in run_store.runs(rows) if run.id == run_id]
+        return found
+
+    def runs(self, sweep: Sweep) -> list[Run]:
+        with self.database.read() as rows:
+            return run_store.runs(rows, sweep=sweep.pk)
+
+    def states(self, sweep: Sweep) -> list[str]:
+        return [run.state.value for run in self.runs(sweep)]
+
+    def held(self, agent: Agent) -> list[Run]:
+        with self.database.read() as rows:
+            return run_store.held_runs(rows, agent.pk)
+
+    def params(self, sweep: Sweep) -> list[dict[str, Any]]:
+        with self.database.read() as rows:
+            return list(run_store.run_params(rows, sweep.pk))
