@@ -55,18 +55,25 @@ class WandbApi:
         return self.connection.entity or self._retrying(self._client.viewer_entity)
 
     def create_sweep(
-        self, entity: str, project: str, config: Mapping[str, Any], write: Callable[[Any], str]
+        self,
+        entity: str,
+        project: str,
+        config: Mapping[str, Any],
+        write: Callable[[Any], str],
+        *,
+        token: str | None = None,
     ) -> SweepInfo:
         """Create a sweep from `config` (its text by `write`) once, whatever answers are lost.
 
         W&B has no idempotency key, and a lost answer leaves a sweep behind, so the description
         carries a token of this call: after any error the project's sweeps are searched for it
-        before creating again (https://github.com/wandb/wandb/issues/1501).
+        before creating again (https://github.com/wandb/wandb/issues/1501). With a `token` that the
+        caller keeps, calls after this one find the sweep as well.
         """
-        token = f"sweepctl:{uuid.uuid4()}"
+        doubtful = token is not None
+        token = f"sweepctl:{token or uuid.uuid4()}"
         description = " ".join(filter(None, [config.get("description"), token]))
         text = write({**config, "description": description})
-        doubtful = False
 
         def create() -> SweepInfo:
             nonlocal doubtful
