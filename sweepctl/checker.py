@@ -88,18 +88,11 @@ class Checker:
 
     def number(self, value: object, path: Path) -> TypeGuard[float]:
         """Tell whether `value` is a number; complain if not, and about YAML's oddities."""
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            self.oddities(value, path)
-            return True
-        hint = None
-        if isinstance(value, str):
-            hint = self._number_hint(value, path)
-        self.expected(value, path, "a number", hint)
-        return False
+        return self._number(value, path, "a number")
 
     def integer(self, value: object, path: Path) -> TypeGuard[int]:
         """Tell whether `value` is an integer; complain if not."""
-        if not self.number(value, path):
+        if not self._number(value, path, "an integer"):
             return False
         if isinstance(value, int):
             return True
@@ -113,11 +106,10 @@ class Checker:
             return True
         near = nearest(value.lower(), options) if isinstance(value, str) else None
         hint = f"did you mean {near}?" if near else None
-        if len(options) > 6 and isinstance(value, str):
-            hint = hint or f"write {one_of(options)}"
-            self.error(path, f"unknown {path[-1]} {value!a}", hint)
-        else:
+        if len(options) <= 6:
             self.expected(value, path, one_of(options), hint)
+        else:
+            self.expected(value, path, f"a known {path[-1]}", hint or f"write {one_of(options)}")
         return False
 
     def missing(
@@ -126,6 +118,10 @@ class Checker:
         """Complain that the map at `path` lacks `key`, unless it is there but misspelt."""
         if (*path, key) not in self._meant:
             self.error(path, message or f"{key} is missing", hint, at_key=at_key)
+
+    def has_misspelt(self, path: Path) -> bool:
+        """Tell whether the map at `path` has a key that was complained about as misspelt."""
+        return any(meant[:-1] == path for meant in self._meant)
 
     def known_keys(self, value: Mapping[str, object], path: Path, known: Collection[str]) -> None:
         """Complain about every key of a map that is not known, with the nearest that is."""
@@ -139,7 +135,7 @@ class Checker:
 
     def parameter(self, value: object, path: Path, name: str) -> TypeGuard[dict[str, object]]:
         """Tell whether a parameter has a name that W&B takes and is a map; complain if not."""
-        if not _NAME.fullmatch(name):
+        if not is_parameter_name(name):
             self.error(
                 path,
                 f"{name!r} is no name of a parameter",
@@ -193,6 +189,14 @@ class Checker:
         else:
             self.oddities(value, path)
 
+    def _number(self, value: object, path: Path, what: str) -> TypeGuard[float]:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self.oddities(value, path)
+            return True
+        hint = self._number_hint(value, path) if isinstance(value, str) else None
+        self.expected(value, path, what, hint)
+        return False
+
     def _number_hint(self, value: str, path: Path) -> str | None:
         try:
             number = int(value, 8) if value.lower().startswith("0o") else float(value)
@@ -203,12 +207,17 @@ class Checker:
         if self.document.is_plain(path):
             spelled = str(number) if isinstance(number, int) else _spelled(value)
             return f"write {spelled} (YAML 1.1 reads {value} as text)"
-        return f"remove the quotes: {number_text(number)}"
+        return f"remove the quotes: {value if value.isdecimal() else number_text(number)}"
+
+
+def is_parameter_name(name: str) -> bool:
+    """Tell whether W&B takes `name` for a parameter."""
+    return _NAME.fullmatch(name) is not None
 
 
 def one_of(options: Collection[str]) -> str:
     """Write the options for "expected …"."""
-    return f"one of {listed(options, 'or')}" if len(options) > 1 else next(iter(options))
+    return f"one of {listed(options, 'or')}" if len(options) > 2 else listed(options, "or")
 
 
 def listed(words: Collection[str], joint: str = "and") -> str:

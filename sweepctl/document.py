@@ -37,16 +37,18 @@ _SCALARS: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], object]] = {
     "tag:yaml.org,2002:float": SafeConstructor.construct_yaml_float,
     "tag:yaml.org,2002:str": SafeConstructor.construct_yaml_str,
 }
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
-_SYNTAX_HINTS = (
-    (r"'\t' that cannot start", "indent with spaces: YAML takes no tabs"),
-    ("mapping values are not allowed", "put quotes round a text that holds ': '"),
-    ("could not find expected ':'", "a key needs a colon and a space after it"),
-    ("but found another document", "one file holds one sweep: remove the second `---`"),
-    ("undefined alias", "define it before, as &name"),
-    ("while scanning a quoted scalar", "close the quote; use '…' where a text holds backslashes"),
+_SYNTAX = (
+    (r"'\t' that cannot start", "a tab where YAML takes spaces only", "indent with spaces"),
+    ("mapping values are not allowed", None, "put quotes round a text that holds ': '"),
+    ("could not find expected ':'", None, "a key needs a colon and a space after it"),
+    ("but found another document", "a second document begins here", "one file holds one sweep"),
+    ("undefined alias", None, "define it before, as &name"),
+    ("while scanning a quoted scalar", None, "close the quote; a text with backslashes wants '…'"),
 )
+"""Signs of PyYAML's complaints, what to say instead (else its own words) and what to write."""
 
 
 class Unreadable:
@@ -138,7 +140,7 @@ def read_document(file: str, data: bytes) -> Document:
         raise SpecError([_problem(file, text, line, column, (), message, "remove it")]) from None
     except yaml.MarkedYAMLError as error:
         raise SpecError([_syntax_problem(file, text, error)]) from None
-    if root is None:
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value):
         raise SpecError([_problem(file, text, 0, 0, (), "the file is empty", None)])
     return _Reader(file, text).read(root)
 
@@ -222,6 +224,8 @@ class _Reader:
         self.step(node, path)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
+        if node.tag not in _COLLECTIONS:
+            return self.complain(node, path, f"YAML 1.1 reads this as {node.tag}, which JSON lacks")
         if any(node is outer for outer in self.open):
             return self.complain(node, path, "this alias stands for something that it is part of")
         self.open.append(node)
@@ -304,14 +308,19 @@ class _Reader:
         shown = _shortened(node.value)
         if node.tag not in _SCALARS:
             hint = f"write '{shown}' in quotes if it is text" if node.style is None else None
-            return self.complain(node, path, f"YAML reads this as {kind}, which JSON lacks", hint)
+            return self.complain(
+                node, path, f"YAML 1.1 reads this as {kind}, which JSON lacks", hint
+            )
         try:
             value = _SCALARS[node.tag](self.constructor, node)
         except (ValueError, KeyError, yaml.YAMLError):
             return self.complain(node, path, f"{shown!r} cannot be read as {kind}")
         if isinstance(value, float) and not math.isfinite(value):
             return self.complain(
-                node, path, f"{shown} is not a finite number, and JSON has no other", "choose one"
+                node,
+                path,
+                f"{shown} is not a finite number, and JSON has no other",
+                "write a finite one",
             )
         if isinstance(value, str) and _SURROGATE.search(value):
             return self.complain(
@@ -346,10 +355,12 @@ def _decoded(file: str, data: bytes) -> str:
 
 def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> Problem:
     said = ": ".join(part for part in (error.context, error.problem) if part)
-    hint = next((hint for sign, hint in _SYNTAX_HINTS if sign in said), None)
-    mark, message = error.problem_mark, error.problem
+    mark, message, hint = error.problem_mark, error.problem, None
     if error.context_mark and (mark is None or not text[mark.index :].strip()):
         mark, message = error.context_mark, said  # at the end of the file there is nothing to see
+    for sign, words, advice in _SYNTAX:
+        if sign in said:
+            message, hint = words or message, advice
     line, column = (mark.line, mark.column) if mark else (0, 0)
     return _problem(file, text, line, column, (), f"not YAML: {message}", hint)
 

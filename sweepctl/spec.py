@@ -233,7 +233,7 @@ class _Sweep:
         self.checker.known_keys(metric, ("metric",), _METRIC_KEYS)
         for key in ("name", "goal"):
             if key not in metric:
-                self.checker.missing(("metric",), key, example, message=f"metric.{key} is missing")
+                self.checker.missing(("metric",), key, example)
         if "target" in metric:
             self.checker.number(metric["target"], ("metric", "target"))
         for key, options in (
@@ -366,7 +366,9 @@ class _Sweep:
             )
         elif self.checker.mapping(given, ("parameters",), example):
             found = given
-            if not given:
+            if not given and not any(
+                p.path.startswith("parameters") for p in self.checker.problems
+            ):
                 self.checker.error(("parameters",), "parameters is empty", example)
         parameters = Parameters(self.checker, found, method, self._trainer(words), uses_args(words))
         parameters.check()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sweepctl.checker import Checker
+from sweepctl.checker import Checker, is_parameter_name
 from sweepctl.document import Path, described
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
 from sweepctl.spec_rules import DISTRIBUTIONS, PARAMETER_KEYS, check_parameter
@@ -82,7 +82,8 @@ class Parameters:
             self._check_scaled(name, own, inside, beside)
             return
         self._check_reach(at, name, is_nested="parameters" in spec)
-        if "." in name and check_override_path(self.checker, self.trainer, at, name, at_key=True):
+        is_override = "." in name and not name.startswith("_") and is_parameter_name(name)
+        if is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)

@@ -143,7 +143,7 @@ def _distribution(checker: Checker, path: Path, spec: Mapping[str, object]) -> s
     if "min" in spec or "max" in spec:
         missing = "min" if "max" in spec else "max"
         checker.missing(path, missing, f"write {missing}: … beside it")
-    elif all(key in PARAMETER_KEYS for key in spec):
+    elif not checker.has_misspelt(path):
         message = "the parameter has nothing to search"
         checker.error(path, message, "give it value, values, or min and max", at_key=True)
     return None

@@ -6,13 +6,14 @@ text of a table where the fault is inside. It runs nothing and samples nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
 from sweepctl.checker import Checker
-from sweepctl.document import Path, read_document
+from sweepctl.document import Path, Unreadable, read_document
 from sweepctl.errors import Problem, SpecError, nearest
 from sweepctl.overrides import (
     PATH_SUFFIX,
@@ -31,6 +32,7 @@ from sweepctl.overrides import (
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _EXAMPLE_PATH = "env.scene.robot.actuators.legs.stiffness"
 _EXAMPLE_TABLE = '{".*_knee_joint": 200.0}'
+_EMPTY = "the base dictionary is empty"
 _ISAAC_LAB_ROOTS = ("env", "agent", "hydra")
 
 
@@ -87,6 +89,8 @@ def check_override_value(
     checker: Checker, trainer: Trainer, at: Path, name: str, value: object
 ) -> None:
     """Complain when none of the grammars that the trainer may have can write `name=value`."""
+    if _holds_unreadable(value):
+        return
     grammars = _grammars_for(trainer, name)
     keys_before = len(checker.problems)
     for place, key in _keys(at, value):
@@ -140,7 +144,7 @@ def _map_table(
     if not checker.mapping(table, at, f"write {_EXAMPLE_TABLE}"):
         return None
     if not table:
-        checker.error(at, "the base dictionary is empty", f"write {_EXAMPLE_TABLE}")
+        checker.error(at, _EMPTY, f"write {_EXAMPLE_TABLE}")
     base: dict[str, float] = {}
     for key, number in table.items():
         _check_key(checker, grammars, (*at, key), key)
@@ -149,7 +153,7 @@ def _map_table(
         try:
             base[key] = table_number(key, number)
         except ValueError:
-            checker.error((*at, key), "no float is equal to this number", "write a float")
+            checker.error((*at, key), "no float has this value", "write a smaller or rounder one")
     return base
 
 
@@ -157,10 +161,13 @@ def _text_table(
     checker: Checker, grammars: Sequence[Grammar], at: Path, text: str
 ) -> dict[str, float] | None:
     """Check a table that is JSON text, or YAML's spelling of it, with places inside the text."""
+    if not text.strip():
+        checker.error(at, _EMPTY, f"write {_EXAMPLE_TABLE}")
+        return None
     try:
         inner = read_document("", text.replace("\t", " ").encode())  # JSON may hold tabs
     except SpecError as error:
-        _pass_on(checker, at, error.problems)
+        _pass_on(checker, at, _as_json_problems(text) or error.problems)
         return None
     value = inner.value
     if isinstance(value, dict):  # a plain 1e-4 is a text to YAML 1.1, and a number to JSON
@@ -174,6 +181,19 @@ def _text_table(
     base = _map_table(inside, grammars, (), value)
     _pass_on(checker, at, inside.problems)
     return base
+
+
+def _as_json_problems(text: str) -> list[Problem]:
+    """Say what keeps a text that begins as JSON from being JSON; a comma is missed sooner there."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("{"):
+            message = f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+            return [Problem("", error.lineno, error.colno, "", message, f"as in {_EXAMPLE_TABLE}")]
+    except RecursionError:
+        pass
+    return []
 
 
 def _pass_on(checker: Checker, at: Path, problems: Sequence[Problem]) -> None:
@@ -200,7 +220,7 @@ def _constant(
         return None, None
     part = scaled.parts[name]
     if isinstance(part, str):
-        hint = f"write {name}: {{value: …}}"
+        hint = f"write {name}: {{value: {checker.document.raw(at).strip()[:60]}}}"
     else:
         hint = f"write {name}: {{value: {example}}}"
     if isinstance(part, dict) and "value" not in part and TABLE_SUFFIX in name:
@@ -225,6 +245,12 @@ def _check_key(checker: Checker, grammars: Sequence[Grammar], at: Path, key: str
     refused = [inexpressible_key(key, grammar) for grammar in grammars]
     if all(refused):
         checker.error(at, f"{refused[0]}: {key!r}", key_hint(key), at_key=True)
+
+
+def _holds_unreadable(value: object) -> bool:
+    if isinstance(value, (dict, list)):
+        return any(map(_holds_unreadable, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Unreadable)
 
 
 def _keys(at: Path, value: object) -> Iterator[tuple[Path, str]]:
