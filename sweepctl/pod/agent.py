@@ -27,7 +27,7 @@ from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
 from sweepctl.pod.calls import Bell, Call, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
-from sweepctl.pod.conclude import conclude, tell
+from sweepctl.pod.conclude import conclude, look, tell
 from sweepctl.pod.console import Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
@@ -241,10 +241,12 @@ class Agent:
             self._say(f"run {run.id}: {note}")
         self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
         code = self._tend(training)
+        begun = look(self._client, self._sweep, run, self._pod.bell)
         end = training.finish()
         if training.may_try_again(end):
             self._say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
             code = self._tend(training)
+            begun = look(self._client, self._sweep, run, self._pod.bell)
             end = training.finish()
         self._attempts[run.id] += 1
         verdict = conclude(
@@ -254,6 +256,7 @@ class Agent:
             self._sweep,
             training,
             end,
+            [begun],
             # The embedded server counts for all agents; W&B leaves it to each.
             attempts=1 if run.attempt is not None else self._attempts[run.id],
         )

@@ -58,7 +58,7 @@ class Family:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             self._reap(strays)
-            # Their own children become ours only when they are gone: look again at once, then wait.
+            # Their own children become ours only when they are gone: look again, then wait.
             if self._strays() == strays:
                 time.sleep(0.005)
 
@@ -251,9 +251,18 @@ def _open_log(path: Path) -> int | None:
 
 
 def _children() -> list[int]:
-    """List the direct children of this process."""
-    parent = str(os.getpid()).encode()
-    return [pid for pid, state in _processes() if state[1:2] == [parent]]
+    """List the direct children of this process: as the kernel lists them, else by their parent."""
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                listed = Path(f"/proc/self/task/{task}/children").read_bytes()
+                found += [int(pid) for pid in listed.split()]
+    except OSError:
+        # A kernel without CONFIG_PROC_CHILDREN, or a thread that has just ended.
+        parent = str(os.getpid()).encode()
+        return [pid for pid, state in _processes() if state[1:2] == [parent]]
+    return found
 
 
 def marked(marker: str) -> list[int]:

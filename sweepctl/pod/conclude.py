@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sweepctl.pod.calls import Bell, Call
 from sweepctl.pod.run import End, RunTask, SweepTask, Training
 from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, metric_of
 from sweepctl.wandb_http import RunInfo, WandbClient
 
+Look = Call["RunInfo | None"]
+
 _LAG_S = (0.5, 1.0, 2.0, 4.0)
 """When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
 _LIVE = ("pending", "running", "preempting")
+
+
+def look(client: WandbClient, sweep: SweepTask, run: RunTask, bell: Bell) -> Look:
+    """Begin to ask what W&B knows of a run, while there is other work to do at its end."""
+    return Call(lambda: client.run(sweep.entity, sweep.project, run.id), bell)
 
 
 def conclude(
@@ -24,13 +32,23 @@ def conclude(
     sweep: SweepTask,
     training: Training,
     end: End,
+    looks: list[Look],
     attempts: int,
 ) -> Verdict:
-    """Judge a run and tell W&B; `call` makes an API call with the caller's patience."""
+    """Judge a run and tell W&B; `call` makes an API call with the caller's patience.
+
+    `looks` are questions begun before the trainer's end was complete: used first, then asked anew.
+    """
     run = training.run
 
+    def ask_once() -> object:
+        begun = looks.pop() if looks else None
+        if begun is not None and begun.wait(client.timeout_s):
+            return begun.result()
+        return client.run(sweep.entity, sweep.project, run.id)
+
     def ask() -> RunInfo | None:
-        found = call(lambda: client.run(sweep.entity, sweep.project, run.id))
+        found = call(ask_once)
         return found if isinstance(found, RunInfo) else None
 
     info = ask()

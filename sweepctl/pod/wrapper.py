@@ -96,7 +96,7 @@ def _train(
         return patience.call(work, is_final=lambda error, lasted_s: lasted_s > API_LIMIT_S)
 
     # How often this run was tried is not known to one process of it: the stock agent goes on.
-    verdict = conclude(client, call, time.sleep, sweep, training, end, attempts=1)
+    verdict = conclude(client, call, time.sleep, sweep, training, end, [], attempts=1)
     pod.console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
     return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
 
