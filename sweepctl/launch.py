@@ -18,8 +18,7 @@ from typing import Any
 
 from sweepctl import embedded
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.pod import agent
-from sweepctl.server import http
+from sweepctl.pod.agent import main as run_pod_agent
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.status import SweepStatus, sweep_status
 from sweepctl.wandb_api import WandbApi, read_config
@@ -186,7 +185,7 @@ def run_agent(
         environ = {**os.environ, "WANDB_BASE_URL": api.base_url}
         if api.connection.api_key:
             environ["WANDB_API_KEY"] = api.connection.api_key
-        return agent.main(
+        return run_pod_agent(
             [
                 *("--sweep", f"{sweep.entity}/{sweep.project}/{sweep.id}"),
                 *("--count", str(count), "--grammar", grammar, "--preflight-gpu", "off"),
@@ -204,6 +203,8 @@ def run_server(
     say: Callable[[str], None],
 ) -> None:
     """Run the embedded server until it is told to end."""
+    from sweepctl.server import http  # only here: the other verbs need no web framework
+
     host, _, port = listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen {listen} is no HOST:PORT", "try --listen 127.0.0.1:8080")

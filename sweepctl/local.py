@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ MAX_RESTARTS = 6
 
 AGENT_TIMEOUT_S = 15.0
 """When the server gives an agent's runs to others: shorter than in a cluster, nothing is far."""
+
+_FAILED = re.compile(r"sweepctl: run (?P<run>\S+) (failed|handed back): (?P<reason>.+)")
 
 STOP_LIMIT_S = 40.0
 READ_EVERY_S = 1.0
@@ -77,6 +80,7 @@ class LocalSweep:
     server: embedded.ServerProcess | None
     url: str
     logs: Path
+    work: Path
     agent_args: Sequence[str]
     environ: Mapping[str, str]
     agents: list[AgentProcess] = field(default_factory=list)
@@ -152,7 +156,7 @@ class LocalSweep:
     def _start(self, agent: AgentProcess) -> None:
         command = [
             *(sys.executable, "-m", "sweepctl.pod.agent", "--sweep", self.sweep),
-            *("--index", str(agent.index), *self.agent_args),
+            *("--index", str(agent.index), "--work", str(self.work), *self.agent_args),
         ]
         with agent.log.open("ab") as log:
             agent.process = subprocess.Popen(
@@ -208,6 +212,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         server=server,
         url=url,
         logs=data / "logs" / sweep.id,
+        work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu],
         environ=agent_environ(url),
     )
@@ -285,6 +290,25 @@ def _verdict(processes: LocalSweep, status: SweepStatus) -> ExitCode:
     if any(agent.state is AgentState.GAVE_UP for agent in processes.agents):
         return ExitCode.FAILED
     return ExitCode.FAILED_RUNS if status.has_bad_ends else ExitCode.DONE
+
+
+def _reasons(processes: LocalSweep) -> dict[str, str]:
+    """Read from the agents' own lines why runs failed."""
+    reasons = {}
+    for agent in processes.agents:
+        for line in _own_lines(agent.log):
+            found = _FAILED.match(line)
+            if found:
+                reasons[found["run"]] = found["reason"]
+    return reasons
+
+
+def _own_lines(log: Path) -> Iterator[str]:
+    try:
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            yield from (line.rstrip() for line in lines if line.startswith("sweepctl:"))
+    except OSError:
+        return
 
 
 def _data_option(plan: LocalPlan) -> str:

@@ -29,13 +29,20 @@ class Format(str, enum.Enum):
     YAML = "yaml"
 
 
-def console(stream: IO[str] | None = None) -> Console:
-    """Give a console on `stream` (stdout by default) that honours NO_COLOR and never wraps data."""
-    stream = stream or sys.stdout
+WIDE = 10_000
+"""The width of what is printed for good: a value is never cut, as in kubectl's tables."""
+
+
+def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Console:
+    """Give a console on `stream` (stdout by default) that honours NO_COLOR and never wraps data.
+
+    `width` None is the terminal's own, for what is drawn over and over.
+    """
     return Console(
-        file=stream,
+        file=stream or sys.stdout,
         highlight=False,
         soft_wrap=True,
+        width=width,
         no_color=bool(os.environ.get("NO_COLOR")) or None,
     )
 

@@ -147,7 +147,8 @@ class LocalView:
 
     def __enter__(self) -> LocalView:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+            live = output.console(width=None)
+            self._live = Live(console=live, refresh_per_second=4, transient=True)
             self._live.start()
         return self
 
