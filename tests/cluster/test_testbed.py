@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.testbed import simulated
+from tests.testbed import audit, simulated
 from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.layout import GPU_RESOURCE, Bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
@@ -251,6 +251,27 @@ def test_simulated_nodes_appear_run_a_job_and_go(
     finally:
         simulated.simulate(cluster, the_bed, 0, {})
     assert simulated.node_names(cluster) == []
+
+
+def test_audit_log_counts_the_writes_of_a_command(
+    cluster: Cluster, the_bed: Bed, namespace: str
+) -> None:
+    cluster.kubectl("-n", namespace, "create", "configmap", "one")
+    cluster.kubectl("-n", namespace, "label", "configmap", "one", "a=b")
+    cluster.kubectl("-n", namespace, "get", "configmap", "one")
+    cluster.run("kubectl", "-n", namespace, "create", "configmap", "one")
+    cluster.kubectl("-n", namespace, "create", "configmap", "two", "--dry-run=server")
+    found = [
+        (write.verb, write.resource, write.code, write.is_dry_run)
+        for write in audit.writes(the_bed, namespace=namespace, user_agent="kubectl")
+        if write.resource == "configmaps"
+    ]
+    assert found == [
+        ("create", "configmaps", 201, False),
+        ("patch", "configmaps", 200, False),
+        ("create", "configmaps", 409, False),
+        ("create", "configmaps", 201, True),
+    ]
 
 
 @pytest.mark.trainer
