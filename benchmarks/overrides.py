@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "contract"))
 
-from isaaclab_parsers import ISAACLAB_3, Parser, unpacked
+from isaaclab_parsers import ISAACLAB_3, Parser
 from override_values import (
     ancestor_text,
     chunks,
@@ -29,6 +29,7 @@ from override_values import (
     random_value,
     same,
 )
+from wheels import unpacked
 
 from sweepctl.overrides import Grammar, InexpressibleError, Override
 

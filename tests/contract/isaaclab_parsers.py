@@ -13,7 +13,6 @@ simulator, which no override touches, are empty stand-ins.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
 import io
@@ -23,37 +22,25 @@ import subprocess
 import sys
 import tempfile
 import types
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-
-@dataclass(frozen=True)
-class Wheel:
-    version: str
-    sha256: str
-    tags: tuple[str, ...]
-    """What pip needs to pick the wheel on any machine."""
-    source: str
-    """Where in the wheel the packages' folders are; `{}` is the package."""
-
+from wheels import Wheel, unpacked
 
 ISAACLAB_3 = Wheel(
+    "isaaclab",
     "3.0.0",
     "625f752c7dd912eb8efade85daeb7a8119d620266852380d17d8f9e701b80bca",
     ("--python-version=3.12", "--platform=manylinux_2_35_x86_64"),
-    "{}",
 )
 ISAACLAB_2 = Wheel(
+    "isaaclab",
     "2.3.2.post1",
     "53f085b5c8377697d52cb404fb6ca0902771983f790f0839a13709a67cea1919",
     ("--python-version=3.11", "--platform=manylinux_2_35_x86_64"),
-    "isaaclab/source/{0}/{0}",
 )
+_SOURCE = {ISAACLAB_3: "{}", ISAACLAB_2: "isaaclab/source/{0}/{0}"}
+"""Where in a wheel the folder of the package `{}` is."""
 
 
 class Parser:
@@ -62,7 +49,7 @@ class Parser:
     def __init__(self, wheel: Wheel) -> None:
         self._folder = tempfile.TemporaryDirectory()  # Hydra may write where it runs
         self._child = subprocess.Popen(
-            [sys.executable, __file__, str(unpacked(wheel)), wheel.source],
+            [sys.executable, __file__, str(unpacked(wheel)), _SOURCE[wheel]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self._folder.name,
@@ -88,30 +75,6 @@ class Parser:
         pickle.dump(request, self._child.stdin)
         self._child.stdin.flush()
         return pickle.load(self._child.stdout)
-
-
-def unpacked(wheel: Wheel) -> Path:
-    """Give the folder of an unpacked wheel, fetching it when it is not in the cache."""
-    cache = Path(os.environ.get("SWEEPCTL_CACHE") or platformdirs.user_cache_path("sweepctl"))
-    folder = cache / "wheels" / f"isaaclab-{wheel.version}-{wheel.sha256[:8]}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        requirements = Path(work, "requirements.txt")
-        requirements.write_text(f"isaaclab=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        command += [*wheel.tags, "--require-hashes", "-r", str(requirements), "-d", work]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"pip cannot fetch isaaclab {wheel.version}:\n{done.stderr}")
-        (file,) = Path(work).glob("*.whl")
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == wheel.sha256
-        with zipfile.ZipFile(file) as archive:
-            archive.extractall(Path(work, "unpacked"))
-        with contextlib.suppress(OSError):  # another process was first
-            Path(work, "unpacked").rename(folder)
-    return folder
 
 
 # What follows runs in the child.
