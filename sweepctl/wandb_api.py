@@ -6,6 +6,7 @@ protocol's errors into ones that say what to do. The protocol itself is `wandb_h
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -33,14 +34,14 @@ class WandbApi:
         self,
         connection: Connection,
         *,
-        patience_s: float = 60.0,
+        patience_s: float | None = None,
         on_wait: Callable[[str], None] = lambda message: None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connection = connection
         self._client = WandbClient(connection)
-        self._patience_s = patience_s
+        self._patience_s = default_patience_s() if patience_s is None else patience_s
         self._on_wait = on_wait
         self._sleep = sleep
         self._clock = clock
@@ -120,6 +121,10 @@ class WandbApi:
             lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id))
         )
 
+    def set_state(self, sweep: SweepInfo, state: str) -> None:
+        """Set RUNNING, PAUSED, FINISHED (no new runs) or CANCELED (runs under way are killed)."""
+        self._retrying(lambda: self._client.set_sweep_state(sweep, state))
+
     def _retrying(self, call: Callable[[], T]) -> T:
         deadline = self._clock() + self._patience_s
         delay_s = FIRST_DELAY_S
@@ -138,6 +143,15 @@ class WandbApi:
                     told = True
             self._sleep(wait_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+
+def default_patience_s(environ: Mapping[str, str] = os.environ) -> float:
+    """Give how long a server may be away before that is an error: SWEEPCTL_PATIENCE_S, else 60."""
+    text = environ.get("SWEEPCTL_PATIENCE_S") or "60"
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        raise UsageError(f"SWEEPCTL_PATIENCE_S is no number of seconds: '{text}'") from None
 
 
 def dashboard_url(connection: Connection, sweep: SweepInfo) -> str:
