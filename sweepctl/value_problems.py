@@ -1,0 +1,207 @@
+"""What the chart's schema says about settings, in words: what is expected, found, and to type.
+
+Pure: from a settings tree and the schema to findings; where a setting came from is not its matter.
+The schema's patterns mean what Go's regexp means by them, since Helm checks the same schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jsonschema import Draft7Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
+
+from sweepctl.document import Path, described, path_text
+from sweepctl.errors import nearest
+
+THREAD_LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+
+_TYPE_WORDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "object": "a map",
+    "array": "a list",
+}
+_FAMILIAR = {
+    "replicas": "agents",
+    "parallelism": "agents",
+    "completions": "agents",
+    "workers": "agents",
+    "imagePullSecrets": "image.pullSecrets",
+    "imagePullPolicy": "image.pullPolicy",
+    "env": "extraEnv",
+    "volumes": "extraVolumes",
+    "volumeMounts": "extraVolumeMounts",
+    "initContainers": "sidecars",
+    "labels": "podLabels",
+    "annotations": "podAnnotations",
+    "topologySpreadConstraints": "topologySpread",
+    "terminationGracePeriodSeconds": "graceSeconds",
+    "securityContext": "security",
+    "podSecurityContext": "security",
+    "args": "command",
+    "apiKey": "wandb.secretName",
+}
+"""What people know these settings as from Kubernetes and from other charts."""
+
+_SETTING_OF_VARIABLE = {
+    "HOME": "cache.home",
+    "PYTHONPATH": "pythonPath",
+    "ISAACSIM_ASSET_ROOT": "assetRoot",
+    "WANDB_API_KEY": "wandb.secretName",
+    "WANDB_BASE_URL": "wandb.baseUrl",
+    "WANDB_ENTITY": "wandb.entity",
+    "WANDB_PROJECT": "wandb.project",
+    "SWEEPCTL_SWEEP": "sweepId",
+    "SWEEPCTL_GRACE_S": "graceSeconds",
+    "SWEEPCTL_GRAMMAR": "grammar",
+    "SWEEPCTL_PREFLIGHT_GPU": "preflight.gpu",
+    "SWEEPCTL_PYTHON": "interpreter",
+    "SSL_CERT_FILE": "caBundle",
+    "REQUESTS_CA_BUNDLE": "caBundle",
+    **dict.fromkeys(["HTTP_PROXY", "http_proxy"], "proxy.http"),
+    **dict.fromkeys(["HTTPS_PROXY", "https_proxy"], "proxy.https"),
+    **dict.fromkeys(["NO_PROXY", "no_proxy"], "proxy.noProxy"),
+    **dict.fromkeys([f"{library}_NUM_THREADS" for library in THREAD_LIBRARIES], "threads"),
+}
+"""The setting behind each variable that the Job sets itself and that extraEnv may not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with the settings; `at_key` when it is the setting's name."""
+
+    path: Path
+    message: str
+    hint: str | None
+    at_key: bool = False
+    wants_quotes: bool = False
+    """Whether it would do to quote what stands in the file."""
+
+
+def schema_findings(tree: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Finding]:
+    """Check settings by the chart's schema; every problem at once."""
+    found = [
+        finding
+        for error in _validator_class()(schema).iter_errors(tree)
+        for finding in _findings(error, schema)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Finding]:
+    path: Path = tuple(error.absolute_path)
+    found: Any = error.instance
+    rules: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    name = str(error.validator)
+    if name == "additionalProperties":
+        for key in [key for key in found if key not in rules["properties"]]:
+            hint = _right_name(str(key), list(rules["properties"]), schema)
+            yield Finding((*path, key), "there is no such setting", hint, at_key=True)
+    elif name == "required":
+        for key in [key for key in rules["required"] if key not in found]:
+            if path and isinstance(path[-1], int):
+                yield Finding(path, f"'{key}' is missing", f"add {key}: …")
+            else:
+                message = "this setting cannot be taken away"
+                yield Finding((*path, key), message, "leave it out to keep its default")
+    elif "propertyNames" in error.absolute_schema_path:
+        yield Finding((*path, found), f"expected {rules['title']}", None, at_key=True)
+    elif name in ("minimum", "maximum"):
+        yield Finding(path, *_out_of_range(error, rules))
+    elif name == "type":
+        yield _wrong_type(path, found, rules)
+    elif name == "enum":
+        words = [word for word in rules["enum"] if isinstance(word, str)]
+        near = nearest(str(found), words)
+        hint = f"did you mean {near}?" if near else f"write {words[0]}, for example"
+        yield Finding(path, f"expected {_alternatives(words)}, found {described(found)}", hint)
+    else:
+        yield Finding(path, *_other(path, error, rules))
+
+
+def _out_of_range(error: ValidationError, rules: Mapping[str, Any]) -> tuple[str, str]:
+    low, high = rules.get("minimum"), rules.get("maximum")
+    message = f"expected a number from {low} to {high}, found {described(error.instance)}"
+    return message, f"write {low if error.validator == 'minimum' else high} or what lies between"
+
+
+def _wrong_type(path: Path, found: object, rules: Mapping[str, Any]) -> Finding:
+    types = rules["type"]
+    first = types[0] if isinstance(types, list) else str(types)
+    expected = rules.get("title") or _TYPE_WORDS[first]
+    if first == "string" and isinstance(found, (bool, int, float)):
+        text = str(found).lower() if isinstance(found, bool) else str(found)
+        advice = f'write it in a values file, in quotes: "{text}"'
+        return Finding(path, f"expected {expected}, found {described(found)}", advice, False, True)
+    hint: str | None = None
+    if first == "integer" and isinstance(found, str) and re.fullmatch(r"[-+]?[0-9]+", found):
+        hint = f"write {found} without quotes"
+    elif first == "array" and isinstance(found, str):
+        hint = f"write [{found}] in a file, {{{found}}} with --set"
+    elif first == "object" and "properties" in rules:
+        hint = f"its settings are {', '.join(rules['properties'])}"
+    return Finding(path, f"expected {expected}, found {described(found)}", hint)
+
+
+def _other(path: Path, error: ValidationError, rules: Mapping[str, Any]) -> tuple[str, str | None]:
+    found = error.instance
+    if error.validator == "uniqueItems":
+        return "the list names something twice", "remove one of the two"
+    if found in _SETTING_OF_VARIABLE and path_text(path).startswith("extraEnv"):
+        return f"the Job sets {found} itself", f"use {_SETTING_OF_VARIABLE[str(found)]}"
+    if error.validator == "minLength" or found == "":
+        return f"expected {rules.get('title', 'a text')}, found nothing", None
+    if error.validator == "maxLength":
+        return f"the text is longer than {error.validator_value} characters", None
+    return f"expected {rules.get('title', 'something else')}, found {described(found)}", None
+
+
+def _right_name(key: str, here: list[str], schema: Mapping[str, Any]) -> str:
+    """Say how a setting is spelt that does not exist: here, or elsewhere in the settings."""
+    if near := nearest(key, here):
+        return f"did you mean {near}?"
+    if familiar := _FAMILIAR.get(key):
+        return f"did you mean {familiar}?"
+    everywhere = _leaf_names(schema)
+    if key in everywhere:
+        return f"did you mean {everywhere[key]}?"
+    return f"the settings here are {', '.join(here)}"
+
+
+def _leaf_names(schema: Mapping[str, Any]) -> dict[str, str]:
+    """List the settings by their last name, those nearest the top first."""
+    names: dict[str, str] = {}
+    level: list[tuple[Path, Mapping[str, Any]]] = [((), schema)]
+    while level:
+        below = []
+        for path, part in level:
+            for name, rules in part.get("properties", {}).items():
+                names.setdefault(name, path_text((*path, name)))
+                below.append(((*path, name), rules))
+        level = below
+    return names
+
+
+def _alternatives(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _pattern(
+    validator: Any, pattern: str, instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    # Go's $ stands at the very end; Python's lets a newline follow.
+    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance, re.ASCII):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@lru_cache(maxsize=1)
+def _validator_class() -> Any:
+    extended: Any = extend  # has no types of its own
+    return extended(Draft7Validator, {"pattern": _pattern})

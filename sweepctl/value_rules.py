@@ -1,0 +1,159 @@
+"""Contradictions between settings: each legal by itself, impossible together.
+
+Pure. Each rule's hint is the YAML that puts it right. The chart fails with the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweepctl.document import Path
+from sweepctl.value_problems import Finding
+
+DATA_VOLUMES = ("cache", "runs")
+
+
+def contradictions(tree: Mapping[str, Any]) -> list[Finding]:
+    """Find the settings that exclude each other; `tree` has passed the schema."""
+    rules = (_code, _kueue, _volumes, _certificates, _gpus, _server, _names, _mounts)
+    return [finding for rule in rules for finding in rule(tree)]
+
+
+def _code(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    code = tree["code"]
+    sources = {
+        "git": code["git"]["repository"],
+        "image": code["image"]["reference"],
+        "claim": code["claim"]["name"],
+    }
+    chosen = [source for source, value in sources.items() if value]
+    if len(chosen) > 1:
+        key = {"git": "repository", "image": "reference", "claim": "name"}[chosen[1]]
+        yield Finding(
+            ("code", chosen[1], key),
+            f"code comes from one place, and code.{chosen[0]} is set as well",
+            f'set code: {{{chosen[1]}: {{{key}: ""}}}}',
+        )
+
+
+def _kueue(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    kueue = tree["kueue"]
+    if kueue["elastic"] and kueue["minParallelism"]:
+        yield Finding(
+            ("kueue", "minParallelism"),
+            "an elastic Job is resized by Kueue itself and takes no minParallelism",
+            "set kueue: {elastic: true, minParallelism: 0}",
+        )
+    for key in ("priorityClass", "elastic", "minParallelism"):
+        if kueue[key] and not kueue["queue"]:
+            yield Finding(
+                ("kueue", key),
+                f"kueue.{key} does nothing without kueue.queue",
+                "set kueue: {queue: YOUR_LOCAL_QUEUE}",
+            )
+    if kueue["queue"] and kueue["minParallelism"] >= tree["agents"]:
+        yield Finding(
+            ("kueue", "minParallelism"),
+            f"kueue.minParallelism must be less than agents, which is {tree['agents']}",
+            f"set kueue: {{minParallelism: {tree['agents'] - 1}}}",
+        )
+    if kueue["queue"] and tree["suspend"]:
+        yield Finding(
+            ("suspend",),
+            "Kueue itself suspends and resumes a Job of its queue",
+            "set suspend: false, and hold the Job by the spec.active of its Workload",
+        )
+
+
+def _volumes(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in DATA_VOLUMES:
+        volume = tree[name]
+        if volume["existingClaim"] and volume["type"] != "pvc":
+            yield Finding(
+                (name, "existingClaim"),
+                f"{name}.existingClaim is not used by an emptyDir",
+                f"set {name}: {{type: pvc, existingClaim: {volume['existingClaim']}}}",
+            )
+
+
+def _certificates(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    if tree["caBundle"]["configMap"] and tree["caBundle"]["secret"]:
+        yield Finding(
+            ("caBundle", "secret"),
+            "the CA bundle comes from one place, and caBundle.configMap is set as well",
+            'set caBundle: {secret: ""}',
+        )
+
+
+def _gpus(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    for part in ("requests", "limits"):
+        if tree["gpuResource"] in tree["resources"][part]:
+            yield Finding(
+                ("resources", part, tree["gpuResource"]),
+                "GPUs are asked for by gpus and gpuResource",
+                f"set gpus: 1 and resources: {{{part}: {{{tree['gpuResource']}: null}}}}",
+            )
+
+
+def _server(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    if tree["server"]["enabled"] and tree["wandb"]["baseUrl"]:
+        yield Finding(
+            ("wandb", "baseUrl"),
+            "the agents use one server, and server.enabled brings one with it",
+            'set wandb: {baseUrl: ""}, or server: {enabled: false}',
+        )
+
+
+def _names(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    for key, what in (
+        ("extraEnv", "variable"),
+        ("extraVolumes", "volume"),
+        ("sidecars", "container"),
+    ):
+        seen: set[str] = set()
+        for index, item in enumerate(tree[key]):
+            if item["name"] in seen:
+                message = f"a second {what} of the name {item['name']}"
+                yield Finding((key, index, "name"), message, "remove one of the two")
+            seen.add(item["name"])
+
+
+def _mounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    taken = dict(mount_paths(tree))
+    known = [volume["name"] for volume in tree["extraVolumes"]]
+    for index, mount in enumerate(tree["extraVolumeMounts"]):
+        if mount["name"] not in (*known, *DATA_VOLUMES):
+            yield Finding(
+                ("extraVolumeMounts", index, "name"),
+                f"there is no volume of the name {mount['name']}",
+                f"set extraVolumes: [{{name: {mount['name']}, …}}]",
+            )
+    for path, place in mount_paths(tree):
+        if taken[path] != place:
+            yield Finding(place, f"something else is mounted at {path}", "mount it elsewhere")
+
+
+def mount_paths(tree: Mapping[str, Any]) -> list[tuple[str, Path]]:
+    """List where the settings have something mounted in the agent, each with its setting."""
+    found: list[tuple[str, Path]] = [
+        (path, ("extraVolumeMounts", index, "mountPath"))
+        for index, path in enumerate(mount["mountPath"] for mount in tree["extraVolumeMounts"])
+    ]
+    found.append((tree["cache"]["home"], ("cache", "home")))
+    for name in DATA_VOLUMES:
+        found += [(path, (name, "paths", n)) for n, path in enumerate(tree[name]["paths"])]
+    if any(
+        (
+            tree["code"]["git"]["repository"],
+            tree["code"]["image"]["reference"],
+            tree["code"]["claim"]["name"],
+        )
+    ):
+        found.append((tree["code"]["mountPath"], ("code", "mountPath")))
+    found += [(path, ()) for path in OWN_MOUNTS]
+    return found
+
+
+OWN_MOUNTS = ("/work", "/tmp", "/dev/shm", "/opt/sweepctl", "/etc/sweepctl")
+"""Where the Job mounts its own volumes, whatever is set."""
