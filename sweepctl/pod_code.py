@@ -1,0 +1,115 @@
+"""The pod code as a ConfigMap carries it: plain files, their places, the hash of their content.
+
+Ring 0 and sweepctl/pod, read from the installed package. It knows nothing of Jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sweepctl.errors import SweepctlError
+from sweepctl.values import chart_folder
+
+MOUNT_PATH = "/opt/sweepctl"
+"""Where the code is in a pod: mounted there, or baked into the image (images/Dockerfile)."""
+
+MAX_CONFIG_MAP_BYTES = 1024 * 1024
+RING_0 = ("__init__", "errors", "overrides", "command", "wandb_connection", "wandb_http")
+_ENTRY = "pod.__main__.py"
+
+
+@dataclass(frozen=True, slots=True)
+class PodCode:
+    """The files of the pod code by their key in the ConfigMap."""
+
+    files: Mapping[str, str]
+
+    @property
+    def hash(self) -> str:
+        """Give the 8 digits that name this content."""
+        return short_hash(canonical_json(dict(self.files)))
+
+    def paths(self) -> dict[str, str]:
+        """Give each file's place below the mount: a folder that Python runs as it is."""
+        return {key: _place(key) for key in self.files}
+
+
+@lru_cache(maxsize=1)
+def pod_code() -> PodCode:
+    """Read the pod code of this installation."""
+    package = Path(__file__).parent
+    files = [package / f"{name}.py" for name in RING_0]
+    files += sorted(package.glob("pod/*.py"))
+    texts = {".".join(file.relative_to(package).parts): file.read_text("utf-8") for file in files}
+    check_size("the pod code", texts)
+    return PodCode(texts)
+
+
+@lru_cache(maxsize=2)
+def script(name: str) -> str:
+    """Read one of the shell scripts that the pods run, shared with the chart."""
+    return (chart_folder() / "files" / name).read_text("utf-8")
+
+
+def check_size(what: str, data: Mapping[str, str]) -> None:
+    """Refuse what a ConfigMap cannot hold (core/v1: 1 MiB of keys and values together)."""
+    size = sum(len(key.encode()) + len(text.encode()) for key, text in data.items())
+    if size > MAX_CONFIG_MAP_BYTES:
+        raise SweepctlError(
+            f"{what} has {size} bytes, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES} at most",
+            "bake it into an image (images/Dockerfile) and set podCode: {mount: false}",
+        )
+
+
+def short_hash(text: str) -> str:
+    """Give 8 hexadecimal digits, as Helm's `sha256sum | trunc 8`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def canonical_json(value: object) -> str:
+    """Write JSON byte for byte as Go (Helm's `toJson`): sorted keys, its escapes, its numbers."""
+    return "".join(_json_parts(value))
+
+
+def _json_parts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        inner = [f"{_json_text(key)}:{canonical_json(value[key])}" for key in sorted(value)]
+        return ["{", ",".join(inner), "}"]
+    if isinstance(value, (list, tuple)):
+        return ["[", ",".join(canonical_json(part) for part in value), "]"]
+    if isinstance(value, str):
+        return [_json_text(value)]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return [_json_number(value)]
+    return [json.dumps(value)]
+
+
+def _json_text(text: str) -> str:
+    # encoding/json escapes what could end a script element in HTML, and JavaScript's line ends.
+    written = json.dumps(text, ensure_ascii=False)
+    return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", written)
+
+
+def _json_number(number: float) -> str:
+    # encoding/json: the shortest digits, with an exponent below 1e-6 and from 1e21 on.
+    if number == int(number) and abs(number) < 2**53:
+        return str(int(number))
+    shortest = Decimal(repr(float(number)))
+    if 1e-6 <= abs(number) < 1e21:
+        return format(shortest, "f")
+    mantissa, _, exponent = repr(float(number)).partition("e")
+    return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].lstrip('0')}"
+
+
+def _place(key: str) -> str:
+    if key == _ENTRY:
+        return "__main__.py"
+    return "sweepctl/" + key.removesuffix(".py").replace(".", "/") + ".py"
