@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 from sweepctl.errors import SweepctlError
@@ -81,6 +82,18 @@ def expand_command(
     if OVERRIDES_MACRO not in map(str, command) and not uses_args(command or DEFAULT_COMMAND):
         argv += overrides
     return argv
+
+
+def shell_line(argv: Sequence[str]) -> str:
+    """Write an argv so that it can be pasted into a shell and still be read.
+
+    A literal dictionary is full of single quotes: it stands in double quotes where nothing in it
+    means something to a shell there.
+    """
+    return " ".join(
+        f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)
+        for word in argv
+    )
 
 
 def args_json(config: Mapping[str, object]) -> str:

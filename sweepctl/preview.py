@@ -6,12 +6,11 @@ Pure but for the file system that tells the pod's trainers apart. Nothing is cre
 from __future__ import annotations
 
 import random
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.command import DEFAULT_COMMAND
+from sweepctl.command import DEFAULT_COMMAND, shell_line
 from sweepctl.overrides import Grammar, overrides_from_config
 from sweepctl.pod.trainers import default_grammar, resolve_command
 from sweepctl.server.search import PastRun, next_params
@@ -27,7 +26,7 @@ class PreviewedRun:
 
     def shell_command(self) -> str:
         """Write the command so that it can be pasted into a shell."""
-        return shlex.join(self.command)
+        return shell_line(self.command)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the fields for `-o json`."""

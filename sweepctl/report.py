@@ -5,12 +5,11 @@ Pure: from what was read to what is to be shown.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.command import DEFAULT_COMMAND, expand_command
+from sweepctl.command import DEFAULT_COMMAND, expand_command, shell_line
 from sweepctl.overrides import Grammar, Override, overrides_from_config
 from sweepctl.pod.trainers import default_grammar
 from sweepctl.status import RunRow, SweepStatus, ranked
@@ -39,7 +38,7 @@ class RankedRun:
 
     def shell_command(self) -> str:
         """Write the command so that it can be pasted into a shell."""
-        return shlex.join(self.command)
+        return shell_line(self.command)
 
 
 def best_runs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sweepctl.command import (
     KNOWN_MACROS,
     args_json,
     expand_command,
+    shell_line,
     unknown_macros,
     uses_args,
 )
@@ -169,3 +171,24 @@ def test_args_json_is_what_json_reads() -> None:
 def test_default_command_passes_parameters_as_arguments() -> None:
     assert uses_args(DEFAULT_COMMAND)
     assert not uses_args(["python", "${program}", "${overrides}"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["isaaclab", "train", "--task", "Toy-Legs"],
+        ["K={'.*_hip_(yaw|roll)_joint':150.0,'.*_knee':300.0}"],
+        ["K={.*_hip\\:0:150.0}", "it's $HOME", 'say "it\'s"', "a!'b", "`x`'", "back\\slash'"],
+        ["", " ", "é", "line\nbreak'"],
+    ],
+    ids=str,
+)
+def test_shell_line_is_read_back_by_a_real_shell(argv: list[str]) -> None:
+    script = 'for word in "$@"; do printf "%s\\0" "$word"; done'
+    line = f"set -- {shell_line(argv)}; {script}"
+    read = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert read.stdout.split("\0")[:-1] == argv
+
+
+def test_shell_line_keeps_a_literal_dictionary_readable() -> None:
+    assert shell_line(["K={'.*_knee':300.0}"]) == "\"K={'.*_knee':300.0}\""
