@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.testbed import audit, simulated
+from tests.testbed import audit, lifecycle, simulated
 from tests.testbed.cluster import Cluster, is_ready
+from tests.testbed.images import build_image
 from tests.testbed.layout import GPU_RESOURCE, Bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
 from tests.testbed.requirements import BedUnavailable
@@ -196,6 +197,22 @@ def test_volume_is_written_on_one_node_and_read_on_the_other(
         spec["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
         cluster.apply(pod(node.name, spec), namespace=namespace)
         wait_for_phase(cluster, namespace, node.name, "Succeeded")
+
+
+def test_dockerfile_becomes_an_image_that_a_pod_mounts_as_a_volume(
+    cluster: Cluster, the_bed: Bed, namespace: str, tmp_path: Path
+) -> None:
+    name = f"testbed.invalid/{namespace}:1"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY task.py /task/task.py\n")
+    (tmp_path / "task.py").write_text("print('from the image')\n")
+    image = build_image(name, tmp_path, tmp_path / "image.tar")
+    lifecycle.load_image(cluster, the_bed, image)
+    spec = pod_spec(["python3", "/code/task/task.py"])
+    spec["volumes"] = [{"name": "code", "image": {"reference": name, "pullPolicy": "Never"}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "code", "mountPath": "/code"}]
+    cluster.apply(pod("mounts", spec), namespace=namespace)
+    wait_for_phase(cluster, namespace, "mounts", "Succeeded")
+    assert cluster.kubectl("-n", namespace, "logs", "mounts") == "from the image\n"
 
 
 def test_evicted_agent_is_replaced_and_counts_as_no_failure(

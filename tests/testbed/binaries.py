@@ -55,6 +55,15 @@ MODULES = (
         },
         _KUBERNETES_LDFLAGS,
     ),
+    # Debian's containerd is 1.6: image volumes, for one, need 2.1.
+    Module(
+        "containerd",
+        {
+            name: f"github.com/containerd/containerd/v2/cmd/{name}"
+            for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+        },
+        "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+    ),
     Module(
         "helm",
         {

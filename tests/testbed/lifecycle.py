@@ -49,7 +49,9 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
             f"the cache {bed.cache} is below /run or /var/lib, which every node has as its own: "
             "set SWEEPCTL_CACHE to another folder"
         )
-    built = programs(module("kubernetes"), environ, say)
+    built: dict[str, Path] = {}
+    for name in ("kubernetes", "containerd"):
+        built |= programs(module(name), environ, say)
     tools = programs(module("helm"), environ, say)
     images = node_images(environ, say)
     key = hashlib.sha256(f"{bed} {built} {images} {_sources()}".encode()).hexdigest()
@@ -148,9 +150,9 @@ def _start(
             made.wait_for(what, is_so_or_dead, timeout_s=180, every_s=0.1)
             step(what)
 
-        awaited("containerd answers on every node", lambda: _containerd_answers(bed))
+        awaited("containerd answers on every node", lambda: _containerd_answers(made, bed))
         for image in images:
-            load_image(bed, image)
+            load_image(made, bed, image)
         step(f"images loaded: {', '.join(image.name for image in images)}")
         awaited("API server is ready", lambda: _api_is_ready(made))
         furniture.put_in(made, bed)
@@ -180,9 +182,10 @@ def _spawn(bed: Bed, relay_fd: int) -> tuple[subprocess.Popen[bytes], int]:
     return process, outer
 
 
-def load_image(bed: Bed, image: Image) -> None:
+def load_image(cluster: Cluster, bed: Bed, image: Image) -> None:
     """Put an image into the image store of every node."""
-    command = ["ctr", "-n", "k8s.io", "images", "import", str(image.archive)]
+    ctr = str(cluster.programs["ctr"])
+    command = [ctr, "-n", "k8s.io", "images", "import", str(image.archive)]
     with ThreadPoolExecutor() as pool:
         done = list(pool.map(lambda each: in_node(bed, each, command), bed.nodes))
     for each, result in zip(bed.nodes, done, strict=True):
@@ -190,9 +193,10 @@ def load_image(bed: Bed, image: Image) -> None:
             raise RuntimeError(f"{each.name} refused {image.name}: {result.stderr.strip()}")
 
 
-def _containerd_answers(bed: Bed) -> bool:
+def _containerd_answers(made: Cluster, bed: Bed) -> bool:
+    ask = [str(made.programs["ctr"]), "version"]
     try:
-        return all(in_node(bed, each, ["ctr", "version"]).returncode == 0 for each in bed.nodes)
+        return all(in_node(bed, each, ask).returncode == 0 for each in bed.nodes)
     except BedUnavailable:
         return False
 

@@ -50,7 +50,7 @@ def write_files(bed: Bed, node: Node, programs: Mapping[str, Path]) -> None:
     for folder in (*_ON_DISK, "cni", "kernel"):
         (root / folder).mkdir(parents=True)
     (root / "resolv.conf").touch()
-    (root / "containerd.toml").write_text(_containerd(root))
+    (root / "containerd.toml").write_text(_containerd(root, programs))
     (root / "cni" / "10-pods.conflist").write_text(json.dumps(_cni(node)))
     (root / "kubelet.json").write_text(json.dumps(_kubelet(bed, node), indent=1))
     (root / "kube-proxy.json").write_text(json.dumps(_kube_proxy(bed, node), indent=1))
@@ -79,7 +79,7 @@ def plan(bed: Bed, node: Node, programs: Mapping[str, Path]) -> Plan:
         services=(
             Service(
                 "containerd",
-                ("containerd", f"--config={root}/containerd.toml"),
+                (str(programs["containerd"]), f"--config={root}/containerd.toml"),
                 env={"TMPDIR": "/run"},
             ),
             Service("kubelet", kubelet, after=f"unix:{_CONTAINERD_SOCKET}", env={"TMPDIR": "/run"}),
@@ -117,29 +117,33 @@ def _setup(root: Path) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(command.split()) for command in commands)
 
 
-def _containerd(root: Path) -> str:
+def _containerd(root: Path, programs: Mapping[str, Path]) -> str:
     return f"""\
-version = 2
+version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs",
-  "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.erofs", "io.containerd.internal.v1.opt",
+  "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
 address = "{_CONTAINERD_SOCKET}"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "overlayfs"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.runtime"]
 netns_mounts_under_state_dir = true
 # Without CAP_SYS_RESOURCE a lower score than our own cannot be set, and no sandbox starts.
 restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{CNI_BIN}"
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{CNI_BIN}"]
 conf_dir = "{root}/cni"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "overlayfs"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+# Else a shim of another version on PATH is taken before the one that belongs to this containerd.
+runtime_path = "{programs["containerd-shim-runc-v2"]}"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 SystemdCgroup = false
 """
 

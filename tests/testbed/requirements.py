@@ -12,8 +12,6 @@ from pathlib import Path
 CNI_BIN = Path("/usr/lib/cni")
 
 DEBIAN_PACKAGES = {
-    "containerd": "containerd",
-    "ctr": "containerd",
     "runc": "runc",
     "buildah": "buildah",
     "mmdebstrap": "mmdebstrap",
