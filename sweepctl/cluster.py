@@ -107,13 +107,13 @@ class Cluster:
     def watch(
         self, kind: str, namespace: str, *, selector: str, seconds: int = 300
     ) -> Iterator[tuple[str, Object]]:
-        """Give every object of a kind as ADDED, then what happens to them, for some time.
+        """Give every object of a kind as ADDED, oldest first, then what happens to them.
 
-        Ends quietly when the time is over or the connection ends: call again.
+        Ends when `seconds` are over or the API ends it: call again.
         """
         resource, call = self._call("watch", kind, None, namespace)
         listed = self._list(resource, call, selector, None, False)
-        for item in listed["items"]:
+        for item in sorted(listed["items"], key=_created):
             yield "ADDED", item
         where = {
             "namespace": namespace,
@@ -411,6 +411,10 @@ def _translated(send: Callable[[], T], call: Call) -> T:
         ) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise unreachable(call.server, _reason(error)) from None
+
+
+def _created(item: Object) -> str:
+    return str(item["metadata"].get("creationTimestamp") or "")
 
 
 def _namespaced(resource: Resource, call: Call) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def forwarded(cluster: Cluster, address: ServiceAddress) -> Iterator[str]:
         thread.join(5)
 
 
+def ready_pod(cluster: Cluster, address: ServiceAddress) -> str | None:
+    """Name a pod that answers for a Service; None when there is none, or no Service yet."""
+    service = cluster.get("Service", address.name, address.namespace)
+    pods = _pods_behind(cluster, service, address.namespace) if service else []
+    return next((str(pod["metadata"]["name"]) for pod in pods if _is_ready(pod)), None)
+
+
 def _backend(cluster: Cluster, address: ServiceAddress) -> tuple[str, int]:
     """Find a ready pod behind a Service and the port on which it listens there."""
     service = cluster.get("Service", address.name, address.namespace)
@@ -74,14 +81,12 @@ def _backend(cluster: Cluster, address: ServiceAddress) -> tuple[str, int]:
             "is the server installed? kubectl get services -n " + address.namespace,
             status=404,
         )
-    labels = (service["spec"].get("selector") or {}).items()
-    selector = ",".join(f"{key}={value}" for key, value in labels)
-    pods = cluster.list("Pod", address.namespace, selector=selector)
+    pods = _pods_behind(cluster, service, address.namespace)
     pod = next((pod for pod in pods if _is_ready(pod)), None)
     if pod is None:
         raise ClusterError(
             f"the server behind Service '{address.name}' has no ready pod",
-            f"kubectl get pods -n {address.namespace} -l {selector}",
+            f"kubectl get pods -n {address.namespace} -l {_selector(service)}",
         )
     port = next(
         (entry for entry in service["spec"]["ports"] if entry["port"] == address.port), None
@@ -92,6 +97,15 @@ def _backend(cluster: Cluster, address: ServiceAddress) -> tuple[str, int]:
             f"Service '{address.name}' has no port {address.port}", f"it has: {known}"
         )
     return pod["metadata"]["name"], _container_port(pod, port.get("targetPort", address.port))
+
+
+def _pods_behind(cluster: Cluster, service: Object, namespace: str) -> list[Object]:
+    return cluster.list("Pod", namespace, selector=_selector(service))
+
+
+def _selector(service: Object) -> str:
+    labels = (service["spec"].get("selector") or {}).items()
+    return ",".join(f"{key}={value}" for key, value in labels)
 
 
 def _is_ready(pod: Object) -> bool:

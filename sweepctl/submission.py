@@ -15,7 +15,6 @@ from pathlib import Path
 from sweepctl import manifest
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
-from sweepctl.embedded import ENTITY
 from sweepctl.errors import SweepctlError, nearest
 from sweepctl.launch import SweepName, parse_sweep_name
 from sweepctl.pod_reasons import condition
@@ -205,7 +204,7 @@ def open_cluster_api(
     key = read_key(cluster, secret_key, namespace) if secret_key else None
     with forwarded(cluster, address) as url:
         own = environ.get("WANDB_API_KEY")
-        yield WandbApi(Connection(url, key or own, ENTITY), on_wait=say)
+        yield WandbApi(Connection(url, key or own), on_wait=say)
 
 
 def read_key(cluster: Cluster, place: SecretKey, namespace: str) -> str | None:

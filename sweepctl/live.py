@@ -1,0 +1,267 @@
+"""A submitted sweep as it is now: its Job, its pods, its runs; and waiting for its end.
+
+Reads the cluster and the sweep's server at the same time. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sweepctl import manifest
+from sweepctl.agents_status import LIVE, JobStatus, job_status, needs_events, troubles
+from sweepctl.cluster import Cluster, Object
+from sweepctl.cluster_errors import ClusterError
+from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl.launch import SeenSweep, read_status
+from sweepctl.status import SweepStatus
+from sweepctl.submission import (
+    Submission,
+    get_submission,
+    job_end,
+    open_submission_api,
+    sweep_name,
+)
+from sweepctl.wandb_api import WandbApi
+
+ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
+OPEN_RUNS = frozenset({"running", "pending", "preempting", "preempted", "queued"})
+
+_EVERY_S = 2.0
+_SWEEP_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSweep:
+    """A submitted sweep at one moment; what could not be read is None, and `unread` says why."""
+
+    submission: Submission
+    job: JobStatus | None
+    sweep: SweepStatus | None
+    config: Mapping[str, Any]
+    unread: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One Job in a list."""
+
+    name: str
+    namespace: str
+    job: str
+    state: str
+    ready: int
+    wanted: int
+    sweep: str | None
+    manager: str
+    age_s: float | None
+
+
+def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> list[JobLine]:
+    """List the submitted sweeps of a namespace, or of all when it is None; one request."""
+    found = cluster.list(
+        "Job",
+        namespace,
+        selector=",".join(filter(None, [manifest.selector_text(component="agent"), selector])),
+        all_namespaces=namespace is None,
+    )
+    now = datetime.now(timezone.utc)
+    lines = [_job_line(job, now) for job in found]
+    return sorted(lines, key=lambda line: (line.namespace, line.name, -(line.age_s or 0)))
+
+
+def read_live(cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]) -> LiveSweep:
+    """Read a submitted sweep: cluster and server at the same time."""
+    submission = get_submission(cluster, name, namespace)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_read_sweep, cluster, submission, say)
+        pods = cluster.list("Pod", namespace, selector=manifest.selector_text(name, "agent"))
+        now = datetime.now(timezone.utc)
+        events = _events(cluster, submission, pods, now)
+        seen, unread = asked.result()
+    runs = seen.status.runs if seen else ()
+    job = submission.job
+    return LiveSweep(
+        submission=submission,
+        job=job_status(name, job, pods, runs, now, events) if job is not None else None,
+        sweep=seen.status if seen else None,
+        config=seen.config if seen else {},
+        unread=unread,
+    )
+
+
+def wait_for_end(
+    cluster: Cluster,
+    name: str,
+    namespace: str,
+    *,
+    timeout_s: float | None,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[ExitCode, str]:
+    """Wait until a sweep has ended; give the exit code and what to say.
+
+    It has ended when its Job has, or when its server says so and no run is under way: an agent
+    that never found a GPU must not hold up those who wait.
+    """
+    deadline = clock() + timeout_s if timeout_s is not None else None
+    told: tuple[str, ...] = ()
+    look_at = clock()
+    while True:
+        submission = _patiently(lambda: get_submission(cluster, name, namespace), say)
+        if submission.job is None:
+            return ExitCode.FAILED, f"the Job of '{name}' was deleted"
+        is_over = job_end(submission.job) is not None
+        if is_over or clock() >= look_at:
+            began = clock()
+            live = _patiently(lambda: read_live(cluster, name, namespace, say), say)
+            told = _tell(live, told, say)
+            if is_over or (live.sweep is not None and has_ended(live.sweep)):
+                return verdict(live)
+            # Thousands of runs take seconds to read: a wait must not be what keeps the API busy.
+            look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
+        if deadline is not None and clock() >= deadline:
+            return ExitCode.FAILED, f"'{name}' has not ended after {timeout_s:g} s"
+        sleep(_EVERY_S)
+
+
+def wait_for_sweep_end(
+    api: WandbApi,
+    read: Callable[[], SeenSweep],
+    *,
+    timeout_s: float | None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[ExitCode, str]:
+    """Wait for the end of a sweep that is in no cluster."""
+    deadline = clock() + timeout_s if timeout_s is not None else None
+    while True:
+        status = read().status
+        if has_ended(status):
+            return _runs_verdict(status)
+        if deadline is not None and clock() >= deadline:
+            return ExitCode.FAILED, f"{status.sweep} at {api.base_url} has not ended yet"
+        sleep(_SWEEP_EVERY_S)
+
+
+def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
+    """Judge a sweep whose Job has ended, or that its server has ended."""
+    name = live.submission.name
+    job = live.job
+    if live.sweep is None:
+        words = f"the Job has ended ({job.end if job else 'gone'}); its runs are not known"
+        return ExitCode.FAILED, f"{words}: {live.unread}"
+    is_over = has_ended(live.sweep)
+    if not is_over:
+        why = f": {job.end_reason.words}" if job and job.end_reason else ""
+        more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
+        return (
+            ExitCode.FAILED,
+            f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} has work left: the"
+            f" same submit again starts another{more}",
+        )
+    return _runs_verdict(live.sweep)
+
+
+def has_ended(status: SweepStatus) -> bool:
+    """Say whether a sweep is over: ended at its server, and no run under way."""
+    is_open = any(run.state in OPEN_RUNS for run in status.runs)
+    return status.state in ENDED_SWEEP and not is_open
+
+
+def _runs_verdict(status: SweepStatus) -> tuple[ExitCode, str]:
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
+    words = f"sweep {status.sweep} has ended: {counts or 'no runs'}"
+    if status.has_bad_ends:
+        return ExitCode.FAILED_RUNS, words
+    return ExitCode.DONE, words
+
+
+def _read_sweep(
+    cluster: Cluster, submission: Submission, say: Callable[[str], None]
+) -> tuple[SeenSweep | None, str | None]:
+    try:
+        with open_submission_api(cluster, submission, say) as api:
+            return read_status(api, sweep_name(submission)), None
+    except SweepctlError as error:
+        return None, error.message
+
+
+def _events(
+    cluster: Cluster, submission: Submission, pods: list[Object], now: datetime
+) -> list[Object]:
+    job = submission.job
+    if job is None or not needs_events(job, pods, now):
+        return []
+    try:
+        fields = f"involvedObject.name={job['metadata']['name']}"
+        found = cluster.list("Event", submission.namespace, fields=fields)
+        slow = [
+            pod
+            for pod in pods
+            if (pod.get("status") or {}).get("phase") == "Pending" and pod["spec"].get("nodeName")
+        ]
+        if slow:
+            found += cluster.list("Event", submission.namespace, fields="involvedObject.kind=Pod")
+    except ClusterError as error:
+        if error.is_forbidden:
+            return []
+        raise
+    return found
+
+
+def _tell(live: LiveSweep, told: tuple[str, ...], say: Callable[[str], None]) -> tuple[str, ...]:
+    """Say what is new while waiting: counts, and why agents do not run."""
+    lines = []
+    if live.job is not None:
+        busy = sum(agent.state in LIVE for agent in live.job.agents)
+        lines.append(f"{live.job.ready} of {busy} agents run")
+        lines += [
+            f"agents {trouble.state.value}: {trouble.reason.words}"
+            for trouble in troubles(live.job)[:3]
+        ]
+    if live.sweep is not None:
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(live.sweep.counts.items()))
+        lines.append(f"runs: {counts or 'none yet'}")
+    for line in lines:
+        if line not in told:
+            say(line)
+    return tuple(lines)
+
+
+def _patiently(read: Callable[[], Any], say: Callable[[str], None]) -> Any:
+    """Read again while the API is away: a wait outlives a restart of the control plane."""
+    delay_s, told = 1.0, False
+    while True:
+        try:
+            return read()
+        except ClusterError as error:
+            if not error.is_transient:
+                raise
+            if not told:
+                say(f"{error.message}; trying again …")
+                told = True
+        time.sleep(delay_s)
+        delay_s = min(2 * delay_s, 30.0)
+
+
+def _job_line(job: Object, now: datetime) -> JobLine:
+    metadata = job["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    facts = job_status(labels.get(manifest.INSTANCE_LABEL, metadata["name"]), job, [], [], now)
+    return JobLine(
+        name=facts.name,
+        namespace=facts.namespace,
+        job=facts.job,
+        state="Deleting" if metadata.get("deletionTimestamp") else facts.state,
+        ready=facts.ready,
+        wanted=facts.wanted,
+        sweep=annotations.get(manifest.SWEEP_ANNOTATION),
+        manager=str(labels.get(manifest.MANAGER_LABEL) or "unknown"),
+        age_s=facts.age_s,
+    )

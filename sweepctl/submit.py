@@ -1,0 +1,466 @@
+"""From a sweep file to GPU pods: what `submit` decides, and what it then does, in which order.
+
+Twice is the same as once. What is refused is refused before anything is made; what fails on the way
+says what is there, and the same command completes it. The sweep is created once: the ConfigMap's
+own UID is its token at W&B, and its id is then kept in that ConfigMap.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweepctl import manifest
+from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
+from sweepctl.cluster import Cluster, Object, Outcome
+from sweepctl.cluster_errors import ClusterError
+from sweepctl.errors import SweepctlError, UsageError
+from sweepctl.launch import parse_sweep_name, project_of
+from sweepctl.pod_reasons import why_pending
+from sweepctl.relay import ready_pod, service_address
+from sweepctl.spec import SweepSpec, config_text
+from sweepctl.submission import (
+    SecretKey,
+    Submission,
+    find_submission,
+    job_end,
+    open_cluster_api,
+)
+from sweepctl.values import Values
+from sweepctl.wandb_api import WandbApi, dashboard_url
+from sweepctl.wandb_http import SweepInfo, connection_from_environ
+
+ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
+SERVER_LIMIT_S = 300.0
+_API_KEY_BYTES = 30  # 40 characters, the least that the wandb client takes for a key
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOptions:
+    """What the user asked for, besides the sweep file and the settings."""
+
+    name: str
+    agents: int | None = None
+    sweep: str | None = None
+    create_secret: bool = False
+    dry_run: str = "none"
+    force_conflicts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one object."""
+
+    kind: str
+    name: str
+    verb: str
+
+    @property
+    def object(self) -> str:
+        """Name the object as kubectl does."""
+        return f"{self.kind.lower()}/{self.name}"
+
+
+@dataclass(slots=True)
+class Submitted:
+    """What a submit has done so far; complete when it returns."""
+
+    name: str
+    namespace: str
+    job: str = ""
+    sweep: str | None = None
+    page: str | None = None
+    changes: list[Change] = field(default_factory=list)
+    objects: list[Object] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Submitter:
+    """One submit of one sweep file to one cluster; `say` is told what it waits for."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        spec: SweepSpec,
+        values: Values,
+        options: SubmitOptions,
+        *,
+        namespace: str,
+        say: Callable[[str], None],
+        environ: Mapping[str, str] = os.environ,
+        on_change: Callable[[Change], None] = lambda change: None,
+    ) -> None:
+        self._cluster = cluster
+        self._spec = spec
+        self._values = values
+        self._options = options
+        self._namespace = namespace
+        self._say = say
+        self._environ = environ
+        self._on_change = on_change
+        self._done = Submitted(options.name, namespace)
+
+    def run(self) -> Submitted:
+        """Make it so, or refuse with what to do."""
+        check_namespace(self._cluster, self._namespace)
+        existing = find_submission(self._cluster, self._options.name, self._namespace)
+        check_name_is_free(existing, self._options.name)
+        check_same_sweep(existing, self._spec, self._options)
+        values = settle(self._values, existing, self._options)
+        plan = self._plan(values, self._options.sweep or existing.sweep_id)
+        objects = manifest.render(plan)
+        place = _secret_key(values)
+        check_secret(self._cluster, place, self._namespace, may_make=self._options.create_secret)
+        if existing.job is None:
+            try_pod(self._cluster, objects[-1])
+            if values.at("gpus"):
+                self._done.notes.extend(missing_gpus(self._cluster, values.at("gpuResource")))
+        if self._options.dry_run != "none":
+            self._apply_all(objects)
+            if not plan.sweep_id:
+                self._done.notes.append(
+                    "no sweep was created: its id is part of what the Job's name ends with"
+                )
+            return self._done
+        with self._reporting():
+            self._carry_out(existing, values, plan, objects)
+        return self._done
+
+    def _carry_out(
+        self,
+        existing: Submission,
+        values: Values,
+        plan: manifest.JobPlan,
+        objects: list[Object],
+    ) -> None:
+        if self._options.create_secret:
+            self._make_secret(values)
+        base, job = objects[:-1], objects[-1]
+        is_open = True
+        self._apply_all(base)
+        address = service_address(plan.api_url, self._namespace)
+        if address is not None and plan.server is not None:
+            self._await_server(plan)
+        if self._needs_api(existing, plan):
+            place = _secret_key(values)
+            with open_cluster_api(
+                self._cluster, plan.api_url, self._namespace, place, self._say, self._environ
+            ) as api:
+                sweep = self._find_or_create_sweep(api, values, plan)
+                self._done.page = dashboard_url(api.connection, sweep) if not address else None
+            is_open = sweep.state not in ENDED_SWEEP
+            sweep_id = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+            job = self._with_sweep(existing, values, plan, sweep_id, is_open)
+        self._done.sweep = job["metadata"]["annotations"].get(manifest.SWEEP_ANNOTATION)
+        self._apply(job)
+        self._remove_replaced(existing, job)
+        if job_end(existing.job or {}) and not is_open:
+            self._done.notes.append(
+                f"the sweep has ended: sweepctl best {plan.name}; to start anew submit it under"
+                f" another --name, or after: sweepctl delete {plan.name}"
+            )
+
+    def _with_sweep(
+        self,
+        existing: Submission,
+        values: Values,
+        plan: manifest.JobPlan,
+        sweep_id: str,
+        is_open: bool,
+    ) -> Object:
+        """Write the sweep's id where it is kept; give the Job that is to work for it."""
+        if (
+            existing.job is not None
+            and job_end(existing.job)
+            and is_open
+            and values.at("generation") <= existing.generation
+        ):
+            values = values.with_({"generation": existing.generation + 1})
+            self._done.notes.append(
+                f"job {existing.job['metadata']['name']} has ended and the sweep has not:"
+                " this one goes on with it"
+            )
+        objects = manifest.render(self._plan(values, sweep_id))
+        if sweep_id != plan.sweep_id:
+            name = manifest.sweep_config_name(plan.name)
+            self._apply(next(each for each in objects if each["metadata"]["name"] == name))
+        return objects[-1]
+
+    def _plan(self, values: Values, sweep_id: str | None) -> manifest.JobPlan:
+        return manifest.plan_job(
+            values, self._spec.text, self._options.name, self._namespace, sweep_id=sweep_id
+        )
+
+    def _needs_api(self, existing: Submission, plan: manifest.JobPlan) -> bool:
+        """Say whether W&B has to be asked: for a new sweep, or what became of an ended Job's."""
+        has_ended = existing.job is not None and job_end(existing.job) is not None
+        return not existing.sweep_id or has_ended or existing.sweep_id != plan.sweep_id
+
+    def _find_or_create_sweep(
+        self, api: WandbApi, values: Values, plan: manifest.JobPlan
+    ) -> SweepInfo:
+        if plan.sweep_id:
+            name = parse_sweep_name(plan.sweep_id)
+            return api.sweep(name.entity or "", name.project or "", name.id or "")
+        config = self._cluster.get("ConfigMap", plan.sweep_name, self._namespace)
+        if config is None:
+            raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
+        sweep = api.create_sweep(
+            values.at("wandb.entity") or self._spec.entity or api.default_entity(),
+            project_of(self._spec, values.at("wandb.project") or None),
+            self._spec.to_wandb_config(),
+            config_text,
+            token=config["metadata"]["uid"],
+        )
+        self._say(f"sweep {sweep.entity}/{sweep.project}/{sweep.id}")
+        return sweep
+
+    def _make_secret(self, values: Values) -> None:
+        """Make the Secret from the user's own login; for the embedded server by chance.
+
+        A Secret that exists is left as it is: others may use it.
+        """
+        place = _secret_key(values)
+        if self._cluster.get("Secret", place.name, self._namespace) is not None:
+            self._note(Change("Secret", place.name, Outcome.UNCHANGED.value))
+            return
+        api_key = (
+            secrets.token_urlsafe(_API_KEY_BYTES)
+            if values.at("server.enabled")
+            else self._login(values)
+        )
+        self._cluster.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": place.name,
+                    "namespace": self._namespace,
+                    "labels": manifest.labels(self._options.name, "agent"),
+                },
+                "type": "Opaque",
+                "data": {place.key: base64.b64encode(api_key.encode()).decode()},
+            }
+        )
+        self._note(Change("Secret", place.name, Outcome.CREATED.value))
+
+    def _login(self, values: Values) -> str:
+        url = values.at("wandb.baseUrl")
+        environ = {**self._environ, **({"WANDB_BASE_URL": url} if url else {})}
+        connection = connection_from_environ(environ, Path.home())
+        if connection.api_key is None:
+            raise UsageError(
+                f"--create-secret: there is no W&B login for {connection.base_url} here",
+                f"log in first: wandb login --host {connection.base_url}, or set WANDB_API_KEY",
+            )
+        return connection.api_key
+
+    def _await_server(self, plan: manifest.JobPlan) -> None:
+        """Wait until the server that was just made answers; say why it does not."""
+        address = service_address(plan.api_url, self._namespace)
+        deadline = time.monotonic() + SERVER_LIMIT_S
+        told = ""
+        selector = manifest.selector_text(plan.name, "server")
+        while address is not None and ready_pod(self._cluster, address) is None:
+            pods = self._cluster.list("Pod", self._namespace, selector=selector)
+            words = why_pending(pods[0]).words if pods else "its pod is not created yet"
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"the server is not ready after {SERVER_LIMIT_S:g} s: {words}",
+                    f"kubectl describe pods -n {self._namespace} -l {selector}",
+                )
+            if words != told:
+                self._say(f"waiting for the server: {words}")
+                told = words
+            time.sleep(1)
+
+    def _apply_all(self, objects: Sequence[Object]) -> None:
+        for wanted in objects:
+            self._apply(wanted)
+
+    def _apply(self, wanted: Object) -> None:
+        kind, name = wanted["kind"], wanted["metadata"]["name"]
+        self._done.objects.append(wanted)
+        if kind == "Job":
+            self._done.job = name
+        if self._options.dry_run == "client":
+            there = self._cluster.get(kind, name, self._namespace)
+            verb = Outcome.CREATED if there is None else Outcome.CONFIGURED
+            self._note(Change(kind, name, f"{verb.value} (dry run)"))
+            return
+        is_dry = self._options.dry_run == "server"
+        applied = self._cluster.apply(wanted, dry_run=is_dry, force=self._options.force_conflicts)
+        verb_text = applied.outcome.value + (" (server dry run)" if is_dry else "")
+        self._note(Change(kind, name, verb_text))
+        self._done.notes.extend(f"Kubernetes warns: {text}" for text in applied.warnings)
+
+    def _remove_replaced(self, existing: Submission, job: Object) -> None:
+        """Remove the Jobs that this one replaces; their agents hand their runs back to it."""
+        kept = job["metadata"]["name"]
+        for old in existing.jobs:
+            name = old["metadata"]["name"]
+            if name == kept or old["metadata"].get("deletionTimestamp"):
+                continue
+            if self._cluster.delete("Job", name, self._namespace):
+                self._note(Change("Job", name, "deleted (replaced)"))
+                self._remove_code(old, job)
+
+    def _remove_code(self, old: Object, job: Object) -> None:
+        for name in _config_maps(old) - _config_maps(job):
+            if name.startswith(f"{self._options.name}-code-") and self._cluster.delete(
+                "ConfigMap", name, self._namespace
+            ):
+                self._note(Change("ConfigMap", name, "deleted (replaced)"))
+
+    def _note(self, change: Change) -> None:
+        self._done.changes.append(change)
+        self._on_change(change)
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Say, when it fails half-way, what is there and how to complete it."""
+        try:
+            yield
+        except SweepctlError as error:
+            made = [change for change in self._done.changes if change.verb == "created"]
+            if made:
+                there = ", ".join(change.object for change in made)
+                error.hint = "\n".join(
+                    filter(
+                        None,
+                        [
+                            error.hint,
+                            f"made so far: {there}",
+                            "the same command completes it; to take it back:"
+                            f" sweepctl delete {self._options.name} -n {self._namespace}",
+                        ],
+                    )
+                )
+            raise
+
+
+def settle(values: Values, existing: Submission, options: SubmitOptions) -> Values:
+    """Give the settings with what the live Job has and nobody asked to change.
+
+    A Job that was scaled or paused stays so unless the command says otherwise, and a successor's
+    generation is kept.
+    """
+    changes: dict[str, object] = {}
+    job = existing.job
+    if job is not None and not job_end(job):
+        if options.agents is None:
+            changes["agents"] = int(job["spec"]["parallelism"])
+        if job["spec"].get("suspend") and not values.at("kueue.queue"):
+            changes["suspend"] = True
+    if existing.generation > values.at("generation"):
+        changes["generation"] = existing.generation
+    if options.agents is not None:
+        changes["agents"] = options.agents
+    return values.with_(changes) if changes else values
+
+
+def check_name_is_free(existing: Submission, name: str) -> None:
+    """Refuse a name whose objects somebody else made."""
+    release = existing.helm_release
+    if release is not None:
+        raise UsageError(
+            f"'{name}' is the Helm release '{release}' in namespace '{existing.namespace}'",
+            f"change it with: helm upgrade {release} …; or choose another --name",
+        )
+    config = existing.config
+    labels = config["metadata"].get("labels") or {} if config else {}
+    if config is not None and labels.get(manifest.NAME_LABEL) != manifest.CHART:
+        raise UsageError(
+            f"the name '{name}' is taken: configmap/{config['metadata']['name']} in namespace"
+            f" '{existing.namespace}' is not sweepctl's",
+            "choose another --name",
+        )
+
+
+def check_same_sweep(existing: Submission, spec: SweepSpec, options: SubmitOptions) -> None:
+    """Refuse to put another sweep in the place of one that is there; show what differs."""
+    name = options.name
+    here = f"-n {existing.namespace}"
+    advice = (
+        "submit it under another --name; or, when the old one is not needed any more:\n"
+        f"sweepctl delete {name} {here}"
+    )
+    text = existing.sweep_text
+    if text is not None and text != spec.text:
+        diff = "".join(
+            _ended(line)
+            for line in difflib.unified_diff(
+                text.splitlines(True), spec.text.splitlines(True), f"{name} (submitted)", spec.file
+            )
+        )
+        raise UsageError(
+            f"'{name}' runs another sweep file, and a sweep cannot change under way:\n{diff}",
+            advice,
+        )
+    if existing.sweep_id and options.sweep and existing.sweep_id != options.sweep:
+        raise UsageError(
+            f"'{name}' works for sweep {existing.sweep_id}, not for {options.sweep}", advice
+        )
+
+
+def name_of(spec: SweepSpec, file: str, option: str | None) -> str:
+    """Choose the name: the option, the sweep's own, else that of its file or folder."""
+    if option is not None:
+        manifest.check_name(option)
+        return option
+    if spec.name:
+        return manifest.default_name(spec.name)
+    if file == "-":
+        raise UsageError("a sweep from stdin needs a name", "give it one with --name")
+    path = Path(file).absolute()
+    is_plain = path.stem in ("sweep", "config", "wandb")
+    return manifest.default_name(path.parent.name if is_plain and path.parent.name else path.stem)
+
+
+def submitted_data(done: Submitted) -> dict[str, Any]:
+    """Give what was done as data for `-o json`."""
+    return {
+        "name": done.name,
+        "namespace": done.namespace,
+        "sweep": done.sweep,
+        "url": done.page,
+        "job": done.job,
+        "objects": [
+            {"kind": each.kind, "name": each.name, "result": each.verb} for each in done.changes
+        ],
+        "notes": done.notes,
+    }
+
+
+def _secret_key(values: Values) -> SecretKey:
+    return SecretKey(values.at("wandb.secretName"), values.at("wandb.secretKey"))
+
+
+def _config_maps(job: Object) -> set[str]:
+    volumes = job["spec"]["template"]["spec"].get("volumes") or []
+    return {each["configMap"]["name"] for each in volumes if "configMap" in each}
+
+
+def _ended(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def rendered_text(objects: Sequence[Object], form: str) -> str:
+    """Write objects as a file for kubectl: YAML documents, or a JSON List."""
+    if form == "json":
+        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        return json.dumps(items, indent=2, ensure_ascii=False)
+    import yaml
+
+    return "---\n".join(
+        yaml.safe_dump(each, sort_keys=False, allow_unicode=True) for each in objects
+    ).rstrip("\n")
