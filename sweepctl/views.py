@@ -115,6 +115,9 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         )
     )
     best = runs[0]
+    if not best.overrides:
+        console.print(f"\nrun {best.run.id}: its trainer took the parameters from W&B")
+        return
     console.print(f"\nrun {best.run.id} gave the trainer:")
     for override in best.overrides:
         if isinstance(override.value, Mapping):

@@ -278,8 +278,8 @@ class Agent:
             now = time.monotonic()
             due_s = training.poll(now)
             if len(self._signals.received) > heard:
-                self._begin_to_leave(training, is_first=heard == 0)
-                heard = len(self._signals.received)
+                is_first, heard = heard == 0, len(self._signals.received)
+                self._begin_to_leave(training, is_first=is_first)
                 continue
             if beat is not None and beat.is_done():
                 every_s, exits = self._take_answer(beat, training, every_s)
@@ -413,7 +413,8 @@ def run_agent(
     guardian = Guardian(family)
     pod = Pod(
         connection=client.connection,
-        environ=environ,
+        # A run is found by the host of its agent: the SDK would tell the machine's name.
+        environ={**environ, "WANDB_HOST": options.host},
         work=options.work,
         console=console or Console(),
         family=family,
