@@ -83,6 +83,8 @@ class Finding:
     at_key: bool = False
     wants_quotes: bool = False
     """Whether it would do to quote what stands in the file."""
+    missing: str | None = None
+    """The key that a map in a list lacks."""
 
 
 def schema_findings(tree: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Finding]:
@@ -92,7 +94,12 @@ def schema_findings(tree: Mapping[str, Any], schema: Mapping[str, Any]) -> list[
         for error in _validator_class()(schema).iter_errors(tree)
         for finding in _findings(error, schema)
     ]
-    return list(dict.fromkeys(found))
+    misspelt = {(finding.path[:-1], finding.hint) for finding in found if finding.at_key}
+    return [
+        finding
+        for finding in dict.fromkeys(found)
+        if finding.missing is None or (finding.path, _did_you_mean(finding.missing)) not in misspelt
+    ]
 
 
 def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Finding]:
@@ -102,12 +109,12 @@ def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Fin
     name = str(error.validator)
     if name == "additionalProperties":
         for key in [key for key in found if key not in rules["properties"]]:
-            hint = _right_name(str(key), list(rules["properties"]), schema)
+            hint = _right_name(path, str(key), list(rules["properties"]), schema)
             yield Finding((*path, key), "there is no such setting", hint, at_key=True)
     elif name == "required":
         for key in [key for key in rules["required"] if key not in found]:
             if path and isinstance(path[-1], int):
-                yield Finding(path, f"'{key}' is missing", f"add {key}: …")
+                yield Finding(path, f"'{key}' is missing", f"add {key}: …", missing=key)
             else:
                 message = "this setting cannot be taken away"
                 yield Finding((*path, key), message, "leave it out to keep its default")
@@ -120,7 +127,7 @@ def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Fin
     elif name == "enum":
         words = [word for word in rules["enum"] if isinstance(word, str)]
         near = nearest(str(found), words)
-        hint = f"did you mean {near}?" if near else f"write {words[0]}, for example"
+        hint = _did_you_mean(near) if near else f"write {words[0]}, for example"
         yield Finding(path, f"expected {_alternatives(words)}, found {described(found)}", hint)
     else:
         yield Finding(path, *_other(path, error, rules))
@@ -154,7 +161,8 @@ def _other(path: Path, error: ValidationError, rules: Mapping[str, Any]) -> tupl
     found = error.instance
     if error.validator == "uniqueItems":
         return "the list names something twice", "remove one of the two"
-    if found in _SETTING_OF_VARIABLE and path_text(path).startswith("extraEnv"):
+    is_variable = path[:1] == ("extraEnv",) and path[-1:] == ("name",)
+    if is_variable and str(found) in _SETTING_OF_VARIABLE:
         return f"the Job sets {found} itself", f"use {_SETTING_OF_VARIABLE[str(found)]}"
     if error.validator == "minLength" or found == "":
         return f"expected {rules.get('title', 'a text')}, found nothing", None
@@ -163,30 +171,32 @@ def _other(path: Path, error: ValidationError, rules: Mapping[str, Any]) -> tupl
     return f"expected {rules.get('title', 'something else')}, found {described(found)}", None
 
 
-def _right_name(key: str, here: list[str], schema: Mapping[str, Any]) -> str:
+def _right_name(path: Path, key: str, here: list[str], schema: Mapping[str, Any]) -> str:
     """Say how a setting is spelt that does not exist: here, or elsewhere in the settings."""
-    if near := nearest(key, here):
-        return f"did you mean {near}?"
-    if familiar := _FAMILIAR.get(key):
-        return f"did you mean {familiar}?"
-    everywhere = _leaf_names(schema)
-    if key in everywhere:
-        return f"did you mean {everywhere[key]}?"
-    return f"the settings here are {', '.join(here)}"
+    places = _places(schema).get(key, [])
+    elsewhere = places[0] if places and (not path or len(places) == 1) else None
+    near = nearest(key, here)
+    familiar = _FAMILIAR.get(key)
+    meant = familiar or elsewhere or near if not path else near or elsewhere or familiar
+    return _did_you_mean(meant) if meant else f"the settings here are {', '.join(here)}"
 
 
-def _leaf_names(schema: Mapping[str, Any]) -> dict[str, str]:
-    """List the settings by their last name, those nearest the top first."""
-    names: dict[str, str] = {}
+def _did_you_mean(name: str) -> str:
+    return f"did you mean {name}?"
+
+
+def _places(schema: Mapping[str, Any]) -> dict[str, list[str]]:
+    """List where the settings of each name are, those nearest the top first."""
+    places: dict[str, list[str]] = {}
     level: list[tuple[Path, Mapping[str, Any]]] = [((), schema)]
     while level:
         below = []
         for path, part in level:
             for name, rules in part.get("properties", {}).items():
-                names.setdefault(name, path_text((*path, name)))
+                places.setdefault(name, []).append(path_text((*path, name)))
                 below.append(((*path, name), rules))
         level = below
-    return names
+    return places
 
 
 def _alternatives(words: list[str]) -> str:

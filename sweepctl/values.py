@@ -117,7 +117,12 @@ def load_values(
         assign(user, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
     sources.append(_Flags(overrides or {}))
     tree = _whole(_coalesced(user, chart().defaults))
-    problems += _complaints(tree, sources)
+    places = {(problem.file, problem.line, problem.column) for problem in problems}
+    problems += [
+        problem
+        for problem in _complaints(tree, sources)
+        if (problem.file, problem.line, problem.column) not in places
+    ]
     if problems:
         raise SpecError(problems)
     return Values(tree)

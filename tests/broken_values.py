@@ -1,0 +1,326 @@
+"""Values files with one thing wrong: what each says, which setting is named, what is said of it.
+
+`SCHEMA` is refused by the chart's schema, so by helm as well; in `CONTRADICTIONS` each setting is
+legal by itself; `READINGS` are what YAML makes of a file.
+"""
+
+from typing import NamedTuple
+
+
+class Broken(NamedTuple):
+    text: str
+    setting: str
+    message: str
+    hint: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.text.replace("\n", "; ")[:70]
+
+
+TEXT_QUOTED = 'write "{}" in quotes'
+NO_SUCH = "there is no such setting"
+KEPT = "this setting cannot be taken away"
+NAME = "expected the name of an object"
+SIZE = "expected a size such as 500Mi or 20Gi"
+QUANTITY = "expected a quantity such as 500m, 8 or 32Gi"
+PATH = "expected an absolute path such as /data/assets"
+
+SCHEMA = [
+    # Misspelt, from somewhere else, or one level off.
+    Broken("agent: 8", "agent", NO_SUCH, "did you mean agents?"),
+    Broken("Agents: 8", "Agents", NO_SUCH, "did you mean agents?"),
+    Broken("replicas: 8", "replicas", NO_SUCH, "did you mean agents?"),
+    Broken("parallelism: 8", "parallelism", NO_SUCH, "did you mean agents?"),
+    Broken("tag: '3'", "tag", NO_SUCH, "did you mean image.tag?"),
+    Broken("queue: gpus", "queue", NO_SUCH, "did you mean kueue.queue?"),
+    Broken("env: []", "env", NO_SUCH, "did you mean extraEnv?"),
+    Broken("imagePullSecrets: [a]", "imagePullSecrets", NO_SUCH, "did you mean image.pullSecrets?"),
+    Broken("image: {tags: '3'}", "image.tags", NO_SUCH, "did you mean tag?"),
+    Broken("image: {pullpolicy: Always}", "image.pullpolicy", NO_SUCH, "did you mean pullPolicy?"),
+    Broken("image: {name: me/task}", "image.name", NO_SUCH, "the settings here are repository"),
+    Broken("resources: {request: {}}", "resources.request", NO_SUCH, "did you mean requests?"),
+    Broken("resources: {cpu: 4}", "resources.cpu", NO_SUCH, "the settings here are requests"),
+    Broken("cache: {storageclass: fast}", "cache.storageclass", NO_SUCH, "mean storageClass?"),
+    Broken("runs: {home: /r}", "runs.home", NO_SUCH, "did you mean cache.home?"),
+    Broken("code: {git: {url: a}}", "code.git.url", NO_SUCH, "the settings here are repository"),
+    Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_SUCH, "did you mean wandb.secretName?"),
+    Broken("wandb: {base_url: a}", "wandb.base_url", NO_SUCH, "did you mean baseUrl?"),
+    Broken("kueue: {minparallelism: 2}", "kueue.minparallelism", NO_SUCH, "minParallelism?"),
+    Broken("security: {runAsuser: 5}", "security.runAsuser", NO_SUCH, "did you mean runAsUser?"),
+    Broken("preflight: {GPU: auto}", "preflight.GPU", NO_SUCH, "the settings here are gpu"),
+    Broken("server: {enable: true}", "server.enable", NO_SUCH, "did you mean enabled?"),
+    Broken("server: {persistence: {sizes: 1Gi}}", "server.persistence.sizes", NO_SUCH, "size?"),
+    Broken("proxy: {no_proxy: a}", "proxy.no_proxy", NO_SUCH, "did you mean noProxy?"),
+    Broken("topologySpreadConstraints: []", "topologySpreadConstraints", NO_SUCH, "topologySpread"),
+    Broken("tolerations: [{Key: a}]", "tolerations[0].Key", NO_SUCH, "did you mean key?"),
+    Broken("affinity: {nodeaffinity: {}}", "affinity.nodeaffinity", NO_SUCH, "nodeAffinity?"),
+    Broken("extraEnv: [{name: A, val: b}]", "extraEnv[0].val", NO_SUCH, "did you mean value?"),
+    Broken(
+        "extraVolumeMounts: [{name: a, mountpath: /a}]",
+        "extraVolumeMounts[0].mountpath",
+        NO_SUCH,
+        "did you mean mountPath?",
+    ),
+    # Of the wrong type.
+    Broken("agents: eight", "agents", "expected a whole number, found the string 'eight'"),
+    Broken("agents: '8'", "agents", "expected a whole number", "write 8 without quotes"),
+    Broken("agents: 1.5", "agents", "expected a whole number, found the number 1.5"),
+    Broken("agents: [8]", "agents", "expected a whole number, found a list"),
+    Broken("agents: true", "agents", "expected a whole number, found the truth value true"),
+    Broken("suspend: 1", "suspend", "expected true or false, found the number 1"),
+    Broken("suspend: 'true'", "suspend", "expected true or false, found the string 'true'"),
+    Broken("image: me/task:1", "image", "expected a map", "its settings are repository, tag"),
+    Broken("image: {tag: 3.0}", "image.tag", "an image's tag", TEXT_QUOTED.format("3.0")),
+    Broken("image: {pullSecrets: ngc}", "image.pullSecrets", "expected a list", "write [ngc]"),
+    Broken("pythonPath: /code", "pythonPath", "expected a list", "write [/code] in a file"),
+    Broken("command: python", "command", "expected a list", "write [python] in a file"),
+    Broken("command: [sleep, 5]", "command[1]", "expected a word", TEXT_QUOTED.format("5")),
+    Broken("resources: 4", "resources", "expected a map, found the number 4"),
+    Broken("resources: {limits: {cpu: 0.5}}", "resources.limits.cpu", QUANTITY, '"0.5"'),
+    Broken("nodeSelector: {a: true}", "nodeSelector.a", "a label's value", '"true"'),
+    Broken("nodeSelector: [a]", "nodeSelector", "expected a map of node labels to texts"),
+    Broken("tolerations: {key: a}", "tolerations", "expected a list, found a map"),
+    Broken("affinity: []", "affinity", "expected a map, found a list"),
+    Broken("podAnnotations: {a: 1}", "podAnnotations.a", "expected a text", '"1"'),
+    Broken("extraEnv: {A: b}", "extraEnv", "expected a list, found a map"),
+    Broken("extraEnv: [A=b]", "extraEnv[0]", "with value or valueFrom", "its settings are name"),
+    Broken("extraEnv: [{name: A, value: 1}]", "extraEnv[0].value", "expected a text", '"1"'),
+    Broken("sidecars: [envoy]", "sidecars[0]", "expected a map"),
+    Broken("kueue: gpus", "kueue", "expected a map", "its settings are queue"),
+    Broken("sweep: [a]", "sweep", "expected a text, found a list"),
+    Broken("server: true", "server", "expected a map, found the truth value true"),
+    Broken("kueue: null", "kueue", KEPT, "leave it out to keep its default"),
+    Broken("image: {tag: null}", "image.tag", KEPT, "leave it out to keep its default"),
+    Broken("agents: null", "agents", KEPT, "leave it out to keep its default"),
+    # Out of range.
+    Broken("agents: 0", "agents", "a number from 1 to 10000", "write 1 or what lies between"),
+    Broken("agents: -3", "agents", "expected a number from 1 to 10000, found the number -3"),
+    Broken("agents: 10001", "agents", "from 1 to 10000", "write 10000 or what lies between"),
+    Broken("gpus: -1", "gpus", "expected a number from 0 to 64"),
+    Broken("generation: 0", "generation", "expected a number from 1"),
+    Broken("graceSeconds: 1", "graceSeconds", "expected a number from 10 to 86400"),
+    Broken("threads: -2", "threads", "expected a number from 0 to 1024"),
+    Broken("backoffLimitPerIndex: -1", "backoffLimitPerIndex", "expected a number from 0 to 100"),
+    Broken("ttlSecondsAfterFinished: -1", "ttlSecondsAfterFinished", "a number from 0"),
+    Broken("security: {runAsUser: 0}", "security.runAsUser", "expected a number from 1"),
+    Broken("server: {port: 80}", "server.port", "expected a number from 1024 to 65535"),
+    Broken("server: {port: 70000}", "server.port", "expected a number from 1024 to 65535"),
+    Broken("server: {maxUnavailable: 2}", "server.maxUnavailable", "a number from 0 to 1"),
+    Broken(
+        "topologySpread: [{maxSkew: 0, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]",
+        "topologySpread[0].maxSkew",
+        "expected a number from 1 to 10000",
+    ),
+    # Not one of the words.
+    Broken("grammar: Hydra", "grammar", "expected auto, hydra or literal", "did you mean hydra?"),
+    Broken("grammar: yaml", "grammar", "auto, hydra or literal", "write auto, for example"),
+    Broken("image: {pullPolicy: always}", "image.pullPolicy", "expected Always", "mean Always?"),
+    Broken("security: {profile: privileged}", "security.profile", "restricted or baseline"),
+    Broken("cache: {type: PVC}", "cache.type", "expected emptyDir or pvc"),
+    Broken("runs: {type: hostPath}", "runs.type", "expected emptyDir or pvc"),
+    Broken("runs: {accessMode: RWX}", "runs.accessMode", "expected ReadWriteOnce"),
+    Broken("preflight: {gpu: 'yes'}", "preflight.gpu", "expected auto or off"),
+    Broken("preflight: {gpu: on}", "preflight.gpu", "auto or off, found the truth value true"),
+    Broken("tolerations: [{operator: Exist}]", "tolerations[0].operator", "Exists", "mean Exists?"),
+    Broken(
+        "topologySpread: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: Never}]",
+        "topologySpread[0].whenUnsatisfiable",
+        "expected DoNotSchedule or ScheduleAnyway",
+    ),
+    # Not of the form that Kubernetes, W&B or git want.
+    Broken("image: {repository: ''}", "image.repository", "an image such as", None),
+    Broken("image: {repository: 'me/task:1'}", "image.repository", "without tag"),
+    Broken("image: {repository: Me/Task}", "image.repository", "without tag"),
+    Broken("image: {tag: 'a b'}", "image.tag", "expected an image's tag such as 3.0.0"),
+    Broken("image: {digest: 'md5:1'}", "image.digest", "expected a digest: sha256:"),
+    Broken("image: {pullSecrets: [Ngc]}", "image.pullSecrets[0]", NAME),
+    Broken("image: {pullSecrets: [a, a]}", "image.pullSecrets", "names something twice"),
+    Broken("gpuResource: gpu", "gpuResource", "an extended resource such as nvidia.com/gpu"),
+    Broken("shmSize: 8", "shmSize", SIZE, TEXT_QUOTED.format("8")),
+    Broken("shmSize: 8 Gi", "shmSize", SIZE),
+    Broken("cache: {size: 20GB}", "cache.size", SIZE),
+    Broken("cache: {size: 0Gi}", "cache.size", SIZE),
+    Broken("resources: {limits: {memory: 32gb}}", "resources.limits.memory", QUANTITY),
+    Broken("resources: {limits: {memory: -1}}", "resources.limits.memory", "a number from 0"),
+    Broken("resources: {limits: {'a b': 1}}", "resources.limits.a b", "the name of a resource"),
+    Broken("cache: {paths: [kit/cache]}", "cache.paths[0]", PATH),
+    Broken("cache: {paths: [/a/../b]}", "cache.paths[0]", PATH),
+    Broken("cache: {home: ''}", "cache.home", PATH),
+    Broken("workingDir: work", "workingDir", PATH),
+    Broken("pythonPath: ['/a b']", "pythonPath[0]", PATH),
+    Broken("sweepId: abc123", "sweepId", "expected ENTITY/PROJECT/ID of a sweep"),
+    Broken("wandb: {baseUrl: wandb.example.org}", "wandb.baseUrl", "an address such as https://"),
+    Broken("wandb: {baseUrl: 'https://me:secret@w.org'}", "wandb.baseUrl", "without user"),
+    Broken("wandb: {secretName: ''}", "wandb.secretName", NAME),
+    Broken("wandb: {secretKey: 'a/b'}", "wandb.secretKey", "expected a key in a Secret"),
+    Broken("wandb: {project: 'a/b'}", "wandb.project", "expected a name as W&B has them"),
+    Broken("code: {git: {repository: 'git@x.org:a'}}", "code.git.repository", "such as https://"),
+    Broken("code: {git: {ref: '-u x'}}", "code.git.ref", "a branch, a tag or a full commit"),
+    Broken("code: {image: {reference: 'A b'}}", "code.image.reference", "expected an image such"),
+    Broken("code: {claim: {subPath: ../x}}", "code.claim.subPath", "a folder such as tasks/legs"),
+    Broken("proxy: {http: 'http://u:p@h:1'}", "proxy.http", "without user"),
+    Broken("kueue: {queue: My_Queue}", "kueue.queue", NAME),
+    Broken("priorityClassName: High", "priorityClassName", NAME),
+    Broken("interpreter: 'python3; rm'", "interpreter", "a path or a name on PATH"),
+    Broken("nodeSelector: {'a/b/c': d}", "nodeSelector.a/b/c", "expected the name of a label"),
+    Broken("nodeSelector: {a: 'b c'}", "nodeSelector.a", "expected a label's value"),
+    Broken("podLabels: {sweepctl/job: a}", "podLabels.sweepctl/job", "none of sweepctl's own"),
+    Broken("extraEnv: [{value: b}]", "extraEnv[0]", "'name' is missing", "add name: …"),
+    Broken("extraEnv: [{name: 1A, value: b}]", "extraEnv[0].name", "expected a variable's name"),
+    Broken("extraEnv: [{name: HOME, value: b}]", "extraEnv[0].name", "itself", "use cache.home"),
+    Broken("extraEnv: [{name: WANDB_API_KEY}]", "extraEnv[0].name", "itself", "wandb.secretName"),
+    Broken(
+        "extraEnv: [{name: SWEEPCTL_GRACE_S, value: '1'}]",
+        "extraEnv[0].name",
+        "the Job sets SWEEPCTL_GRACE_S itself",
+        "use graceSeconds",
+    ),
+    Broken(
+        "extraEnv: [{name: A, value: b, valueFrom: {}}]",
+        "extraEnv[0]",
+        "expected a variable with value or valueFrom, not both",
+    ),
+    Broken("extraVolumes: [{name: a}]", "extraVolumes[0]", "its name and where it comes from"),
+    Broken("extraVolumes: [{name: runs, emptyDir: {}}]", "extraVolumes[0].name", "Job's own"),
+    Broken("extraVolumeMounts: [{name: a}]", "extraVolumeMounts[0]", "'mountPath' is missing"),
+    Broken("sidecars: [{name: agent, image: a}]", "sidecars[0].name", "none of the Job's own"),
+    Broken("sidecars: [{name: a}]", "sidecars[0]", "'image' is missing", "add image: …"),
+    Broken(
+        "sidecars: [{name: a, image: b, restartPolicy: Never}]",
+        "sidecars[0].restartPolicy",
+        "expected Always",
+    ),
+    Broken("networkPolicy: {serverFrom: [{}]}", "networkPolicy.serverFrom[0]", "expected a peer"),
+    Broken("assetRoot: 'a b'", "assetRoot", "without blanks"),
+]
+
+CONTRADICTIONS = [
+    Broken(
+        "code: {git: {repository: https://x.org/a}, claim: {name: a}}",
+        "code.claim.name",
+        "code comes from one place, and code.git is set as well",
+        'set code: {claim: {name: ""}}',
+    ),
+    Broken(
+        "code: {image: {reference: 'a:1'}, claim: {name: a}}",
+        "code.claim.name",
+        "code comes from one place, and code.image is set as well",
+        'set code: {claim: {name: ""}}',
+    ),
+    Broken(
+        "agents: 9\nkueue: {queue: a, elastic: true, minParallelism: 2}",
+        "kueue.minParallelism",
+        "an elastic Job is resized by Kueue itself and takes no minParallelism",
+        "set kueue: {elastic: true, minParallelism: 0}",
+    ),
+    Broken(
+        "kueue: {elastic: true}",
+        "kueue.elastic",
+        "kueue.elastic does nothing without kueue.queue",
+        "set kueue: {queue: YOUR_LOCAL_QUEUE}",
+    ),
+    Broken(
+        "kueue: {priorityClass: high}",
+        "kueue.priorityClass",
+        "kueue.priorityClass does nothing without kueue.queue",
+        "set kueue: {queue: YOUR_LOCAL_QUEUE}",
+    ),
+    Broken(
+        "agents: 4\nkueue: {queue: a, minParallelism: 4}",
+        "kueue.minParallelism",
+        "kueue.minParallelism must be less than agents, which is 4",
+        "set kueue: {minParallelism: 3}",
+    ),
+    Broken(
+        "kueue: {queue: a}\nsuspend: true",
+        "suspend",
+        "Kueue itself suspends and resumes a Job of its queue",
+        "set suspend: false, and hold the Job by the spec.active of its Workload",
+    ),
+    Broken(
+        "runs: {existingClaim: data}",
+        "runs.existingClaim",
+        "runs.existingClaim is not used by an emptyDir",
+        "set runs: {type: pvc, existingClaim: data}",
+    ),
+    Broken(
+        "cache: {existingClaim: data}",
+        "cache.existingClaim",
+        "cache.existingClaim is not used by an emptyDir",
+        "set cache: {type: pvc, existingClaim: data}",
+    ),
+    Broken(
+        "caBundle: {configMap: a, secret: b}",
+        "caBundle.secret",
+        "the CA bundle comes from one place, and caBundle.configMap is set as well",
+        'set caBundle: {secret: ""}',
+    ),
+    Broken(
+        "resources: {limits: {nvidia.com/gpu: 1}}",
+        "resources.limits.nvidia.com/gpu",
+        "GPUs are asked for by gpus and gpuResource",
+        "set gpus: 1 and resources: {limits: {nvidia.com/gpu: null}}",
+    ),
+    Broken(
+        "server: {enabled: true}\nwandb: {baseUrl: https://w.org}",
+        "wandb.baseUrl",
+        "the agents use one server, and server.enabled brings one with it",
+        'set wandb: {baseUrl: ""}, or server: {enabled: false}',
+    ),
+    Broken(
+        "extraEnv: [{name: A, value: b}, {name: A, value: c}]",
+        "extraEnv[1].name",
+        "a second variable of the name A",
+        "remove one of the two",
+    ),
+    Broken(
+        "extraVolumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]",
+        "extraVolumes[1].name",
+        "a second volume of the name a",
+        "remove one of the two",
+    ),
+    Broken(
+        "sidecars: [{name: a, image: b}, {name: a, image: c}]",
+        "sidecars[1].name",
+        "a second container of the name a",
+        "remove one of the two",
+    ),
+    Broken(
+        "extraVolumeMounts: [{name: a, mountPath: /a}]",
+        "extraVolumeMounts[0].name",
+        "there is no volume of the name a",
+        "set extraVolumes: [{name: a, …}]",
+    ),
+    Broken(
+        "extraVolumeMounts: [{name: runs, mountPath: /tmp}]",
+        "extraVolumeMounts[0].mountPath",
+        "something else is mounted at /tmp",
+        "mount it elsewhere",
+    ),
+    Broken(
+        "code: {mountPath: /work, claim: {name: a}}",
+        "code.mountPath",
+        "something else is mounted at /work",
+        "mount it elsewhere",
+    ),
+    Broken(
+        "cache: {home: /tmp}",
+        "cache.home",
+        "something else is mounted at /tmp",
+        "mount it elsewhere",
+    ),
+]
+
+READINGS = [
+    Broken(
+        "agents: 1\nagents: 2", "agents", "YAML keeps only one of them", "remove one of the two"
+    ),
+    Broken("shmSize: 1e3", "shmSize", "Helm and YAML 1.1 read 1e3 in two ways", '"1e3"'),
+    Broken("podLabels: {a: y}", "podLabels.a", "Helm and YAML 1.1 read y in two ways", '"y"'),
+    Broken("podLabels: {n: a}", "podLabels.n", "Helm and YAML 1.1 read n in two ways", '"n"'),
+    Broken("podLabels: {a: 12:30}", "podLabels.a", "read 12:30 in two ways", '"12:30"'),
+    Broken("podLabels: {a: 2026-01-01}", "podLabels.a", "which JSON lacks", "in quotes"),
+    Broken("threads: .inf", "threads", "not a finite number"),
+    Broken("podLabels: {5: a}", "podLabels.5", "expected a name", "write '5' in quotes"),
+]

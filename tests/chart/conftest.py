@@ -1,0 +1,41 @@
+"""The real helm, built from its pinned module once and kept."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweepctl.values import chart_folder
+from tests.testbed.binaries import module, programs
+from tests.testbed.requirements import BedUnavailable
+
+Helm = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def helm_program() -> Path:
+    try:
+        return programs(module("helm"), os.environ, print)["helm"]
+    except BedUnavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def helm(helm_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Give a function that runs helm, away from the user's own settings."""
+    home = tmp_path_factory.mktemp("helm")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(helm_program), *arguments],
+            env=environ,
+            cwd=chart_folder(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
