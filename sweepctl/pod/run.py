@@ -315,11 +315,12 @@ def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> d
     """Give the trainer's environment: ours, with what tells W&B's SDK which run it is."""
     environ = dict(pod.environ)
     environ.pop("WANDB_SERVICE", None)  # another process's wandb-core
+    # A training that begins anew does not resume its run: W&B would drop the steps that it had, and
+    # rsl_rl's `wandb.config.update` fails on the configuration that an earlier attempt stored.
+    environ.pop("WANDB_RESUME", None)
     environ.update(
         WANDB_RUN_ID=run.id,
         WANDB_SWEEP_ID=sweep.id,
-        # Harmless for a new run, whose record in the sweep has no mark of the SDK.
-        WANDB_RESUME="allow",
         WANDB_SWEEP_PARAM_PATH=str(folder / "config.yaml"),
         WANDB_PROJECT=sweep.project,
         WANDB_ENTITY=sweep.entity,
