@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweepctl.errors import SweepctlError
-from sweepctl.server import lines, run_store
+from sweepctl.server import lines, run_store, store
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Log, NotFoundError
-from sweepctl.server.lifecycle import LIVE, RunState, is_stale, state_after_exit
+from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, state_after_exit
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Rows
@@ -173,13 +173,21 @@ class Intake:
             if message.is_preempting:
                 fields["is_preempting"] = 1
             marked = run.is_preempting or message.is_preempting
-            attempt_now = replace(run.newest_attempt, is_preempting=marked)
+            asked = run.is_stop_asked or self._is_canceled(tx, run)
+            attempt_now = replace(run.newest_attempt, is_preempting=marked, is_stop_asked=asked)
             state = state_after_exit(attempt_now, message.exit_code)
             fields |= {"state": state.value, "exit_code": message.exit_code, "queued": None}
             if state != run.state:
                 self.log(f"run {run.id} is {state.value} (exit code {message.exit_code})")
         if fields:
             run_store.update_run(tx, run.pk, fields, self.now())
+
+    @staticmethod
+    def _is_canceled(tx: Rows, run: Run) -> bool:
+        """Say whether the run's sweep was canceled, which asks all its runs to stop."""
+        if run.sweep is None:
+            return False
+        return store.sweep_by_pk(tx, run.sweep).state == SweepState.CANCELED
 
     @staticmethod
     def _may_end(run: Run, exit_code: int) -> bool:
