@@ -38,8 +38,16 @@ class Checker:
 
     document: Document
     problems: list[Problem] = field(default_factory=list)
+    _errors: set[tuple[int, int]] = field(default_factory=set)
+    """The places of errors."""
     _meant: set[Path] = field(default_factory=set)
     """The keys that misspelt ones were probably meant to be."""
+
+    def add(self, problem: Problem) -> None:
+        """Take a complaint in."""
+        self.problems.append(problem)
+        if not problem.is_warning:
+            self._errors.add((problem.line, problem.column))
 
     def error(
         self,
@@ -51,26 +59,21 @@ class Checker:
         offset: tuple[int, int] | None = None,
     ) -> None:
         """Complain about what is at `path` (at its key, or at a place inside its text)."""
-        self.problems.append(
-            self.document.problem(path, message, hint, at_key=at_key, offset=offset)
-        )
+        self.add(self.document.problem(path, message, hint, at_key=at_key, offset=offset))
 
     def warn(
         self, path: Path, message: str, hint: str | None = None, *, at_key: bool = False
     ) -> None:
         """Complain about something legal that is probably not meant."""
-        self.problems.append(as_warning(self.document.problem(path, message, hint, at_key=at_key)))
+        self.add(as_warning(self.document.problem(path, message, hint, at_key=at_key)))
 
     def expected(self, value: object, path: Path, what: str, hint: str | None = None) -> None:
         """Complain that `value` is not `what`, unless it was complained about already."""
         if isinstance(value, Unreadable):
             return
         problem = self.document.problem(path, f"expected {what}, found {described(value)}", hint)
-        if not any(
-            (known.line, known.column, known.is_warning) == (problem.line, problem.column, False)
-            for known in self.problems
-        ):
-            self.problems.append(problem)
+        if (problem.line, problem.column) not in self._errors:
+            self.add(problem)
 
     def mapping(self, value: object, path: Path, hint: str) -> TypeGuard[dict[str, object]]:
         """Tell whether `value` is a map; complain if not."""

@@ -24,6 +24,8 @@ Path = tuple[str | int, ...]
 MAX_SIZE_BYTES = 256 * 1024
 MAX_DEPTH = 50
 MAX_VALUES = 50_000
+MAX_INTEGER_BITS = 1023
+"""Larger integers are infinite to whoever reads JSON numbers as floats."""
 MAX_KEY_LENGTH = 1000
 """Of a key as JSON text: PyYAML, and so the stock agent, reads no key of more than 1024 back."""
 
@@ -313,7 +315,7 @@ class _Reader:
             )
         try:
             value = _SCALARS[node.tag](self.constructor, node)
-        except (ValueError, KeyError, yaml.YAMLError):
+        except (ValueError, LookupError, yaml.YAMLError):
             return self.complain(node, path, f"{shown!r} cannot be read as {kind}")
         if isinstance(value, float) and not math.isfinite(value):
             return self.complain(
@@ -322,6 +324,8 @@ class _Reader:
                 f"{shown} is not a finite number, and JSON has no other",
                 "write a finite one",
             )
+        if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+            return self.complain(node, path, "no float is as large as this integer")
         if isinstance(value, str) and _SURROGATE.search(value):
             return self.complain(
                 node, path, "half a surrogate pair (\\ud800 to \\udfff) is no text"

@@ -369,7 +369,9 @@ def read_table(raw: object) -> dict[str, float]:
     if isinstance(raw, str):
         text = raw
         try:
-            raw = json.loads(text, object_pairs_hook=_without_duplicates)
+            raw = json.loads(
+                text, object_pairs_hook=_without_duplicates, parse_int=_integer_or_infinity
+            )
         except (json.JSONDecodeError, RecursionError):
             raw = _without_duplicates(list(_yaml_entries(text)))
     if not isinstance(raw, Mapping):
@@ -405,6 +407,10 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise ValueError(f"has the key {key!r} twice")
         table[key] = value
     return table
+
+
+def _integer_or_infinity(digits: str) -> float:
+    return int(digits) if len(digits) < 400 else math.inf  # CPython refuses 4300 digits
 
 
 def _yaml_entries(text: str) -> Iterator[tuple[str, object]]:

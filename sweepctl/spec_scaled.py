@@ -191,7 +191,7 @@ def _as_json_problems(text: str) -> list[Problem]:
         if text.lstrip().startswith("{"):
             message = f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
             return [Problem("", error.lineno, error.colno, "", message, f"as in {_EXAMPLE_TABLE}")]
-    except RecursionError:
+    except (ValueError, RecursionError):  # too long an integer, too deep
         pass
     return []
 
@@ -202,7 +202,7 @@ def _pass_on(checker: Checker, at: Path, problems: Sequence[Problem]) -> None:
         offset = (problem.line - 1, problem.column - 1)
         placed = checker.document.problem(at, problem.message, problem.hint, offset=offset)
         path = f"{placed.path}.{problem.path}" if problem.path else placed.path
-        checker.problems.append(replace(placed, path=path, is_warning=problem.is_warning))
+        checker.add(replace(placed, path=path, is_warning=problem.is_warning))
 
 
 def _constant(

@@ -209,6 +209,7 @@ def test_ancestors_example_sampled_at_one_and_a_half(grammar: Grammar, expected:
         pytest.param('{"a": NaN}', "not a finite float", id="nan"),
         pytest.param('{"a": 1e999}', "not a finite float", id="infinity"),
         pytest.param('{"a": 9007199254740993}', "not a finite float", id="integer no float is"),
+        pytest.param(f'{{"a": {"1" * 5000}}}', "not a finite float", id="5000 digits"),
         pytest.param('{"a": 1, "a": 2}', "twice", id="duplicate key"),
         pytest.param("{a: 1, a: 2}", "twice", id="duplicate key without quotes"),
         pytest.param("{a: x}", "not a number", id="text without quotes"),
