@@ -310,7 +310,7 @@ def test_a_cancelled_sweep_stops_its_runs_first_and_lets_the_agent_leave_after(
         assert rooms.beat(agent, run) == [{"type": "stop", "run_id": run}]
     rooms.end(run, 143)
     assert rooms.beat(agent) == [{"type": "exit"}]
-    assert rooms.run(run).state.value == "failed"
+    assert rooms.run(run).state.value == "killed"
     rooms.set_state(sweep, "RUNNING")
     assert rooms.beat(agent)[0]["args"] == {"a": {"value": 3}}
 
