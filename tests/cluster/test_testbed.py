@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import refuse
 from tests.testbed import audit, lifecycle, simulated
 from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.images import build_image
-from tests.testbed.layout import GPU_RESOURCE, Bed
+from tests.testbed.layout import GPU_RESOURCE, KUBERNETES_VERSION, Bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
 from tests.testbed.requirements import BedUnavailable
 from tests.testbed.trainer import CACHE_CLAIM, CLAIM, offer_trainer
@@ -47,6 +48,15 @@ def indexed_job(name: str, agents: int, spec: dict[str, Any]) -> dict[str, Any]:
 def pods(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = cluster.get("-n", namespace, "pods")["items"]
     return found
+
+
+def running(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
+    """The pods that run and are not about to end."""
+    return [
+        p
+        for p in pods(cluster, namespace)
+        if p["status"]["phase"] == "Running" and "deletionTimestamp" not in p["metadata"]
+    ]
 
 
 def wait_for_phase(cluster: Cluster, namespace: str, name: str, phase: str) -> None:
@@ -221,14 +231,10 @@ def test_evicted_agent_is_replaced_and_counts_as_no_failure(
     spec = pod_spec(["python3", "-c", UNTIL_TERMINATED], gpus=1)
     cluster.apply(indexed_job("sweep", 1, spec), namespace=namespace)
 
-    def running() -> list[str]:
-        return [
-            p["metadata"]["name"]
-            for p in pods(cluster, namespace)
-            if p["status"]["phase"] == "Running" and "deletionTimestamp" not in p["metadata"]
-        ]
+    def names() -> list[str]:
+        return [p["metadata"]["name"] for p in running(cluster, namespace)]
 
-    (first,) = cluster.wait_for("the agent runs", running)
+    (first,) = cluster.wait_for("the agent runs", names)
     cluster.wait_for(
         "its first line", lambda: "here" in cluster.kubectl("-n", namespace, "logs", first)
     )
@@ -240,12 +246,57 @@ def test_evicted_agent_is_replaced_and_counts_as_no_failure(
     path = f"/api/v1/namespaces/{namespace}/pods/{first}/eviction"
     cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
     (second,) = cluster.wait_for(
-        "another agent runs", lambda: [name for name in running() if name != first]
+        "another agent runs", lambda: [name for name in names() if name != first]
     )
     assert second.startswith("sweep-0-")
     status = cluster.get("-n", namespace, "job", "sweep")["status"]
     assert status.get("failed", 0) == 0
     assert status.get("failedIndexes", "") == ""
+
+
+def test_agents_that_a_pause_ended_with_75_come_back_without_a_failure_on_record(
+    cluster: Cluster, the_bed: Bed, namespace: str
+) -> None:
+    """What `pause` rests on: the Job controller lets go of the pods that it deletes itself."""
+    spec = pod_spec(["python3", "-c", UNTIL_TERMINATED])
+    cluster.apply(indexed_job("sweep", 2, spec), namespace=namespace)
+
+    def patch(suspend: bool) -> None:
+        text = json.dumps({"spec": {"suspend": suspend}})
+        cluster.kubectl("-n", namespace, "patch", "job", "sweep", "--type=merge", "-p", text)
+
+    def job_status() -> dict[str, Any]:
+        status: dict[str, Any] = cluster.get("-n", namespace, "job", "sweep")["status"]
+        return status
+
+    for _ in range(2):
+        cluster.wait_for("both agents are ready", lambda: job_status().get("ready") == 2)
+        agents = [p["metadata"]["name"] for p in pods(cluster, namespace)]
+        for agent in agents:
+            cluster.wait_for(
+                "its first line",
+                lambda agent=agent: cluster.kubectl("-n", namespace, "logs", agent) == "here\n",
+            )
+        patch(suspend=True)
+        cluster.wait_for("no pod is left", lambda: not pods(cluster, namespace))
+        patch(suspend=False)
+    cluster.wait_for("both agents are ready", lambda: job_status().get("ready") == 2)
+    assert job_status().get("failed", 0) == 0
+    for item in pods(cluster, namespace):
+        assert (
+            "batch.kubernetes.io/job-index-ignored-failure-count"
+            not in (item["metadata"]["annotations"])
+        )
+
+
+def test_programs_have_the_pinned_versions(cluster: Cluster, the_bed: Bed) -> None:
+    server = json.loads(cluster.kubectl("version", "-o", "json"))
+    assert server["serverVersion"]["gitVersion"] == f"v{KUBERNETES_VERSION}"
+    assert server["clientVersion"]["gitVersion"] == f"v{KUBERNETES_VERSION}"
+    assert cluster.run("helm", "version", "--short").stdout.startswith("v4.3.1")
+    manifest = json.dumps(pod("any", pod_spec(["true"])))
+    done = cluster.run("kubeconform", "-skip", "Pod", "-summary", stdin=manifest)
+    assert "Skipped: 1" in done.stdout
 
 
 def test_simulated_nodes_appear_run_a_job_and_go(
@@ -255,7 +306,7 @@ def test_simulated_nodes_appear_run_a_job_and_go(
     spec["tolerations"] = [simulated.TOLERATION]
     spec["nodeSelector"] = {simulated.MARK: "fake"}
     try:
-        simulated.simulate(cluster, the_bed, 100, {"HOME": str(Path.home())})
+        simulated.simulate(cluster, the_bed, 100)
         cluster.apply(indexed_job("many", 40, spec), namespace=namespace)
         cluster.wait_for(
             "40 agents are ready",
@@ -263,10 +314,21 @@ def test_simulated_nodes_appear_run_a_job_and_go(
         )
         at = {p["spec"]["nodeName"] for p in pods(cluster, namespace)}
         assert len(at) == 40
+        ends, leaves = (p["metadata"]["name"] for p in pods(cluster, namespace)[:2])
+        on_command = "sweepctl.test/exit-code=0"
+        cluster.kubectl("-n", namespace, "annotate", "pod", ends, on_command)
+        cluster.kubectl("-n", namespace, "delete", "pod", leaves, "--wait=false")
+
+        def has_ended_and_been_replaced() -> bool:
+            status = cluster.get("-n", namespace, "job", "many")["status"]
+            return status.get("succeeded") == 1 and status.get("ready") == 39
+
+        cluster.wait_for("one agent ended, one was replaced", has_ended_and_been_replaced)
+        assert leaves not in {p["metadata"]["name"] for p in running(cluster, namespace)}
         cluster.kubectl("-n", namespace, "delete", "job", "many", "--cascade=foreground")
         cluster.wait_for("no pod is left", lambda: not pods(cluster, namespace))
     finally:
-        simulated.simulate(cluster, the_bed, 0, {})
+        simulated.simulate(cluster, the_bed, 0)
     assert simulated.node_names(cluster) == []
 
 
@@ -298,7 +360,7 @@ def test_isaac_lab_trains_in_a_restricted_pod(
     try:
         offer_trainer(cluster, the_bed, namespace, {"HOME": str(Path.home())})
     except BedUnavailable as problem:
-        pytest.skip(str(problem))
+        refuse(str(problem))
     command = ["isaaclab", "train", "--rl_library", "rsl_rl", "--task", "Toy-Legs"]
     command += ["--num_envs", "16", "--device", "cpu", "agent.device=cpu", "--max_iterations", "1"]
     spec = pod_spec(command, gpus=1)

@@ -37,7 +37,7 @@ _FIRST_STEP = "certificates, configuration, namespaces"
 @pytest.fixture
 def small_bed() -> Iterator[Bed]:
     """A bed of one node that is not up; whatever is left of it is cleared away."""
-    lacking = [module.name for module in MODULES[:3] if not is_built(module, os.environ)]
+    lacking = [module.name for module in MODULES if not is_built(module, os.environ)]
     if problem := str(missing()) or ", ".join(lacking):
         refuse(f"no test bed here: {problem}")
     chosen = bed(f"proof-{os.getpid()}", os.environ, nodes=1, gpus_per_node=1)

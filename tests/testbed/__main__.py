@@ -63,7 +63,7 @@ def _run(asked: argparse.Namespace, chosen: Bed) -> int:
     elif asked.verb == "down":
         lifecycle.down(chosen, _say)
     elif asked.verb == "simulate":
-        simulate(lifecycle.cluster(chosen), chosen, asked.count, os.environ, _say)
+        simulate(lifecycle.cluster(chosen), chosen, asked.count)
     elif asked.verb == "trainer":
         offer_trainer(lifecycle.cluster(chosen), chosen, asked.namespace, os.environ)
     elif asked.verb == "status":

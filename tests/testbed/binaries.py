@@ -52,6 +52,7 @@ MODULES = (
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
             "coredns": "./coredns",
             "deviceplugin": "./deviceplugin",
+            "kwok": "sigs.k8s.io/kwok/cmd/kwok",
         },
         _KUBERNETES_LDFLAGS,
     ),
@@ -73,7 +74,6 @@ MODULES = (
         # An unstamped helm says it is v4.3 and asks a cluster for no patch release.
         "-X helm.sh/helm/v4/internal/version.version=v4.3.1",
     ),
-    Module("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, ""),
 )
 
 

@@ -66,7 +66,7 @@ _AUDIT_POLICY = {
 def write_files(bed: Bed) -> None:
     """Write the files that the control plane's command lines name."""
     (bed.root / "Corefile").write_text(_COREFILE % bed.component_kubeconfig("coredns"))
-    (bed.root / simulated.OFF).touch()
+    simulated.write_files(bed)
     (bed.root / "audit-policy.json").write_text(json.dumps(_AUDIT_POLICY))
 
 
@@ -99,7 +99,7 @@ def plan(bed: Bed, programs: Mapping[str, Path], relay_fd: int) -> Plan:
             ),
             Service(
                 "kwok",
-                simulated.command(bed),
+                simulated.command(bed, programs["kwok"]),
                 after=_API,
                 unless=str(bed.root / simulated.OFF),
             ),

@@ -34,7 +34,16 @@ from tests.testbed.state import State, in_node, node_process
 Say = Callable[[str], None]
 _NAMESPACES = ("--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc")
 _MACHINE = Path(__file__).parent / "machine.py"
-_SHAPING = ("certificates", "controlplane", "furniture", "layout", "machine", "node", "relay")
+_SHAPING = (
+    "certificates",
+    "controlplane",
+    "furniture",
+    "layout",
+    "machine",
+    "node",
+    "relay",
+    "simulated",
+)
 
 
 def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:

@@ -7,11 +7,9 @@ that is to run on them tolerates the taint, and a Job of 1,000 costs no containe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.testbed.binaries import module, programs
 from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.layout import GPU_RESOURCE, KUBERNETES_VERSION, Bed
 
@@ -21,11 +19,16 @@ TOLERATION = {"key": MARK, "operator": "Equal", "value": "fake", "effect": "NoSc
 _STAGES = Path(__file__).parent / "stages.yaml"
 
 
-def command(bed: Bed) -> tuple[str, ...]:
+def write_files(bed: Bed) -> None:
+    """Leave the simulation off until it is asked for."""
+    (bed.root / OFF).touch()
+
+
+def command(bed: Bed, program: Path) -> tuple[str, ...]:
     """The command line of the service that simulates."""
     return (
-        str(bed.root / "kwok"),
-        f"--config={bed.root / 'stages.yaml'}",
+        str(program),
+        f"--config={_STAGES}",
         f"--kubeconfig={bed.component_kubeconfig('kwok')}",
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={MARK}=fake",
@@ -34,15 +37,7 @@ def command(bed: Bed) -> tuple[str, ...]:
     )
 
 
-def simulate(
-    cluster: Cluster,
-    bed: Bed,
-    count: int,
-    environ: Mapping[str, str],
-    say: Callable[[str], None] = lambda line: None,
-    *,
-    gpus_per_node: int = 8,
-) -> None:
+def simulate(cluster: Cluster, bed: Bed, count: int, *, gpus_per_node: int = 8) -> None:
     """Make it so that the cluster has that many simulated nodes, all Ready; 0 ends the simulation.
 
     Delete the Jobs that run on them first: a pod of a node that is gone waits for garbage
@@ -55,7 +50,7 @@ def simulate(
     if not count:
         (bed.root / OFF).touch()
     else:
-        _switch_on(bed, environ, say)
+        (bed.root / OFF).unlink(missing_ok=True)
         lacking = [_node(name, gpus_per_node) for name in wanted if name not in present]
         if lacking:
             text = json.dumps({"apiVersion": "v1", "kind": "List", "items": lacking})
@@ -73,14 +68,6 @@ def simulate(
 def node_names(cluster: Cluster) -> list[str]:
     """The simulated nodes that there are."""
     return [n["metadata"]["name"] for n in cluster.get("nodes", "-l", f"{MARK}=fake")["items"]]
-
-
-def _switch_on(bed: Bed, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-    program = bed.root / "kwok"
-    if not program.is_symlink():
-        program.symlink_to(programs(module("kwok"), environ, say)["kwok"])
-        (bed.root / "stages.yaml").write_bytes(_STAGES.read_bytes())
-    (bed.root / OFF).unlink(missing_ok=True)
 
 
 def _node(name: str, gpus: int) -> dict[str, Any]:
