@@ -5,10 +5,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,16 @@ class LocalSweep:
         )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
+
+    def history(self, run: str) -> list[dict[str, Any]]:
+        """Read what a run logged, line by line, as the server stored it."""
+        uri = f"file:{self.data / 'sweepctl.sqlite'}?mode=ro"
+        query = (
+            "SELECT text FROM history JOIN runs ON runs.pk = history.run"
+            " WHERE runs.id = ? ORDER BY line"
+        )
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            return [json.loads(text) for (text,) in database.execute(query, (run,))]
 
     def preview(self, count: int) -> Any:
         """Give what `sweepctl preview` says of the sweep's file."""

@@ -24,7 +24,7 @@ note("start")
 gain = float(dict(override.split("=") for override in overrides)["env.gain"])
 wandb.init()
 for step in range(int(steps)):
-    wandb.log({"score": -abs(gain - 1.0)}, step=step)
+    wandb.log({"score": -abs(gain - 1.0), "trainer": os.getpid()}, step=step)
     if step == 2:
         note("middle")
     time.sleep(0.1)

@@ -61,6 +61,10 @@ def test_a_killed_process_loses_no_run_and_finishes_none_twice(
     assert status["counts"] == {"finished": RUNS}, sweep.story()
     runs = {run["run"]: run["parameters"]["env.gain"] for run in status["runs"]}
     assert Counter(run for run, _ in noted(ledger, "end")) == Counter(list(runs)), sweep.story()
+    for run in runs:
+        history = sweep.history(run)
+        assert [row["_step"] for row in history] == list(range(STEPS))
+        assert len({row["trainer"] for row in history}) == 1, "two attempts in one history"
     begun = noted(ledger, "start")
     assert len(begun) == starts, sweep.story()
     assert {(run, override) for run, override in begun} == {

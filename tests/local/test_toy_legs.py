@@ -1,6 +1,7 @@
 """Sweeps of real Isaac Lab training through `sweepctl local`: examples/toy_legs, made small."""
 
 import re
+import shlex
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -105,13 +106,23 @@ def test_best_ranks_the_runs_and_repeats_them_exactly(finished: LocalSweep) -> N
             assert setting(env if path.startswith("env.") else agent, path) == value
 
 
-def test_preview_shows_the_command_lines_that_the_agents_run(finished: LocalSweep) -> None:
-    (previewed,) = finished.preview(1)
-    best = finished.ask("best")["runs"][0]["command"]
-    ran = re.findall(r"run \w+ starts: (.*)", finished.agents_output)
+def test_preview_shows_the_command_line_that_the_agents_ran(finished: LocalSweep) -> None:
+    ran = [
+        shlex.split(line) for line in re.findall(r"run \w+ starts: (.*)", finished.agents_output)
+    ]
     assert len(ran) == RUNS
-    shape = [re.sub(r"[\d.e-]+(?=[,}]|$)", "N", word) for word in previewed["command"]]
-    assert shape[: len(best)] == [re.sub(r"[\d.e-]+(?=[,}]|$)", "N", word) for word in best]
+    (previewed,) = finished.preview(1)
+    for command in ran:
+        assert list(overrides_of(command)) == list(overrides_of(previewed["command"]))
+        assert len(command) == len(previewed["command"])
+        differ = {
+            one.partition("=")[0]
+            for one, other in zip(command, previewed["command"], strict=True)
+            if one != other
+        }
+        tables = {path for path, _ in scaled_tables(toy_sweep(RUNS)).values()}
+        run_id = command[command.index("--run_timestamp") + 1]
+        assert differ == {*tables, LEARNING_RATE, run_id}
 
 
 def test_a_misspelt_setting_fails_the_run_and_names_the_right_one(
