@@ -64,7 +64,11 @@ class Parser:
 
         A refusal is given as text. `defaults` are the slots before.
         """
-        return self._ask("resolve", overrides, defaults)
+        return self._ask("slots", overrides, defaults)
+
+    def backend(self, overrides: Sequence[str]) -> str:
+        """Give the preset of `env.backend` that overrides choose, of "default" and "newton"."""
+        return self._ask("backend", overrides, {})
 
     def close(self) -> None:
         self._child.stdin.close()
@@ -135,7 +139,9 @@ class _Task:
         @configclass
         class Env:
             slots: dict = {}  # noqa: RUF012 - configclass copies it
-            decimation: int = 4
+            backend: object = getattr(hydra_module, "preset", dict)(
+                default="chose the default", newton="chose newton"
+            )
 
             def validate_config(self) -> None:
                 """Isaac Lab 2.x asks for it."""
@@ -154,30 +160,30 @@ class _Task:
         env.slots = self.defaults
         return env
 
-    def resolve(self, overrides: list[str], defaults: dict[str, Any]) -> dict[str, Any] | str:
+    def resolve(self, what: str, overrides: list[str], defaults: dict[str, Any]) -> Any:
         self.defaults = defaults
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                return self._resolve(overrides)
+                return getattr(self._resolve(overrides), what)
         except (Exception, SystemExit) as refusal:
             return f"{type(refusal).__name__}: {refusal}"
 
-    def _resolve(self, overrides: list[str]) -> dict[str, Any]:
+    def _resolve(self, overrides: list[str]) -> Any:
         if hasattr(self.hydra_module, "resolve_task_config"):
             env, _ = self.hydra_module.resolve_task_config(
                 "Slots", "agent_cfg_entry_point", overrides=overrides
             )
-            return env.slots
-        found = {}
+            return env
+        found = []
 
         @self.hydra_module.hydra_task_config("Slots", "agent_cfg_entry_point")
         def train(env: Any, agent: Any) -> None:
-            found.update(env.slots)
+            found.append(env)
 
         sys.argv = ["train.py", "hydra.run.dir=.", "hydra.output_subdir=null", *overrides]
         os.environ["HYDRA_FULL_ERROR"] = "1"
         train()
-        return found
+        return found[0]
 
 
 def _serve(folder: str, source: str) -> None:
@@ -193,7 +199,7 @@ def _serve(folder: str, source: str) -> None:
         if kind == "values":
             answer: Any = [_attempt(hydra_module._parse_val, text) for text in arguments[0]]
         else:
-            answer = task.resolve(*arguments)
+            answer = task.resolve(kind, *arguments)
         pickle.dump(answer, answers)
         answers.flush()
 

@@ -143,6 +143,14 @@ def test_path_with_pluses_reaches_isaaclab_3_through_real_hydra(isaaclab_3: Pars
     assert slots == {"stiffness": {".*_thigh:0": 1.5, "knee": 2.0}}
 
 
+def test_word_chooses_a_preset_of_isaaclab_3(isaaclab_3: Parser) -> None:
+    """A preset's name must stand without quotes: so do all words."""
+    assert isaaclab_3.backend([]) == "chose the default"
+    chosen = Override("env.backend", "newton", "backend").text(Grammar.LITERAL)
+    assert isaaclab_3.backend([chosen]) == "chose newton"
+    assert "Unknown preset" in isaaclab_3.backend(["env.backend='newton'"])
+
+
 def test_key_that_is_refused_cannot_be_written_for_hydra_in_any_way() -> None:
     rng = random.Random(5)
     refused = {

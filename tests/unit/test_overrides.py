@@ -257,7 +257,7 @@ def test_broken_stored_form_is_an_error_that_names_the_parameter(
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        pytest.param({"_wandb": {}, "_env.x": 1}, [], id="underscore"),
+        pytest.param({"_wandb": {}, "_env.x": 1, "_constructed_command": "x"}, [], id="underscore"),
         pytest.param({"batch": 3, "log_dir": "x", "train_cfg": {"a": 1}}, [], id="no dot"),
         pytest.param({"env": {"sim": {"dt": 1}}}, [], id="nested parameters"),
         pytest.param({"env.b": 1, "env.a": 2}, ["env.b=1", "env.a=2"], id="order is kept"),
