@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from sweepctl import output
+from sweepctl import cli_cluster, output
+from sweepctl.cli_options import Context, Data, Namespace, Server, SweepFile, complete_names
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
 from sweepctl.output import Format
 
@@ -29,11 +30,12 @@ app = typer.Typer(
     help="Run Weights & Biases sweeps of NVIDIA Isaac Lab training.",
 )
 
-SweepFile = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file; - reads stdin.")]
 SweepArgument = Annotated[
     Optional[str],  # noqa: UP045 - typer reads the annotation on Python 3.10
     typer.Argument(
-        metavar="[SWEEP]", help="ENTITY/PROJECT/ID, PROJECT/ID, ID or the sweep's page."
+        metavar="[SWEEP]",
+        help="ENTITY/PROJECT/ID, PROJECT/ID, ID, the sweep's page, or the name of a submitted one.",
+        autocompletion=complete_names,
     ),
 ]
 Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
@@ -44,14 +46,6 @@ Project = Annotated[
 Entity = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--entity_name", "--entity-name", help="The W&B entity (user or team)."),
-]
-Server = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--server", metavar="URL", help="The W&B or sweepctl server to talk to."),
-]
-Data = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--data", metavar="DIR", help="The embedded server's data folder."),
 ]
 GrammarOption = Annotated[
     str,
@@ -229,30 +223,13 @@ def server(
     run_server(data, listen, agent_timeout_s=agent_timeout, api_keys=api_keys, say=output.say)
 
 
-@app.command(epilog="Example: sweepctl status local/toy-legs/1a2b3c4d")
-def status(
-    sweep: SweepArgument = None,
-    server: Server = None,
-    data: Data = None,
-    form: Output = Format.TABLE,
-) -> None:
-    """Show a sweep: its state, its runs, the best so far. Without a name: the newest sweep."""
-    from sweepctl import launch, views
-
-    name = launch.parse_sweep_name(sweep)
-    with launch.open_api(launch.Where(server, data), name, output.say) as api:
-        seen = launch.read_status(api, name)
-    if form is Format.TABLE:
-        views.print_status(seen.status)
-    else:
-        output.data(views.status_data(seen.status), form)
-
-
 @app.command(epilog="Example: sweepctl best local/toy-legs/1a2b3c4d --top 3")
 def best(
     sweep: SweepArgument = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many runs.")] = 10,
     grammar: GrammarOption = "auto",
+    namespace: Namespace = None,
+    context: Context = None,
     server: Server = None,
     data: Data = None,
     form: Output = Format.TABLE,
@@ -261,11 +238,11 @@ def best(
 
     Exit code 1 when no run has finished with the metric.
     """
-    from sweepctl import launch, views
+    from sweepctl import launch, targets, views
     from sweepctl.report import best_runs
 
-    name = launch.parse_sweep_name(sweep)
-    with launch.open_api(launch.Where(server, data), name, output.say) as api:
+    place = targets.Place(namespace, context, server, data)
+    with targets.open_sweep(sweep, place, output.say) as (api, name):
         seen = launch.read_status(api, name)
     runs = best_runs(seen.status, seen.config, top=top, grammar=_grammar(grammar))
     if form is Format.TABLE:
@@ -274,6 +251,9 @@ def best(
         output.data(views.best_data(seen.status, runs), form)
     if not runs:
         raise typer.Exit(ExitCode.FAILED)
+
+
+cli_cluster.register(app)
 
 
 def main() -> NoReturn:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import json
 import os
 import secrets
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sweepctl import manifest
 from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
@@ -426,21 +424,6 @@ def name_of(spec: SweepSpec, file: str, option: str | None) -> str:
     return manifest.default_name(path.parent.name if is_plain and path.parent.name else path.stem)
 
 
-def submitted_data(done: Submitted) -> dict[str, Any]:
-    """Give what was done as data for `-o json`."""
-    return {
-        "name": done.name,
-        "namespace": done.namespace,
-        "sweep": done.sweep,
-        "url": done.page,
-        "job": done.job,
-        "objects": [
-            {"kind": each.kind, "name": each.name, "result": each.verb} for each in done.changes
-        ],
-        "notes": done.notes,
-    }
-
-
 def _secret_key(values: Values) -> SecretKey:
     return SecretKey(values.at("wandb.secretName"), values.at("wandb.secretKey"))
 
@@ -452,15 +435,3 @@ def _config_maps(job: Object) -> set[str]:
 
 def _ended(line: str) -> str:
     return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-
-
-def rendered_text(objects: Sequence[Object], form: str) -> str:
-    """Write objects as a file for kubectl: YAML documents, or a JSON List."""
-    if form == "json":
-        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        return json.dumps(items, indent=2, ensure_ascii=False)
-    import yaml
-
-    return "---\n".join(
-        yaml.safe_dump(each, sort_keys=False, allow_unicode=True) for each in objects
-    ).rstrip("\n")

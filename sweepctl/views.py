@@ -22,11 +22,14 @@ from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, changes
 
 def print_status(status: SweepStatus) -> None:
     """Print a sweep as two tables: the sweep, its runs."""
-    console = output.console()
-    console.print(sweep_table(status))
-    if status.runs:
-        console.print()
-        console.print(runs_table(status))
+    output.console().print(status_view(status))
+
+
+def status_view(status: SweepStatus) -> Group:
+    """Lay a sweep out as two tables: the sweep, its runs."""
+    if not status.runs:
+        return Group(sweep_table(status))
+    return Group(sweep_table(status), Text(), runs_table(status))
 
 
 def sweep_table(status: SweepStatus) -> Table:

@@ -7,9 +7,11 @@ protocol's errors into ones that say what to do. The protocol itself is `wandb_h
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -120,6 +122,18 @@ class WandbApi:
         return self._retrying(
             lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id))
         )
+
+    def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
+        """Give the lines that a run has printed; none when it uploaded no log."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "output.log")
+            for file in self._retrying(
+                lambda: list(self._client.files(sweep.entity, sweep.project, run_id))
+            ):
+                if file.name == path.name:
+                    self._client.download_file(file, path)
+                    return path.read_text("utf-8", "replace").splitlines()
+        return []
 
     def set_state(self, sweep: SweepInfo, state: str) -> None:
         """Set RUNNING, PAUSED, FINISHED (no new runs) or CANCELED (runs under way are killed)."""

@@ -1,0 +1,444 @@
+"""The verbs of sweeps under way: list, logs, wait, scale, pause, resume, stop, delete, status.
+
+Those that a server's sweeps know as well take either, as `targets` decides. Parse, one call, print.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from sweepctl import cli_served, output
+from sweepctl.cli_options import (
+    Context,
+    Data,
+    DryRun,
+    DryRunOption,
+    Form,
+    NameArgument,
+    Namespace,
+    Output,
+    Picture,
+    Server,
+    Timeout,
+    complete_names,
+    data_form,
+    dry_text,
+    is_coloured,
+    print_lines,
+)
+from sweepctl.errors import ExitCode, SweepctlError, UsageError
+
+_WATCH_EVERY_S = 2.0
+
+if TYPE_CHECKING:
+    from sweepctl.steer import Steered
+    from sweepctl.targets import Target
+
+
+def list_(
+    namespace: Namespace = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")
+    ] = False,
+    selector: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("-l", "--selector", help="Only Jobs with these labels."),
+    ] = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """List the submitted sweeps; with --server or --data, or without a cluster, a server's."""
+    from sweepctl import cluster_views, live
+    from sweepctl.kubeconfig import has_cluster, open_cluster
+
+    if server or data or not (namespace or context or all_namespaces or has_cluster()):
+        cli_served.print_list(server, data, form)
+        return
+    cluster = open_cluster(context, namespace)
+    lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
+    if form in (Form.JSON, Form.YAML):
+        output.data([cluster_views.job_line_data(line) for line in lines], data_form(form))
+    elif form is Form.NAME:
+        print_lines(f"job/{line.job}" for line in lines)
+    elif lines:
+        wide = form is Form.WIDE
+        table = cluster_views.jobs_table(lines, wide=wide, all_namespaces=all_namespaces)
+        output.console().print(table)
+    else:
+        where = "any namespace" if all_namespaces else f"namespace '{cluster.namespace}'"
+        output.say(f"no sweeps in {where} of context '{cluster.context}'")
+
+
+def status(
+    name: NameArgument = None,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on showing it.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """Show a sweep: its state, its agents and runs, the best so far, and why agents do not run.
+
+    Without a name: the newest sweep of the server, or with -n the only one of the namespace.
+    """
+    from sweepctl import targets
+
+    place = targets.Place(namespace, context, server, data)
+    if targets.is_in_cluster(name, place):
+        _watch(_live_pictures(targets.open_target(name, place), form), watch)
+    else:
+        _watch(cli_served.pictures(name, server, data, form), watch)
+
+
+def logs(
+    name: NameArgument = None,
+    agent: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--agent", min=0, help="Only this agent's lines, by its index."),
+    ] = None,
+    run: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", help="Only the lines of this run, on whichever agents."),
+    ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Of the pods before the present ones.")
+    ] = False,
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--since", metavar="TIME", help="Only lines younger than: 30s, 10m, 2h."),
+    ] = None,
+    follows: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--follow/--no-follow", help="Go on; default: on a terminal."),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Show each line's time.")
+    ] = False,
+    most: Annotated[
+        int, typer.Option("--max-log-requests", min=1, help="How many logs to read at once.")
+    ] = 50,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show the logs of all agents as one, each line once, across replaced pods."""
+    from sweepctl import cluster_views, targets
+    from sweepctl import logs as logs_of
+
+    place = targets.Place(namespace, context, server, data)
+    if not targets.is_in_cluster(name, place):
+        cli_served.print_logs(name, server, data, run)
+        return
+    target = targets.open_target(name, place)
+    options = _log_options(agent, run, previous, since, most)
+    if (sys.stdout.isatty() if follows is None else follows) and not previous:
+        follow(target, options, timestamps)
+        return
+    job = target.submission().job
+    for line in logs_of.read_logs(target.cluster, target.name, target.namespace, options):
+        print(
+            cluster_views.log_text(
+                line,
+                job=job["metadata"]["name"] if job else "",
+                timestamps=timestamps,
+                prefix=agent is None,
+                coloured=is_coloured(),
+            )
+        )
+
+
+def wait(
+    name: NameArgument = None,
+    timeout: Timeout = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Wait until the sweep has ended; says what is awaited and why agents do not run.
+
+    Exit code 0 when every run finished, 3 when some failed, 1 when it cannot go on.
+    """
+    from sweepctl import launch, live, targets
+    from sweepctl.log_lines import parse_duration_s
+
+    place = targets.Place(namespace, context, server, data)
+    limit_s = parse_duration_s(timeout, "--timeout") if timeout else None
+    if targets.is_in_cluster(name, place):
+        end_of_wait(targets.open_target(name, place), limit_s)
+        return
+    wanted = launch.parse_sweep_name(name)
+    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+        code, words = live.wait_for_sweep_end(
+            api, lambda: launch.read_status(api, wanted), timeout_s=limit_s
+        )
+    _conclude(code, words)
+
+
+def scale(
+    name: Annotated[
+        str, typer.Argument(help="The submitted sweep.", autocompletion=complete_names)
+    ],
+    agents: Annotated[int, typer.Argument(metavar="N", help="How many agents.")],
+    namespace: Namespace = None,
+    context: Context = None,
+    dry_run: DryRunOption = DryRun.NONE,
+) -> None:
+    """Change the number of agents; runs of agents that go are finished by the others."""
+    from sweepctl import steer, targets
+
+    target = targets.open_target(name, targets.Place(namespace, context))
+    submission = target.submission()
+
+    def is_open() -> bool:
+        return _is_open(target)
+
+    if dry_run is DryRun.CLIENT:
+        steer.check_size(agents, submission.job or {}, submission, is_open=is_open)
+        done = steer.Steered(f"job/{(submission.job or {})['metadata']['name']}", "scaled")
+    else:
+        is_dry = dry_run is DryRun.SERVER
+        done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
+    _print_steered(done, dry_run)
+
+
+def pause(
+    name: NameArgument = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    dry_run: DryRunOption = DryRun.NONE,
+) -> None:
+    """Free the GPUs: the agents hand their runs back and their pods go.
+
+    A server's sweep hands out no new runs; those under way go on.
+    """
+    _suspend(name, namespace, context, server, data, dry_run, is_paused=True)
+
+
+def resume(
+    name: NameArgument = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    dry_run: DryRunOption = DryRun.NONE,
+) -> None:
+    """Let a paused sweep go on."""
+    _suspend(name, namespace, context, server, data, dry_run, is_paused=False)
+
+
+def stop(
+    name: NameArgument = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    dry_run: DryRunOption = DryRun.NONE,
+) -> None:
+    """End the sweep after its current runs: it hands out no more, and the agents leave."""
+    from sweepctl import launch, live, targets
+
+    place = targets.Place(namespace, context, server, data)
+    with targets.open_sweep(name, place, output.say) as (api, wanted):
+        sweep = launch.find_sweep(api, wanted)
+        verb = "unchanged" if sweep.state in live.ENDED_SWEEP else "stopped"
+        if verb == "stopped" and dry_run is DryRun.NONE:
+            api.set_state(sweep, "FINISHED")
+    output.answer(f"sweep/{sweep.entity}/{sweep.project}/{sweep.id} {verb}{dry_text(dry_run)}")
+    if verb == "stopped" and dry_run is DryRun.NONE:
+        output.say("the runs under way are trained to their end, then the agents leave")
+
+
+def delete(
+    name: Annotated[
+        str, typer.Argument(help="The submitted sweep.", autocompletion=complete_names)
+    ],
+    namespace: Namespace = None,
+    context: Context = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    with_data: Annotated[
+        bool, typer.Option("--data", help="Its volumes too: runs, caches, the server's database.")
+    ] = False,
+    dry_run: DryRunOption = DryRun.NONE,
+) -> None:
+    """Remove what submit made; the sweep at its server stays, and so do volumes without --data."""
+    from sweepctl import steer, targets
+
+    target = targets.open_target(name, targets.Place(namespace, context))
+    plan = steer.plan_delete(target.cluster, name, target.namespace, data=with_data)
+    if not plan.deleted:
+        output.answer(f"{name} unchanged: nothing of it in namespace '{target.namespace}'")
+        return
+    if dry_run is DryRun.NONE and not yes:
+        _ask_to_delete(plan, target)
+
+    def deleted(kind: str, own: str) -> None:
+        output.answer(f"{kind.lower()}/{own} deleted{dry_text(dry_run)}")
+
+    if dry_run is DryRun.CLIENT:
+        for kind, own in plan.deleted:
+            deleted(kind, own)
+    else:
+        is_dry = dry_run is DryRun.SERVER
+        steer.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
+    for kind, own, why in plan.kept:
+        output.say(f"kept {kind.lower()}/{own} ({why})")
+
+
+def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
+    """Give what there is to show of a submitted sweep, again and again."""
+    from sweepctl import cluster_views, live
+
+    while True:
+        seen = live.read_live(target.cluster, target.name, target.namespace, output.say)
+        job = seen.job
+        yield Picture(
+            view=partial(cluster_views.live_view, seen, wide=form is Form.WIDE),
+            data=partial(cluster_views.live_data, seen),
+            name=f"job/{job.job}" if job else None,
+            form=form,
+            is_last=job is None or job.end is not None,
+        )
+
+
+def _watch(pictures: Iterator[Picture], watch: bool) -> None:
+    """Print a picture, or with -w one after the other until the sweep has ended."""
+    from rich.live import Live
+
+    first = next(pictures)
+    if not watch or first.form not in (Form.TABLE, Form.WIDE):
+        first.print()
+        return
+    with Live(first.view(), console=output.console(), auto_refresh=False) as shown:
+        for picture in pictures:
+            shown.update(picture.view(), refresh=True)
+            if picture.is_last:
+                return
+            time.sleep(_WATCH_EVERY_S)
+
+
+def _suspend(
+    name: str | None,
+    namespace: str | None,
+    context: str | None,
+    server: str | None,
+    data: Path | None,
+    dry_run: DryRun,
+    *,
+    is_paused: bool,
+) -> None:
+    from sweepctl import launch, steer, targets
+
+    place = targets.Place(namespace, context, server, data)
+    if targets.is_in_cluster(name, place):
+        target = targets.open_target(name, place)
+        verb = steer.pause if is_paused else steer.resume
+        is_dry = dry_run is not DryRun.NONE
+        _print_steered(verb(target.cluster, target.submission(), dry_run=is_dry), dry_run)
+        return
+    wanted = launch.parse_sweep_name(name)
+    state, done = ("PAUSED", "paused") if is_paused else ("RUNNING", "resumed")
+    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+        sweep = launch.find_sweep(api, wanted)
+        done = "unchanged" if sweep.state == state else done
+        if done != "unchanged" and dry_run is DryRun.NONE:
+            api.set_state(sweep, state)
+    output.answer(f"sweep/{sweep.entity}/{sweep.project}/{sweep.id} {done}{dry_text(dry_run)}")
+
+
+def follow(target: Target, options: Any, timestamps: bool) -> None:
+    """Print lines as they come, until the Job has ended and all of them are read."""
+    from sweepctl import cluster_views, logs, submission
+    from sweepctl.cluster_errors import ClusterError
+
+    job = target.submission().job
+
+    def is_over() -> bool:
+        try:
+            seen = submission.find_submission(target.cluster, target.name, target.namespace)
+        except ClusterError:
+            return False
+        return seen.job is None or submission.job_end(seen.job) is not None
+
+    lines = logs.follow_logs(
+        target.cluster, target.name, target.namespace, options, say=output.say, is_over=is_over
+    )
+    for line in lines:
+        text = cluster_views.log_text(
+            line,
+            job=job["metadata"]["name"] if job else "",
+            timestamps=timestamps,
+            prefix=options.agent is None,
+            coloured=is_coloured(),
+        )
+        print(text, flush=True)
+
+
+def end_of_wait(target: Target, limit_s: float | None) -> None:
+    """Wait for the end of a submitted sweep and say how it was."""
+    from sweepctl.live import wait_for_end
+
+    output.say(f"waiting for {target.name}; watch it: sweepctl status {target.name} -w"
+               f" -n {target.namespace}")  # fmt: skip
+    _conclude(
+        *wait_for_end(
+            target.cluster, target.name, target.namespace, timeout_s=limit_s, say=output.say
+        )
+    )
+
+
+def _conclude(code: ExitCode, words: str) -> None:
+    if code is ExitCode.FAILED:
+        raise SweepctlError(words)
+    output.answer(words)
+    if code is not ExitCode.DONE:
+        raise typer.Exit(code)
+
+
+def _is_open(target: Target) -> bool:
+    """Ask the sweep's server whether there is work left."""
+    from sweepctl import launch, live, submission
+
+    found = target.submission()
+    with submission.open_submission_api(target.cluster, found, output.say) as api:
+        return launch.find_sweep(api, submission.sweep_name(found)).state not in live.ENDED_SWEEP
+
+
+def _ask_to_delete(plan: Any, target: Target) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("delete asks, and there is no terminal to answer", "say --yes")
+    output.say(f"in namespace '{target.namespace}' of context '{target.cluster.context}':")
+    for kind, own in plan.deleted:
+        output.say(f"  delete {kind.lower()}/{own}")
+    for kind, own, why in plan.kept:
+        output.say(f"  keep   {kind.lower()}/{own} ({why})")
+    typer.confirm("delete them?", abort=True, err=True)
+
+
+def _log_options(
+    agent: int | None, run: str | None, previous: bool, since: str | None, most: int
+) -> Any:
+    from sweepctl.log_lines import parse_duration_s
+    from sweepctl.logs import LogOptions
+
+    since_s = parse_duration_s(since, "--since") if since else None
+    return LogOptions(agent, run, previous, since_s, most)
+
+
+def _print_steered(done: Steered, dry_run: DryRun) -> None:
+    output.answer(f"{done.object} {done.verb}{dry_text(dry_run)}")
+    for note in done.notes:
+        output.say(f"note: {note}")

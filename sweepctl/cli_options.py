@@ -1,0 +1,159 @@
+"""The options that the cluster's verbs share: the same letter means the same everywhere.
+
+Spelt for typer, with the small words of answers that go with them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from sweepctl import output
+from sweepctl.output import Format
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class Form(str, enum.Enum):
+    """The forms of an answer about the cluster, as kubectl's `-o`."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class DryRun(str, enum.Enum):
+    """Where a change is only tried: nowhere, here, or at the API server."""
+
+    NONE = "none"
+    CLIENT = "client"
+    SERVER = "server"
+
+
+def complete_names(incomplete: str) -> list[str]:
+    """Give the names that a word may become, for the shell."""
+    from sweepctl.targets import complete_names
+
+    return complete_names(incomplete)
+
+
+# typer reads annotations on Python 3.10, so optional ones are spelt Optional.
+NameArgument = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Argument(
+        metavar="[NAME]",
+        help="The submitted sweep, or ENTITY/PROJECT/ID of a server's.",
+        autocompletion=complete_names,
+    ),
+]
+SweepFile = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file; - reads stdin.")]
+Namespace = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("-n", "--namespace", help="The namespace; default: the context's."),
+]
+Context = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--context", help="The context of the kubeconfig; default: the current one."),
+]
+Server = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--server", metavar="URL", help="The W&B or sweepctl server to talk to."),
+]
+Data = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--data", metavar="DIR", help="The embedded server's data folder."),
+]
+Output = Annotated[Form, typer.Option("-o", "--output", help="Form of the answer.")]
+DryRunOption = Annotated[
+    DryRun, typer.Option("--dry-run", help="Change nothing: try it here or at the API server.")
+]
+Files = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("-f", "--values", metavar="FILE", help="A values file; may be repeated."),
+]
+Sets = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in helm; may be repeated."),
+]
+Agents = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--agents", help="How many agents, each with its own GPUs."),
+]
+NameOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--name", help="The name; default: the sweep's own, or its folder's."),
+]
+Image = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--image", help="The trainer's image."),
+]
+Gpus = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--gpus-per-agent", help="GPUs of each agent."),
+]
+SweepOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--sweep", metavar="ENTITY/PROJECT/ID", help="A sweep that exists."),
+]
+ServerOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--server", metavar="URL", help="The W&B server that the pods talk to."),
+]
+WithServer = Annotated[
+    bool, typer.Option("--with-server", help="Run the embedded server in the cluster as well.")
+]
+Timeout = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--timeout", metavar="TIME", help="Give up after so long: 30m, 2h."),
+]
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print one answer a line."""
+    for line in lines:
+        output.answer(line)
+
+
+def dry_text(dry_run: DryRun) -> str:
+    """Give what a line of an answer ends with when it was only tried."""
+    return {DryRun.NONE: "", DryRun.CLIENT: " (dry run)", DryRun.SERVER: " (server dry run)"}[
+        dry_run
+    ]
+
+
+def data_form(form: Form) -> Format:
+    """Give the form of data that a form of an answer stands for."""
+    return Format.JSON if form is Form.JSON else Format.YAML
+
+
+def is_coloured() -> bool:
+    """Say whether stdout takes colours."""
+    return not output.console().no_color and output.console().is_terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a sweep is at one moment, ready to be shown in any form."""
+
+    view: Callable[[], RenderableType]
+    data: Callable[[], Any]
+    name: str | None
+    form: Form
+    is_last: bool
+
+    def print(self) -> None:
+        """Print it in its form."""
+        if self.form in (Form.JSON, Form.YAML):
+            output.data(self.data(), data_form(self.form))
+        elif self.form is Form.NAME:
+            print_lines(filter(None, [self.name]))
+        else:
+            output.console().print(self.view())

@@ -1,0 +1,78 @@
+"""What the cluster's verbs answer about sweeps that are in no cluster: a server's list and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sweepctl import output
+from sweepctl.cli_options import Form, Picture, data_form, print_lines
+from sweepctl.errors import SweepctlError
+
+
+def print_logs(name: str | None, server: str | None, data: Path | None, run: str | None) -> None:
+    """Print what the runs of a server's sweep have printed."""
+    from sweepctl import launch
+
+    wanted = launch.parse_sweep_name(name)
+    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+        sweep = launch.find_sweep(api, wanted)
+        found = [each for each in api.runs(sweep) if run is None or each.id == run]
+        if run is not None and not found:
+            raise SweepctlError(f"sweep {sweep.id} has no run {run}")
+        for each in found:
+            for line in api.run_log(sweep, each.id):
+                print(line if run is not None else f"{each.id} | {line}")
+
+
+def print_list(server: str | None, data: Path | None, form: Form) -> None:
+    """Print the sweeps of a server, the newest first."""
+    from sweepctl import launch
+
+    name = launch.parse_sweep_name(None)
+    with launch.open_api(launch.Where(server, data), name, output.say) as api:
+        entity = api.default_entity()
+        found = [sweep for project in api.projects(entity) for sweep in api.sweeps(entity, project)]
+    found.sort(key=lambda sweep: sweep.created_at or "", reverse=True)
+    rows = [
+        {
+            "sweep": f"{sweep.entity}/{sweep.project}/{sweep.id}",
+            "name": sweep.display_name,
+            "state": sweep.state,
+            "method": sweep.method,
+            "runs": sweep.run_count,
+            "created_at": sweep.created_at,
+        }
+        for sweep in found
+    ]
+    if form in (Form.JSON, Form.YAML):
+        output.data(rows, data_form(form))
+    elif form is Form.NAME:
+        print_lines(f"sweep/{row['sweep']}" for row in rows)
+    else:
+        columns = ["SWEEP", "STATE", "METHOD", "RUNS", "NAME"]
+        keys = ("sweep", "state", "method", "runs", "name")
+        cells = [
+            [str(row[key] if row[key] is not None else "<none>") for key in keys] for row in rows
+        ]
+        output.console().print(output.table(columns, cells))
+
+
+def pictures(
+    name: str | None, server: str | None, data: Path | None, form: Form
+) -> Iterator[Picture]:
+    """Give what there is to show of a server's sweep, again and again."""
+    from sweepctl import launch, live, views
+
+    wanted = launch.parse_sweep_name(name)
+    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+        while True:
+            status = launch.read_status(api, wanted).status
+            yield Picture(
+                view=partial(views.status_view, status),
+                data=partial(views.status_data, status),
+                name=f"sweep/{status.sweep}",
+                form=form,
+                is_last=live.has_ended(status),
+            )

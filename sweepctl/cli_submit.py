@@ -1,0 +1,215 @@
+"""The verbs before a sweep runs in a cluster: submit, render, doctor. Parse, one call, print."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweepctl import cli_live, output
+from sweepctl.cli_options import (
+    Agents,
+    Context,
+    DryRun,
+    DryRunOption,
+    Files,
+    Form,
+    Gpus,
+    Image,
+    NameOption,
+    Namespace,
+    Output,
+    ServerOption,
+    Sets,
+    SweepFile,
+    SweepOption,
+    WithServer,
+    data_form,
+)
+from sweepctl.errors import ExitCode
+from sweepctl.output import Format
+
+if TYPE_CHECKING:
+    from sweepctl.spec import SweepSpec
+    from sweepctl.submit import Change
+    from sweepctl.values import Values
+
+
+def submit(
+    file: SweepFile,
+    agents: Agents = None,
+    name: NameOption = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    files: Files = None,
+    sets: Sets = None,
+    image: Image = None,
+    gpus: Gpus = None,
+    sweep: SweepOption = None,
+    server: ServerOption = None,
+    with_server: WithServer = False,
+    create_secret: Annotated[
+        bool, typer.Option("--create-secret", help="Make the API key's Secret from your login.")
+    ] = False,
+    dry_run: DryRunOption = DryRun.NONE,
+    force_conflicts: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take over fields that others have set.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the sweep.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Show the agents' logs until then.")] = False,
+    form: Output = Form.TABLE,
+) -> None:
+    """Create the sweep (once) and the Job whose agents train it; twice is the same as once.
+
+    With --wait or --logs: exit code 0 when every run finished, 3 when some failed.
+    """
+    from sweepctl.kubeconfig import open_cluster
+    from sweepctl.logs import LogOptions
+    from sweepctl.submit import SubmitOptions, Submitter, name_of
+    from sweepctl.targets import Target
+
+    spec = _load(file)
+    values = _values(files, sets, agents, image, gpus, sweep, server, with_server)
+    chosen = name_of(spec, file, name)
+    cluster = open_cluster(context, namespace)
+    done = Submitter(
+        cluster,
+        spec,
+        values,
+        SubmitOptions(chosen, agents, sweep, create_secret, dry_run.value, force_conflicts),
+        namespace=cluster.namespace,
+        say=output.say,
+        on_change=_print_change if form in (Form.TABLE, Form.WIDE) else lambda change: None,
+    ).run()
+    _print_submitted(done, form, dry_run)
+    if dry_run is DryRun.NONE and (wait or logs):
+        target = Target(cluster, chosen, cluster.namespace)
+        if logs:
+            cli_live.follow(target, LogOptions(), timestamps=False)
+        cli_live.end_of_wait(target, None)
+
+
+def render(
+    file: SweepFile,
+    agents: Agents = None,
+    name: NameOption = None,
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="The namespace of the objects.")
+    ] = "default",
+    files: Files = None,
+    sets: Sets = None,
+    image: Image = None,
+    gpus: Gpus = None,
+    sweep: SweepOption = None,
+    server: ServerOption = None,
+    with_server: WithServer = False,
+    form: Annotated[Format, typer.Option("-o", "--output", help="yaml or json.")] = Format.YAML,
+) -> None:
+    """Print the objects that submit would make; asks no cluster and no server."""
+    from sweepctl import cluster_views, manifest
+    from sweepctl.submit import name_of
+
+    spec = _load(file)
+    values = _values(files, sets, agents, image, gpus, sweep, server, with_server)
+    plan = manifest.plan_job(values, spec.text, name_of(spec, file, name), namespace)
+    text = cluster_views.objects_text(
+        manifest.render(plan), "json" if form is Format.JSON else "yaml"
+    )
+    output.answer(text)
+
+
+def doctor(
+    namespace: Namespace = None,
+    context: Context = None,
+    files: Files = None,
+    sets: Sets = None,
+    image: Image = None,
+    server: ServerOption = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="Start a small pod that asks the server from inside."
+        ),
+    ] = True,
+    form: Annotated[Format, typer.Option("-o", "--output", help="Form.")] = Format.TABLE,
+) -> None:
+    """Say whether this cluster is able to run a sweep, and what is missing.
+
+    Exit code 0 when nothing is missing, 1 otherwise.
+    """
+    from sweepctl import cluster_views
+    from sweepctl import doctor as doctor_of
+    from sweepctl.kubeconfig import open_cluster
+
+    values = _values(files, sets, None, image, None, None, server, False)
+    cluster = open_cluster(context, namespace)
+    console = output.console()
+    is_table = form is Format.TABLE
+    checks = doctor_of.examine(
+        cluster,
+        values,
+        cluster.namespace,
+        probe=probe,
+        on_check=lambda check: console.print(cluster_views.check_text(check)) if is_table else None,
+    )
+    if not is_table:
+        output.data([cluster_views.check_data(check) for check in checks], form)
+    if any(check.level is doctor_of.Level.MISSING for check in checks):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _load(file: str) -> SweepSpec:
+    from sweepctl.spec import load_sweep
+
+    spec = load_sweep(file)
+    for problem in spec.warnings:
+        print(problem.text(), file=sys.stderr)
+    return spec
+
+
+def _values(
+    files: list[str] | None,
+    sets: list[str] | None,
+    agents: int | None,
+    image: str | None,
+    gpus: int | None,
+    sweep: str | None,
+    server: str | None,
+    with_server: bool,
+) -> Values:
+    from sweepctl.values import image_settings, load_values
+
+    flags: dict[str, object] = {
+        "agents": agents,
+        "gpus": gpus,
+        "sweepId": sweep,
+        "wandb.baseUrl": server,
+        "server.enabled": with_server or None,
+    }
+    overrides = {key: value for key, value in flags.items() if value is not None}
+    if image is not None:
+        overrides |= image_settings(image)
+    return load_values(files or (), sets or (), overrides=overrides)
+
+
+def _print_submitted(done: Any, form: Form, dry_run: DryRun) -> None:
+    from sweepctl import cluster_views
+
+    for note in done.notes:
+        output.say(f"note: {note}")
+    if form in (Form.JSON, Form.YAML):
+        if dry_run is DryRun.CLIENT:
+            output.answer(cluster_views.objects_text(done.objects, form.value))
+        else:
+            output.data(cluster_views.submitted_data(done), data_form(form))
+    elif form is Form.NAME:
+        output.answer(f"job/{done.job}")
+    elif dry_run is DryRun.NONE:
+        if done.page:
+            output.say(f"watch the runs:   {done.page}")
+        output.say(f"watch the agents: sweepctl status {done.name} -w -n {done.namespace}")
+
+
+def _print_change(change: Change) -> None:
+    print(f"{change.object} {change.verb}", flush=True)

@@ -1,0 +1,242 @@
+"""How submitted sweeps look on a terminal: lists, the agents, what stops them, the doctor's lines.
+
+Values come in ready; nothing is fetched or decided here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweepctl import output
+from sweepctl.agents_status import AgentRow, JobStatus, troubles
+from sweepctl.cluster import Object
+from sweepctl.doctor import Check, Level
+from sweepctl.live import JobLine, LiveSweep
+from sweepctl.log_lines import Line
+from sweepctl.submit import Submitted
+from sweepctl.views import status_data, sweep_table
+
+_MOST_TROUBLES = 5
+_MOST_AGENTS = 40
+_COLOURS = (31, 32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
+_LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}
+
+
+def jobs_table(lines: Sequence[JobLine], *, wide: bool, all_namespaces: bool) -> Table:
+    """Lay out one line for each submitted sweep."""
+    columns = ["NAME", "STATE", "AGENTS", "SWEEP", "AGE"]
+    rows = [
+        [
+            line.name,
+            line.state,
+            f"{line.ready}/{line.wanted}",
+            line.sweep or "<pending>",
+            output.age(line.age_s),
+        ]
+        for line in lines
+    ]
+    if wide:
+        columns[4:4] = ["JOB", "MANAGER"]
+        for row, line in zip(rows, lines, strict=True):
+            row[4:4] = [line.job, line.manager]
+    if all_namespaces:
+        columns.insert(0, "NAMESPACE")
+        for row, line in zip(rows, lines, strict=True):
+            row.insert(0, line.namespace)
+    return output.table(columns, rows)
+
+
+def job_line_data(line: JobLine) -> dict[str, Any]:
+    """Give a submitted sweep of a list as data."""
+    return {
+        "name": line.name,
+        "namespace": line.namespace,
+        "job": line.job,
+        "state": line.state,
+        "ready": line.ready,
+        "agents": line.wanted,
+        "sweep": line.sweep,
+        "manager": line.manager,
+        "age_s": line.age_s,
+    }
+
+
+def live_view(live: LiveSweep, *, wide: bool) -> RenderableType:
+    """Lay a submitted sweep out: itself, its agents, and why agents do not run."""
+    parts: list[RenderableType] = [_head(live), Text()]
+    if live.sweep is not None:
+        parts.append(sweep_table(live.sweep))
+    else:
+        parts.append(Text(f"sweep {live.submission.sweep_id or 'not created yet'}"))
+    if live.job is not None:
+        shown = live.job.agents if wide else live.job.agents[:_MOST_AGENTS]
+        if shown:
+            parts += [Text(), agents_table(shown, wide=wide)]
+        if len(shown) < len(live.job.agents):
+            parts.append(Text(f"… and {len(live.job.agents) - len(shown)} more: -o wide"))
+        parts += _trouble_lines(live.job, wide=wide)
+    else:
+        parts.append(Text("no Job: the same submit again completes it"))
+    if live.unread:
+        parts += [Text(), Text(f"runs are not known: {live.unread}", style="yellow")]
+    return Group(*parts)
+
+
+def agents_table(agents: Sequence[AgentRow], *, wide: bool) -> Table:
+    """Lay out one line for each agent."""
+    columns = ["AGENT", "STATE", "RUN", "STEP", "METRIC", "AGE"]
+    rows = [
+        [
+            str(agent.index),
+            agent.state.value,
+            agent.run.id if agent.run else "<none>",
+            "<none>" if agent.run is None or agent.run.step is None else str(agent.run.step),
+            output.number(agent.run.metric if agent.run else None),
+            output.age(agent.age_s),
+        ]
+        for agent in agents
+    ]
+    if wide:
+        columns[5:5] = ["FAILURES", "NODE", "POD"]
+        for row, agent in zip(rows, agents, strict=True):
+            row[5:5] = [str(agent.failures), agent.node or "<none>", agent.pod or "<none>"]
+    return output.table(columns, rows)
+
+
+def live_data(live: LiveSweep) -> dict[str, Any]:
+    """Give a submitted sweep as data for `-o json`."""
+    job = live.job
+    return {
+        "name": live.submission.name,
+        "namespace": live.submission.namespace,
+        "job": None
+        if job is None
+        else {
+            "name": job.job,
+            "state": job.state,
+            "agents": job.wanted,
+            "ready": job.ready,
+            "age_s": job.age_s,
+        },
+        "agents": [_agent_data(agent) for agent in job.agents] if job else [],
+        "sweep": status_data(live.sweep) if live.sweep else None,
+        "unread": live.unread,
+    }
+
+
+def submitted_data(done: Submitted) -> dict[str, Any]:
+    """Give what a submit did as data for `-o json`."""
+    return {
+        "name": done.name,
+        "namespace": done.namespace,
+        "sweep": done.sweep,
+        "url": done.page,
+        "job": done.job,
+        "objects": [
+            {"kind": each.kind, "name": each.name, "result": each.verb} for each in done.changes
+        ],
+        "notes": done.notes,
+    }
+
+
+def objects_text(objects: Sequence[Object], form: str) -> str:
+    """Write objects as a file for kubectl: YAML documents, or a JSON List."""
+    if form == "json":
+        items = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        return json.dumps(items, indent=2, ensure_ascii=False)
+    import yaml  # only here: the quick verbs need none of it
+
+    documents = (yaml.safe_dump(each, sort_keys=False, allow_unicode=True) for each in objects)
+    return "---\n".join(documents).rstrip("\n")
+
+
+def check_text(check: Check) -> Text:
+    """Write a line of the doctor's answer, with what to do below it."""
+    style = _LEVEL_STYLES[check.level]
+    text = Text.assemble((f"{check.level.value:<8}", style), f"{check.what:<18}", " ", check.words)
+    if check.hint:
+        text.append("\n" + "\n".join(f"{'':<9}{line}" for line in check.hint.splitlines()))
+    return text
+
+
+def check_data(check: Check) -> dict[str, Any]:
+    """Give a line of the doctor's answer as data."""
+    return {
+        "check": check.what,
+        "level": check.level.value,
+        "message": check.words,
+        "hint": check.hint,
+    }
+
+
+def log_text(line: Line, *, job: str, timestamps: bool, prefix: bool, coloured: bool) -> str:
+    """Write a line of a log behind its agent's index, coloured by the agent's name."""
+    time = f"{line.time} " if timestamps else ""
+    if not prefix:
+        return time + line.text
+    before = f"{line.agent:>3} | "
+    if coloured:
+        before = f"\x1b[{colour(f'{job}-{line.agent}')}m{before}\x1b[0m"
+    return before + time + line.text
+
+
+def colour(name: str) -> int:
+    """Give the ANSI code of a colour that is the same for a name on every run."""
+    return _COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(_COLOURS)]
+
+
+def _head(live: LiveSweep) -> Table:
+    job = live.job
+    return output.table(
+        ["NAME", "STATE", "AGENTS", "JOB", "AGE"],
+        [
+            [
+                live.submission.name,
+                job.state if job else "<none>",
+                f"{job.ready}/{job.wanted}" if job else "0/0",
+                job.job if job else "<none>",
+                output.age(job.age_s if job else None),
+            ]
+        ],
+    )
+
+
+def _trouble_lines(job: JobStatus, *, wide: bool) -> list[RenderableType]:
+    found = troubles(job)
+    shown = found if wide else found[:_MOST_TROUBLES]
+    lines: list[RenderableType] = [Text()] if found or job.end_reason else []
+    if job.end_reason is not None:
+        lines.append(Text(f"the Job has failed: {job.end_reason.words}", style="red"))
+    for trouble in shown:
+        lines.append(Text(trouble.text()))
+        if trouble.reason.hint:
+            lines.append(Text(f"  {trouble.reason.hint}", style="dim"))
+    if len(shown) < len(found):
+        lines.append(Text(f"… and {len(found) - len(shown)} more reasons: -o wide"))
+    return lines
+
+
+def _agent_data(agent: AgentRow) -> dict[str, Any]:
+    run = agent.run
+    return {
+        "agent": agent.index,
+        "name": agent.name,
+        "state": agent.state.value,
+        "pod": agent.pod,
+        "node": agent.node,
+        "run": run.id if run else None,
+        "step": run.step if run else None,
+        "metric": run.metric if run else None,
+        "failures": agent.failures,
+        "age_s": agent.age_s,
+        "reason": agent.reason.words if agent.reason else None,
+        "hint": agent.reason.hint if agent.reason else None,
+        "replacement_due_s": agent.due_s,
+    }

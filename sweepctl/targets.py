@@ -1,0 +1,110 @@
+"""Which sweep a verb means: one that was submitted to a cluster, or one of a server.
+
+Decided by how it is named and by the options, before anything is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweepctl.cluster import Cluster
+from sweepctl.errors import UsageError
+from sweepctl.kubeconfig import has_cluster, open_cluster
+from sweepctl.launch import SweepName, Where, open_api, parse_sweep_name
+from sweepctl.live import list_jobs
+from sweepctl.submission import Submission, get_submission, open_submission_api, sweep_name
+from sweepctl.wandb_api import WandbApi
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a verb looks, as the options say it."""
+
+    namespace: str | None = None
+    context: str | None = None
+    server: str | None = None
+    data: Path | None = None
+
+
+def is_in_cluster(
+    name: str | None, place: Place, configured: Callable[[], bool] = has_cluster
+) -> bool:
+    """Say whether a verb means a submitted sweep.
+
+    `-n` and `--context` say so; a `/` in the name, `--server` and `--data` say otherwise. A bare
+    word is a name in the cluster for who has one, else the id of a sweep; no name is the newest
+    sweep of a server.
+    """
+    wants_cluster = place.namespace is not None or place.context is not None
+    wants_server = place.server is not None or place.data is not None
+    if wants_cluster and wants_server:
+        raise UsageError(
+            "-n and --context are for sweeps in a cluster, --server and --data for others",
+            "leave one of them out",
+        )
+    if name is not None and "/" in name:
+        if wants_cluster:
+            raise UsageError(
+                f"'{name}' names a sweep of a server, and -n or --context a cluster",
+                "name the submitted sweep: sweepctl list",
+            )
+        return False
+    if wants_cluster:
+        return True
+    return not wants_server and name is not None and configured()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A submitted sweep, and the cluster that it is in."""
+
+    cluster: Cluster
+    name: str
+    namespace: str
+
+    def submission(self) -> Submission:
+        """Read what is in the cluster."""
+        return get_submission(self.cluster, self.name, self.namespace)
+
+
+def open_target(name: str | None, place: Place) -> Target:
+    """Open the cluster of a submitted sweep; without a name it must be the only one there."""
+    cluster = open_cluster(place.context, place.namespace)
+    if name is not None:
+        return Target(cluster, name, cluster.namespace)
+    names = list(dict.fromkeys(line.name for line in list_jobs(cluster, cluster.namespace, None)))
+    if len(names) != 1:
+        known = f"it has: {', '.join(names)}" if names else "it has none: sweepctl list -A"
+        raise UsageError(f"which sweep of namespace '{cluster.namespace}'?", known)
+    return Target(cluster, names[0], cluster.namespace)
+
+
+@contextmanager
+def open_sweep(
+    name: str | None, place: Place, say: Callable[[str], None]
+) -> Iterator[tuple[WandbApi, SweepName]]:
+    """Open the server of a sweep, submitted or not, and give the sweep's name there."""
+    if not is_in_cluster(name, place):
+        wanted = parse_sweep_name(name)
+        with open_api(Where(place.server, place.data), wanted, say) as api:
+            yield api, wanted
+        return
+    target = open_target(name, place)
+    submission = target.submission()
+    wanted = sweep_name(submission)
+    with open_submission_api(target.cluster, submission, say) as api:
+        yield api, wanted
+
+
+def complete_names(incomplete: str) -> list[str]:
+    """Give the names of submitted sweeps for the shell; nothing when they cannot be had."""
+    try:
+        cluster = open_cluster()
+        cluster.client.configuration.retries = False
+        found = {line.name for line in list_jobs(cluster, cluster.namespace, None)}
+    except Exception:  # whatever it is, the user is typing: it must not show
+        return []
+    return sorted(name for name in found if name.startswith(incomplete))
