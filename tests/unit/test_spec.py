@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepctl.document import MAX_SIZE_BYTES
@@ -411,6 +411,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
+@settings(deadline=None)
 def test_config_text_reads_the_same_in_json_and_in_yaml_1_1(value: Any) -> None:
     text = config_text({"parameters": {"a": {"value": value}}})
     for read in (json.loads, yaml.safe_load):

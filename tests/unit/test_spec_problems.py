@@ -17,7 +17,9 @@ from sweepctl.errors import SpecError
 from sweepctl.spec import load_sweep
 
 PAGES = sorted((Path(__file__).parents[1] / "golden" / "sweep_problems").glob("*.md"))
-CASE = re.compile(r"(## (?P<title>[^\n]+)\n```yaml\n(?P<file>.*?)```\n)```\n(?P<said>.*?)```\n", re.S)
+CASE = re.compile(
+    r"(## (?P<title>[^\n]+)\n```yaml\n(?P<file>.*?)```\n)```\n(?P<said>.*?)```\n", re.S
+)
 NOTHING = "nothing to say\n"
 
 
