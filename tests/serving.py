@@ -144,7 +144,9 @@ def _lower(headers: Any) -> dict[str, str]:
 def sdk_environ(url: str, home: Path) -> dict[str, str]:
     """Give the environment in which a child's wandb client talks to the server at `url` alone."""
     home.mkdir(parents=True, exist_ok=True)
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
+    # The stock agent runs the trainer by the name `python`: this one has wandb.
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     folders = {
         name: str(home)
         for name in (
@@ -159,6 +161,7 @@ def sdk_environ(url: str, home: Path) -> dict[str, str]:
     return {
         **kept,
         **folders,
+        "PATH": path,
         "WANDB_BASE_URL": url,
         "WANDB_API_KEY": API_KEY,
         "WANDB_SILENT": "true",

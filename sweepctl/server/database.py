@@ -20,7 +20,7 @@ from typing import IO
 from sweepctl.errors import SweepctlError
 from sweepctl.server.filters import SQL_FUNCTIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,7 +30,8 @@ CREATE TABLE projects (
 );
 CREATE TABLE sweeps (
   pk INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL UNIQUE,
-  state TEXT NOT NULL, method TEXT NOT NULL, display_name TEXT, description TEXT,
+  state TEXT NOT NULL, is_exhausted INTEGER NOT NULL DEFAULT 0, method TEXT NOT NULL,
+  display_name TEXT, description TEXT,
   metric TEXT, goal TEXT NOT NULL, run_cap INTEGER, run_count_expected INTEGER,
   created REAL NOT NULL, updated REAL NOT NULL,
   config_text TEXT NOT NULL, spec TEXT NOT NULL
@@ -207,9 +208,15 @@ def _is_new(path: Path) -> bool:
             f" this one knows {SCHEMA_VERSION})",
             "upgrade sweepctl, or give another folder: --data DIR",
         )
-    if version != 0 or tables:
+    if version and tables:
         raise SweepctlError(
-            f"{path} is not a data file of sweepctl (format {version})",
+            f"{path} was written by an older sweepctl (its format is {version},"
+            f" this one knows {SCHEMA_VERSION})",
+            "use that version for it, or give another folder: --data DIR",
+        )
+    if tables:
+        raise SweepctlError(
+            f"{path} is not a data file of sweepctl",
             "give another folder: --data DIR",
         )
     return True

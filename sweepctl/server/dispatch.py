@@ -74,6 +74,7 @@ class Dispatcher:
         for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
                 self.let_go(tx, run, sweep, f"agent {agent.id} has ended it")
+                sweep = store.sweep_by_pk(tx, agent.sweep)
         stops = [
             {"type": "stop", "run_id": run_id}
             for run_id in reported
@@ -109,6 +110,10 @@ class Dispatcher:
         run_store.update_run(tx, run.pk, fields, now)
         if outcome.is_queued:
             self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
+            if store.sweep_by_pk(tx, sweep.pk).is_exhausted:
+                # The agent took back its trainer's word that the last run had finished.
+                values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
+                store.update_sweep(tx, sweep.pk, values, now)
         elif outcome.state != run.state:
             self.log(f"run {run.id} is {outcome.state.value}: {why}")
 
@@ -121,7 +126,8 @@ class Dispatcher:
             return False
         if self._choose(tx, sweep) is not None:
             return False
-        store.update_sweep(tx, sweep.pk, {"state": SweepState.FINISHED.value}, self.now())
+        values = {"state": SweepState.FINISHED.value, "is_exhausted": 1}
+        store.update_sweep(tx, sweep.pk, values, self.now())
         self.log(f"sweep {sweep.id} is finished")
         return True
 

@@ -80,6 +80,7 @@ def application(rooms: Rooms) -> Starlette:
 class _Routes:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._told: set[str] = set()
 
     def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
         """Check the key, and turn errors into answers."""
@@ -238,9 +239,13 @@ class _Routes:
 
     def _unexpected(self, request: Request, error: Exception) -> Response:
         where = f"{request.method} {request.url.path}"
+        self._rooms.log(f"unexpected error at {where}: {type(error).__name__}: {error}")
+        # Clients come again and again: where in the code it was is told once.
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        for line in [f"unexpected error at {where}", *trace.rstrip().splitlines()]:
-            self._rooms.log(line)
+        if trace not in self._told:
+            self._told.add(trace)
+            for line in trace.rstrip().splitlines():
+                self._rooms.log(line)
         return _error(500, "an unexpected error in the server; its log tells more")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sweepctl.server.filters import OLDEST_FIRST, TRUE, Sql
 from sweepctl.server.lifecycle import Attempt, RunState
 from sweepctl.server.store import (
+    IS_OPEN,
     Rows,
     Sweep,
     columns,
@@ -200,17 +201,14 @@ def first_queued_run(rows: Rows, sweep: int, host: str) -> Run | None:
 
 
 def is_open(rows: Rows, sweep: int) -> bool:
-    """Say whether a run of the sweep is held by an agent or waits to be taken again."""
-    query = "SELECT 1 FROM runs WHERE sweep = ? AND (agent IS NOT NULL OR queued IS NOT NULL)"
-    return rows.execute(f"{query} LIMIT 1", (sweep,)).fetchone() is not None
+    """Say whether a run of the sweep is under way or waits to be taken again."""
+    query = f"SELECT 1 FROM runs WHERE sweep = ? AND {IS_OPEN} LIMIT 1"
+    return rows.execute(query, (sweep,)).fetchone() is not None
 
 
 def unfinished_held_runs(rows: Rows, sweep: int) -> list[Run]:
     """List the runs of a sweep that agents hold and that may yet have to be taken again."""
-    query = (
-        f"SELECT {_RUN} FROM runs WHERE sweep = ? AND agent IS NOT NULL"
-        " AND state IN ('pending', 'running', 'preempting', 'preempted')"
-    )
+    query = f"SELECT {_RUN} FROM runs WHERE sweep = ? AND agent IS NOT NULL AND {IS_OPEN}"
     return [_run(row) for row in rows.execute(query, (sweep,))]
 
 

@@ -22,6 +22,13 @@ _ID_LETTERS = string.ascii_lowercase + string.digits
 Rows = sqlite3.Connection
 
 
+IS_OPEN = (
+    "(queued IS NOT NULL OR (agent IS NOT NULL"
+    " AND runs.state IN ('pending', 'running', 'preempting', 'preempted')))"
+)
+"""The condition of a run that waits to be taken again, or that an agent has and has not ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """A project; it is made when it is first named."""
@@ -40,6 +47,7 @@ class Sweep:
     project: int
     id: str
     state: SweepState
+    is_exhausted: bool
     method: str
     display_name: str | None
     description: str | None
@@ -75,7 +83,7 @@ _AGENT = columns(Agent, "agents")
 
 
 def _sweep(row: Sequence[Any]) -> Sweep:
-    return replace(Sweep(*row), state=SweepState(row[3]))
+    return replace(Sweep(*row), state=SweepState(row[3]), is_exhausted=bool(row[4]))
 
 
 def _agent(row: Sequence[Any]) -> Agent:
@@ -149,7 +157,7 @@ def sweeps_without_work(rows: Rows) -> list[Sweep]:
     query = (
         f"SELECT {_SWEEP} FROM sweeps WHERE state = 'RUNNING' AND run_count_expected <= "
         "(SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk) AND NOT EXISTS (SELECT 1 FROM"
-        " runs WHERE runs.sweep = sweeps.pk AND (agent IS NOT NULL OR queued IS NOT NULL))"
+        f" runs WHERE runs.sweep = sweeps.pk AND {IS_OPEN})"
     )
     return [_sweep(row) for row in rows.execute(query)]
 

@@ -72,7 +72,7 @@ class Sweeps:
         if sweep is None:
             raise SweepError(f"no sweep has the id {id!r}")
         if state is not None and state != sweep.state:
-            fields["state"] = state.value
+            fields |= {"state": state.value, "is_exhausted": 0}
             self.log(f"sweep {sweep.id} is {state.value}")
         if state == SweepState.CANCELED:
             run_store.kill_queued_runs(tx, sweep.pk, self.now())

@@ -370,6 +370,34 @@ def test_a_queued_run_goes_to_the_host_that_had_it_first(rooms: ServerRooms) -> 
         assert rooms.take(rooms.agent(sweep, host))["run_id"] == runs[host]
 
 
+def test_an_agent_that_leaves_without_a_last_word_does_not_keep_the_sweep_open(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep({"method": "grid", "parameters": {"a": {"value": 1}}})
+    rooms.end(rooms.take(rooms.agent(sweep))["run_id"], 0)
+    assert rooms.state(sweep) == "RUNNING"
+    rooms.reaper.tick()
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def test_a_finished_sweep_runs_again_when_the_last_run_turns_out_to_be_lost(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep({"method": "grid", "parameters": {"a": {"value": 1}}})
+    agent = rooms.agent(sweep)
+    run = rooms.take(agent)["run_id"]
+    rooms.end(run, 0, attempt=1)
+    rooms.reaper.tick()
+    assert rooms.state(sweep) == "FINISHED"
+    rooms.stream(run, attempt=1, preempting=True, complete=True, exitcode=137)
+    assert rooms.take(agent)["run_id"] == run
+    assert rooms.state(sweep) == "RUNNING"
+    rooms.set_state(sweep, "FINISHED")
+    rooms.stream(run, attempt=2, preempting=True, complete=True, exitcode=137)
+    assert rooms.beat(agent) == [{"type": "exit"}], "stopped by a person: nothing goes out"
+    assert rooms.state(sweep) == "FINISHED"
+
+
 def test_an_unknown_agent_and_an_unknown_sweep_are_not_found(rooms: ServerRooms) -> None:
     for agent in (None, 12345):
         with pytest.raises(NotFoundError, match="no such agent"):

@@ -59,6 +59,12 @@ def newer(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
 
+def older(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE sweeps (x)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+
+
 def foreign(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE t (x)")
@@ -74,6 +80,7 @@ def folder(path: Path) -> None:
 
 UNUSABLE = {
     "of a newer version": (newer, "was written by a newer sweepctl", "upgrade sweepctl"),
+    "of an older version": (older, "was written by an older sweepctl", "--data DIR"),
     "of another program": (foreign, "is not a data file of sweepctl", "--data DIR"),
     "damaged": (damaged, "is damaged: file is not a database", "backup"),
     "a folder": (folder, "cannot open", "read-only"),
