@@ -225,7 +225,7 @@ class _Sweep:
                 self.checker.error(("method",), "bayes needs a metric to learn from", example)
             else:
                 message = "metric is missing: runs cannot be ranked, nor checked for it"
-                self.checker.warn((), message, example)
+                self.checker.error((), message, example)
             return None
         metric = self.root["metric"]
         if not self.checker.mapping(metric, ("metric",), example):

@@ -29,6 +29,7 @@ STRICTER = {
     "the probabilities add up to": "W&B checks it outside the schema",
     "probabilities for": "W&B checks it outside the schema",
     "must be above 0": "the schema takes 0, for which scipy has no beta distribution",
+    "metric is missing": "W&B takes the sweep, whose runs nobody can rank or judge",
     "bayes needs a metric": "W&B fails at the first run",
     "hyperband needs a metric": "W&B never stops a run",
     "a grid cannot walk through": "W&B fails at the first run",
