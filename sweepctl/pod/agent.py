@@ -16,23 +16,23 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sweepctl.command import DEFAULT_COMMAND
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
-from sweepctl.pod.calls import Bell, Call, InterruptedBySignalError, Patience, Signals
+from sweepctl.pod.calls import Bell, Call, Courier, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude, look, tell
 from sweepctl.pod.console import Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
-from sweepctl.pod.verdict import Ending, Intervention, Verdict
+from sweepctl.pod.tending import HEARTBEAT_S, Tending
+from sweepctl.pod.verdict import Ending, Verdict
 from sweepctl.wandb_http import (
     ApiError,
     WandbClient,
@@ -43,11 +43,7 @@ from sweepctl.wandb_http import (
 
 T = TypeVar("T")
 
-HEARTBEAT_S = 5.0  # W&B takes an agent that is silent for longer for dead
-SLOWEST_HEARTBEAT_S = 30.0
-STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
-_PREEMPTING_LIMIT_S = 1.0
-_LAST_WORDS_S = 10.0
+_STRAYS_LIMIT_S = 10.0
 _NOBODY = "sweepctl-agent-is-leaving"
 """A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
 
@@ -87,8 +83,18 @@ class Agent:
         self._attempts: Counter[str] = Counter()
         self._had_run = False
         self._agent_id = ""
-        self._leave_by: float | None = None
         self._knows_attempts = False
+        self._courier = Courier(self._patience, signals, pod.bell, self._say)
+        self._tending = Tending(
+            client,
+            self._courier,
+            signals,
+            pod.bell,
+            pod.family,
+            self._say,
+            options.grace_s,
+            self._beat,
+        )
 
     def run(self) -> ExitCode:
         """Take runs until there are no more, or until told to go."""
@@ -201,14 +207,13 @@ class Agent:
             except ApiError as error:
                 if not error.is_missing:
                     raise ConfigurationError(error.message, error.hint) from None
-                self._say("W&B knows this agent no more: registering again")
+                self._say("W&B knows this agent no more; registering again")
                 self._join()
                 continue
             for command in commands:
-                if command.get("type") in ("run", "resume"):
-                    self._waiting.append(self._run_task(command))
-                elif command.get("type") == "exit":
+                if command.get("type") == "exit":
                     return None
+                self._take(command)
             if not self._waiting:
                 self._rest_until(asked_at + HEARTBEAT_S)
         return self._waiting.popleft()
@@ -217,14 +222,18 @@ class Agent:
         while (left_s := time_s - time.monotonic()) > 0:
             self._patience.sleep(left_s)
 
-    def _run_task(self, command: Mapping[str, Any]) -> RunTask:
-        attempt = command.get("attempt")
+    def _take(self, command: Mapping[str, Any]) -> None:
+        """Take a run that a command hands out; `resume` is a run that was begun before."""
+        if command.get("type") not in ("run", "resume"):
+            return
+        attempt, args = command.get("attempt"), command.get("args")
         self._knows_attempts = self._knows_attempts or isinstance(attempt, int)
-        args = command.get("args")
-        return RunTask(
-            id=str(command["run_id"]),
-            config=unwrap_config(args if isinstance(args, dict) else {}),
-            attempt=attempt if isinstance(attempt, int) else None,
+        self._waiting.append(
+            RunTask(
+                id=str(command["run_id"]),
+                config=unwrap_config(args if isinstance(args, dict) else {}),
+                attempt=attempt if isinstance(attempt, int) else None,
+            )
         )
 
     def _train(self, run: RunTask) -> ExitCode | None:
@@ -234,24 +243,24 @@ class Agent:
         except SweepctlError as error:
             hint = f"; {error.hint}" if error.hint else ""
             verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
-            tell(self._client, self._call, self._sweep, run, verdict, None)
+            tell(self._client, self._courier.call, self._sweep, run, verdict, None)
             self._say(f"run {run.id} failed: {verdict.reason}")
             return None
         for note in training.resolved.notes:
             self._say(f"run {run.id}: {note}")
         self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
-        code = self._tend(training)
+        self._tending.tend(training, self._sweep)
         begun = look(self._client, self._sweep, run, self._pod.bell)
         end = training.finish()
         if training.may_try_again(end):
             self._say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
-            code = self._tend(training)
+            self._tending.tend(training, self._sweep)
             begun = look(self._client, self._sweep, run, self._pod.bell)
             end = training.finish()
         self._attempts[run.id] += 1
         verdict = conclude(
             self._client,
-            self._call,
+            self._courier.call,
             self._sleep,
             self._sweep,
             training,
@@ -263,114 +272,13 @@ class Agent:
         self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
-        return verdict.leave if verdict.leave is not None else code
-
-    def _tend(self, training: Training) -> ExitCode | None:
-        """Start a trainer and look after it until its end; give the exit code if that ends us."""
-        training.start()
-        code: ExitCode | None = None
-        heard = len(self._signals.received)
-        if heard:
-            training.end(Intervention.LEAVING, 0.0)
-        beat: Call[list[dict[str, Any]]] | None = None
-        every_s, beat_at = HEARTBEAT_S, time.monotonic() + HEARTBEAT_S
-        while not training.has_ended():
-            now = time.monotonic()
-            due_s = training.poll(now)
-            if len(self._signals.received) > heard:
-                is_first, heard = heard == 0, len(self._signals.received)
-                self._begin_to_leave(training, is_first=is_first)
-                continue
-            if beat is not None and beat.is_done():
-                every_s, exits = self._take_answer(beat, training, every_s)
-                code = ExitCode.DONE if exits else code
-                beat, beat_at = None, now + every_s
-                self._pod.family.reap_orphans()
-            if beat is None and now >= beat_at:
-                beat = Call(partial(self._beat, training.run.id), self._pod.bell)
-            until_beat_s = beat_at - now if beat is None else 3600.0
-            self._pod.bell.wait(min(due_s, until_beat_s))
-        if beat is not None:
-            # A heartbeat that names the run must not arrive after the one that lets go of it.
-            beat.wait(self._client.timeout_s if not self._signals.received else 1.0)
-        return code
+        while self._tending.other_commands:
+            self._take(self._tending.other_commands.pop(0))
+        return ExitCode.DONE if self._tending.must_exit else verdict.leave
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
         ids = [run_id, *(run.id for run in self._waiting)]
         return self._client.heartbeat(self._agent_id, ids)
-
-    def _take_answer(
-        self, beat: Call[list[dict[str, Any]]], training: Training, every_s: float
-    ) -> tuple[float, bool]:
-        """Act on a heartbeat's answer; give the time to the next and whether the agent must go.
-
-        Nothing that goes wrong with a heartbeat harms the run.
-        """
-        try:
-            commands = beat.result()
-        except ApiError as error:
-            if error.is_missing:
-                self._patience.note_failure(
-                    ApiError("W&B knows this agent no more: the run goes on")
-                )
-            else:
-                self._patience.note_failure(error)
-            if error.is_rate_limit or error.retry_after_s:
-                slower_s = max(2 * every_s, error.retry_after_s or 0.0)
-                return min(slower_s, SLOWEST_HEARTBEAT_S), False
-            return HEARTBEAT_S, False
-        self._patience.note_success()
-        exits = False
-        for command in commands:
-            if command.get("type") == "exit":
-                exits = True
-                training.end(Intervention.STOPPED, 0.0)
-            elif command.get("type") == "stop" and command.get("run_id") == training.run.id:
-                self._say(f"run {training.run.id}: W&B asks to stop it")
-                training.end(Intervention.STOPPED, STOP_LIMIT_S)
-            elif command.get("type") in ("run", "resume"):
-                self._waiting.append(self._run_task(command))
-        return HEARTBEAT_S, exits
-
-    def _begin_to_leave(self, training: Training, *, is_first: bool) -> None:
-        """Hand the run back: the mark first, then the signal; a second one ends it at once."""
-        signum = self._signals.received[-1]
-        if not is_first:
-            training.end(Intervention.LEAVING, 0.0)
-            return
-        began = time.monotonic()
-        name = signal.Signals(signum).name
-        self._say(f"{name}: handing run {training.run.id} back, {self._options.grace_s:g} s left")
-        place = (self._sweep.entity, self._sweep.project, training.run.id)
-        mark = Call(
-            lambda: self._client.mark_preempting(*place, training.run.attempt), self._pod.bell
-        )
-        mark.wait(_PREEMPTING_LIMIT_S)
-        self._leave_by = began + self._options.grace_s
-        margin_s = min(_LAST_WORDS_S, self._options.grace_s / 2)
-        training.end(Intervention.LEAVING, max(0.0, self._leave_by - margin_s - time.monotonic()))
-
-    def _call(self, work: Callable[[], T]) -> T | None:
-        """Call the API until it works; briefly, giving None, when this agent has to go."""
-        if not self._signals.received:
-            with suppress(InterruptedBySignalError):
-                return self._patience.call(
-                    work, is_final=lambda error, _: error.is_missing and not error.is_transient
-                )
-        if self._leave_by is None:
-            self._leave_by = time.monotonic() + min(self._options.grace_s, _LAST_WORDS_S)
-        while (left_s := self._leave_by - time.monotonic()) > 0:
-            under_way = Call(work, self._pod.bell)
-            if not under_way.wait(left_s):
-                break
-            try:
-                return under_way.result()
-            except ApiError as error:
-                self._patience.note_failure(error)
-                if not error.is_transient:
-                    return None
-                time.sleep(min(0.5, max(0.0, self._leave_by - time.monotonic())))
-        return None
 
     def _sleep(self, seconds: float) -> None:
         with suppress(InterruptedBySignalError):
@@ -425,7 +333,7 @@ def run_agent(
     try:
         return Agent(options, client, pod, signals).run()
     finally:
-        family.kill_strays(time.monotonic() + _LAST_WORDS_S)
+        family.kill_strays(time.monotonic() + _STRAYS_LIMIT_S)
         guardian.dismiss()
 
 

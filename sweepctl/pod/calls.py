@@ -21,6 +21,7 @@ from sweepctl.wandb_http import ApiError
 
 T = TypeVar("T")
 
+HOPELESS_AFTER_S = 300.0
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
@@ -196,3 +197,55 @@ class Patience:
         if self._trouble is not None:
             self._trouble = None
             self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
+
+
+class Courier:
+    """Calls that must get through: tried until they work; briefly once this process has to go."""
+
+    LAST_WORDS_S = 10.0
+    """What is kept of the time to leave for telling W&B."""
+
+    def __init__(
+        self, patience: Patience, signals: Signals, bell: Bell, say: Callable[[str], None]
+    ) -> None:
+        self.patience = patience
+        self._signals = signals
+        self._bell = bell
+        self._say = say
+        self._leave_by: float | None = None
+
+    def leave_within(self, seconds: float) -> float:
+        """Set when this process must be gone, unless that is set; give it, as monotonic time."""
+        if self._leave_by is None:
+            self._leave_by = time.monotonic() + seconds
+        return self._leave_by
+
+    def call(self, work: Callable[[], T]) -> T | None:
+        """Call the API until it works; None when it never will, or there is no time left."""
+        if not self._signals.received:
+            try:
+                return self.patience.call(work, is_final=_is_hopeless)
+            except ApiError as error:
+                self._say(f"{error.message}; going on without it")
+                return None
+            except InterruptedBySignalError:
+                pass
+        leave_by = self.leave_within(self.LAST_WORDS_S)
+        while (left_s := leave_by - time.monotonic()) > 0:
+            under_way = Call(work, self._bell)
+            if not under_way.wait(left_s):
+                break
+            try:
+                return under_way.result()
+            except ApiError as error:
+                self.patience.note_failure(error)
+                if not error.is_transient:
+                    break
+                time.sleep(min(0.5, max(0.0, leave_by - time.monotonic())))
+        return None
+
+
+def _is_hopeless(error: ApiError, lasted_s: float) -> bool:
+    """Tell what no patience mends: what is gone, and a request that is refused as such."""
+    is_refused_as_such = not error.is_transient and not error.is_refused
+    return error.is_missing or (is_refused_as_such and lasted_s > HOPELESS_AFTER_S)

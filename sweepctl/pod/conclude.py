@@ -41,17 +41,25 @@ def conclude(
     """
     run = training.run
 
+    answered = False
+
     def ask_once() -> object:
+        nonlocal answered
         begun = looks.pop() if looks else None
         if begun is not None and begun.wait(client.timeout_s):
-            return begun.result()
-        return client.run(sweep.entity, sweep.project, run.id)
+            found = begun.result()
+        else:
+            found = client.run(sweep.entity, sweep.project, run.id)
+        answered = True
+        return found
 
     def ask() -> RunInfo | None:
         found = call(ask_once)
         return found if isinstance(found, RunInfo) else None
 
     info = ask()
+    if info is None and answered:
+        return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
     for lag_s in _LAG_S:
         if not _may_lag(sweep, end, info):
             break

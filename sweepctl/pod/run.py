@@ -206,6 +206,11 @@ class Training:
             self._kill(Intervention.UNKNOWN_SETTING, wrong)
         return self._check_record(now)
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the trainer was asked to end."""
+        return self._kill_at is not None
+
     def end(self, why: Intervention, limit_s: float) -> None:
         """Ask the trainer to end and kill it when the time is over; a second call shortens it."""
         kill_at = time.monotonic() + limit_s

@@ -11,25 +11,22 @@ import random
 import shlex
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.overrides import Grammar
-from sweepctl.pod.calls import Bell, Call, Patience, Signals
+from sweepctl.pod.calls import Bell, Courier, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
-from sweepctl.pod.verdict import Ending, Intervention
-from sweepctl.wandb_http import ApiError, WandbClient, connection_from_environ, unwrap_config
+from sweepctl.pod.tending import Tending
+from sweepctl.pod.verdict import Ending
+from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
 
-T = TypeVar("T")
-
-API_LIMIT_S = 300.0
 GRACE_S = 20.0
 
 
@@ -54,6 +51,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     bell = Bell()
     signals = Signals(bell)
     patience = Patience(bell, signals, console.say, random.Random())
+    courier = Courier(patience, signals, bell, console.say)
     sweep, run = _tasks(argv, environ, client, python)
     chosen = environ.get("SWEEPCTL_GRAMMAR") or "auto"
     grammar = python.grammar(argv) if chosen == "auto" else Grammar(chosen)
@@ -67,56 +65,20 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         for note in training.resolved.notes:
             console.say(f"run {run.id}: {note}")
         console.say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
-        return _train(training, sweep, client, patience, signals, pod)
+        tending = Tending(client, courier, signals, bell, family, console.say, GRACE_S)
+        tending.tend(training, sweep)
+        end = training.finish()
+        if training.may_try_again(end):
+            console.say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
+            tending.tend(training, sweep)
+            end = training.finish()
+        # How often this run was tried is not known to one process of it: the stock agent goes on.
+        verdict = conclude(client, courier.call, time.sleep, sweep, training, end, [], attempts=1)
+        console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         family.kill_strays(time.monotonic() + GRACE_S)
         guardian.dismiss()
-
-
-def _train(
-    training: Training,
-    sweep: SweepTask,
-    client: WandbClient,
-    patience: Patience,
-    signals: Signals,
-    pod: Pod,
-) -> int:
-    run = training.run
-    _tend(training, sweep, client, signals, pod)
-    end = training.finish()
-    if training.may_try_again(end):
-        pod.console.say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
-        _tend(training, sweep, client, signals, pod)
-        end = training.finish()
-
-    def call(work: Callable[[], object]) -> object:
-        if signals.received:
-            last = Call(work, pod.bell)
-            return _result(last) if last.wait(GRACE_S / 4) else None
-        return patience.call(work, is_final=lambda error, lasted_s: lasted_s > API_LIMIT_S)
-
-    # How often this run was tried is not known to one process of it: the stock agent goes on.
-    verdict = conclude(client, call, time.sleep, sweep, training, end, [], attempts=1)
-    pod.console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
-    return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
-
-
-def _tend(
-    training: Training, sweep: SweepTask, client: WandbClient, signals: Signals, pod: Pod
-) -> None:
-    place = (sweep.entity, sweep.project, training.run.id)
-    training.start()
-    heard = 0
-    while not training.has_ended():
-        due_s = training.poll(time.monotonic())
-        if len(signals.received) > heard:
-            heard += 1
-            if heard == 1:
-                mark = Call(lambda: client.mark_preempting(*place), pod.bell)
-                mark.wait(1.0)
-            training.end(Intervention.LEAVING, GRACE_S if heard == 1 else 0.0)
-            continue
-        pod.bell.wait(due_s)
 
 
 def _tasks(
@@ -158,9 +120,3 @@ def _metric(client: WandbClient, python: TrainerPython, name: tuple[str, str, st
     config: Any = python.read_yaml(client.sweep(*name).config_text)
     metric = config.get("metric") if isinstance(config, dict) else None
     return metric.get("name") if isinstance(metric, dict) else None
-
-
-def _result(call: Call[T]) -> T | None:
-    with suppress(ApiError):
-        return call.result()
-    return None
