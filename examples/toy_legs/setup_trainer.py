@@ -25,6 +25,7 @@ LOCK = HERE / "requirements.lock"
 STAMP = ENVIRONMENT / "complete"
 PYTHON = "3.12"
 DISK_GB = 8
+UP_TO_DATE = f"trainer environment: up to date ({ENVIRONMENT})"
 
 
 class SetupError(Exception):
@@ -40,7 +41,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if is_complete():
-        print(f"trainer environment: up to date ({ENVIRONMENT})")
+        print(UP_TO_DATE)
         return 0
     if arguments.check:
         print(f"trainer environment: missing or out of date ({ENVIRONMENT})", file=sys.stderr)
@@ -75,6 +76,7 @@ def set_up() -> None:
     with LOCK.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_complete():
+            print(UP_TO_DATE)
             return
         # A half-made environment cannot be told from a sound one, so nothing of it is kept.
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
@@ -139,7 +141,7 @@ def make_environment(python: str) -> str:
         command("make the environment", uv, "venv", "--quiet", "-p", python, str(ENVIRONMENT))
         return uv
     command("make the environment", python, "-m", "venv", str(ENVIRONMENT))
-    command("get uv", str(interpreter()), "-m", "pip", "install", "--quiet", "uv>=0.5")
+    command("get uv", str(interpreter()), "-m", "pip", "install", "--quiet", "uv==0.13.9")
     return str(ENVIRONMENT / "bin" / "uv")
 
 
