@@ -1,7 +1,8 @@
 """What sweepctl needs of Kubernetes, over the official client; the client's errors end here.
 
-Objects are plain dictionaries as the API sends them: lists are never made into the client's models,
-which would cost more than the request. Nothing is decided here about sweeps.
+Objects are plain dictionaries as the API sends them: the client's models would cost more than the
+requests, to import as well, so its dynamic client is asked by path. Nothing is decided here about
+sweeps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FIELD_MANAGER = "sweepctl"
 Object = dict[str, Any]
 T = TypeVar("T")
 
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _CONNECT_S = 10.0
 _READ_S = 60.0
 _STREAM_S = 3600.0
@@ -71,9 +74,10 @@ class Cluster:
         self.client = client
         self.context = context
         self.namespace = namespace
-        self._sleep = sleep
-        self._apis: dict[str, Any] = {}
         self.requests = 0
+        """How many requests were sent."""
+        self._sleep = sleep
+        self._dynamic = dynamic_client(client)
 
     @property
     def server(self) -> str:
@@ -82,10 +86,10 @@ class Cluster:
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """Give one object, or None when there is none of that name."""
-        resource, call = self._call("get", kind, name, namespace)
-        where = {"name": name, **_namespaced(resource, call)}
+        resource = RESOURCES[kind]
+        call = self._call("get", resource, name, namespace)
         try:
-            return self._json(self._method(resource, "read"), call, where)
+            return self._json("GET", resource.path(namespace, name), call)
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -93,16 +97,15 @@ class Cluster:
 
     def list(
         self,
-        kind: str,
+        kind: str | Resource,
         namespace: str | None = None,
         *,
         selector: str | None = None,
         fields: str | None = None,
-        all_namespaces: bool = False,
     ) -> list[Object]:
-        """List objects of a kind in one request."""
-        resource, call = self._call("list", kind, None, None if all_namespaces else namespace)
-        return list(self._list(resource, call, selector, fields, all_namespaces)["items"])
+        """List objects of a kind in one request; those of every namespace when none is named."""
+        resource = RESOURCES[kind] if isinstance(kind, str) else kind
+        return list(self._list(resource, namespace, selector, fields)["items"])
 
     def watch(
         self, kind: str, namespace: str, *, selector: str, seconds: int = 300
@@ -111,19 +114,19 @@ class Cluster:
 
         Ends when `seconds` are over or the API ends it: call again.
         """
-        resource, call = self._call("watch", kind, None, namespace)
-        listed = self._list(resource, call, selector, None, False)
+        resource = RESOURCES[kind]
+        listed = self._list(resource, namespace, selector, None)
         for item in sorted(listed["items"], key=_created):
             yield "ADDED", item
-        where = {
-            "namespace": namespace,
-            "label_selector": selector,
-            "resource_version": listed["metadata"]["resourceVersion"],
-            "timeout_seconds": seconds,
-            "watch": True,
+        query = {
+            "labelSelector": selector,
+            "resourceVersion": listed["metadata"]["resourceVersion"],
+            "timeoutSeconds": str(seconds),
+            "watch": "true",
         }
-        response = self._open(self._method(resource, "list"), call, where, read_s=seconds + 30.0)
-        for line in stream_lines(response):
+        call = self._call("watch", resource, None, namespace)
+        path = resource.path(namespace)
+        for line in stream_lines(self._open("GET", path, call, query, read_s=seconds + 30.0)):
             event = json.loads(line)
             if event.get("type") == "ERROR":
                 return
@@ -137,16 +140,13 @@ class Cluster:
         """
         name, namespace = wanted["metadata"]["name"], wanted["metadata"].get("namespace")
         before = self.get(wanted["kind"], name, namespace)
-        resource, call = self._call("patch", wanted["kind"], name, namespace)
+        resource = RESOURCES[wanted["kind"]]
+        call = self._call("patch", resource, name, namespace)
+        path = resource.path(namespace, name)
 
         def send(force: bool) -> tuple[Object, tuple[str, ...]]:
-            where = {"name": name, **_namespaced(resource, call), "force": force}
-            return self._change(
-                self._method(resource, "patch"),
-                call,
-                {**where, "body": wanted, "_content_type": "application/apply-patch+yaml"},
-                dry_run,
-            )
+            query = {"force": str(force).lower()}
+            return self._change("PATCH", path, call, wanted, dry_run, query, kind=_APPLY)
 
         try:
             after, warnings = send(force)
@@ -164,13 +164,14 @@ class Cluster:
     def create(self, wanted: Object, *, dry_run: bool = False) -> Object:
         """Create an object; not repeated when the connection breaks."""
         name, namespace = wanted["metadata"].get("name"), wanted["metadata"].get("namespace")
-        resource, call = self._call("create", wanted["kind"], name, namespace)
-        where = {**_namespaced(resource, call), "body": wanted}
-        return self._change(self._method(resource, "create"), call, where, dry_run, attempts=1)[0]
+        resource = RESOURCES[wanted["kind"]]
+        call = self._call("create", resource, name, namespace)
+        path = resource.path(namespace)
+        return self._change("POST", path, call, wanted, dry_run, attempts=1)[0]
 
     def patch(
         self,
-        kind: str,
+        kind: str | Resource,
         name: str,
         patch: Mapping[str, Any],
         namespace: str | None = None,
@@ -178,42 +179,25 @@ class Cluster:
         dry_run: bool = False,
     ) -> Object:
         """Change fields of an object by one merge patch."""
-        resource, call = self._call("patch", kind, name, namespace)
-        where = {
-            "name": name,
-            **_namespaced(resource, call),
-            "body": dict(patch),
-            "_content_type": "application/merge-patch+json",
-        }
-        return self._change(self._method(resource, "patch"), call, where, dry_run)[0]
+        resource = RESOURCES[kind] if isinstance(kind, str) else kind
+        call = self._call("patch", resource, name, namespace)
+        path = resource.path(namespace, name)
+        return self._change("PATCH", path, call, patch, dry_run, kind=_MERGE)[0]
 
     def delete(
         self, kind: str, name: str, namespace: str | None = None, *, dry_run: bool = False
     ) -> bool:
         """Delete an object, and in the background what it owns; False when there was none."""
-        resource, call = self._call("delete", kind, name, namespace)
-        where = {
-            "name": name,
-            **_namespaced(resource, call),
-            "propagation_policy": "Background",
-            **({"dry_run": "All"} if dry_run else {}),
-        }
+        resource = RESOURCES[kind]
+        call = self._call("delete", resource, name, namespace)
+        query = {"propagationPolicy": "Background", **({"dryRun": "All"} if dry_run else {})}
         try:
-            self._json(self._method(resource, "delete"), call, where)
+            self._json("DELETE", resource.path(namespace, name), call, query)
         except ClusterError as error:
             if error.status == 404:
                 return False
             raise
         return True
-
-    def custom(
-        self, verb: str, group: str, version: str, plural: str, namespace: str, **where: Any
-    ) -> Object:
-        """List or patch objects of an add-on, such as Kueue's Workloads."""
-        call = Call(verb, f"{plural}.{group}", plural, where.get("name"), namespace, self.server)
-        method = getattr(self._api("CustomObjectsApi"), f"{verb}_namespaced_custom_object")
-        place = {"group": group, "version": version, "namespace": namespace, "plural": plural}
-        return self._json(method, call, {**place, **where})
 
     def log(
         self,
@@ -222,33 +206,25 @@ class Cluster:
         container: str,
         *,
         follow: bool,
+        since: str | None = None,
         since_s: float | None = None,
-        tail: int | None = None,
     ) -> Iterator[str]:
-        """Give a container's lines, each behind the time at which it was written."""
-        _, call = self._call("get", "Pod", pod, namespace)
-        call = Call(call.verb, "pods/log", "pod", pod, namespace, self.server)
-        where: dict[str, Any] = {
-            "name": pod,
-            "namespace": namespace,
-            "container": container,
-            "follow": follow,
-            "timestamps": True,
-        }
-        if since_s is not None:
-            where["since_seconds"] = max(1, int(since_s) + 1)
-        if tail is not None:
-            where["tail_lines"] = tail
-        method = self._api("CoreV1Api").read_namespaced_pod_log
-        response = self._open(method, call, where, read_s=_STREAM_S if follow else _READ_S)
-        return stream_lines(response)
+        """Give a container's lines, each behind the time at which it was written.
+
+        `since` is such a time, in whole seconds; `since_s` reckons back from now.
+        """
+        call = Call("get", "pods/log", "pod", pod, namespace, self.server)
+        query = {"container": container, "follow": str(follow).lower(), "timestamps": "true"}
+        if since is not None:
+            query["sinceTime"] = since
+        elif since_s is not None:
+            query["sinceSeconds"] = str(max(1, int(since_s)))
+        path = RESOURCES["Pod"].path(namespace, pod, "log")
+        read_s = _STREAM_S if follow else _READ_S
+        return stream_lines(self._open("GET", path, call, query, read_s=read_s))
 
     def may(self, access: Access, namespace: str | None) -> bool:
         """Ask the API whether this user may do something (SelfSubjectAccessReview)."""
-        call = Call(
-            "create", "selfsubjectaccessreviews.authorization.k8s.io", "review", None, None,
-            self.server,
-        )  # fmt: skip
         attributes = {
             "verb": access.verb,
             "resource": access.resource,
@@ -256,110 +232,106 @@ class Cluster:
             "subresource": access.subresource,
             **({"namespace": namespace} if namespace else {}),
         }
-        body = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        method = self._api("AuthorizationV1Api").create_self_subject_access_review
-        return bool(self._json(method, call, {"body": body})["status"].get("allowed"))
+        answer = self._review("SelfSubjectAccessReview", {"resourceAttributes": attributes})
+        return bool(answer["status"].get("allowed"))
 
     def user(self) -> str | None:
         """Give the name by which the API knows this user, if it tells."""
-        call = Call("create", "selfsubjectreviews", "review", None, None, self.server)
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         try:
-            method = self._api("AuthenticationV1Api").create_self_subject_review
-            answer = self._json(method, call, {"body": body})
-        except (ClusterError, AttributeError):
+            answer = self._review("SelfSubjectReview", {})
+        except ClusterError:
             return None
         return (answer["status"].get("userInfo") or {}).get("username")
 
     def version(self) -> str:
         """Give the version of the Kubernetes API."""
         call = Call("get", "version", "version", None, None, self.server)
-        return str(self._json(self._api("VersionApi").get_code, call, {})["gitVersion"])
+        return str(self._json("GET", "/version", call)["gitVersion"])
 
     def api_groups(self) -> dict[str, str]:
         """Give the API groups that the cluster serves, each with its preferred version."""
         call = Call("get", "apis", "apis", None, None, self.server)
-        answer = self._json(self._api("ApisApi").get_api_versions, call, {})
-        return {group["name"]: group["preferredVersion"]["version"] for group in answer["groups"]}
+        groups = self._json("GET", "/apis", call)["groups"]
+        return {group["name"]: group["preferredVersion"]["version"] for group in groups}
 
-    def _call(
-        self, verb: str, kind: str, name: str | None, namespace: str | None
-    ) -> tuple[Resource, Call]:
+    def _review(self, kind: str, spec: Object) -> Object:
         resource = RESOURCES[kind]
-        return resource, Call(verb, resource.full_name, kind, name, namespace, self.server)
+        call = self._call("create", resource, None, None)
+        version = f"{resource.group}/{resource.version}"
+        body = {"apiVersion": version, "kind": kind, "spec": spec}
+        return self._json("POST", resource.path(None), call, body=body)
+
+    def _call(self, verb: str, resource: Resource, name: str | None, namespace: str | None) -> Call:
+        return Call(verb, resource.full_name, resource.kind, name, namespace, self.server)
 
     def _list(
-        self,
-        resource: Resource,
-        call: Call,
-        selector: str | None,
-        fields: str | None,
-        all_namespaces: bool,
+        self, resource: Resource, namespace: str | None, selector: str | None, fields: str | None
     ) -> Object:
-        where: dict[str, Any] = {} if all_namespaces else _namespaced(resource, call)
-        if selector:
-            where["label_selector"] = selector
-        if fields:
-            where["field_selector"] = fields
-        method = (
-            getattr(self._api(resource.api), f"list_{resource.stem}_for_all_namespaces")
-            if all_namespaces
-            else self._method(resource, "list")
-        )
-        return self._json(method, call, where)
-
-    def _method(self, resource: Resource, verb: str) -> Any:
-        scope = "namespaced_" if resource.is_namespaced else ""
-        return getattr(self._api(resource.api), f"{verb}_{scope}{resource.stem}")
-
-    def _api(self, name: str) -> Any:
-        if name not in self._apis:
-            from kubernetes import client
-
-            self._apis[name] = getattr(client, name)(self.client)
-        return self._apis[name]
+        query = {"labelSelector": selector, "fieldSelector": fields}
+        call = self._call("list", resource, None, namespace)
+        return self._json("GET", resource.path(namespace), call, query)
 
     def _change(
         self,
-        method: Any,
+        method: str,
+        path: str,
         call: Call,
-        where: dict[str, Any],
+        body: Mapping[str, Any],
         dry_run: bool,
+        query: Mapping[str, str] | None = None,
+        *,
+        kind: str = "application/json",
         attempts: int = _ATTEMPTS,
     ) -> tuple[Object, tuple[str, ...]]:
-        where = {**where, "field_manager": FIELD_MANAGER}
+        query = {**(query or {}), "fieldManager": FIELD_MANAGER}
         if dry_run:
-            where["dry_run"] = "All"
-        response = self._open(method, call, where, attempts=attempts)
+            query["dryRun"] = "All"
+        response = self._open(method, path, call, query, body=body, kind=kind, attempts=attempts)
         return json.loads(response.data), _warnings(response.headers)
 
-    def _json(self, method: Any, call: Call, where: Mapping[str, Any]) -> Object:
-        answer: Object = json.loads(self._open(method, call, where).data)
+    def _json(
+        self,
+        method: str,
+        path: str,
+        call: Call,
+        query: Mapping[str, str | None] | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+    ) -> Object:
+        answer: Object = json.loads(self._open(method, path, call, query, body=body).data)
         return answer
 
     def _open(
         self,
-        method: Any,
+        method: str,
+        path: str,
         call: Call,
-        where: Mapping[str, Any],
+        query: Mapping[str, str | None] | None = None,
         *,
+        body: Mapping[str, Any] | None = None,
+        kind: str = "application/json",
         read_s: float = _READ_S,
         attempts: int = _ATTEMPTS,
     ) -> Any:
         delay_s = _FIRST_DELAY_S
+        pairs = [(key, value) for key, value in (query or {}).items() if value is not None]
+
+        def send() -> Any:
+            self.requests += 1
+            return self._dynamic.request(
+                method,
+                path,
+                body=body,
+                query_params=list(pairs),
+                header_params={},
+                content_type=kind,
+                serialize=False,
+                _request_timeout=(_CONNECT_S, read_s),
+            )
+
         for attempt in range(1, attempts + 1):
             try:
-                self.requests += 1
-                return _translated(
-                    lambda: method(
-                        **where, _preload_content=False, _request_timeout=(_CONNECT_S, read_s)
-                    ),
-                    call,
-                )
+                return _translated(send, call)
             except ClusterError as error:
                 if not error.is_transient or attempt == attempts:
                     raise
@@ -367,6 +339,14 @@ class Cluster:
             self._sleep(min(wait_s, _LONGEST_DELAY_S))
             delay_s *= 3
         raise AssertionError("unreachable")
+
+
+def dynamic_client(client: Any) -> Any:
+    """Give the official dynamic client, without its search for what the API serves."""
+    from kubernetes.dynamic import DynamicClient
+
+    make: Any = DynamicClient  # it has no types
+    return make(client, discoverer=lambda *_: None)
 
 
 def stream_lines(response: Any) -> Iterator[str]:
@@ -415,10 +395,6 @@ def _translated(send: Callable[[], T], call: Call) -> T:
 
 def _created(item: Object) -> str:
     return str(item["metadata"].get("creationTimestamp") or "")
-
-
-def _namespaced(resource: Resource, call: Call) -> dict[str, Any]:
-    return {"namespace": call.namespace} if resource.is_namespaced else {}
 
 
 def _content(seen: Object) -> Object:

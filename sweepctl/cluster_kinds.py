@@ -1,6 +1,6 @@
-"""The kinds of Kubernetes objects that sweepctl touches, and where the official client keeps each.
+"""The kinds of Kubernetes objects that sweepctl touches, where the API keeps each, and what to ask.
 
-Pure: a table, and the names by which RBAC knows its entries.
+Pure: a table and the names by which RBAC knows its entries.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where a kind lives in the official client: its class there, and the stem of its methods."""
+    """Where the API keeps a kind."""
 
     kind: str
-    api: str
-    stem: str
     plural: str
     group: str = ""
+    version: str = "v1"
     is_namespaced: bool = True
 
     @property
@@ -24,43 +23,45 @@ class Resource:
         """Name the resource as RBAC rules and kubectl do: `jobs.batch`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
+    def path(self, namespace: str | None, name: str | None = None, sub: str = "") -> str:
+        """Give the path of one object, or of all of a namespace, or of all there are."""
+        parts = ["apis", self.group] if self.group else ["api"]
+        parts.append(self.version)
+        if self.is_namespaced and namespace is not None:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, sub) if part]
+        return "/" + "/".join(parts)
+
 
 RESOURCES = {
     resource.kind: resource
     for resource in (
-        Resource("ConfigMap", "CoreV1Api", "config_map", "configmaps"),
-        Resource("Event", "CoreV1Api", "event", "events"),
+        Resource("ConfigMap", "configmaps"),
+        Resource("Event", "events"),
+        Resource("PersistentVolumeClaim", "persistentvolumeclaims"),
+        Resource("Pod", "pods"),
+        Resource("Secret", "secrets"),
+        Resource("Service", "services"),
+        Resource("ServiceAccount", "serviceaccounts"),
+        Resource("Job", "jobs", "batch"),
+        Resource("StatefulSet", "statefulsets", "apps"),
+        Resource("NetworkPolicy", "networkpolicies", "networking.k8s.io"),
+        Resource("PodDisruptionBudget", "poddisruptionbudgets", "policy"),
+        Resource("Namespace", "namespaces", is_namespaced=False),
+        Resource("Node", "nodes", is_namespaced=False),
+        Resource("RuntimeClass", "runtimeclasses", "node.k8s.io", is_namespaced=False),
         Resource(
-            "PersistentVolumeClaim",
-            "CoreV1Api",
-            "persistent_volume_claim",
-            "persistentvolumeclaims",
-        ),
-        Resource("Pod", "CoreV1Api", "pod", "pods"),
-        Resource("ResourceQuota", "CoreV1Api", "resource_quota", "resourcequotas"),
-        Resource("Secret", "CoreV1Api", "secret", "secrets"),
-        Resource("Service", "CoreV1Api", "service", "services"),
-        Resource("ServiceAccount", "CoreV1Api", "service_account", "serviceaccounts"),
-        Resource("Job", "BatchV1Api", "job", "jobs", "batch"),
-        Resource("StatefulSet", "AppsV1Api", "stateful_set", "statefulsets", "apps"),
-        Resource(
-            "NetworkPolicy",
-            "NetworkingV1Api",
-            "network_policy",
-            "networkpolicies",
-            "networking.k8s.io",
+            "SelfSubjectAccessReview",
+            "selfsubjectaccessreviews",
+            "authorization.k8s.io",
+            is_namespaced=False,
         ),
         Resource(
-            "PodDisruptionBudget",
-            "PolicyV1Api",
-            "pod_disruption_budget",
-            "poddisruptionbudgets",
-            "policy",
-        ),
-        Resource("Namespace", "CoreV1Api", "namespace", "namespaces", "", False),
-        Resource("Node", "CoreV1Api", "node", "nodes", "", False),
-        Resource(
-            "RuntimeClass", "NodeV1Api", "runtime_class", "runtimeclasses", "node.k8s.io", False
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "authentication.k8s.io",
+            is_namespaced=False,
         ),
     )
 }

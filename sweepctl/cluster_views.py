@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -16,17 +16,19 @@ from rich.text import Text
 
 from sweepctl import output
 from sweepctl.agents_status import AgentRow, JobStatus, troubles
-from sweepctl.cluster import Object
-from sweepctl.doctor import Check, Level
-from sweepctl.live import JobLine, LiveSweep
-from sweepctl.log_lines import Line
-from sweepctl.submit import Submitted
 from sweepctl.views import status_data, sweep_table
+
+if TYPE_CHECKING:
+    from sweepctl.cluster import Object
+    from sweepctl.doctor import Check
+    from sweepctl.live import JobLine, LiveSweep
+    from sweepctl.log_lines import Line
+    from sweepctl.submit import Submitted
 
 _MOST_TROUBLES = 5
 _MOST_AGENTS = 40
 _COLOURS = (31, 32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
-_LEVEL_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}
+_LEVEL_STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
 def jobs_table(lines: Sequence[JobLine], *, wide: bool, all_namespaces: bool) -> Table:
@@ -159,7 +161,7 @@ def objects_text(objects: Sequence[Object], form: str) -> str:
 
 def check_text(check: Check) -> Text:
     """Write a line of the doctor's answer, with what to do below it."""
-    style = _LEVEL_STYLES[check.level]
+    style = _LEVEL_STYLES[check.level.value]
     text = Text.assemble((f"{check.level.value:<8}", style), f"{check.what:<18}", " ", check.words)
     if check.hint:
         text.append("\n" + "\n".join(f"{'':<9}{line}" for line in check.hint.splitlines()))

@@ -16,9 +16,10 @@ from typing import Any
 from sweepctl import manifest, pod_spec
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError, role_commands
-from sweepctl.cluster_kinds import Access
+from sweepctl.cluster_kinds import Access, Resource
 from sweepctl.errors import SweepctlError
 from sweepctl.pod_reasons import agent_end, why_pending
+from sweepctl.steer import KUEUE
 from sweepctl.submission import SecretKey
 from sweepctl.values import Values
 
@@ -184,7 +185,7 @@ def check_nodes(cluster: Cluster, values: Values) -> list[Check]:
             )
         ]
     try:
-        pods = cluster.list("Pod", all_namespaces=True, fields="spec.nodeName!=")
+        pods = cluster.list("Pod", fields="spec.nodeName!=")
         used: dict[str, int] | None = gpus_used(pods, resource)
     except ClusterError as error:
         if not error.is_forbidden:
@@ -262,14 +263,15 @@ def check_secrets(cluster: Cluster, values: Values, namespace: str) -> list[Chec
 def check_kueue(cluster: Cluster, values: Values, namespace: str) -> list[Check]:
     """Look for Kueue when the values ask for a queue."""
     queue = values.at("kueue.queue")
-    version = cluster.api_groups().get("kueue.x-k8s.io")
+    version = cluster.api_groups().get(KUEUE)
     if not queue:
         words = "is installed; no queue is asked for" if version else "not installed, not asked for"
         return [Check("Kueue", Level.OK, words)]
     if version is None:
         hint = "install Kueue, or leave kueue.queue empty"
         return [Check("Kueue", Level.MISSING, "is not installed", hint)]
-    queues = cluster.custom("list", "kueue.x-k8s.io", version, "localqueues", namespace)["items"]
+    resource = Resource("LocalQueue", "localqueues", KUEUE, version)
+    queues = cluster.list(resource, namespace)
     names = [each["metadata"]["name"] for each in queues]
     if queue not in names:
         hint = f"the namespace has: {', '.join(names) or 'none'}"

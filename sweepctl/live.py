@@ -67,7 +67,6 @@ def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> 
         "Job",
         namespace,
         selector=",".join(filter(None, [manifest.selector_text(component="agent"), selector])),
-        all_namespaces=namespace is None,
     )
     now = datetime.now(timezone.utc)
     lines = [_job_line(job, now) for job in found]

@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.cluster import Cluster, Object
+from sweepctl.cluster import Cluster, Object, dynamic_client
 from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster_kinds import RESOURCES
 
 _BLOCK = 1 << 16
 
@@ -125,6 +126,18 @@ def _container_port(pod: Object, port: str | int) -> int:
     raise ClusterError(f"pod {pod['metadata']['name']} has no port named '{port}'")
 
 
+class _Upgradable:
+    """An ApiClient in the shape that the client's `portforward` wants: the owner of a method."""
+
+    def __init__(self, api_client: Any) -> None:
+        self.api_client = api_client
+        self._dynamic = dynamic_client(api_client)
+
+    def connect(self, path: str, port: int, **_: Any) -> Any:
+        query = [("ports", str(port))]
+        return self._dynamic.request("GET", path, query_params=query, serialize=False)
+
+
 class _Relay:
     """Accepts local connections and joins each with a stream to the pod."""
 
@@ -135,7 +148,7 @@ class _Relay:
         self._address = address
         self._target = (pod, port)
         # The client's port-forward swaps a method of its ApiClient while it connects.
-        self._api = client.CoreV1Api(client.ApiClient(cluster.client.configuration))
+        self._api = _Upgradable(client.ApiClient(cluster.client.configuration))
         self._connecting = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -177,10 +190,10 @@ class _Relay:
         from kubernetes.stream import portforward
         from websocket import WebSocketException
 
-        method = self._api.connect_get_namespaced_pod_portforward
+        path = RESOURCES["Pod"].path(self._address.namespace, pod, "portforward")
         try:
             with self._connecting:
-                stream = portforward(method, pod, self._address.namespace, ports=str(port))
+                stream = portforward(self._api.connect, path, port)
             return stream.socket(port)
         except (ApiException, WebSocketException, OSError) as error:
             raise ClusterError(f"cannot forward to pod {pod}: {error}") from error

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from sweepctl import manifest
 from sweepctl.agents_status import index_text, indexes, smallest_size
-from sweepctl.cluster import FIELD_MANAGER, Cluster, Object
+from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster_kinds import Resource
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.submission import SecretKey, Submission, find_submission, job_end
 from sweepctl.values import chart
@@ -206,26 +206,18 @@ def _activate_workload(
             f"the Job of '{submission.name}' is queued by Kueue, and this cluster has no Kueue",
             "nothing will start it: submit it again with kueue.queue empty",
         )
-    place: dict[str, Any] = {
-        "group": KUEUE,
-        "version": version,
-        "plural": "workloads",
-        "namespace": submission.namespace,
-    }
+    workloads = Resource("Workload", "workloads", KUEUE, version)
     selector = f"{JOB_UID_LABEL}={job['metadata']['uid']}"
-    found = cluster.custom("list", **place, label_selector=selector)["items"]
+    found = cluster.list(workloads, submission.namespace, selector=selector)
     if not found:
         raise SweepctlError(
             f"Kueue has no Workload for job/{job['metadata']['name']} yet", "try again in a moment"
         )
-    workload = found[-1]
-    name = workload["metadata"]["name"]
-    if bool(workload["spec"].get("active", True)) is is_active:
+    name = found[-1]["metadata"]["name"]
+    if bool(found[-1]["spec"].get("active", True)) is is_active:
         return Steered(f"workload/{name}", "unchanged")
-    how = {"_content_type": "application/merge-patch+json", "field_manager": FIELD_MANAGER}
-    if dry_run:
-        how["dry_run"] = "All"
-    cluster.custom("patch", **place, name=name, body={"spec": {"active": is_active}}, **how)
+    patch = {"spec": {"active": is_active}}
+    cluster.patch(workloads, name, patch, submission.namespace, dry_run=dry_run)
     return Steered(f"workload/{name}", "resumed" if is_active else "paused")
 
 

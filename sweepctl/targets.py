@@ -103,7 +103,6 @@ def complete_names(incomplete: str) -> list[str]:
     """Give the names of submitted sweeps for the shell; nothing when they cannot be had."""
     try:
         cluster = open_cluster()
-        cluster.client.configuration.retries = False
         found = {line.name for line in list_jobs(cluster, cluster.namespace, None)}
     except Exception:  # whatever it is, the user is typing: it must not show
         return []
