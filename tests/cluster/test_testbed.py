@@ -70,6 +70,12 @@ def wait_for_phase(cluster: Cluster, namespace: str, name: str, phase: str) -> N
     cluster.wait_for(f"pod {name} is {phase}", is_so)
 
 
+def wait_for_first_line(cluster: Cluster, namespace: str, name: str) -> None:
+    """Wait until a pod's program has its signal handler (UNTIL_TERMINATED says so)."""
+    command = ("kubectl", "-n", namespace, "logs", name)
+    cluster.wait_for("its first line", lambda: cluster.run(*command).stdout == "here\n")
+
+
 def test_every_node_is_ready_and_offers_gpus(cluster: Cluster, the_bed: Bed) -> None:
     nodes = {n["metadata"]["name"]: n for n in cluster.get("nodes")["items"]}
     assert len(the_bed.nodes) >= 2
@@ -137,9 +143,7 @@ def test_logs_exec_and_cp_reach_a_running_container(
     spec["containers"][0]["volumeMounts"] = [{"name": "work", "mountPath": "/work"}]
     cluster.apply(pod("one", spec), namespace=namespace)
     wait_for_phase(cluster, namespace, "one", "Running")
-    cluster.wait_for(
-        "its first line", lambda: cluster.kubectl("-n", namespace, "logs", "one") == "here\n"
-    )
+    wait_for_first_line(cluster, namespace, "one")
     assert cluster.kubectl("-n", namespace, "exec", "one", "--", "id", "-u").strip() == "1000"
     sent, received = tmp_path / "sent", tmp_path / "received"
     sent.write_bytes(bytes(range(256)))
@@ -235,9 +239,7 @@ def test_evicted_agent_is_replaced_and_counts_as_no_failure(
         return [p["metadata"]["name"] for p in running(cluster, namespace)]
 
     (first,) = cluster.wait_for("the agent runs", names)
-    cluster.wait_for(
-        "its first line", lambda: "here" in cluster.kubectl("-n", namespace, "logs", first)
-    )
+    wait_for_first_line(cluster, namespace, first)
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -273,10 +275,7 @@ def test_agents_that_a_pause_ended_with_75_come_back_without_a_failure_on_record
         cluster.wait_for("both agents are ready", lambda: job_status().get("ready") == 2)
         agents = [p["metadata"]["name"] for p in pods(cluster, namespace)]
         for agent in agents:
-            cluster.wait_for(
-                "its first line",
-                lambda agent=agent: cluster.kubectl("-n", namespace, "logs", agent) == "here\n",
-            )
+            wait_for_first_line(cluster, namespace, agent)
         patch(suspend=True)
         cluster.wait_for("no pod is left", lambda: not pods(cluster, namespace))
         patch(suspend=False)
@@ -321,7 +320,7 @@ def test_simulated_nodes_appear_run_a_job_and_go(
 
         def has_ended_and_been_replaced() -> bool:
             status = cluster.get("-n", namespace, "job", "many")["status"]
-            return status.get("succeeded") == 1 and status.get("ready") == 39
+            return bool(status.get("succeeded") == 1 and status.get("ready") == 39)
 
         cluster.wait_for("one agent ended, one was replaced", has_ended_and_been_replaced)
         assert leaves not in {p["metadata"]["name"] for p in running(cluster, namespace)}

@@ -50,7 +50,7 @@ def traces(chosen: Bed) -> dict[str, object]:
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True)
     settings = {name: Path("/proc/sys", name).read_text() for name in _KERNEL_SETTINGS}
     return {
-        "mounts": sorted(line.split(" ", 4)[4] for line in mount_lines()),
+        "mounts": mounts_of_a_bed(chosen),
         "links": len(links.stdout.splitlines()),
         "named network namespaces": sorted(os.listdir("/run/netns"))
         if Path("/run/netns").exists()
@@ -65,8 +65,16 @@ def traces(chosen: Bed) -> dict[str, object]:
     }
 
 
-def mount_lines() -> list[str]:
-    return Path("/proc/self/mountinfo").read_text().splitlines()
+def mounts_of_a_bed(chosen: Bed) -> list[str]:
+    """Mounts of the host where a bed makes its own, or of what is its own."""
+    places = ("/run", "/var/lib", "/var/log", "/proc/", str(chosen.cache))
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = {line.split()[4]: line for line in lines}
+    return sorted(
+        point
+        for point, line in points.items()
+        if point.startswith(places) or chosen.name in line or "/containerd/" in line
+    )
 
 
 def command(chosen: Bed, *verb: str) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 from tests.testbed.layout import GPU_RESOURCE, TEST_IMAGE
 
 UNTIL_TERMINATED = (
-    "import signal, sys, time; print('here', flush=True);"
-    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); time.sleep(600)"
+    "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75));"
+    "print('here', flush=True); time.sleep(600)"
 )
 
 
