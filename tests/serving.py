@@ -166,7 +166,6 @@ def sdk_environ(url: str, home: Path) -> dict[str, str]:
         "WANDB_API_KEY": API_KEY,
         "WANDB_SILENT": "true",
         "WANDB_ERROR_REPORTING": "false",
-        "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.5",
         "PYTHONUNBUFFERED": "1",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
