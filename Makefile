@@ -28,8 +28,9 @@ trainer: setup ## make the locked environment of the real trainer (Isaac Lab 3.0
 demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two agents
 	@PATH="$(CURDIR)/$(TRAINER)/bin:$$PATH" $(BIN)/sweepctl local examples/toy_legs/sweep.yaml --agents 2
 
-test: trainer ## everything: lint, types, unit, contract and real training
+test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
+	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
 	@$(BIN)/pytest tests
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
@@ -42,6 +43,18 @@ type: setup ## mypy --strict
 
 unit: setup ## unit tests, no trainer, no network
 	@$(BIN)/pytest -q tests/unit
+
+golden: setup ## rewrite the golden files from what is printed now
+	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py
+
+testbed-up: setup ## a real Kubernetes on this machine (root, Linux)
+	@$(BIN)/python -m tests.testbed up
+
+testbed-down: setup ## take it down and leave nothing
+	@$(BIN)/python -m tests.testbed down
+
+testbed-shell: setup ## a shell with KUBECONFIG, kubectl and helm of the test bed
+	@$(BIN)/python -m tests.testbed shell
 
 fmt: setup ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
@@ -58,4 +71,4 @@ lock: setup ## renew requirements.lock from pyproject.toml
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test check lint type unit fmt bench-overrides bench-agent lock clean
+.PHONY: help setup trainer demo test check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent lock clean
