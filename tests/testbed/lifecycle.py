@@ -64,7 +64,7 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
     tools = programs(module("helm"), environ, say)
     images = node_images(environ, say)
     key = hashlib.sha256(f"{bed} {built} {images} {_sources()}".encode()).hexdigest()
-    with _locked(bed):
+    with _locked(bed) as lock:
         state = State.read(bed)
         if state and state.is_ready and state.process.is_alive and state.key == key:
             say(f"test bed '{bed.name}' is up already")
@@ -74,12 +74,11 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
             _remove(bed)
         try:
             _start(bed, built, {**built, **tools}, images, key, say)
-        except Exception:
-            _keep_logs(bed)
+        except BaseException as problem:
+            if isinstance(problem, Exception):  # not Ctrl-C
+                _keep_logs(bed)
             _remove(bed)
-            raise
-        except BaseException:  # Ctrl-C
-            _remove(bed)
+            lock.unlink()
             raise
     return cluster(bed)
 
