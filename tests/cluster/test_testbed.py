@@ -90,7 +90,8 @@ def test_indexed_job_gives_every_agent_its_own_gpu(
     show = "import os; print(os.environ['JOB_COMPLETION_INDEX'], os.environ['%s'])"
     spec = pod_spec(["python3", "-c", show % "NVIDIA_VISIBLE_DEVICES"], gpus=1)
     cluster.apply(indexed_job("sweep", 3, spec), namespace=namespace)
-    cluster.kubectl("-n", namespace, "wait", "--for=condition=complete", "job/sweep")
+    complete = ("wait", "--for=condition=complete", "job/sweep", "--timeout=110s")
+    cluster.kubectl("-n", namespace, *complete)
     printed = [
         cluster.kubectl("-n", namespace, "logs", p["metadata"]["name"]).split()
         for p in pods(cluster, namespace)
