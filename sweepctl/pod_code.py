@@ -50,7 +50,7 @@ def pod_code() -> PodCode:
     files += sorted(package.glob("pod/*.py"))
     texts = {".".join(file.relative_to(package).parts): file.read_text("utf-8") for file in files}
     check_size("the pod code", texts)
-    return PodCode(texts)
+    return PodCode(dict(sorted(texts.items())))
 
 
 @lru_cache(maxsize=2)
@@ -104,7 +104,7 @@ def _json_number(number: float) -> str:
         return str(int(number))
     shortest = Decimal(repr(float(number)))
     if 1e-6 <= abs(number) < 1e21:
-        return format(shortest, "f")
+        return format(shortest, "f").removesuffix(".0")
     mantissa, _, exponent = repr(float(number)).partition("e")
     return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].lstrip('0')}"
 

@@ -1,12 +1,14 @@
 """The real helm, built from its pinned module once and kept."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sweepctl.pod_code import pod_code
 from sweepctl.values import chart_folder
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
@@ -39,3 +41,16 @@ def helm(helm_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a copy of the chart that carries the pod code of this very moment."""
+    copy = tmp_path_factory.mktemp("chart") / "isaac-sweep"
+    shutil.copytree(chart_folder(), copy)
+    carried = copy / "files" / "pod_code"
+    shutil.rmtree(carried)
+    carried.mkdir()
+    for key, text in pod_code().files.items():
+        (carried / key).write_text(text)
+    return copy

@@ -3,8 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from broken_values import SCHEMA
+import pytest
+from broken_values import CONTRADICTIONS, SCHEMA, Broken
 from conftest import Helm
+
+from sweepctl.errors import SpecError
+from sweepctl.values import load_values
 
 
 def test_helm_refuses_every_setting_that_the_schema_refuses(helm: Helm, tmp_path: Path) -> None:
@@ -27,3 +31,60 @@ def test_helm_refuses_every_setting_that_the_schema_refuses(helm: Helm, tmp_path
 def test_helm_takes_all_options(helm: Helm) -> None:
     done = helm("template", "legs", ".", "-f", "ci/all-options.yaml")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("broken", CONTRADICTIONS, ids=[broken.id for broken in CONTRADICTIONS])
+def test_helm_says_word_for_word_what_sweepctl_says(
+    helm: Helm, tmp_path: Path, broken: Broken
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(f"{broken.text}\n")
+    with pytest.raises(SpecError) as refusal:
+        load_values([str(file)])
+    expected = "".join(
+        f"{problem.path}: {problem.message}\n  = {problem.hint}\n"
+        for problem in refusal.value.problems
+    )
+    done = helm("template", "legs", ".", "-f", str(file), "--set", "sweep=a")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"these settings cannot be:\n\n{expected}\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "complaint"),
+    [
+        (
+            "legs",
+            [],
+            "sweep: there is no sweep to run\n"
+            "  = say --set-file sweep=sweep.yaml, or set sweepId: ENTITY/PROJECT/ID",
+        ),
+        (
+            "legs.v2",
+            ["--set", "sweep=a"],
+            "the release's name: 'legs.v2': expected lower-case letters, digits and '-', "
+            "45 at most\n  = try helm install legs-v2",
+        ),
+        (
+            "x" * 46,
+            ["--set", "sweep=a"],
+            f"the release's name: '{'x' * 46}': expected lower-case letters, digits and '-', "
+            f"45 at most\n  = try helm install {'x' * 45}",
+        ),
+    ],
+    ids=["no sweep", "a dot in the name", "a long name"],
+)
+def test_helm_refuses_what_sweepctl_does_not_take_either(
+    helm: Helm, name: str, arguments: list[str], complaint: str
+) -> None:
+    done = helm("template", name, ".", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"these settings cannot be:\n\n{complaint}\n" in done.stderr
+
+
+def test_helm_refuses_a_sweep_file_that_is_not_utf_8(helm: Helm, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_bytes("name: bücher\n".encode("latin-1"))
+    done = helm("template", "legs", ".", "--set-file", f"sweep={file}")
+    assert done.returncode == 1
+    assert "sweep: the sweep file is not UTF-8\n  = save it as UTF-8\n" in done.stderr

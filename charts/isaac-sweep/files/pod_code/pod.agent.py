@@ -1,0 +1,353 @@
+"""The agent: takes runs from a sweep, trains them in turn, tells W&B what became of each.
+
+`python -m sweepctl.pod.agent --sweep ENTITY/PROJECT/ID`. The loop of W&B's own agent
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py) over plain HTTP. It ends with an
+exit code that the Job's podFailurePolicy understands (errors.ExitCode), never with 0 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import signal
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sweepctl.command import DEFAULT_COMMAND
+from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl.pod import preflight
+from sweepctl.pod.calls import Bell, Call, Courier, InterruptedBySignalError, Patience, Signals
+from sweepctl.pod.child import Family, Guardian
+from sweepctl.pod.conclude import conclude, look, tell
+from sweepctl.pod.console import Console
+from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.options import AgentOptions, read_options
+from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.tending import HEARTBEAT_S, Tending
+from sweepctl.pod.verdict import Ending, Verdict
+from sweepctl.wandb_http import (
+    ApiError,
+    WandbClient,
+    connection_from_environ,
+    sweep_url,
+    unwrap_config,
+)
+
+T = TypeVar("T")
+
+_STRAYS_LIMIT_S = 10.0
+_NOBODY = "sweepctl-agent-is-leaving"
+"""A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
+
+
+class ConfigurationError(SweepctlError):
+    """What was asked for cannot be, here or anywhere: another try changes nothing."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class NodeUnfitError(SweepctlError):
+    """This node cannot train."""
+
+    exit_code = ExitCode.NODE_UNFIT
+
+
+class SweepGoneError(SweepctlError):
+    """The sweep was deleted: there is nothing left to do."""
+
+    exit_code = ExitCode.DONE
+
+
+class Agent:
+    """One agent from its first word to W&B to its last."""
+
+    def __init__(
+        self, options: AgentOptions, client: WandbClient, pod: Pod, signals: Signals
+    ) -> None:
+        self._options = options
+        self._client = client
+        self._pod = pod
+        self._signals = signals
+        self._say = pod.console.say
+        self._patience = Patience(pod.bell, signals, self._say, random.Random())
+        self._settings = SettingsCheck(pod.python, pod.bell)
+        self._waiting: deque[RunTask] = deque()
+        self._attempts: Counter[str] = Counter()
+        self._had_run = False
+        self._agent_id = ""
+        self._knows_attempts = False
+        self._courier = Courier(self._patience, signals, pod.bell, self._say)
+        self._tending = Tending(
+            client,
+            self._courier,
+            signals,
+            pod.bell,
+            pod.family,
+            self._say,
+            options.grace_s,
+            self._beat,
+        )
+
+    def run(self) -> ExitCode:
+        """Take runs until there are no more, or until told to go."""
+        try:
+            self._check_node()
+            self._join()
+            code = self._take_runs()
+        except InterruptedBySignalError:
+            code = self._interrupted_code()
+        except SweepctlError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self._say(f"{error.message}{hint}")
+            code = error.exit_code
+            if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
+                preflight.write_termination_message(error.message, self._pod.environ)
+        if self._signals.received:
+            code = self._interrupted_code()
+        self._say_goodbye()
+        self._say(f"exit {int(code)}: {_MEANINGS.get(code, code.name)}")
+        return code
+
+    def _take_runs(self) -> ExitCode:
+        taken = 0
+        while self._options.count is None or taken < self._options.count:
+            run = self._next_run()
+            if run is None:
+                return ExitCode.DONE
+            taken += 1
+            leave = self._train(run)
+            self._had_run = True
+            if self._signals.received:
+                return self._interrupted_code()
+            if leave is not None:
+                return leave
+        return ExitCode.DONE
+
+    def _check_node(self) -> None:
+        options = self._options
+        reason = preflight.unfit_reason(
+            options.work,
+            gpu=options.preflight_gpu,
+            min_free_mb=options.min_free_mb,
+            environ=self._pod.environ,
+        )
+        if reason is not None:
+            raise NodeUnfitError(reason)
+
+    def _join(self) -> None:
+        """Read the sweep and register; as long as it takes when the API is out of reach."""
+        options = self._options
+        name = (options.entity, options.project, options.sweep_id)
+        try:
+            info = self._patience.call(
+                lambda: self._client.sweep(*name), is_final=self._is_final_at_start
+            )
+            self._agent_id = self._patience.call(
+                lambda: self._client.register_agent(*name, options.host),
+                is_final=self._is_final_at_start,
+            )
+        except ApiError as error:
+            if error.is_missing and self._had_run:
+                raise SweepGoneError(f"sweep {'/'.join(name)} is not there any more") from None
+            raise ConfigurationError(error.message, error.hint) from None
+        self._sweep = self._read_sweep(info.config_text)
+        self._grammar = options.grammar or self._pod.python.grammar(self._sweep.command)
+        page = sweep_url(self._client.connection.base_url, *name)
+        self._say(f"agent {options.host} of {page}, overrides in the {self._grammar} grammar")
+
+    def _read_sweep(self, text: str) -> SweepTask:
+        try:
+            config: Any = json.loads(text)
+        except ValueError:
+            try:
+                config = self._pod.python.read_yaml(text)
+            except SweepctlError as error:
+                raise ConfigurationError(error.message, error.hint) from None
+        if not isinstance(config, dict):
+            raise ConfigurationError("the sweep's config at W&B is not a map")
+        command = config.get("command") or DEFAULT_COMMAND
+        metric = config.get("metric")
+        return SweepTask(
+            entity=self._options.entity,
+            project=self._options.project,
+            id=self._options.sweep_id,
+            command=tuple(command) if isinstance(command, (list, tuple)) else (str(command),),
+            program=config.get("program"),
+            metric=metric.get("name") if isinstance(metric, dict) else None,
+        )
+
+    def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
+        if self._had_run and error.is_missing:
+            return True
+        too_long = lasted_s >= self._options.refused_limit_s
+        return not error.is_transient and not self._had_run and too_long
+
+    def _next_run(self) -> RunTask | None:
+        """Wait for a run; None when the sweep has no more for this agent."""
+        while not self._waiting:
+            reason = preflight.full_disk_reason(self._options.work, self._options.min_free_mb)
+            if reason is not None:
+                raise NodeUnfitError(reason)
+            asked_at = time.monotonic()
+            try:
+                commands = self._patience.call(
+                    lambda: self._client.heartbeat(self._agent_id, []),
+                    is_final=lambda error, lasted_s: (
+                        error.is_missing or self._is_final_at_start(error, lasted_s)
+                    ),
+                )
+            except ApiError as error:
+                if not error.is_missing:
+                    raise ConfigurationError(error.message, error.hint) from None
+                self._say("W&B knows this agent no more; registering again")
+                self._join()
+                continue
+            for command in commands:
+                if command.get("type") == "exit":
+                    return None
+                self._take(command)
+            if not self._waiting:
+                self._rest_until(asked_at + HEARTBEAT_S)
+        return self._waiting.popleft()
+
+    def _rest_until(self, time_s: float) -> None:
+        while (left_s := time_s - time.monotonic()) > 0:
+            self._patience.sleep(left_s)
+
+    def _take(self, command: Mapping[str, Any]) -> None:
+        """Take a run that a command hands out; `resume` is a run that was begun before."""
+        if command.get("type") not in ("run", "resume"):
+            return
+        attempt, args = command.get("attempt"), command.get("args")
+        self._knows_attempts = self._knows_attempts or isinstance(attempt, int)
+        self._waiting.append(
+            RunTask(
+                id=str(command["run_id"]),
+                config=unwrap_config(args if isinstance(args, dict) else {}),
+                attempt=attempt if isinstance(attempt, int) else None,
+            )
+        )
+
+    def _train(self, run: RunTask) -> ExitCode | None:
+        """Train one run and tell W&B what became of it; give the exit code if that ends us."""
+        try:
+            training = Training(self._pod, self._sweep, run, self._grammar, self._settings)
+        except SweepctlError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
+            tell(self._client, self._courier.call, self._sweep, run, verdict, None)
+            self._say(f"run {run.id} failed: {verdict.reason}")
+            return None
+        for note in training.resolved.notes:
+            self._say(f"run {run.id}: {note}")
+        self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
+        self._tending.tend(training, self._sweep)
+        begun = look(self._client, self._sweep, run, self._pod.bell)
+        end = training.finish()
+        if training.may_try_again(end):
+            self._say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
+            self._tending.tend(training, self._sweep)
+            begun = look(self._client, self._sweep, run, self._pod.bell)
+            end = training.finish()
+        self._attempts[run.id] += 1
+        verdict = conclude(
+            self._client,
+            self._courier.call,
+            self._sleep,
+            self._sweep,
+            training,
+            end,
+            [begun],
+            # The embedded server counts for all agents; W&B leaves it to each.
+            attempts=1 if run.attempt is not None else self._attempts[run.id],
+        )
+        self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        if verdict.leave is not None:
+            preflight.write_termination_message(verdict.reason, self._pod.environ)
+        while self._tending.other_commands:
+            self._take(self._tending.other_commands.pop(0))
+        return ExitCode.DONE if self._tending.must_exit else verdict.leave
+
+    def _beat(self, run_id: str) -> list[dict[str, Any]]:
+        ids = [run_id, *(run.id for run in self._waiting)]
+        return self._client.heartbeat(self._agent_id, ids)
+
+    def _sleep(self, seconds: float) -> None:
+        with suppress(InterruptedBySignalError):
+            self._rest_until(time.monotonic() + seconds)
+
+    def _say_goodbye(self) -> None:
+        """Have the embedded server give back at once what this agent held.
+
+        W&B itself acts on the exit record, and might hand out a run to whoever says goodbye.
+        """
+        if self._knows_attempts and self._agent_id:
+            last = Call(lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.bell)
+            last.wait(2.0)
+
+    def _interrupted_code(self) -> ExitCode:
+        is_terminal = self._signals.received[:1] == [signal.SIGINT]
+        return ExitCode.INTERRUPTED if is_terminal else ExitCode.HANDED_BACK
+
+
+_MEANINGS = {
+    ExitCode.DONE: "no more work for this agent",
+    ExitCode.HANDED_BACK: "told to leave; replace me",
+    ExitCode.NODE_UNFIT: "this node cannot train",
+    ExitCode.CONFIGURATION: "another try changes nothing before this is corrected",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+def run_agent(
+    options: AgentOptions,
+    client: WandbClient,
+    environ: Mapping[str, str],
+    console: Console | None = None,
+) -> ExitCode:
+    """Run one agent in this process, which must have no other work: strays are killed."""
+    bell = Bell()
+    signals = Signals(bell)
+    signals.install()
+    family = Family(uuid.uuid4().hex)
+    guardian = Guardian(family)
+    pod = Pod(
+        connection=client.connection,
+        # A run is found by the host of its agent: the SDK would tell the machine's name.
+        environ={**environ, "WANDB_HOST": options.host},
+        work=options.work,
+        console=console or Console(),
+        family=family,
+        guardian=guardian,
+        bell=bell,
+        python=TrainerPython(environ),
+    )
+    try:
+        return Agent(options, client, pod, signals).run()
+    finally:
+        family.kill_strays(time.monotonic() + _STRAYS_LIMIT_S)
+        guardian.dismiss()
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run an agent as its command line and environment say; give its exit code."""
+    console = Console()
+    try:
+        options = read_options(argv, environ)
+        client = WandbClient(connection_from_environ(environ, Path.home()))
+    except SweepctlError as error:
+        console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        return int(error.exit_code)
+    return int(run_agent(options, client, environ, console))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,115 @@
+"""What a trainer's output and files show: its log folder, its end, its known start-up troubles.
+
+`Evidence.feed` reads the stream as it passes; nothing is printed and nothing is written here. The
+lines looked for are those of Isaac Lab's training scripts (isaaclab_rl/entrypoints/backends in 3.x,
+scripts/reinforcement_learning in 2.x) and of rsl_rl's logger.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from sweepctl.pod.trainers import Trainer
+
+_TRAINING_TIME = re.compile(rb"^Training time: [0-9.]+ seconds", re.MULTILINE)
+_ITERATION = re.compile(rb"Learning iteration (\d+)/(\d+)")
+_LOG_ROOT = re.compile(rb"^\[INFO\] Logging experiment in directory: ([^\r\n]+)", re.MULTILINE)
+_LOG_NAME = re.compile(
+    rb"^Exact experiment name requested from command line: ([^\r\n]+)", re.MULTILINE
+)
+_DISK_FULL = re.compile(os.strerror(errno.ENOSPC).encode() + rb"|\[Errno 28\]")
+_ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+
+COLD_START_SIGNATURES = (
+    # The extension registry was not reachable or not synchronised yet:
+    # https://github.com/isaac-sim/IsaacLab/issues/1441, https://github.com/isaac-sim/IsaacLab/pull/6894
+    re.compile(rb"Exiting app because of dependency solver failure"),
+    re.compile(rb"\[omni\.ext\.plugin\] Failed to resolve extension dependencies"),
+    # Kit crashed while it built its caches: https://github.com/isaac-sim/IsaacSim/issues/431
+    re.compile(rb"\[carb\.graphics-vulkan\.plugin\] VkResult: ERROR_DEVICE_LOST"),
+    re.compile(rb"\[carb\.crashreporter-breakpad\.plugin\] \[crash\] A crash has occurred"),
+)
+"""How Isaac Sim's start-up fails in a fresh container, to work at the second try."""
+
+_TAIL_BYTES = 4096
+
+
+class Evidence:
+    """What one trainer process has shown so far; fed by the thread that passes its output on."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._said_training_time = False
+        self._iteration: tuple[int, int] | None = None
+        self._log_root: str | None = None
+        self._log_name: str | None = None
+        self._cold_start: str | None = None
+        self._tail = b""
+        self.disk_was_full = False
+
+    def feed(self, lines: bytes) -> None:
+        """Read whole lines of the trainer's output."""
+        self._tail = (self._tail + lines)[-_TAIL_BYTES:]
+        if not self.disk_was_full and _DISK_FULL.search(lines):
+            self.disk_was_full = True
+        if self._trainer is Trainer.PLAIN:
+            return
+        if _TRAINING_TIME.search(lines):
+            self._said_training_time = True
+        for found in _ITERATION.finditer(lines):
+            self._iteration = int(found[1]), int(found[2])
+        if root := _LOG_ROOT.search(lines):
+            self._log_root = os.fsdecode(root[1].strip())
+        if name := _LOG_NAME.search(lines):
+            self._log_name = os.fsdecode(name[1].strip())
+        if self._cold_start is None:
+            for signature in COLD_START_SIGNATURES:
+                if seen := signature.search(lines):
+                    self._cold_start = seen[0].decode("utf-8", "replace")
+
+    @property
+    def cold_start(self) -> str | None:
+        """Which of Isaac Sim's known start-up failures was seen, if training had not begun."""
+        return self._cold_start if self._iteration is None else None
+
+    @property
+    def last_line(self) -> str:
+        """The last line that says something, for the reason of a failure."""
+        lines = _ANSI.sub(b"", self._tail).decode("utf-8", "replace").splitlines()
+        said = [line.strip() for line in lines if line.strip(" \t-=*#│╭╮╰╯")]
+        return said[-1][:300] if said else ""
+
+    def log_folder(self) -> Path | None:
+        """Find the run's log folder: named by the run where it could be, else as it was printed."""
+        if self._log_root is None or self._log_name is None:
+            return None
+        root = Path(self._log_root)
+        exact = root / self._log_name
+        if exact.is_dir():
+            return exact
+        # <name>_<run name>: rsl_rl appends the second part without printing it.
+        found = sorted(root.glob(f"{_escaped(self._log_name)}_*"), key=lambda path: len(path.name))
+        return next((path for path in found if path.is_dir()), None)
+
+    def shows_end(self) -> bool:
+        """Say whether training came to its own end.
+
+        Isaac Lab exits 0 on SIGINT and, under Kit, after masked exceptions: what counts is the line
+        that follows `runner.learn`, or the model saved after the last iteration (2.x has no line).
+        """
+        if self._trainer is Trainer.PLAIN:
+            return True
+        if self._said_training_time:
+            return True
+        folder = self.log_folder()
+        if self._iteration is None or folder is None:
+            return False
+        last = self._iteration[1] - 1
+        return any((folder / f"model_{number}.pt").is_file() for number in (last, last + 1))
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"([\[\]*?])", r"[\1]", name)

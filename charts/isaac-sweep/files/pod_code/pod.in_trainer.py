@@ -1,0 +1,165 @@
+"""What only the trainer's own Python can tell; run by it as a short child, JSON on standard output.
+
+`yaml FILE…` reads YAML (W&B sweep text, Isaac Lab's params/*.yaml): tags ignored, PyYAML's types.
+`features` tells which Isaac Lab is installed, without importing it. `settings` reads a command and
+paths from standard input and tells which of the paths Isaac Lab's configuration does not know.
+The one pod file that may import PyYAML. Nothing of sweepctl is imported: it stands alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+MARK = "sweepctl-in-trainer "
+"""What the answer's line begins with: `isaaclab.sh` and imports print lines of their own."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Answer one question; the exit code is 0 when there is an answer."""
+    answers: dict[str, Callable[[Sequence[str]], object]]
+    answers = {"yaml": read_yaml_files, "features": features, "settings": unknown_settings}
+    if not argv or argv[0] not in answers:
+        print(f"usage: in_trainer.py {'|'.join(answers)}", file=sys.stderr)
+        return 2
+    try:
+        answer = answers[argv[0]](argv[1:])
+    except Exception as error:  # whatever the trainer's packages raise is told, not shown whole
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
+    return 0
+
+
+def read_yaml_files(paths: Sequence[str]) -> list[object]:
+    """Give the content of each file; `-` is standard input."""
+    found = []
+    for path in paths:
+        if path == "-":
+            found.append(read_yaml(sys.stdin.buffer.read()))
+        else:
+            with open(path, "rb") as file:
+                found.append(read_yaml(file.read()))
+    return found
+
+
+def read_yaml(text: bytes) -> object:
+    """Read YAML 1.1 as PyYAML does, with every unknown tag taken for what it is written as."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def ignore_tag(loader: Loader, suffix: str, node: yaml.Node) -> object:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        assert isinstance(node, yaml.ScalarNode)
+        return loader.construct_scalar(node)
+
+    Loader.add_multi_constructor("", ignore_tag)
+    return _as_json(yaml.load(text, Loader))
+
+
+def _as_json(value: object) -> object:
+    """Make keys strings and what JSON lacks text; floats stay as they are."""
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str) else _key_text(key): _as_json(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set)):
+        return [_as_json(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _key_text(key: object) -> str:
+    return json.dumps(key) if key is None or isinstance(key, (bool, int, float)) else str(key)
+
+
+def features(_arguments: Sequence[str]) -> dict[str, bool]:
+    """Tell whether Isaac Lab is here and whether it reads overrides as literals (3.x does)."""
+    spec = importlib.util.find_spec("isaaclab_tasks")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    literal = False
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, "utils", "hydra.py"), encoding="utf-8") as file:
+                literal = literal or "def _parse_val(" in file.read()
+        except OSError:
+            continue
+    has_yaml = importlib.util.find_spec("yaml") is not None
+    return {"isaaclab": bool(folders), "literal": literal, "yaml": has_yaml}
+
+
+def unknown_settings(_arguments: Sequence[str]) -> dict[str, list[str]]:
+    """Tell which paths name no setting: {path: names there are}.
+
+    Isaac Lab 3 sets whatever attribute an override names, and writes it into its record like any
+    other (isaaclab_tasks/utils/hydra.py, isaaclab/utils/dict.py), so only the classes can tell.
+    They are made as the trainer makes them: its tasks, its callback, the same arguments.
+    """
+    question = json.loads(sys.stdin.read())
+    arguments, paths = question["arguments"], question["paths"]
+    sys.stdin = io.StringIO()
+    dispatch = importlib.import_module("isaaclab.cli")
+    backend = importlib.import_module("isaaclab_rl.entrypoints.backends.train_rsl_rl")
+    hydra = importlib.import_module("isaaclab_tasks.utils.hydra")
+    dispatch.load_external_tasks()
+    known = backend._parse_args(arguments)
+    env, agent = hydra.resolve_task_config(known.task, known.agent)
+    found = {}
+    for path in paths:
+        root, _, rest = path.partition(".")
+        names = _names_instead({"env": env, "agent": agent}.get(root), rest.split("."))
+        if names is not None:
+            found[path] = names
+    return found
+
+
+def _names_instead(node: Any, parts: Sequence[str]) -> list[str] | None:
+    """Walk a path through configuration objects; where it leaves them, give the names there are."""
+    for part in parts:
+        if isinstance(node, dict):
+            if part not in node:
+                return [str(name) for name in node]
+            node = node[part]
+        elif isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                return []
+            node = node[int(part)]
+        else:
+            names = _declared(node)
+            if names is None:
+                return None
+            if part not in names or not hasattr(node, part):
+                return sorted(names)
+            node = getattr(node, part)
+    return None
+
+
+def _declared(node: object) -> set[str] | None:
+    """Give the settings that an object's classes declare; None when it is no configuration."""
+    names: set[str] = set()
+    for cls in type(node).__mro__[:-1]:
+        names |= set(getattr(cls, "__dataclass_fields__", {}))
+        names |= {name for name in vars(cls).get("__annotations__", {}) if name[:2] != "__"}
+        names |= {
+            name for name, value in vars(cls).items() if name[:2] != "__" and not callable(value)
+        }
+    return names or None
+
+
+if __name__ == "__main__":
+    # This file's folder holds modules of sweepctl, whose names belong to others here.
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""What an agent is told: its command line, or the same words in the environment of its pod."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweepctl.errors import UsageError
+from sweepctl.overrides import Grammar
+from sweepctl.pod.preflight import DEFAULT_MIN_FREE_MB
+
+DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
+DEFAULT_REFUSED_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """How one agent works; `grammar` None means: as the installed trainer reads overrides."""
+
+    entity: str
+    project: str
+    sweep_id: str
+    host: str
+    work: Path
+    count: int | None = None
+    grammar: Grammar | None = None
+    preflight_gpu: str = "auto"
+    grace_s: float = DEFAULT_GRACE_S
+    """The time from SIGTERM to the end, as the pod's terminationGracePeriodSeconds."""
+    refused_limit_s: float = DEFAULT_REFUSED_LIMIT_S
+    """How long a refused key or an unknown sweep may last before this agent's first run."""
+    min_free_mb: int = DEFAULT_MIN_FREE_MB
+
+
+def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOptions:
+    """Read command line and environment; the command line wins."""
+    said = _parser(environ).parse_args(list(argv))
+    parts = (said.sweep or "").split("/")
+    if len(parts) != 3 or not all(parts):
+        raise UsageError(
+            f"'{said.sweep or ''}' does not name a sweep",
+            "give --sweep ENTITY/PROJECT/SWEEP_ID, or set SWEEPCTL_SWEEP",
+        )
+    entity, project, sweep_id = parts
+    return AgentOptions(
+        entity=entity,
+        project=project,
+        sweep_id=sweep_id,
+        host=agent_host(environ, said.index),
+        work=Path(said.work).absolute(),
+        count=said.count,
+        grammar=None if said.grammar == "auto" else Grammar(said.grammar),
+        preflight_gpu=said.preflight_gpu,
+        grace_s=said.grace_s,
+        refused_limit_s=said.refused_limit_s,
+        min_free_mb=said.min_free_mb,
+    )
+
+
+def agent_host(environ: Mapping[str, str], index: int | None) -> str:
+    """Give the name under which an agent is known: in a Job the pod's, `<job>-<index>`."""
+    host = environ.get("SWEEPCTL_HOST") or socket.gethostname()
+    in_job = "JOB_COMPLETION_INDEX" in environ
+    return host if index is None or in_job else f"{host}-{index}"
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweepctl.pod.agent",
+        description="Take runs from a W&B sweep and train them, one after the other.",
+        epilog="Exit codes: 0 no more work, 75 handed back, 76 node unfit, 78 configuration error.",
+    )
+
+    def add(flag: str, variable: str, default: object, help: str, **more: object) -> None:
+        # argparse converts and checks a default that is text as if it had been typed.
+        parser.add_argument(
+            flag,
+            default=environ.get(variable) or default,
+            help=f"{help} (${variable})",
+            **more,  # type: ignore[arg-type]  # type and choices, as add_argument takes them
+        )
+
+    add("--sweep", "SWEEPCTL_SWEEP", None, "the sweep: ENTITY/PROJECT/ID")
+    add("--count", "SWEEPCTL_COUNT", None, "how many runs to take", type=_positive)
+    add("--work", "SWEEPCTL_WORK", "sweepctl-work", "folder for logs and W&B's files")
+    add(
+        "--grammar",
+        "SWEEPCTL_GRAMMAR",
+        "auto",
+        "how the trainer reads overrides",
+        choices=["auto", *(grammar.value for grammar in Grammar)],
+    )
+    add("--index", "JOB_COMPLETION_INDEX", None, "place among the agents", type=int)
+    add(
+        "--preflight-gpu",
+        "SWEEPCTL_PREFLIGHT_GPU",
+        "auto",
+        "auto: a GPU must answer; off",
+        choices=["auto", "off"],
+    )
+    add(
+        "--grace-s",
+        "SWEEPCTL_GRACE_S",
+        str(DEFAULT_GRACE_S),
+        "seconds from SIGTERM to SIGKILL",
+        type=_seconds,
+    )
+    add(
+        "--refused-limit-s",
+        "SWEEPCTL_REFUSED_LIMIT_S",
+        str(DEFAULT_REFUSED_LIMIT_S),
+        "seconds that a refused key or unknown sweep may last at the start",
+        type=_seconds,
+    )
+    add(
+        "--min-free-mb",
+        "SWEEPCTL_MIN_FREE_MB",
+        str(DEFAULT_MIN_FREE_MB),
+        "room that the work folder's disk must have",
+        type=_positive,
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return number

@@ -1,0 +1,398 @@
+"""One run: from the parameters that W&B hands out to the facts of its trainer's end.
+
+Used by the agent, and by itself as the wrapper under a stock `wandb agent`:
+`python -m sweepctl.pod.run COMMAND…` (wrapper.py). It asks and tells the API nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweepctl.command import args_json
+from sweepctl.errors import nearest
+from sweepctl.overrides import Grammar, Override, overrides_from_config
+from sweepctl.pod.calls import Bell, Call
+from sweepctl.pod.child import Child, Family, Guardian
+from sweepctl.pod.console import Console
+from sweepctl.pod.effective import differences
+from sweepctl.pod.evidence import Evidence
+from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.trainers import Resolved, Trainer, resolve
+from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
+from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
+
+UNDYING_LIMIT_S = 60.0
+SETTINGS_LIMIT_S = 60.0
+"""How long an ended training waits for the check of its settings: once in an agent's life."""
+_SETTLED_S = 1.0
+"""How long the trainer's record must be unchanged to be read: it is written in pieces."""
+_LOOK_EVERY_S = 0.5
+_KIND_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTask:
+    """What all runs of a sweep share."""
+
+    entity: str
+    project: str
+    id: str
+    command: tuple[object, ...]
+    program: str | None
+    metric: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """One run as it was handed out; `config` is {name: value}, `attempt` the embedded server's."""
+
+    id: str
+    config: Mapping[str, object]
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What this process has for training: its processes, its output, its place, its environment."""
+
+    connection: Connection
+    environ: Mapping[str, str]
+    work: Path
+    console: Console
+    family: Family
+    guardian: Guardian
+    bell: Bell
+    python: TrainerPython
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a trainer ended, before anything is asked of the API."""
+
+    exit_code: int | None
+    start_error: str | None
+    intervention: Intervention
+    complaint: str | None
+    undying: tuple[int, ...]
+    disk_full: str | None
+
+
+class SettingsCheck:
+    """Which overrides name settings that the trainer lacks; asked once, the paths are the sweep's.
+
+    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names.
+    """
+
+    def __init__(self, python: TrainerPython, bell: Bell) -> None:
+        self._python = python
+        self._bell = bell
+        self._asked: frozenset[str] | None = None
+        self._call: Call[dict[str, list[str]]] | None = None
+
+    def begin(self, argv: Sequence[str], overrides: Sequence[Override]) -> None:
+        """Ask, unless it was asked before."""
+        paths = frozenset(override.path for override in overrides)
+        if paths and paths != self._asked:
+            self._asked = paths
+            self._call = Call(
+                lambda: self._python.unknown_settings(argv, sorted(paths)), self._bell
+            )
+
+    def is_pending(self) -> bool:
+        """Say whether an answer is still to come."""
+        return self._call is not None and not self._call.is_done()
+
+    def complaint(self) -> str | None:
+        """Give what is wrong, once it is known."""
+        if self._call is None or not self._call.is_done():
+            return None
+        lines = []
+        for path, names in sorted(self._call.result().items()):
+            parent, _, leaf = path.rpartition(".")
+            near = nearest(leaf, names)
+            hint = f" (did you mean {parent}.{near}?)" if near else ""
+            lines.append(f"{path}: the trainer has no such setting{hint}")
+        return "; ".join(lines) or None
+
+
+class Training:
+    """A run's trainer; all methods are for the main thread."""
+
+    def __init__(
+        self, pod: Pod, sweep: SweepTask, run: RunTask, grammar: Grammar, settings: SettingsCheck
+    ) -> None:
+        """Make the command; SweepctlError when the parameters make none."""
+        self._pod = pod
+        self._grammar = grammar
+        self._settings = settings
+        self.run = run
+        self.folder = pod.work / run.id
+        self._overrides = overrides_from_config(run.config)
+        self.resolved: Resolved = resolve(
+            sweep.command,
+            program=sweep.program,
+            config=run.config,
+            overrides=self._overrides,
+            run_id=run.id,
+            project=sweep.project,
+            grammar=grammar,
+            environ=pod.environ,
+            args_json_file=str(self.folder / "args.json"),
+        )
+        self._environ = trainer_environ(pod, sweep, run, self.folder)
+        self._child: Child | None = None
+        self._start_error: str | None = None
+        self._intervention = Intervention.NONE
+        self._complaint: str | None = None
+        self._ended_at: float | None = None
+        self._kill_at: float | None = None
+        self._record: Call[dict[str, object] | None] | None = None
+        self._record_due_at: float | None = None
+        self._suspects = 0
+        self._is_second_try = False
+        self.evidence = Evidence(self.resolved.trainer)
+
+    def start(self) -> None:
+        """Start the trainer; what prevents that is part of its end. May be called once more."""
+        self.evidence = Evidence(self.resolved.trainer)
+        self._suspects, self._record, self._ended_at = 0, None, None
+        self._record_due_at = time.monotonic() + _LOOK_EVERY_S if self._has_record() else None
+        try:
+            self._write_files()
+            self._child = Child(
+                self.resolved.argv,
+                environ=self._environ,
+                family=self._pod.family,
+                console=self._pod.console,
+                log=self.folder / "trainer.log",
+                on_lines=self.evidence.feed,
+                on_end=self._pod.bell.ring,
+            )
+        except (OSError, ValueError) as error:
+            self._start_error = getattr(error, "strerror", None) or str(error)
+            return
+        self._pod.guardian.watch(self._child.pid)
+        if self.resolved.trainer is Trainer.ISAACLAB3 and self._grammar is Grammar.LITERAL:
+            self._settings.begin(self.resolved.argv, self._overrides)
+
+    def has_ended(self) -> bool:
+        """Say whether the trainer has ended, with its whole group where it was asked to end."""
+        if self._child is None:
+            return True
+        if not self._child.has_ended():
+            return False
+        if self._kill_at is not None:
+            # A launcher dies of SIGTERM at once, while the trainer it started still saves.
+            return not self._child.group_is_alive()
+        now = time.monotonic()
+        self._ended_at = self._ended_at or now
+        return not self._settings.is_pending() or now > self._ended_at + SETTINGS_LIMIT_S
+
+    def poll(self, now: float) -> float:
+        """Do what is due; give the seconds until something is due again."""
+        if self._kill_at is not None and self._child is not None:
+            if now >= self._kill_at:
+                self._child.signal_group(signal.SIGKILL)
+                return _LOOK_EVERY_S
+            return _KIND_LOOK_EVERY_S if self._child.has_ended() else self._kill_at - now
+        if self._intervention is Intervention.NONE and (wrong := self._settings.complaint()):
+            self._kill(Intervention.UNKNOWN_SETTING, wrong)
+        return self._check_record(now)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the trainer was asked to end."""
+        return self._kill_at is not None
+
+    def end(self, why: Intervention, limit_s: float) -> None:
+        """Ask the trainer to end and kill it when the time is over; a second call shortens it."""
+        kill_at = time.monotonic() + limit_s
+        first = self._kill_at is None
+        self._kill_at = kill_at if first else min(kill_at, self._kill_at or kill_at)
+        if first and self._child is not None:
+            self._intervention = why
+            is_kind = self.resolved.trainer.dies_of_sigterm and limit_s > 0
+            self._child.signal_group(signal.SIGTERM if is_kind else signal.SIGKILL)
+
+    def finish(self) -> End:
+        """Kill what is left of the trainer and give the facts of its end."""
+        exit_code: int | None = None
+        undying: list[int] = []
+        if self._child is not None:
+            exit_code, undying = self._child.finish(UNDYING_LIMIT_S)
+            self._pod.guardian.watch(0)
+            if self._intervention is Intervention.NONE:
+                self._check_last()
+        return End(
+            exit_code,
+            self._start_error,
+            self._intervention,
+            self._complaint,
+            tuple(undying),
+            self._disk_full(),
+        )
+
+    def may_try_again(self, end: End) -> bool:
+        """Say whether this was a first try that Isaac Sim's start-up is known to spoil."""
+        again = (
+            not self._is_second_try
+            and self.evidence.cold_start is not None
+            and end.intervention is Intervention.NONE
+            and end.exit_code not in (0, None, *KILLED_FROM_OUTSIDE)
+            and not end.undying
+        )
+        self._is_second_try = self._is_second_try or again
+        return again
+
+    def _has_record(self) -> bool:
+        return bool(self._overrides) and self.resolved.trainer is not Trainer.PLAIN
+
+    def _write_files(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(param_file_text(self.run.config), encoding="utf-8")
+        (self.folder / "args.json").write_text(args_json(self.run.config))
+
+    def _check_record(self, now: float) -> float:
+        """Compare the trainer's record with what was asked, as soon as there is one."""
+        if self._record is not None and self._record.is_done():
+            record, self._record = self._record.result(), None
+            self._judge_record(record, now)
+        if self._record_due_at is None or self._record is not None:
+            return 3600.0
+        if now >= self._record_due_at:
+            self._record_due_at = now + _LOOK_EVERY_S
+            folder = self.evidence.log_folder()
+            if folder is not None and _is_settled(folder):
+                argv = self.resolved.argv
+                self._record = Call(
+                    lambda: self._pod.python.read_params(argv, folder), self._pod.bell
+                )
+        return max(0.01, self._record_due_at - now)
+
+    def _judge_record(self, record: dict[str, object] | None, now: float) -> None:
+        if record is None:
+            self._record_due_at = now + 10 * _LOOK_EVERY_S
+            return
+        found = differences(self._overrides, self._grammar, record)
+        if not found:
+            self._record_due_at = None
+            return
+        self._suspects += 1
+        if self._suspects > 1:
+            self._kill(Intervention.DIFFERENT, "; ".join(difference.text() for difference in found))
+        else:
+            self._record_due_at = now + 2 * _SETTLED_S
+
+    def _check_last(self) -> None:
+        """Make up, after a short training, for the checks that had no time while it ran."""
+        if wrong := self._settings.complaint():
+            self._intervention, self._complaint = Intervention.UNKNOWN_SETTING, wrong
+        elif self._record_due_at is not None:
+            folder = self.evidence.log_folder()
+            argv = self.resolved.argv
+            record = self._pod.python.read_params(argv, folder) if folder is not None else None
+            if record is not None:
+                found = differences(self._overrides, self._grammar, record)
+                if found:
+                    self._intervention = Intervention.DIFFERENT
+                    self._complaint = "; ".join(difference.text() for difference in found)
+
+    def _kill(self, why: Intervention, complaint: str) -> None:
+        if self._child is not None and not self._child.has_ended():
+            self._complaint = complaint
+            self.end(why, 0.0)
+
+    def _disk_full(self) -> str | None:
+        failed = self._child.log_failed if self._child is not None else None
+        if failed is not None:
+            return f"{self.folder}: {(failed.strerror or str(failed)).lower()}"
+        return self.evidence.last_line if self.evidence.disk_was_full else None
+
+
+def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> dict[str, str]:
+    """Give the trainer's environment: ours, with what tells W&B's SDK which run it is."""
+    environ = dict(pod.environ)
+    environ.pop("WANDB_SERVICE", None)  # another process's wandb-core
+    # A training that begins anew does not resume its run: W&B would drop the steps that it had, and
+    # rsl_rl's `wandb.config.update` fails on the configuration that an earlier attempt stored.
+    environ.pop("WANDB_RESUME", None)
+    environ.update(
+        WANDB_RUN_ID=run.id,
+        WANDB_SWEEP_ID=sweep.id,
+        WANDB_SWEEP_PARAM_PATH=str(folder / "config.yaml"),
+        WANDB_PROJECT=sweep.project,
+        WANDB_ENTITY=sweep.entity,
+        WANDB_BASE_URL=pod.connection.base_url,
+        WANDB_DIR=str(pod.work),
+        PYTHONUNBUFFERED="1",
+    )
+    if pod.connection.api_key:
+        environ["WANDB_API_KEY"] = pod.connection.api_key
+    if run.attempt is not None:
+        environ["WANDB_X_EXTRA_HTTP_HEADERS"] = _with_header(
+            environ.get("WANDB_X_EXTRA_HTTP_HEADERS"), ATTEMPT_HEADER, str(run.attempt)
+        )
+    # getpass.getuser, which torch calls, fails for a uid without a name; so does GitPython, which
+    # rsl_rl imports, without git.
+    environ.setdefault("USER", "sweepctl")
+    environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    return environ
+
+
+def param_file_text(config: Mapping[str, object]) -> str:
+    """Write the file of $WANDB_SWEEP_PARAM_PATH in the stock agent's form, as JSON is YAML."""
+    form = {name: {"desc": None, "value": value} for name, value in config.items()}
+    return _yaml_json({"wandb_version": 1, **form}) + "\n"
+
+
+def _yaml_json(value: object) -> str:
+    """Write JSON that YAML 1.1 reads to the same value: it takes 1e-05 for text, 1.0e-05 not."""
+    if isinstance(value, Mapping):
+        items = (f"{_yaml_json(str(key))}: {_yaml_json(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_yaml_json(item) for item in value) + "]"
+    if isinstance(value, float):
+        text = repr(value)
+        if value != value or text.endswith("inf"):
+            return {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[text]
+        mantissa, e, exponent = text.partition("e")
+        if not e:
+            return text
+        sign = exponent if exponent[0] in "+-" else f"+{exponent}"
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}"
+    if isinstance(value, str):
+        # YAML knows JSON's escapes, but takes the two halves of \ud83d\ude00 for two characters.
+        escaped = (c if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in value)
+        return '"' + "".join(escaped) + '"'
+    return json.dumps(value)
+
+
+def _with_header(existing: str | None, name: str, value: str) -> str:
+    try:
+        headers = json.loads(existing or "{}")
+    except ValueError:
+        headers = {}
+    return json.dumps({**(headers if isinstance(headers, dict) else {}), name: value})
+
+
+def _is_settled(folder: Path) -> bool:
+    """Say whether the record, written env first, is there and not being written any more."""
+    try:
+        status = os.stat(folder / "params" / "agent.yaml")
+    except OSError:
+        return False
+    return status.st_size > 0 and time.time() - status.st_mtime >= _SETTLED_S
+
+
+if __name__ == "__main__":
+    from sweepctl.pod.wrapper import main
+
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,204 @@
+"""What became of a run, from what is known of its end. Pure: facts in, one verdict out.
+
+Exit code 0 is no proof: Isaac Lab exits 0 on SIGINT and after masked exceptions, and a run without
+the sweep's metric tells the search nothing. Every verdict has a reason that says what to do.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sweepctl.errors import ExitCode
+
+MAX_ATTEMPTS = 3
+"""How often a run whose trainer was killed from outside is tried in all."""
+
+_LAUNCHERS = ("env", "sh", "bash", "dash", "nice", "isaaclab.sh", "python.sh")
+_SIGNAL_BASE = 128
+KILLED_FROM_OUTSIDE = (-signal.SIGKILL, _SIGNAL_BASE + signal.SIGKILL)
+"""How SIGKILL shows: the trainer's own end, or what a launcher makes of it."""
+_ORDERLY = _SIGNAL_BASE + signal.SIGTERM
+"""The record of a run given up in good order: no attempt of it was lost."""
+
+
+class Ending(str, enum.Enum):
+    """How a run ends, for W&B and for the log."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    HANDED_BACK = "handed back"
+
+
+class Intervention(enum.Enum):
+    """Why the agent itself ended a trainer, if it did."""
+
+    NONE = enum.auto()
+    STOPPED = enum.auto()
+    """The API asked for it: a person or early termination."""
+    LEAVING = enum.auto()
+    """The agent was told to go: eviction, Ctrl-C."""
+    DIFFERENT = enum.auto()
+    """The trainer's configuration is not what was asked for."""
+    UNKNOWN_SETTING = enum.auto()
+    """An override names a setting that the trainer does not have: the sweep is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a trainer's end."""
+
+    program: str
+    exit_code: int | None
+    """As Popen tells it, negative for a signal; None when it could not be started."""
+    start_error: str | None = None
+    intervention: Intervention = Intervention.NONE
+    complaint: str | None = None
+    """What the check of the configuration found."""
+    shows_its_end: bool = False
+    """Whether this kind of trainer leaves evidence of its end beyond the exit code."""
+    has_shown_end: bool = True
+    disk_full: str | None = None
+    undying: Sequence[int] = ()
+    metric: str | None = None
+    summary: Mapping[str, object] | None = None
+    """The run's summary at the API; None when the run is not there."""
+    is_started: bool = False
+    """Whether the run was ever opened by W&B's SDK."""
+    attempts: int = 1
+    last_line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The ending of a run, why, the exit record for W&B, and whether the agent must leave."""
+
+    ending: Ending
+    reason: str
+    exit_code: int
+    leave: ExitCode | None = None
+
+
+def judge(facts: Facts) -> Verdict:
+    """Judge a run by the facts of its end."""
+    return _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
+
+
+def metric_of(summary: Mapping[str, object], name: str) -> object:
+    """Read a metric from a summary: by its flat name, else along its dots, as W&B nests."""
+    if name in summary:
+        return summary[name]
+    found: object = summary
+    for part in name.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            return None
+        found = found[part]
+    return found
+
+
+def _not_this_runs_fault(facts: Facts) -> Verdict | None:
+    """Recognise what hands a run back unharmed: leaving, a node or a command that is no good."""
+    if facts.undying:
+        pids = ", ".join(map(str, facts.undying))
+        return Verdict(
+            Ending.HANDED_BACK,
+            f"its processes do not die (pid {pids}): the GPU or its driver hangs",
+            _ORDERLY,
+            ExitCode.NODE_UNFIT,
+        )
+    if facts.intervention is Intervention.LEAVING:
+        if facts.exit_code == 0 and facts.shows_its_end and facts.has_shown_end:
+            return None
+        return Verdict(Ending.HANDED_BACK, "this agent was told to leave", _ORDERLY)
+    if facts.intervention is Intervention.STOPPED:
+        return Verdict(Ending.STOPPED, "W&B asked for it", _ORDERLY)
+    if facts.exit_code is None or _found_no_program(facts):
+        why = facts.start_error or f"exit code {facts.exit_code}: {facts.last_line}"
+        return Verdict(
+            Ending.HANDED_BACK,
+            f"the trainer cannot be started: {facts.program}: {why};"
+            " correct `command` in the sweep's file, or use an image that has it",
+            _ORDERLY,
+            ExitCode.CONFIGURATION,
+        )
+    if facts.disk_full and facts.exit_code != 0:
+        return Verdict(
+            Ending.HANDED_BACK,
+            f"no space left: {facts.disk_full}; free some, or give the work folder a larger volume",
+            _ORDERLY,
+            ExitCode.NODE_UNFIT,
+        )
+    return None
+
+
+def _trainers_end(facts: Facts) -> Verdict | None:
+    code = facts.exit_code
+    if facts.intervention in (Intervention.DIFFERENT, Intervention.UNKNOWN_SETTING):
+        leave = (
+            ExitCode.CONFIGURATION if facts.intervention is Intervention.UNKNOWN_SETTING else None
+        )
+        return Verdict(
+            Ending.FAILED, f"the trainer has not what was asked for: {facts.complaint}", 1, leave
+        )
+    if code in KILLED_FROM_OUTSIDE:
+        killed = "the trainer was killed from outside (SIGKILL; out of memory?)"
+        record = _SIGNAL_BASE + signal.SIGKILL
+        if facts.attempts < MAX_ATTEMPTS:
+            tried = f"attempt {facts.attempts} of {MAX_ATTEMPTS}"
+            return Verdict(Ending.HANDED_BACK, f"{killed}, {tried}", record)
+        return Verdict(Ending.FAILED, f"{killed}, {facts.attempts} times", record)
+    if code is not None and code != 0:
+        said = f"; its last line: {facts.last_line}" if facts.last_line else ""
+        return Verdict(Ending.FAILED, f"{_exit_text(code)}{said}", _record(code))
+    if not facts.has_shown_end:
+        return Verdict(
+            Ending.FAILED,
+            "exit code 0, but training did not come to its end: neither the line 'Training time'"
+            " nor the last model is there; an interrupt or an exception was swallowed",
+            1,
+        )
+    return None
+
+
+def _without_metric(facts: Facts) -> Verdict:
+    if facts.metric is None:
+        return Verdict(Ending.FINISHED, "the trainer came to its end", 0)
+    value = metric_of(facts.summary or {}, facts.metric)
+    if value is not None:
+        return Verdict(Ending.FINISHED, f"{facts.metric} = {value}", 0)
+    if not facts.is_started and not facts.summary:
+        why = (
+            "the trainer opened no W&B run: does it call wandb.init (Isaac Lab: --logger wandb),"
+            " and is WANDB_MODE not offline or disabled?"
+        )
+    else:
+        names = sorted(name for name in facts.summary or {} if not name.startswith("_"))
+        why = f"it logged {', '.join(names[:20]) or 'nothing'}; correct metric.name, or log it"
+    return Verdict(Ending.FAILED, f"the sweep's metric {facts.metric} was not logged: {why}", 1)
+
+
+def _found_no_program(facts: Facts) -> bool:
+    """Recognise a launcher's 'not found' (127) and 'not executable' (126) before any training."""
+    launcher = facts.program.rpartition("/")[2]
+    return (
+        facts.exit_code in (126, 127)
+        and launcher in _LAUNCHERS
+        and not facts.is_started
+        and not facts.summary
+    )
+
+
+def _exit_text(code: int) -> str:
+    if code >= 0:
+        return f"the trainer ended with exit code {code}"
+    try:
+        return f"the trainer ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"the trainer ended by signal {-code}"
+
+
+def _record(code: int) -> int:
+    return code if code > 0 else _SIGNAL_BASE - code

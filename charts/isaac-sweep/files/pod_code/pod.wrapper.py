@@ -1,0 +1,122 @@
+"""A run under somebody else's agent: `python -m sweepctl.pod.run COMMAND…` in a sweep's `command`.
+
+The stock `wandb agent` hands out the run; this reads $WANDB_SWEEP_PARAM_PATH, makes the overrides,
+trains, judges, and ends with a code that is not 0 when the run failed. It never imports wandb: a
+second process that opened the run would lock the trainer out of it.
+"""
+
+from __future__ import annotations
+
+import random
+import shlex
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweepctl.errors import SweepctlError, UsageError
+from sweepctl.overrides import Grammar
+from sweepctl.pod.calls import Bell, Courier, Patience, Signals
+from sweepctl.pod.child import Family, Guardian
+from sweepctl.pod.conclude import conclude
+from sweepctl.pod.console import Console
+from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.tending import Tending
+from sweepctl.pod.verdict import Ending
+from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
+
+GRACE_S = 20.0
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run the wrapper; give its exit code."""
+    console = Console()
+    try:
+        return _run(argv, environ, console)
+    except SweepctlError as error:
+        console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        return int(error.exit_code)
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> int:
+    if not argv:
+        raise UsageError(
+            "there is no command to run",
+            "in the sweep's file: command: [python, -m, sweepctl.pod.run, isaaclab, train, …]",
+        )
+    client = WandbClient(connection_from_environ(environ, Path.home()))
+    python = TrainerPython(environ)
+    bell = Bell()
+    signals = Signals(bell)
+    patience = Patience(bell, signals, console.say, random.Random())
+    courier = Courier(patience, signals, bell, console.say)
+    sweep, run = _tasks(argv, environ, client, python)
+    chosen = environ.get("SWEEPCTL_GRAMMAR") or "auto"
+    grammar = python.grammar(argv) if chosen == "auto" else Grammar(chosen)
+    signals.install()
+    family = Family(uuid.uuid4().hex)
+    guardian = Guardian(family)
+    work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
+    pod = Pod(client.connection, environ, work, console, family, guardian, bell, python)
+    try:
+        training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
+        for note in training.resolved.notes:
+            console.say(f"run {run.id}: {note}")
+        console.say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
+        tending = Tending(client, courier, signals, bell, family, console.say, GRACE_S)
+        tending.tend(training, sweep)
+        end = training.finish()
+        if training.may_try_again(end):
+            console.say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
+            tending.tend(training, sweep)
+            end = training.finish()
+        # How often this run was tried is not known to one process of it: the stock agent goes on.
+        verdict = conclude(client, courier.call, time.sleep, sweep, training, end, [], attempts=1)
+        console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
+    finally:
+        family.kill_strays(time.monotonic() + GRACE_S)
+        guardian.dismiss()
+
+
+def _tasks(
+    argv: Sequence[str], environ: Mapping[str, str], client: WandbClient, python: TrainerPython
+) -> tuple[SweepTask, RunTask]:
+    """Read what the stock agent left in the environment; ask the API only for the metric's name."""
+    needed = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+    missing = [name for name in needed if not environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} not set: this command is for an agent to start",
+            "run it by `sweepctl agent` or `wandb agent`; by hand, leave"
+            " `python -m sweepctl.pod.run` out",
+        )
+    path = Path(environ["WANDB_SWEEP_PARAM_PATH"])
+    try:
+        wrapped: Any = python.read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SweepctlError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
+    if not isinstance(wrapped, dict):
+        raise SweepctlError(f"{path} is not a map of parameters")
+    wrapped.pop("wandb_version", None)
+    entity = environ.get("WANDB_ENTITY") or client.connection.entity or client.viewer_entity()
+    project = environ.get("WANDB_PROJECT")
+    if not project:
+        raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
+    sweep = SweepTask(
+        entity=entity,
+        project=project,
+        id=environ["WANDB_SWEEP_ID"],
+        command=tuple(argv),
+        program=None,
+        metric=_metric(client, python, (entity, project, environ["WANDB_SWEEP_ID"])),
+    )
+    return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
+
+
+def _metric(client: WandbClient, python: TrainerPython, name: tuple[str, str, str]) -> str | None:
+    config: Any = python.read_yaml(client.sweep(*name).config_text)
+    metric = config.get("metric") if isinstance(config, dict) else None
+    return metric.get("name") if isinstance(metric, dict) else None
