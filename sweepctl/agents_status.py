@@ -329,8 +329,9 @@ def _by_index(pods: Iterable[Object], job: Object) -> dict[int, list[Object]]:
 
 
 def _runs_by_agent(runs: Sequence[RunRow]) -> dict[str, RunRow]:
-    """Give the run that each agent trains; runs come in the order of their creation."""
-    return {run.agent: run for run in runs if run.agent and run.state in ("running", "preempting")}
+    """Give the run that each agent has; a trainer that starts anew may not have said so yet."""
+    states = ("pending", "running", "preempting")
+    return {run.agent: run for run in runs if run.agent and run.state in states}
 
 
 def _is_live(pod: Object) -> bool:

@@ -125,28 +125,34 @@ def unreachable(server: str, reason: str) -> ClusterError:
     )
 
 
-def role_commands(
+def role_advice(
     rules: Sequence[tuple[str, Sequence[str]]], user: str | None, namespace: str | None
 ) -> str:
-    """Write the commands by which an administrator allows `rules`: (resource, verbs) each."""
-    by_verbs: dict[tuple[str, ...], list[str]] = {}
-    for resource, verbs in rules:
-        by_verbs.setdefault(tuple(verbs), []).append(resource)
+    """Write what an administrator types to allow `rules`: (resource, verbs) each."""
     role, binding, where = (
         ("role", "rolebinding", f" -n {namespace}")
         if namespace
         else ("clusterrole", "clusterrolebinding", "")
     )
-    subject = _subject(user)
-    lines = []
-    for number, (verbs, resources) in enumerate(sorted(by_verbs.items()), start=1):
-        name = "sweepctl" if len(by_verbs) == 1 else f"sweepctl-{number}"
-        lines.append(
-            f"kubectl create {role} {name} --verb={','.join(verbs)}"
-            f" --resource={','.join(resources)}{where}"
-        )
-        lines.append(f"kubectl create {binding} {name} --{role}={name} {subject}{where}")
-    return "\n".join(lines)
+    bind = f"kubectl create {binding} sweepctl --{role}=sweepctl {_subject(user)}{where}"
+    if len({tuple(verbs) for _, verbs in rules}) == 1:
+        names = ",".join(resource for resource, _ in rules)
+        what = f"--verb={','.join(rules[0][1])} --resource={names}"
+        return f"kubectl create {role} sweepctl {what}{where}\n{bind}"
+    lines = [
+        f"kubectl apply{where} -f - <<END",
+        "apiVersion: rbac.authorization.k8s.io/v1",
+        f"kind: {'Role' if namespace else 'ClusterRole'}",
+        "metadata: {name: sweepctl}",
+        "rules:",
+    ]
+    for resource, verbs in rules:
+        name, _, sub = resource.partition("/")
+        plural, _, group = name.partition(".")
+        full = f"{plural}/{sub}" if sub else plural
+        rule = f'apiGroups: ["{group}"], resources: [{full}], verbs: [{", ".join(verbs)}]'
+        lines.append(f"- {{{rule}}}")
+    return "\n".join([*lines, "END", bind])
 
 
 def pod_refusal(message: str, namespace: str | None) -> tuple[str, str] | None:
@@ -158,7 +164,8 @@ def pod_refusal(message: str, namespace: str | None) -> tuple[str, str] | None:
     if quota:
         name, asked, used, limited = quota.groups()
         return (
-            f"quota '{name}' is used up: a pod asks for {asked}, used is {used} of {limited}",
+            f"quota '{name}' is used up: a pod asks for {asked}; used are"
+            f" {used.rpartition('=')[2]} of {limited.rpartition('=')[2]}",
             f"ask for a higher quota or free some: kubectl describe quota {name}{where}",
         )
     demanded = re.search(r"failed quota: ([^:]+): must specify (.+)$", message)
@@ -216,7 +223,7 @@ def _forbidden(message: str, call: Call) -> ClusterError:
     where = f" in namespace '{namespace}'" if namespace else ""
     return ClusterError(
         f"user '{user}' may not {verb} {full}{where}",
-        "ask an administrator for:\n" + role_commands([(full, [verb])], user, namespace),
+        "ask an administrator for:\n" + role_advice([(full, [verb])], user, namespace),
         status=403,
     )
 

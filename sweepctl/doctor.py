@@ -9,13 +9,13 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sweepctl import manifest, pod_spec
 from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError, role_commands
+from sweepctl.cluster_errors import ClusterError, role_advice
 from sweepctl.cluster_kinds import Access, Resource
 from sweepctl.errors import SweepctlError
 from sweepctl.pod_reasons import agent_end, why_pending
@@ -136,30 +136,24 @@ def check_permissions(cluster: Cluster, namespace: str) -> list[Check]:
     """Ask the API what this user may do, each thing by SelfSubjectAccessReview."""
     user = cluster.user()
     lacking = [access for access, _ in NEEDED if not cluster.may(access, namespace)]
-    found = []
-    if lacking:
-        names = ", ".join(f"{access.verb} {access.full_name}" for access in lacking)
-        found.append(
-            Check(
-                "permissions",
-                Level.MISSING,
-                f"user '{user}' may not: {names}",
-                "ask an administrator for:\n" + role_commands(_rules(lacking), user, namespace),
-            )
+    useful = [(access, why) for access, why in HELPFUL if not cluster.may(access, namespace)]
+    wanted = [*lacking, *(access for access, _ in useful)]
+    advice = "ask an administrator for:\n" + role_advice(_rules(wanted), user, namespace)
+    found = [
+        Check(
+            "permissions", Level.WARNING, f"no {access.verb} {access.full_name}: needed for {why}"
         )
+        for access, why in useful
+    ]
+    if lacking:
+        names = ", ".join(f"{' '.join(verbs)} {name}" for name, verbs in _rules(lacking))
+        words = f"user '{user}' may not: {names}"
+        found.append(Check("permissions", Level.MISSING, words, advice))
+    elif useful:
+        found[-1] = replace(found[-1], hint=advice)
     else:
         who = f"user '{user}'" if user else "you"
         found.append(Check("permissions", Level.OK, f"{who} may do all that the verbs need"))
-    for access, purpose in HELPFUL:
-        if not cluster.may(access, namespace):
-            found.append(
-                Check(
-                    "permissions",
-                    Level.WARNING,
-                    f"no {access.verb} {access.full_name}: needed for {purpose}",
-                    role_commands([(access.full_name, [access.verb])], user, namespace),
-                )
-            )
     return found
 
 
@@ -287,14 +281,15 @@ def probe_server(
     clock: Callable[[], float] = time.monotonic,
 ) -> Check:
     """Ask the server from a pod of the trainer's image, which is removed again."""
+    if values.at("server.enabled"):
+        return Check("server from a pod", Level.OK, "submit makes it in the cluster itself")
     plan = manifest.plan_job(values, "method: random\n", "doctor", namespace)
     pod = probe_pod(plan)
-    name = pod["metadata"]["name"]
     try:
-        cluster.delete("Pod", name, namespace)
         made = cluster.create(pod)
     except SweepctlError as error:
-        return Check("server from a pod", Level.WARNING, error.message, error.hint)
+        return Check("server from a pod", Level.WARNING, f"not asked: {error.message}", error.hint)
+    name = made["metadata"]["name"]
     deadline = clock() + _PROBE_LIMIT_S
     try:
         while agent_end(made) is None:
@@ -341,7 +336,7 @@ def probe_pod(plan: manifest.JobPlan) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "sweepctl-doctor", "namespace": plan.namespace},
+        "metadata": {"generateName": "sweepctl-doctor-", "namespace": plan.namespace},
         "spec": {
             **spec,
             "restartPolicy": "Never",

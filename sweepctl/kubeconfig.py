@@ -74,7 +74,7 @@ def _own_cluster(
         named = "KUBECONFIG names" if environ.get("KUBECONFIG") else "there is no"
         raise SetupError(
             f"no kubeconfig: {named} {path}"
-            + (", which does not exist" if environ.get("KUBECONFIG") else ""),
+            + (", which is no file" if environ.get("KUBECONFIG") else ""),
             "sweepctl uses kubectl's configuration: set KUBECONFIG to the file of your cluster",
         )
     try:

@@ -9,7 +9,7 @@ try:
 except urllib.error.HTTPError as error:
     status = error.code
 except Exception as error:
-    open("/dev/termination-log", "w").write(str(error))
+    open("/dev/termination-log", "w").write(str(getattr(error, "reason", error)))
     sys.exit(1)
 open("/dev/termination-log", "w").write(f"answers {status}")
 '

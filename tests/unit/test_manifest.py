@@ -702,7 +702,7 @@ def test_a_name_is_made_of_any_text(text: str, name: str) -> None:
 
 
 def test_the_longest_name_and_the_most_agents_fit() -> None:
-    plan = manifest.plan_job(load_values(), SWEEP, "a" * 45, "team", agents=10_000)
+    plan = manifest.plan_job(load_values(), SWEEP, "a" * 45, "team", agents=5_000)
     manifest.render(plan)
     with pytest.raises(UsageError, match="namespace 'Team'"):
         manifest.plan_job(load_values(), SWEEP, "legs", "Team")

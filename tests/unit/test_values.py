@@ -81,7 +81,7 @@ def test_every_problem_of_every_source_is_reported_with_its_place(tmp_path: Path
         "--set:1:9: threads: expected a number from 0 to 1024, found the number -1\n"
         "  1 | threads=-1\n"
         "    |         ^ write 0 or what lies between",
-        "--agents:1:1: agents: expected a number from 1 to 10000, found the number 0\n"
+        "--agents:1:1: agents: expected a number from 1 to 5000, found the number 0\n"
         "  1 | 0\n"
         "    | ^ write 1 or what lies between",
     }
