@@ -1,0 +1,195 @@
+"""What a trainer's output and files show, by recorded outputs of Isaac Lab 2.3 and 3.0."""
+
+from pathlib import Path
+
+import pytest
+
+from sweepctl.overrides import Grammar, Override
+from sweepctl.pod.effective import differences
+from sweepctl.pod.evidence import Evidence
+from sweepctl.pod.trainers import Trainer
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "trainer_output"
+
+
+def evidence_of(trainer: Trainer, output: bytes) -> Evidence:
+    evidence = Evidence(trainer)
+    for line in output.splitlines(keepends=True):
+        evidence.feed(line)
+    return evidence
+
+
+def recorded(name: str, folder: Path) -> bytes:
+    """Give a recorded output with its log folder moved into `folder`."""
+    return (GOLDEN / name).read_bytes().replace(b"/LOGS", str(folder).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer", "models", "shows_end"),
+    [
+        pytest.param("isaaclab-3.0-finished.txt", Trainer.ISAACLAB3, [], True, id="3-finished"),
+        pytest.param("isaaclab-3.0-sigint.txt", Trainer.ISAACLAB3, [0], False, id="3-sigint"),
+        pytest.param(
+            "isaaclab-2.3-finished.txt", Trainer.ISAACLAB2, [0, 2], True, id="2.3-last-model"
+        ),
+        pytest.param(
+            "isaaclab-2.3-finished.txt", Trainer.ISAACLAB2, [0], False, id="2.3-no-last-model"
+        ),
+        pytest.param("isaaclab-2.3-died.txt", Trainer.ISAACLAB2, [0], False, id="2.3-died"),
+        pytest.param("isaaclab-3.0-finished.txt", Trainer.PLAIN, [], True, id="plain-has-none"),
+    ],
+)
+def test_end_of_training_is_read_from_output_and_models(
+    name: str, trainer: Trainer, models: list[int], shows_end: bool, tmp_path: Path
+) -> None:
+    output = recorded(name, tmp_path)
+    folder = tmp_path / "logs" / "rsl_rl" / "legs" / ("r1" if "3.0" in name else "2025-11-03_r1")
+    folder.mkdir(parents=True)
+    for number in models:
+        (folder / f"model_{number}.pt").touch()
+    evidence = evidence_of(trainer, output)
+    assert evidence.shows_end() is shows_end
+    if trainer is not Trainer.PLAIN:
+        assert evidence.log_folder() == folder
+
+
+def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:
+    output = recorded("isaaclab-3.0-finished.txt", tmp_path)
+    assert evidence_of(Trainer.ISAACLAB3, b"").log_folder() is None
+    assert evidence_of(Trainer.ISAACLAB3, output).log_folder() is None
+
+
+@pytest.mark.parametrize(
+    ("output", "signature"),
+    [
+        pytest.param(
+            b"2025-01-01 [1s] [Error] [omni.ext.plugin] Failed to resolve extension dependencies.",
+            "[omni.ext.plugin] Failed to resolve extension dependencies",
+            id="registry",
+        ),
+        pytest.param(
+            b"[Error] [omni.kit.app.plugin] Exiting app because of dependency solver failure...",
+            "Exiting app because of dependency solver failure",
+            id="solver",
+        ),
+        pytest.param(
+            b"[Error] [carb.graphics-vulkan.plugin] VkResult: ERROR_DEVICE_LOST",
+            "[carb.graphics-vulkan.plugin] VkResult: ERROR_DEVICE_LOST",
+            id="vulkan",
+        ),
+        pytest.param(
+            b"[carb.crashreporter-breakpad.plugin] [crash] A crash has occurred.\n"
+            b"Learning iteration 3/10\n",
+            None,
+            id="crash-in-the-middle",
+        ),
+        pytest.param(b"ValueError: bad stiffness\n", None, id="any-error"),
+    ],
+)
+def test_cold_start_is_known_by_its_signatures_before_training(
+    output: bytes, signature: str | None
+) -> None:
+    assert evidence_of(Trainer.ISAACLAB2, output).cold_start == signature
+
+
+def test_last_line_that_says_something_is_kept() -> None:
+    output = b"boom\n" * 2000 + "\x1b[1mValueError: ü\x1b[0m\n╰─────╯\n   \n----\n".encode()
+    assert evidence_of(Trainer.PLAIN, output).last_line == "ValueError: ü"
+    assert evidence_of(Trainer.PLAIN, b"").last_line == ""
+
+
+def test_full_disk_is_noticed_in_any_trainers_output() -> None:
+    output = b"OSError: [Errno 28] No space left on device: 'model_3.pt'\n"
+    assert evidence_of(Trainer.PLAIN, output).disk_was_full
+    assert not evidence_of(Trainer.PLAIN, b"No space for legs\n").disk_was_full
+
+
+PARAMS = {
+    "env": {
+        "robot": {"stiffness": {".*_hip": 150.0, ".*_knee": 0.30000000000000004}},
+        "size": [1, 2.5],
+        "physics": {"dt": 0.005, "solver": "newton"},
+        "name": "a",
+        "scale": 1,
+        "flag": True,
+        "nothing": None,
+        "big": float("inf"),
+    },
+    "agent": {"seed": 42, "lr": 1e-05, "terms": [{"w": 1.0}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "grammar", "said"),
+    [
+        pytest.param("agent.lr", 1e-05, "literal", None, id="float"),
+        pytest.param(
+            "agent.lr",
+            1.0000000000000001e-05 + 2e-21,
+            "literal",
+            "asked for 1.0000000000000003e-05, the trainer has 1e-05",
+            id="float-by-one-bit",
+        ),
+        pytest.param("agent.seed", 42, "literal", None, id="int"),
+        pytest.param(
+            "agent.seed", 43, "literal", "asked for 43, the trainer has 42", id="int-else"
+        ),
+        pytest.param("env.scale", 1.0, "literal", None, id="int-for-an-equal-float"),
+        pytest.param("env.flag", True, "literal", None, id="bool"),
+        pytest.param(
+            "env.flag", 1, "literal", "asked for 1, the trainer has True", id="bool-is-no-1"
+        ),
+        pytest.param("env.nothing", None, "literal", None, id="null"),
+        pytest.param("env.big", float("inf"), "literal", None, id="infinity"),
+        pytest.param("env.size", (1, 2.5), "literal", None, id="tuple-is-a-list"),
+        pytest.param("env.size", [1, 2.5, 3], "literal", "asked for [1, 2.5, 3]", id="longer-list"),
+        pytest.param(
+            "env.robot.stiffness",
+            {".*_hip": 150.0, ".*_knee": 0.30000000000000004},
+            "literal",
+            None,
+            id="table",
+        ),
+        pytest.param(
+            "env.robot.stiffness",
+            {".*_hip": 150.0},
+            "literal",
+            "env.robot.stiffness: asked for",
+            id="table-replaces",
+        ),
+        pytest.param("env.robot.stiffness", {".*_hip": 150.0}, "hydra", None, id="table-merges"),
+        pytest.param(
+            "env.robot.stiffness", {".*_hip": 1.0}, "hydra", "asked for", id="merged-table-differs"
+        ),
+        pytest.param("env.physics", "newton_mjwarp", "literal", None, id="preset-by-its-name"),
+        pytest.param("env.name", "b", "literal", "asked for 'b', the trainer has 'a'", id="text"),
+        pytest.param(
+            "env.robot.stifness",
+            1.0,
+            "literal",
+            "no such setting (did you mean env.robot.stiffness?)",
+            id="typo-at-the-end",
+        ),
+        pytest.param(
+            "env.robto.stiffness",
+            1.0,
+            "literal",
+            "no such setting (did you mean env.robot.stiffness?)",
+            id="typo-in-the-middle",
+        ),
+        pytest.param("agent.terms.0.w", 1.0, "literal", None, id="list-index"),
+        pytest.param("agent.terms.1.w", 1.0, "literal", "no such setting", id="no-such-index"),
+        pytest.param("agent.seed.x", 1.0, "literal", "no such setting", id="below-a-number"),
+        pytest.param("++env.scale", 2, "hydra", "env.scale: asked for 2", id="hydras-prefix"),
+        pytest.param("presets", "newton", "literal", None, id="no-setting-of-these-files"),
+    ],
+)
+def test_trainers_record_is_compared_value_by_value(
+    path: str, asked: object, grammar: str, said: str | None
+) -> None:
+    override = Override(path, asked, path)  # type: ignore[arg-type]
+    found = differences([override], Grammar(grammar), PARAMS)
+    if said is None:
+        assert found == []
+    else:
+        assert said in found[0].text()

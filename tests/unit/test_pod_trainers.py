@@ -1,0 +1,291 @@
+"""From a sweep's command to the trainer's argv: which trainer it is, and what is added to it."""
+
+import shlex
+
+import pytest
+
+from sweepctl.overrides import Grammar, Override
+from sweepctl.pod.trainers import (
+    Trainer,
+    arguments_of,
+    complete,
+    default_grammar,
+    option,
+    python_of,
+    resolve_command,
+    trainer_for,
+)
+
+H, L = Grammar.HYDRA, Grammar.LITERAL
+ADDED_3 = "--logger wandb --log_project_name legs --run_timestamp r1"
+ADDED_2 = "--logger wandb --log_project_name legs --run_name r1"
+WRAPPER = "scripts/wandb_sweep/train_wrapper.py"
+
+
+@pytest.mark.parametrize(
+    ("grammar", "command", "argv", "trainer"),
+    [
+        pytest.param(L, "isaaclab train --task T", f"isaaclab train --task T {ADDED_3}", 3, id="3"),
+        pytest.param(
+            L,
+            "/opt/isaaclab-venv/bin/isaaclab train --rl_library rsl_rl --task T",
+            f"/opt/isaaclab-venv/bin/isaaclab train --rl_library rsl_rl --task T {ADDED_3}",
+            3,
+            id="3-full-path",
+        ),
+        pytest.param(
+            L,
+            "/usr/bin/env A=b -u C isaaclab train",
+            f"/usr/bin/env A=b -u C isaaclab train {ADDED_3}",
+            3,
+            id="3-behind-env",
+        ),
+        pytest.param(
+            L,
+            "python -m isaaclab train --task T",
+            f"python -m isaaclab train --task T {ADDED_3}",
+            3,
+            id="3-as-module",
+        ),
+        pytest.param(
+            L,
+            "./isaaclab.sh train --task T",
+            f"./isaaclab.sh train --task T {ADDED_3}",
+            3,
+            id="3-by-isaaclab.sh",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --headless --task T",
+            f"isaaclab train --task T {ADDED_3}",
+            3,
+            id="3-refuses-headless",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --logger wandb --log_project_name mine --run_timestamp x",
+            "isaaclab train --logger wandb --log_project_name mine --run_timestamp x",
+            3,
+            id="3-lacks-nothing",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --logger=wandb --log_project_name=mine",
+            "isaaclab train --logger=wandb --log_project_name=mine --run_timestamp r1",
+            3,
+            id="3-with-equals-signs",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --logger tensorboard",
+            "isaaclab train --logger tensorboard --run_timestamp r1",
+            3,
+            id="3-with-another-logger",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --rl_library skrl --task T",
+            "isaaclab train --rl_library skrl --task T",
+            3,
+            id="3-with-another-library",
+        ),
+        pytest.param(
+            H,
+            "/workspace/isaaclab/isaaclab.sh -p scripts/reinforcement_learning/rsl_rl/train.py"
+            " --task T --headless",
+            "/workspace/isaaclab/isaaclab.sh -p scripts/reinforcement_learning/rsl_rl/train.py"
+            f" --task T --headless {ADDED_2}",
+            2,
+            id="2-by-isaaclab.sh",
+        ),
+        pytest.param(
+            H,
+            "/isaac-sim/python.sh my/scripts/train.py --task T",
+            f"/isaac-sim/python.sh my/scripts/train.py --task T {ADDED_2}",
+            2,
+            id="2-by-python.sh",
+        ),
+        pytest.param(
+            H,
+            "python scripts/rsl_rl/train.py --task T --run_name mine",
+            "python scripts/rsl_rl/train.py --task T --run_name mine"
+            " --logger wandb --log_project_name legs",
+            2,
+            id="2-by-python",
+        ),
+        pytest.param(
+            L,
+            "python scripts/rsl_rl/train.py --task T --headless",
+            f"python scripts/rsl_rl/train.py --task T {ADDED_3}",
+            3,
+            id="2s-script-where-3-is-installed",
+        ),
+        pytest.param(
+            H,
+            f"python {WRAPPER} --task T --logger wandb --headless",
+            "python scripts/train.py --task T --logger wandb --headless"
+            " --log_project_name legs --run_name r1",
+            2,
+            id="ancestor",
+        ),
+        pytest.param(
+            H,
+            f"/w/isaaclab.sh -p /agile/{WRAPPER} --task T",
+            f"/w/isaaclab.sh -p /agile/scripts/train.py --task T {ADDED_2}",
+            2,
+            id="ancestor-by-isaaclab.sh",
+        ),
+        pytest.param(
+            L,
+            f"python {WRAPPER} --task T --logger wandb --headless",
+            "isaaclab train --rl_library rsl_rl --task T --logger wandb"
+            " --log_project_name legs --run_timestamp r1",
+            3,
+            id="ancestor-where-3-is-installed",
+        ),
+        pytest.param(
+            L,
+            f"env A=b ./isaaclab.sh -p {WRAPPER} --task T",
+            f"env A=b isaaclab train --rl_library rsl_rl --task T {ADDED_3}",
+            3,
+            id="ancestor-behind-env-where-3-is-installed",
+        ),
+        pytest.param(H, "python train.py --lr 1", "python train.py --lr 1", 0, id="any-script"),
+        pytest.param(
+            H, "python scripts/train.py", "python scripts/train.py", 0, id="any-scripts-folder"
+        ),
+        pytest.param(
+            L, "sh -c 'isaaclab train'", "sh -c 'isaaclab train'", 0, id="inside-a-shells-text"
+        ),
+        pytest.param(H, "isaaclab play", "isaaclab play", 0, id="another-verb"),
+        pytest.param(
+            H, "python tools/train_wrapper.py", "python tools/train_wrapper.py", 0, id="namesake"
+        ),
+    ],
+)
+def test_command_gets_what_its_trainer_lacks(
+    grammar: Grammar, command: str, argv: str, trainer: int
+) -> None:
+    kinds = {0: Trainer.PLAIN, 2: Trainer.ISAACLAB2, 3: Trainer.ISAACLAB3}
+    found = complete(shlex.split(command), run_id="r1", project="legs", grammar=grammar)
+    assert list(found.argv) == shlex.split(argv)
+    assert found.trainer is kinds[trainer]
+    assert trainer_for(shlex.split(command), grammar) is kinds[trainer]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        pytest.param("isaaclab train --headless", "left out --headless", id="headless"),
+        pytest.param("isaaclab train --logger neptune", "no metric of this run", id="logger"),
+        pytest.param("isaaclab train --rl_library sb3", "nothing is added for sb3", id="library"),
+        pytest.param(f"python {WRAPPER}", "`isaaclab train` takes its place", id="ancestor"),
+    ],
+)
+def test_what_was_changed_or_looks_wrong_is_told(command: str, said: str) -> None:
+    found = complete(shlex.split(command), run_id="r1", project="legs", grammar=L)
+    assert any(said in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        pytest.param(
+            ["python", "-m", "sweepctl.pod.run", "sh", "-c", "true"],
+            ["sh", "-c", "true", "env.a=0.5"],
+            id="wrapper",
+        ),
+        pytest.param(
+            ["${env}", "${interpreter}", "-S", "-m", "sweepctl.pod.run", "x", "${overrides}", "y"],
+            ["x", "env.a=0.5", "y"],
+            id="wrapper-with-macros",
+        ),
+        pytest.param(
+            ["/usr/bin/env", "python3.11", "-m", "sweepctl.pod.run", "x"],
+            ["x", "env.a=0.5"],
+            id="wrapper-behind-env",
+        ),
+        pytest.param(
+            ["x", "-m", "sweepctl.pod.run", "y"],
+            ["x", "-m", "sweepctl.pod.run", "y", "env.a=0.5"],
+            id="not-pythons-flag",
+        ),
+        pytest.param(
+            ["isaaclab", "train", "--task", "T"],
+            shlex.split(f"isaaclab train --task T env.a=0.5 {ADDED_3}"),
+            id="isaaclab",
+        ),
+        pytest.param(["${program}", "${args}"], ["p.py", "--env.a=0.5"], id="args"),
+    ],
+)
+def test_wrapper_is_taken_off_and_overrides_go_in(command: list[str], argv: list[str]) -> None:
+    found = resolve_command(
+        command,
+        program="p.py",
+        config={"env.a": 0.5},
+        overrides=[Override("env.a", 0.5, "env.a")],
+        run_id="r1",
+        project="legs",
+        grammar=L,
+        environ={},
+    )
+    assert found == argv
+
+
+@pytest.mark.parametrize(
+    ("command", "grammar"),
+    [
+        pytest.param("isaaclab train", L, id="3"),
+        pytest.param("python -m sweepctl.pod.run isaaclab train", L, id="3-in-the-wrapper"),
+        pytest.param("./isaaclab.sh -p scripts/rsl_rl/train.py", H, id="2"),
+        pytest.param(f"python {WRAPPER}", H, id="ancestor"),
+        pytest.param("python train.py", H, id="any"),
+    ],
+)
+def test_grammar_without_a_trainer_to_ask_is_the_likeliest(command: str, grammar: Grammar) -> None:
+    assert default_grammar(shlex.split(command)) is grammar
+
+
+@pytest.mark.parametrize(
+    ("command", "python"),
+    [
+        pytest.param("/w/isaaclab.sh -p scripts/rsl_rl/train.py", ("/w/isaaclab.sh", "-p"), id="2"),
+        pytest.param("./isaaclab.sh train", ("./isaaclab.sh", "-p"), id="3-by-isaaclab.sh"),
+        pytest.param("/isaac-sim/python.sh x/train.py", ("/isaac-sim/python.sh",), id="python.sh"),
+        pytest.param("env -i A=b python3.11 train.py", ("python3.11",), id="behind-env"),
+        pytest.param("isaaclab train --python python3", None, id="isaaclab-is-a-script"),
+        pytest.param("sh -c 'python train.py'", None, id="inside-a-shells-text"),
+        pytest.param("./train.sh python", None, id="only-an-argument"),
+        pytest.param("", None, id="nothing"),
+    ],
+)
+def test_trainers_python_is_read_from_the_command(
+    command: str, python: tuple[str, ...] | None
+) -> None:
+    assert python_of(shlex.split(command)) == python
+
+
+def test_isaac_labs_own_arguments_come_without_the_library() -> None:
+    assert arguments_of(shlex.split("isaaclab train --rl_library rsl_rl --task T a.b=1")) == [
+        "--task",
+        "T",
+        "a.b=1",
+    ]
+    assert arguments_of(shlex.split("isaaclab train --task T --rl_library=rsl_rl")) == [
+        "--task",
+        "T",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        pytest.param(["--logger", "wandb"], "wandb", id="two-words"),
+        pytest.param(["--logger=wandb"], "wandb", id="one-word"),
+        pytest.param(["--logger"], "", id="no-value"),
+        pytest.param(["--loggers", "x"], None, id="another-flag"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_option_is_found_in_both_spellings(words: list[str], value: str | None) -> None:
+    assert option(words, "--logger") == value

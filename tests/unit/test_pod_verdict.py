@@ -1,0 +1,229 @@
+"""Facts in, verdict out: the whole table."""
+
+import signal
+
+import pytest
+
+from sweepctl.errors import ExitCode
+from sweepctl.pod.verdict import Ending, Facts, Intervention, judge, metric_of
+
+GOOD = {"exit_code": 0, "metric": "loss", "summary": {"loss": 1.0}, "is_started": True}
+KIT = {**GOOD, "shows_its_end": True}
+
+
+@pytest.mark.parametrize(
+    ("facts", "ending", "reason", "record", "leave"),
+    [
+        pytest.param(GOOD, "finished", "loss = 1.0", 0, None, id="good"),
+        pytest.param(
+            {"exit_code": 0}, "finished", "came to its end", 0, None, id="sweep-without-metric"
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"a": {"b": 2}}, "metric": "a.b"},
+            "finished",
+            "a.b = 2",
+            0,
+            None,
+            id="nested-metric",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"loss": None}},
+            "failed",
+            "was not logged",
+            1,
+            None,
+            id="metric-is-null",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"_step": 3, "other": 1}},
+            "failed",
+            "it logged other; correct metric.name",
+            1,
+            None,
+            id="other-metrics-only",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {}, "is_started": False},
+            "failed",
+            "opened no W&B run",
+            1,
+            None,
+            id="no-wandb-at-all",
+        ),
+        pytest.param(
+            {**KIT, "has_shown_end": False},
+            "failed",
+            "did not come to its end",
+            1,
+            None,
+            id="code-0-without-evidence",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": 2, "last_line": "no such task"},
+            "failed",
+            "exit code 2; its last line: no such task",
+            2,
+            None,
+            id="exit-code",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": -signal.SIGSEGV},
+            "failed",
+            "ended by SIGSEGV",
+            139,
+            None,
+            id="crash",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": -9},
+            "handed back",
+            "SIGKILL; out of memory?), attempt 1 of 3",
+            137,
+            None,
+            id="killed",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": 137, "attempts": 2},
+            "handed back",
+            "attempt 2 of 3",
+            137,
+            None,
+            id="killed-behind-a-launcher",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": -9, "attempts": 3},
+            "failed",
+            "3 times",
+            137,
+            None,
+            id="killed-too-often",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": -15, "intervention": Intervention.STOPPED},
+            "stopped",
+            "W&B asked for it",
+            143,
+            None,
+            id="stopped",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": -15, "intervention": Intervention.LEAVING},
+            "handed back",
+            "told to leave",
+            143,
+            None,
+            id="leaving",
+        ),
+        pytest.param(
+            {**GOOD, "intervention": Intervention.LEAVING},
+            "handed back",
+            "told to leave",
+            143,
+            None,
+            id="leaving-and-code-0-proves-nothing",
+        ),
+        pytest.param(
+            {**KIT, "intervention": Intervention.LEAVING, "has_shown_end": True},
+            "finished",
+            "loss = 1.0",
+            0,
+            None,
+            id="leaving-as-training-ended",
+        ),
+        pytest.param(
+            {**KIT, "intervention": Intervention.DIFFERENT, "complaint": "x is y", "exit_code": -9},
+            "failed",
+            "not what was asked for: x is y",
+            1,
+            None,
+            id="different",
+        ),
+        pytest.param(
+            {**KIT, "intervention": Intervention.UNKNOWN_SETTING, "complaint": "no x"},
+            "failed",
+            "no x",
+            1,
+            ExitCode.CONFIGURATION,
+            id="unknown-setting",
+        ),
+        pytest.param(
+            {"exit_code": None, "program": "isaaclab", "start_error": "no such file"},
+            "handed back",
+            "cannot be started: isaaclab: no such file; correct `command`",
+            143,
+            ExitCode.CONFIGURATION,
+            id="no-program",
+        ),
+        pytest.param(
+            {"exit_code": 127, "program": "/usr/bin/env", "last_line": "env: x: not found"},
+            "handed back",
+            "exit code 127: env: x: not found",
+            143,
+            ExitCode.CONFIGURATION,
+            id="env-finds-no-program",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": 127, "program": "sh"},
+            "failed",
+            "exit code 127",
+            127,
+            None,
+            id="127-after-training",
+        ),
+        pytest.param(
+            {"exit_code": 127, "program": "./mine"},
+            "failed",
+            "exit code 127",
+            127,
+            None,
+            id="127-of-a-trainers-own",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": 1, "disk_full": "OSError: No space left on device"},
+            "handed back",
+            "no space left",
+            143,
+            ExitCode.NODE_UNFIT,
+            id="disk-full",
+        ),
+        pytest.param(
+            {**GOOD, "disk_full": "No space left on device"},
+            "finished",
+            "loss",
+            0,
+            None,
+            id="disk-full-and-trained-nevertheless",
+        ),
+        pytest.param(
+            {**GOOD, "undying": (7, 8)},
+            "handed back",
+            "do not die (pid 7, 8)",
+            143,
+            ExitCode.NODE_UNFIT,
+            id="undying",
+        ),
+    ],
+)
+def test_facts_make_the_verdict(
+    facts: dict[str, object], ending: str, reason: str, record: int, leave: ExitCode | None
+) -> None:
+    verdict = judge(Facts(**{"program": "trainer", **facts}))  # type: ignore[arg-type]
+    assert verdict.ending is Ending(ending)
+    assert reason in verdict.reason
+    assert (verdict.exit_code, verdict.leave) == (record, leave)
+
+
+@pytest.mark.parametrize(
+    ("summary", "name", "value"),
+    [
+        ({"a.b": 1, "a": {"b": 2}}, "a.b", 1),
+        ({"a": {"b": 2}}, "a.b", 2),
+        ({"Train/mean_reward": 3}, "Train/mean_reward", 3),
+        ({"a": 1}, "a.b", None),
+        ({}, "a", None),
+    ],
+)
+def test_metric_is_read_flat_then_nested(
+    summary: dict[str, object], name: str, value: object
+) -> None:
+    assert metric_of(summary, name) == value
