@@ -324,6 +324,8 @@ class WandbClient:
                     out.write(block)
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError(f"fetching {file.name} broke off: {error}") from error
+            if answer.length:  # of a body read in pieces, http.client does not tell this itself
+                raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
         os.replace(part, path)
 
     def upload_file(
