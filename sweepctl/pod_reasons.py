@@ -140,7 +140,7 @@ def _unscheduled(scheduled: Object, namespace: str) -> Reason:
     message = str(scheduled.get("message") or "")
     total = re.match(r"0/(\d+) nodes are available", message)
     nodes = f"{total[1]} node{'s' if total[1] != '1' else ''}" if total else "the nodes"
-    lacking = list(dict.fromkeys(re.findall(r"Insufficient ([\w./-]+)", message)))
+    lacking = list(dict.fromkeys(re.findall(r"Insufficient ([\w./-]*\w)", message)))
     claim = re.search(r'persistentvolumeclaim "([^"]+)" not found', message)
     if claim:
         return Reason(
