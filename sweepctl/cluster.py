@@ -206,18 +206,12 @@ class Cluster:
         container: str,
         *,
         follow: bool,
-        since: str | None = None,
         since_s: float | None = None,
     ) -> Iterator[str]:
-        """Give a container's lines, each behind the time at which it was written.
-
-        `since` is such a time, in whole seconds; `since_s` reckons back from now.
-        """
+        """Give a container's lines, each behind the time at which it was written."""
         call = Call("get", "pods/log", "pod", pod, namespace, self.server)
         query = {"container": container, "follow": str(follow).lower(), "timestamps": "true"}
-        if since is not None:
-            query["sinceTime"] = since
-        elif since_s is not None:
+        if since_s is not None:
             query["sinceSeconds"] = str(max(1, int(since_s)))
         path = RESOURCES["Pod"].path(namespace, pod, "log")
         read_s = _STREAM_S if follow else _READ_S

@@ -1,0 +1,94 @@
+"""Sizes that cannot be, and what would undo a change in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes_objects import job
+
+from sweepctl.errors import UsageError
+from sweepctl.steer import check_size, undone_by
+from sweepctl.submission import Submission
+
+ARGO_NOTE = (
+    "Argo CD application gait-app sets it back when it heals itself:"
+    " set agents: 4 in its source as well"
+)
+HELM = {"app.kubernetes.io/managed-by": "Helm"}
+
+
+def found(sent: dict[str, Any]) -> Submission:
+    return Submission("legs", "robots", None, (sent,))
+
+
+@pytest.mark.parametrize(
+    ("agents", "completed", "is_open", "message", "hint"),
+    [
+        (0, "", True, "a Job of 0 agents counts as finished", "sweepctl pause legs -n robots"),
+        (-1, "", True, "--agents -1: expected 1 to 5000", None),
+        (5001, "", True, "--agents 5001: expected 1 to 5000", None),
+        (
+            2,
+            "0-1,4",
+            True,
+            r"agents 0-1 have all ended.*\(ended: 0-1,4\)",
+            "scale legs 3 -n robots",
+        ),
+    ],
+    ids=["none", "negative", "too many", "all ended"],
+)
+def test_size_that_cannot_work_is_refused(
+    agents: int, completed: str, is_open: bool, message: str, hint: str | None
+) -> None:
+    sent = job(6, completedIndexes=completed)
+    with pytest.raises(UsageError, match=message) as refusal:
+        check_size(agents, sent, found(sent), is_open=lambda: is_open)
+    assert hint is None or hint in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("agents", "completed", "is_open"),
+    [(3, "0-1", True), (2, "0-1", False), (1, "", True), (5000, "", True)],
+    ids=["one left", "the sweep is over", "one", "most"],
+)
+def test_size_that_works_is_taken(agents: int, completed: str, is_open: bool) -> None:
+    sent = job(6, completedIndexes=completed)
+    check_size(agents, sent, found(sent), is_open=lambda: is_open)
+
+
+def test_server_is_only_asked_when_its_answer_decides() -> None:
+    def never() -> bool:
+        raise AssertionError("asked")
+
+    sent = job(6, completedIndexes="0-1")
+    check_size(4, sent, found(sent), is_open=never)
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "notes"),
+    [
+        ({}, {}, []),
+        (
+            HELM,
+            {"meta.helm.sh/release-name": "gait"},
+            ["Helm release gait: the next upgrade sets it back, unless it is given --set agents=4"],
+        ),
+        (
+            HELM,
+            {"argocd.argoproj.io/tracking-id": "gait-app:batch/Job:robots/legs"},
+            [ARGO_NOTE],
+        ),
+        (
+            {"argocd.argoproj.io/instance": "gait-app"},
+            {},
+            [ARGO_NOTE],
+        ),
+    ],
+    ids=["submit's own", "Helm", "Argo CD by annotation", "Argo CD by label"],
+)
+def test_owner_that_would_undo_a_change_is_named(
+    labels: dict[str, str], annotations: dict[str, str], notes: list[str]
+) -> None:
+    sent = job(labels=labels, annotations=annotations)
+    assert undone_by(found(sent), "agents", "4") == notes

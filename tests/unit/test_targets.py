@@ -1,0 +1,66 @@
+"""Which sweep a verb means, and which host names are Services of the cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweepctl.errors import UsageError
+from sweepctl.relay import ServiceAddress, service_address
+from sweepctl.targets import Place, is_in_cluster
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "configured", "expected"),
+    [
+        ("legs", Place(), True, True),
+        ("legs", Place(), False, False),
+        (None, Place(), True, False),
+        (None, Place(namespace="robots"), False, True),
+        ("legs", Place(context="gpu"), False, True),
+        ("local/legs/1a2b3c4d", Place(), True, False),
+        ("https://wandb.ai/me/legs/sweeps/1a2b", Place(), True, False),
+        ("1a2b3c4d", Place(server="http://127.0.0.1:8080"), True, False),
+        ("1a2b3c4d", Place(data=Path("d")), True, False),
+    ],
+)
+def test_name_and_options_say_where_a_sweep_is(
+    name: str | None, place: Place, configured: bool, expected: bool
+) -> None:
+    assert is_in_cluster(name, place, lambda: configured) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("legs", Place(namespace="robots", server="http://x")),
+        ("legs", Place(context="gpu", data=Path("d"))),
+        ("local/legs/1a2b", Place(namespace="robots")),
+    ],
+)
+def test_contradicting_places_are_refused(name: str, place: Place) -> None:
+    with pytest.raises(UsageError):
+        is_in_cluster(name, place, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://legs-server:8080", ServiceAddress("legs-server", "robots", 8080, "http")),
+        ("http://legs-server.robots:80", ServiceAddress("legs-server", "robots", 80, "http")),
+        ("http://w.other.svc:8080", ServiceAddress("w", "other", 8080, "http")),
+        ("https://w.other.svc.cluster.local", ServiceAddress("w", "other", 443, "https")),
+        ("http://w.other.svc.k8s.example:1", ServiceAddress("w", "other", 1, "http")),
+        ("https://api.wandb.ai", None),
+        ("https://wandb.example.com", None),
+        ("http://legs-server.elsewhere:8080", None),
+        ("http://localhost:8080", None),
+        ("http://127.0.0.1:8080", None),
+        ("http://10.0.0.8:8080", None),
+        ("http://[::1]:8080", None),
+        ("", None),
+    ],
+)
+def test_service_is_told_from_other_hosts(url: str, address: ServiceAddress | None) -> None:
+    assert service_address(url, "robots") == address
