@@ -16,7 +16,7 @@ from tests.testbed.cluster import Timeout
 from tests.testbed.images import node_images
 from tests.testbed.layout import Bed, bed
 from tests.testbed.requirements import BedUnavailable, install_or_explain
-from tests.testbed.simulated import simulate
+from tests.testbed.simulated import MARK, node_names, simulate
 from tests.testbed.state import first_process, node_process
 from tests.testbed.trainer import offer_trainer
 
@@ -89,7 +89,9 @@ def _status(chosen: Bed) -> int:
     everything += everything[0].descendants()
     memory_bytes = sum(_proportional_bytes(process) for process in everything)
     print(f"  {len(everything)} processes, {memory_bytes / 2**20:.0f} MiB")
-    print(cluster.kubectl("get", "nodes", "-o", "wide"), end="")
+    print(cluster.kubectl("get", "nodes", "-l", f"!{MARK}", "-o", "wide"), end="")
+    if many := len(node_names(cluster)):
+        print(f"and {many} simulated nodes")
     return 0
 
 
