@@ -22,6 +22,7 @@ from sweepctl.server.files import RunFiles
 from sweepctl.server.graphql import Engine
 from sweepctl.server.intake import Intake
 from sweepctl.server.lifecycle import Limits
+from sweepctl.server.pages import Pages
 from sweepctl.server.presence import Presence
 from sweepctl.server.reaper import Reaper, ReaperThread
 from sweepctl.server.resolvers import RESOLVERS
@@ -82,13 +83,15 @@ def log(line: str) -> None:
 def _furnish(database: Database, access: Access, limits: Limits) -> tuple[Rooms, Reaper]:
     presence = Presence(time.monotonic)
     dispatcher = Dispatcher(database, presence, limits, time.time, log)
+    files = RunFiles(database, time.time)
     rooms = Rooms(
         database=database,
         presence=presence,
         dispatcher=dispatcher,
         intake=Intake(database, presence, time.time, log),
         sweeps=Sweeps(database, time.time, log),
-        files=RunFiles(database, time.time),
+        files=files,
+        pages=Pages(database, presence, files, time.time),
         engine=Engine(RESOLVERS, log),
         access=access,
         now=time.time,

@@ -19,6 +19,7 @@ SUMMARY = "wandb-summary.json"
 CONSOLE = "output.log"
 
 _MAX_STEP = 2**53
+_MAX_PLOTTED_LINES = 5_000
 _CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
 
@@ -147,11 +148,11 @@ def metric_points(
     rows: sqlite3.Connection, run: int, metric: str, samples: int
 ) -> list[tuple[int, float]]:
     """Give (step, value) of one metric, at most `samples` of them, for a plot."""
-    query = "SELECT step, text FROM history WHERE run = ? AND instr(text, ?) ORDER BY step, line"
     points = []
-    for step, text in rows.execute(query, (run, json.dumps(metric, ensure_ascii=False))):
-        value = _object(text).get(metric)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+    for text in spread_history(rows, run, _MAX_PLOTTED_LINES):
+        values = _object(text)
+        step, value = values.get("_step"), values.get(metric)
+        if type(step) is int and isinstance(value, int | float) and not isinstance(value, bool):
             points.append((step, float(value)))
     return [points[number] for number in spread(len(points), samples)]
 

@@ -17,7 +17,7 @@ from anyio import to_thread
 from graphql import ExecutionResult, GraphQLError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sweepctl.errors import SweepctlError
@@ -30,6 +30,7 @@ from sweepctl.server.dispatch import Dispatcher, Log, NotFoundError
 from sweepctl.server.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.graphql import DocumentError, Engine
 from sweepctl.server.intake import BadMessageError, Intake, read_stream
+from sweepctl.server.pages import Pages
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
 from sweepctl.server.sweeps import Sweeps
@@ -37,6 +38,11 @@ from sweepctl.server.sweeps import Sweeps
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _RETRY_AFTER = {"Retry-After": "5"}
 _BLOCK_LIMIT_S = 60.0
+_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -51,6 +57,7 @@ class Rooms:
     intake: Intake
     sweeps: Sweeps
     files: RunFiles
+    pages: Pages
     engine: Engine
     access: Access
     now: Callable[[], float]
@@ -61,8 +68,8 @@ def application(rooms: Rooms) -> Starlette:
     """Give the ASGI application."""
     routes = _Routes(rooms)
 
-    def route(path: str, handler: Handler, method: str, *, is_open: bool = False) -> Route:
-        return Route(path, routes.guarded(handler, is_open=is_open), methods=[method])
+    def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
+        return Route(path, routes.guarded(handler, is_open=is_open), methods=methods)
 
     return Starlette(
         routes=[
@@ -73,6 +80,9 @@ def application(rooms: Rooms) -> Starlette:
             # W&B's client sends no key here: the address is signed.
             route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
             route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+            route("/", routes.sweeps_page, "GET"),
+            route("/{rest:path}", routes.page, "GET"),
+            route("/{rest:path}", routes.unknown, "POST", "PUT", "PATCH", "DELETE"),
         ]
     )
 
@@ -190,6 +200,28 @@ class _Routes:
 
         await to_thread.run_sync(keep)
         return Response(status_code=200)
+
+    async def unknown(self, request: Request) -> Response:
+        # W&B's client switches its telemetry off at a 404.
+        raise NotFoundError(f"there is nothing at {request.url.path}")
+
+    async def sweeps_page(self, request: Request) -> Response:
+        return HTMLResponse(await to_thread.run_sync(self._rooms.pages.sweeps), headers=_PAGE)
+
+    async def page(self, request: Request) -> Response:
+        pages, metric = self._rooms.pages, request.query_params.get("metric")
+
+        def write() -> str:
+            match _segments(request):
+                case [entity, project]:
+                    return pages.sweeps(entity, project)
+                case [entity, project, "sweeps", sweep]:
+                    return pages.sweep(entity, project, sweep)
+                case [entity, project, "runs", run]:
+                    return pages.run(entity, project, run, metric)
+            raise NotFoundError(f"there is nothing at {request.url.path}")
+
+        return HTMLResponse(await to_thread.run_sync(write), headers=_PAGE)
 
     async def _file(self, run: int, name: str) -> Response:
         def find() -> run_store.StoredFile | None:

@@ -87,6 +87,8 @@ class StoredFile:
     updated: float
 
 
+WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
+
 _RUN = columns(Run, "runs")
 _FILE = columns(StoredFile, "files")
 _RUN_NAMES = tuple(field.name for field in fields(Run))
@@ -244,6 +246,12 @@ def write_summary(tx: Rows, run: int, text: str) -> None:
     tx.executemany("INSERT OR REPLACE INTO summary_values VALUES (?, ?, ?)", changed)
 
 
+def count_states(rows: Rows, sweep: int) -> dict[str, int]:
+    """Count the runs of a sweep by their state."""
+    query = "SELECT state, count(*) FROM runs WHERE sweep = ? GROUP BY state"
+    return dict(rows.execute(query, (sweep,)).fetchall())
+
+
 def summary_values(rows: Rows, sweep: int, key: str) -> dict[int, float]:
     """Give one number of the summaries of a sweep's runs, by run."""
     query = (
@@ -262,15 +270,16 @@ def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
     )
 
 
-def best_loss(rows: Rows, sweep: Sweep) -> float | None:
+def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float | None:
     """Give the best value of the sweep's metric among its runs' summaries."""
     if sweep.metric is None:
         return None
     pick = "max" if sweep.goal == "maximize" else "min"
     found = rows.execute(
         f"SELECT {pick}(value) FROM summary_values JOIN runs ON runs.pk = run"
-        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')",
-        (sweep.pk, sweep.metric),
+        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')"
+        " AND (runs.state = 'finished' OR NOT ?)",
+        (sweep.pk, sweep.metric, only_finished),
     ).fetchone()[0]
     return float(found) if found is not None and math.isfinite(found) else None
 

@@ -17,6 +17,7 @@ from sweepctl.server.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.filters import FilterError, config_value, run_filter, run_order
 from sweepctl.server.graphql import DocumentError, Engine
 from sweepctl.server.node_ids import node_id, row_of
+from sweepctl.server.pages import Pages
 from sweepctl.server.resolvers import RESOLVERS
 from sweepctl.server.routes import Rooms, application
 
@@ -34,13 +35,15 @@ def engine() -> Engine:
 
 
 def client_of(rooms: ServerRooms, engine: Engine, keys: tuple[str, ...] = ()) -> ApiClient:
+    files = RunFiles(rooms.database, rooms.clock)
     routes = Rooms(
         database=rooms.database,
         presence=rooms.presence,
         dispatcher=rooms.dispatcher,
         intake=rooms.intake,
         sweeps=rooms.sweeps,
-        files=RunFiles(rooms.database, rooms.clock),
+        files=files,
+        pages=Pages(rooms.database, rooms.presence, files, rooms.clock),
         engine=engine,
         access=Access(keys),
         now=rooms.clock,
@@ -302,6 +305,11 @@ def test_a_heartbeat_of_an_unknown_agent_is_404_as_for_a_deleted_sweep(client: A
     for id in ("x", node_id("Agent", 99), node_id("Run", 1)):
         body = {"query": query, "variables": {"id": id}}
         assert client.post("/graphql", json=body).status_code == 404
+
+
+def test_telemetry_is_answered_404_so_that_the_client_switches_it_off(client: ApiClient) -> None:
+    for path in ("/sdk/otel/v1/metrics", "/sdk/otel/v1/logs", "/"):
+        assert client.post(path, content=b"").status_code == 404
 
 
 def test_an_unexpected_error_is_told_in_the_log_alone(

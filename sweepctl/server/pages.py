@@ -1,0 +1,321 @@
+"""Pages for people: the sweeps, one sweep, one run. They only read, and load nothing from afar.
+
+Addresses are W&B's, so that the links which its client prints lead here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from sweepctl.server import lines, run_store, store
+from sweepctl.server.database import Database
+from sweepctl.server.dispatch import NotFoundError
+from sweepctl.server.files import RunFiles
+from sweepctl.server.filters import TRUE, run_order
+from sweepctl.server.lifecycle import LIVE, RunState, SweepState
+from sweepctl.server.plot import Mark, lay_out, short
+from sweepctl.server.presence import Presence
+from sweepctl.server.run_store import Run
+from sweepctl.server.store import Agent, Project, Rows, Sweep
+
+_REFRESH_S = 5
+_MAX_SWEEPS = 200
+_MAX_RUNS = 500
+_MAX_POINTS = 1000
+_MAX_VALUE = 300
+_LOG_LINES = 200
+_ENDED = (SweepState.FINISHED, SweepState.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """A line of the table of sweeps."""
+
+    sweep: Sweep
+    project: Project
+    states: Mapping[str, int]
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A line of the table of runs."""
+
+    run: Run
+    metric: float | None
+    parameters: tuple[str, ...]
+    is_best: bool
+
+
+class Pages:
+    """Writes the pages; safe to use from any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        presence: Presence,
+        files: RunFiles,
+        now: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._presence = presence
+        self._files = files
+        self._now = now
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("sweepctl.server"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {"ago": self._ago, "path": _path, "number": _number}
+
+    def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
+        """Write the page that lists the sweeps, of one project or of all, newest first."""
+        with self._database.read() as rows:
+            only = None
+            if entity is not None and project is not None:
+                only = store.find_project(rows, entity, project)
+                if only is None:
+                    raise NotFoundError(f"no project {entity}/{project}")
+            found = store.sweeps(rows, only.pk if only else None, TRUE, 0, _MAX_SWEEPS)
+            listed = [
+                SweepRow(
+                    sweep,
+                    store.project_by_pk(rows, sweep.project),
+                    run_store.count_states(rows, sweep.pk),
+                    run_store.best_loss(rows, sweep, only_finished=True),
+                )
+                for sweep in found
+            ]
+            plain = run_store.runs(
+                rows,
+                project=only.pk if only else None,
+                where=run_store.WITHOUT_SWEEP,
+                order=run_order("-created_at"),
+                count=_MAX_RUNS,
+            )
+            projects = {run.project: store.project_by_pk(rows, run.project) for run in plain}
+        is_live = any(item.sweep.state not in _ENDED for item in listed) or any(
+            run.state in LIVE for run in plain
+        )
+        return self._write(
+            "sweeps.html", is_live=is_live, only=only, listed=listed, plain=plain, projects=projects
+        )
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> str:
+        """Write the page of one sweep: its runs with metric and parameters, and a plot of them."""
+        with self._database.read() as rows:
+            found = store.find_project(rows, entity, project)
+            sweep = store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
+            if found is None or sweep is None:
+                raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
+            spec = store.sweep_spec(rows, sweep.pk)
+            runs = run_store.runs(rows, sweep=sweep.pk)
+            metrics = run_store.summary_values(rows, sweep.pk, sweep.metric) if sweep.metric else {}
+            agents = self._agents(rows, sweep, runs)
+            best = _best(sweep, runs, metrics)
+            names = _searched(spec)
+            table = [
+                RunRow(
+                    run,
+                    metrics.get(run.pk),
+                    tuple(_value_at(run_store.params_of(rows, run.pk), name) for name in names),
+                    run.pk == best,
+                )
+                for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
+            ]
+        return self._write(
+            "sweep.html",
+            is_live=sweep.state not in _ENDED or any(run.state in LIVE for run in runs),
+            sweep=sweep,
+            project=found,
+            spec=spec,
+            names=names,
+            parameters=list(_parameters(spec["parameters"])),
+            states=Counter(run.state.value for run in runs),
+            run_count=len(runs),
+            agents=agents,
+            table=table,
+            plot=lay_out(_marks(found, runs, metrics, best), "run"),
+        )
+
+    def run(self, entity: str, project: str, run_id: str, metric: str | None) -> str:
+        """Write the page of one run: its metric over the steps, config, summary, log, files."""
+        with self._database.read() as rows:
+            run = run_store.find_run_by_path(rows, entity, project, run_id)
+            if run is None:
+                raise NotFoundError(f"no run {entity}/{project}/{run_id}")
+            sweep = None if run.sweep is None else store.sweep_by_pk(rows, run.sweep)
+            keys = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
+            keys = [key for key in keys if not key.startswith("_")]
+            shown = metric or _first(sweep.metric if sweep else None, keys)
+            points = lines.metric_points(rows, run.pk, shown, _MAX_POINTS) if shown else []
+            config = json.loads(run_store.run_document(rows, run.pk, "config"))
+            summary = json.loads(run_store.run_document(rows, run.pk, "summary"))
+            tail = lines.line_tail(rows, run.pk, lines.CONSOLE, _LOG_LINES)
+            files = run_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
+            agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
+            parameters = run_store.params_of(rows, run.pk)
+        marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
+        return self._write(
+            "run.html",
+            is_live=run.state in LIVE,
+            run=run,
+            project=Project(run.project, entity, project, 0.0),
+            sweep=sweep,
+            agent=agent,
+            keys=keys,
+            metric=shown,
+            plot=lay_out(marks, "step"),
+            parameters={name: _shown(value) for name, value in parameters.items()},
+            config=_rest_of(config, parameters),
+            summary={k: _shown(v) for k, v in sorted(summary.items()) if not k.startswith("_")},
+            log=[lines.console_line(text) for _, text in tail],
+            files=[(file, self._files.url("", run.pk, file.name)) for file in files],
+        )
+
+    def _write(self, template: str, *, is_live: bool, **values: Any) -> str:
+        refresh_s = _REFRESH_S if is_live else None
+        return self._templates.get_template(template).render(refresh_s=refresh_s, **values)
+
+    def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
+        held = {run.agent: run for run in runs if run.agent is not None}
+        return [
+            {"agent": agent, "heard": self._heard(agent), "run": held.get(agent.pk)}
+            for agent in reversed(store.agents(rows, sweep.pk))
+        ]
+
+    def _heard(self, agent: Agent) -> float:
+        ago = self._presence.seconds_ago("agent", agent.pk)
+        return agent.heartbeat if ago is None else self._now() - ago
+
+    def _ago(self, time: float) -> str:
+        seconds = max(0, int(self._now() - time))
+        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds // size} {unit} ago"
+        return f"{seconds} s ago"
+
+
+def _path(*names: str) -> str:
+    return "/" + "/".join(urllib.parse.quote(name, safe="") for name in names)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else short(value)
+
+
+def _is_better(sweep: Sweep, value: float, than: float) -> bool:
+    return value > than if sweep.goal == "maximize" else value < than
+
+
+def _best(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | None:
+    best: int | None = None
+    for run in runs:
+        value = metrics.get(run.pk)
+        if value is None or not math.isfinite(value) or run.state != RunState.FINISHED:
+            continue
+        if best is None or _is_better(sweep, value, metrics[best]):
+            best = run.pk
+    return best
+
+
+def _ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[Run]:
+    """Put the best metric first, and runs without one, the newest first, after."""
+    sign = -1 if sweep.goal == "maximize" else 1
+
+    def rank(run: Run) -> tuple[bool, float, int]:
+        value = metrics.get(run.pk)
+        return (value is None, 0.0 if value is None else sign * value, -run.pk)
+
+    return sorted(runs, key=rank)
+
+
+def _marks(
+    project: Project, runs: list[Run], metrics: Mapping[int, float], best: int | None
+) -> list[Mark]:
+    numbered = [(number, run) for number, run in enumerate(runs, 1) if run.pk in metrics]
+    chosen = [numbered[number] for number in lines.spread(len(numbered), _MAX_POINTS)]
+    return [
+        Mark(
+            number,
+            metrics[run.pk],
+            f"{run.display_name or run.id}: {short(metrics[run.pk])}",
+            "best" if run.pk == best else run.state.value,
+            _path(project.entity, project.name, "runs", run.id),
+        )
+        for number, run in chosen
+    ]
+
+
+def _parameters(parameters: Mapping[str, Any], above: str = "") -> Any:
+    """Give (name, what is searched) of each parameter, nested ones by their dotted names."""
+    for name, config in sorted(parameters.items()):
+        if "parameters" in config:
+            yield from _parameters(config["parameters"], f"{above}{name}.")
+        elif "value" in config:
+            yield above + name, _shown(config["value"])
+        elif "values" in config:
+            yield above + name, "one of " + _shown(config["values"])
+        else:
+            rest = {key: value for key, value in config.items() if key != "distribution"}
+            kind = config.get("distribution", "between")
+            yield above + name, f"{kind} " + ", ".join(f"{k} {v}" for k, v in rest.items())
+
+
+def _searched(spec: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that differ between runs."""
+    return [name for name, _ in _parameters(spec["parameters"]) if not _is_constant(spec, name)][:8]
+
+
+def _is_constant(spec: Mapping[str, Any], name: str) -> bool:
+    config = _at(spec["parameters"], name, "parameters")
+    return isinstance(config, Mapping) and "value" in config
+
+
+def _at(place: Any, name: str, between: str | None) -> Any:
+    """Find what a dotted name leads to; names of parameters may have dots themselves."""
+    if not isinstance(place, Mapping):
+        return None
+    if name in place:
+        return place[name]
+    for key, inner in place.items():
+        if name.startswith(f"{key}."):
+            below = inner.get(between) if between and isinstance(inner, Mapping) else inner
+            found = _at(below, name[len(key) + 1 :], between)
+            if found is not None:
+                return found
+    return None
+
+
+def _value_at(params: Mapping[str, Any], name: str) -> str:
+    value = _at(params, name, None)
+    return short(value) if isinstance(value, float) else _shown(value)
+
+
+def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: _shown(entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry)
+        for name, entry in sorted(config.items())
+        if name not in parameters and name != "_wandb"
+    }
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
+
+
+def _first(wanted: str | None, keys: list[str]) -> str | None:
+    if wanted in keys:
+        return wanted
+    return keys[0] if keys else None

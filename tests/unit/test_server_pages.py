@@ -1,0 +1,211 @@
+"""The pages for people: what they show, that they escape it, and where their plots' parts stand."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_rooms import ServerRooms
+
+from sweepctl.server import lines
+from sweepctl.server.dispatch import NotFoundError
+from sweepctl.server.files import RunFiles
+from sweepctl.server.pages import Pages
+from sweepctl.server.plot import Mark, lay_out, short
+
+EVIL = "<script>alert('x')</script>"
+
+SPEC: dict[str, Any] = {
+    "method": "random",
+    "name": EVIL,
+    "run_cap": 4,
+    "metric": {"name": "Metrics/error", "goal": "minimize"},
+    "parameters": {
+        "env.gain": {"min": 0.5, "max": 2.0},
+        "net": {"parameters": {"width": {"values": [64, 128]}}},
+        "path": {"value": EVIL},
+    },
+}
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> ServerRooms:
+    return ServerRooms(tmp_path)
+
+
+@pytest.fixture
+def pages(rooms: ServerRooms) -> Pages:
+    files = RunFiles(rooms.database, rooms.clock)
+    return Pages(rooms.database, rooms.presence, files, rooms.clock)
+
+
+class Strict(HTMLParser):
+    """Collects texts and links, and checks that every element is closed."""
+
+    VOID = frozenset({"meta", "link", "line", "circle", "polyline", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and self.open[-1:] != ["style"]:
+            self.texts.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def trained(rooms: ServerRooms) -> tuple[str, list[str]]:
+    """Have a sweep with a finished, a failed and a running run; give its id and theirs."""
+    sweep = rooms.sweep(SPEC)
+    agent = rooms.agent(sweep, "node-0")
+    names = []
+    for error, code in ((0.5, 0), (0.25, 0), (0.125, 1), (math.nan, None)):
+        run = rooms.take(agent)["run_id"]
+        history = [json.dumps({"_step": n, "Metrics/error": error + n}) for n in (3, 2, 1, 0)]
+        content = {
+            lines.HISTORY: history,
+            lines.SUMMARY: [json.dumps({"Metrics/error": error, "note": EVIL})],
+            lines.CONSOLE: ["2026-01-01T00:00:00 fine", f"ERROR 2026-01-01T00:00:00 {EVIL}"],
+        }
+        files = {name: {"offset": 0, "content": some} for name, some in content.items()}
+        rooms.stream(run, files=files)
+        if code is not None:
+            rooms.end(run, code)
+        names.append(run)
+    return sweep.id, names
+
+
+def test_an_empty_server_says_how_to_begin(pages: Pages) -> None:
+    assert "No sweeps yet. Create one with sweepctl local sweep.yaml" in Strict(pages.sweeps()).text
+
+
+def test_the_pages_show_a_sweep_and_lead_to_its_runs(rooms: ServerRooms, pages: Pages) -> None:
+    sweep, runs = trained(rooms)
+    listing = Strict(pages.sweeps())
+    assert f"/local/p/sweeps/{sweep}" in listing.links
+    assert "4 / 4" in listing.text
+    assert "0.25" in listing.text, "the best of those that finished"
+    page = Strict(pages.sweep("local", "p", sweep))
+    assert "minimize Metrics/error" in page.text
+    assert "finished 2" in page.text
+    assert "failed 1" in page.text
+    assert "running 1" in page.text
+    assert {f"/local/p/runs/{run}" for run in runs} <= set(page.links)
+    assert page.tags.count("circle") == 3, "what is not a number has no place in the plot"
+    assert "env.gain between min 0.5, max 2.0" in page.text
+    assert "net.width one of [64, 128]" in page.text
+    assert re.search(r"best finished 0\.25", page.text)
+
+
+def test_the_page_of_a_run_shows_its_metric_config_and_log(
+    rooms: ServerRooms, pages: Pages
+) -> None:
+    _, (first, *_) = trained(rooms)
+    page = Strict(pages.run("local", "p", first, None))
+    for part in ("Metrics/error", "host h", "exit code 0", "attempt 1", "fine", EVIL, "env.gain"):
+        assert part in page.text
+    assert page.tags.count("circle") == 4
+    assert "polyline" in page.tags
+    assert "No finite value yet" in Strict(pages.run("local", "p", first, "no such key")).text
+
+
+def test_nothing_of_what_clients_sent_becomes_markup(rooms: ServerRooms, pages: Pages) -> None:
+    sweep, runs = trained(rooms)
+    for page in (
+        pages.sweeps(),
+        pages.sweeps("local", "p"),
+        pages.sweep("local", "p", sweep),
+        pages.run("local", "p", runs[0], None),
+        pages.run("local", "p", runs[0], EVIL),
+    ):
+        parsed = Strict(page)
+        assert "script" not in parsed.tags
+        assert EVIL in parsed.text
+        assert all(link.startswith(("/", "?", "data:,")) for link in parsed.links)
+
+
+def test_a_page_comes_again_while_something_runs(rooms: ServerRooms, pages: Pages) -> None:
+    sweep, runs = trained(rooms)
+    refresh = '<meta http-equiv="refresh" content="5">'
+    assert refresh in pages.sweeps()
+    assert refresh in pages.sweep("local", "p", sweep)
+    assert refresh in pages.run("local", "p", runs[3], None)
+    assert refresh not in pages.run("local", "p", runs[0], None)
+    rooms.end(runs[3], 0)
+    rooms.reaper.tick()
+    assert refresh not in pages.sweep("local", "p", sweep)
+    assert refresh not in pages.sweeps()
+
+
+def test_what_is_not_there_is_not_found(rooms: ServerRooms, pages: Pages) -> None:
+    sweep, _ = trained(rooms)
+    for ask in (
+        lambda: pages.sweeps("local", "q"),
+        lambda: pages.sweep("local", "q", sweep),
+        lambda: pages.sweep("local", "p", "nope"),
+        lambda: pages.run("local", "p", "nope", None),
+    ):
+        with pytest.raises(NotFoundError):
+            ask()
+
+
+PLOTS: dict[str, list[tuple[float, float]]] = {
+    "one": [(5, 1.0)],
+    "flat": [(1, 0.0), (2, 0.0)],
+    "huge": [(1, -1e308), (2, 1e308)],
+    "tiny": [(0, 1e-300), (1, 2e-300)],
+    "negative steps": [(-10, 1), (10, 2)],
+    "many": [(n, math.sin(n)) for n in range(1000)],
+    "some not finite": [(0, math.nan), (1, math.inf), (2, 3.0), (3, 4.0)],
+}
+
+
+@pytest.mark.parametrize("points", PLOTS.values(), ids=PLOTS)
+def test_every_part_of_a_plot_stands_inside_it(points: list[tuple[float, float]]) -> None:
+    plot = lay_out([Mark(x, y, "") for x, y in points], "step")
+    assert plot is not None
+    assert len(plot.marks) == sum(math.isfinite(y) for _, y in points)
+    for mark in plot.marks:
+        assert plot.left <= mark.x <= plot.right
+        assert plot.top <= mark.y <= plot.bottom
+    for ticks, low, high in (
+        (plot.x_ticks, plot.left, plot.right),
+        (plot.y_ticks, plot.top, plot.bottom),
+    ):
+        assert 1 <= len(ticks) <= 20
+        assert all(low <= tick.at <= high for tick in ticks)
+        assert len({tick.label for tick in ticks}) == len(ticks)
+
+
+def test_a_plot_of_nothing_is_none() -> None:
+    assert lay_out([], "step") is None
+    assert lay_out([Mark(0, math.nan, "")], "step") is None
+
+
+def test_numbers_for_people_are_short() -> None:
+    numbers = (1.0, 0.00012345678, 1e-9, 123456.7)
+    assert [short(v) for v in numbers] == ["1", "0.000123457", "1e-09", "123457"]
