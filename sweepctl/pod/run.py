@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -133,7 +134,7 @@ class Training:
         self._grammar = grammar
         self._settings = settings
         self.run = run
-        self.folder = pod.work / run.id
+        self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
         self._overrides = overrides_from_config(run.config)
         self.resolved: Resolved = resolve(
             sweep.command,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -117,6 +118,24 @@ def test_killed_agent_takes_its_trainer_along_and_another_finishes_the_run(world
     assert second.wait(150) == 0, second.said
     assert [(found.id, found.state) for found in world.runs(sweep)] == [(run.id, "finished")]
     assert len(world.noted("end")) == 1
+
+
+def test_agent_as_process_1_hears_sigterm_and_collects_the_dead(world: World) -> None:
+    sweep = world.sweep(world.trainer("escape", *LONG))
+    isolated = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*isolated, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no right to make a PID namespace here")
+    name = f"local/agents/{sweep.id}"
+    agent = world.start_command(
+        [*isolated, sys.executable, "-S", "-m", "sweepctl.pod.agent", "--sweep", name]
+    )
+    world.wait_noted("start")
+    agents = [line for line in world.left_behind() if " -m sweepctl.pod.agent" in line]
+    (pid,) = [line.split()[0] for line in agents if "unshare" not in line]
+    os.kill(int(pid), signal.SIGTERM)
+    assert agent.wait() == HANDED_BACK, agent.said
+    assert world.run(sweep).state == "preempted"
+    world.nothing_is_left()
 
 
 def test_guardian_ends_with_its_agent_and_does_not_mind_the_terminals_signals(

@@ -1,6 +1,7 @@
 """The same sweep file under W&B's own agent: `python -m sweepctl.pod.run` in `command`."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -61,6 +62,25 @@ def test_real_sdk_in_the_trainer_logs_to_the_run_that_the_agent_was_given(world:
     for run in runs:
         assert run.is_started
         assert run.summary["loss"] == run.config["env.gain"]
+
+
+def test_killed_wrapper_takes_its_trainer_along(world: World) -> None:
+    sweep = world.sweep(["true"])
+    parameters = world.folder / "config.yaml"
+    parameters.write_text("wandb_version: 1\nenv.gain: {value: 1.5}\n")
+    command = [sys.executable, "-m", "sweepctl.pod.run", *world.trainer("note:start", "hang")]
+    process = world.start_command(
+        command,
+        WANDB_SWEEP_ID=sweep.id,
+        WANDB_RUN_ID="byhand02",
+        WANDB_ENTITY="local",
+        WANDB_PROJECT="agents",
+        WANDB_SWEEP_PARAM_PATH=str(parameters),
+    )
+    world.wait_noted("start")
+    process.send(signal.SIGKILL)
+    process.wait()
+    world.nothing_is_left()
 
 
 @pytest.mark.parametrize(

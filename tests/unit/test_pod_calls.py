@@ -1,0 +1,151 @@
+"""Patience: when to try again, what is said about it, and what a signal changes."""
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sweepctl.pod.calls import (
+    Backoff,
+    Bell,
+    Call,
+    Courier,
+    InterruptedBySignalError,
+    Patience,
+    Signals,
+)
+from sweepctl.pod.tending import beat_after_s
+from sweepctl.wandb_http import ApiError
+
+DOWN = ApiError("cannot reach http://api: connection refused")
+REFUSED = ApiError("http://api answered 401", "check WANDB_API_KEY", status=401)
+
+
+class Scene:
+    """A bell, signals and patience, with what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.bell = Bell()
+        self.signals = Signals(self.bell)
+        self.patience = Patience(self.bell, self.signals, self.said.append, random.Random(1))
+        self.courier = Courier(self.patience, self.signals, self.bell, self.said.append)
+
+    def signal(self, signum: int) -> None:
+        self.signals.received.append(signum)
+        self.bell.ring()
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setattr(Backoff, "next_s", lambda self, error: 0.0)
+    scene = Scene()
+    yield scene
+    scene.bell.close()
+
+
+def failing(*errors: Exception, then: object = "done") -> Callable[[], object]:
+    left = list(errors)
+
+    def work() -> object:
+        if left:
+            raise left.pop(0)
+        return then
+
+    return work
+
+
+def test_call_is_tried_until_it_works_and_each_change_is_said_once(scene: Scene) -> None:
+    assert scene.patience.call(failing(DOWN, DOWN, DOWN, REFUSED, REFUSED)) == "done"
+    assert scene.said == [
+        "cannot reach http://api: connection refused; trying again until it works",
+        "http://api answered 401 (check WANDB_API_KEY); trying again until it works",
+        "the API answers again, after 0 s",
+    ]
+
+
+def test_call_that_works_says_nothing(scene: Scene) -> None:
+    assert scene.patience.call(failing()) == "done"
+    assert scene.said == []
+
+
+def test_final_error_is_raised_and_another_is_not(scene: Scene) -> None:
+    with pytest.raises(ApiError, match="401"):
+        scene.patience.call(failing(DOWN, REFUSED), is_final=lambda error, _: error.is_refused)
+
+
+def test_error_that_is_not_the_apis_is_not_tried_again(scene: Scene) -> None:
+    with pytest.raises(ZeroDivisionError):
+        scene.patience.call(failing(ZeroDivisionError()))
+
+
+def test_signal_ends_the_waiting_for_a_call_that_hangs(scene: Scene) -> None:
+    gate = threading.Event()
+    threading.Timer(0.05, scene.signal, [signal.SIGTERM]).start()
+    with pytest.raises(InterruptedBySignalError):
+        scene.patience.call(gate.wait)
+    gate.set()
+
+
+def test_courier_without_time_gives_up_and_says_no_more_than_the_trouble(scene: Scene) -> None:
+    scene.signal(signal.SIGTERM)
+    scene.courier.leave_within(0.3)
+    assert scene.courier.call(failing(*[DOWN] * 100)) is None
+    assert scene.said == [f"{DOWN.message}; trying again until it works"]
+
+
+def test_courier_gets_the_last_words_through_when_there_is_time(scene: Scene) -> None:
+    scene.signal(signal.SIGTERM)
+    scene.courier.leave_within(20)
+    assert scene.courier.call(failing(DOWN)) == "done"
+
+
+def test_courier_goes_on_without_what_is_gone(scene: Scene) -> None:
+    gone = ApiError("no run r1", status=404)
+    assert scene.courier.call(failing(DOWN, gone)) is None
+    assert scene.said[-1] == "no run r1; going on without it"
+
+
+def test_delays_double_to_a_cap_with_jitter_and_respect_the_api() -> None:
+    backoff = Backoff(1.0, 30.0, random.Random(7))
+    delays = [backoff.next_s(DOWN) for _ in range(12)]
+    for number, delay in enumerate(delays):
+        assert 0.75 * min(30, 2**number) <= delay <= 1.25 * min(30, 2**number)
+    assert len(set(delays)) == 12
+    assert backoff.next_s(ApiError("slow down", status=429, retry_after_s=90)) == 90
+    assert backoff.next_s(ApiError("slow down", status=429, retry_after_s=1e9)) == 600
+    backoff.reset()
+    assert backoff.next_s(DOWN) <= 1.25
+
+
+@pytest.mark.parametrize(
+    ("error", "every_s", "next_s"),
+    [
+        pytest.param(DOWN, 5, 5, id="unreachable"),
+        pytest.param(DOWN, 30, 5, id="unreachable-after-a-limit"),
+        pytest.param(ApiError("x", status=503), 5, 5, id="trouble"),
+        pytest.param(ApiError("x", status=429), 5, 10, id="limit"),
+        pytest.param(ApiError("x", status=429), 20, 30, id="limit-again"),
+        pytest.param(ApiError("x", status=429, retry_after_s=17), 5, 17, id="limit-with-time"),
+        pytest.param(ApiError("x", status=503, retry_after_s=900), 5, 30, id="time-beyond-the-cap"),
+    ],
+)
+def test_heartbeats_of_a_run_slow_down_only_when_the_api_asks(
+    error: ApiError, every_s: float, next_s: float
+) -> None:
+    assert beat_after_s(error, every_s) == next_s
+
+
+def test_bell_that_rang_before_the_wait_is_not_missed() -> None:
+    bell = Bell()
+    for _ in range(100_000):  # more than a pipe holds
+        bell.ring()
+    bell.wait(1000)
+    call = Call(lambda: os.getpid(), bell)
+    bell.wait(1000)
+    assert call.wait(10)
+    assert call.result() == os.getpid()
+    bell.close()

@@ -1,0 +1,77 @@
+"""The agent's command line and the same words in its environment."""
+
+from pathlib import Path
+
+import pytest
+
+from sweepctl.errors import UsageError
+from sweepctl.overrides import Grammar
+from sweepctl.pod.options import agent_host, read_options
+
+
+def test_defaults_are_those_of_a_pod() -> None:
+    options = read_options(["--sweep", "e/p/s"], {})
+    assert (options.entity, options.project, options.sweep_id) == ("e", "p", "s")
+    assert (options.count, options.grammar, options.preflight_gpu) == (None, None, "auto")
+    assert (options.grace_s, options.refused_limit_s) == (30.0, 300.0)
+    assert options.work == Path("sweepctl-work").absolute()
+
+
+def test_environment_says_the_same_and_the_command_line_wins() -> None:
+    environ = {
+        "SWEEPCTL_SWEEP": "e/p/s",
+        "SWEEPCTL_COUNT": "3",
+        "SWEEPCTL_WORK": "/w",
+        "SWEEPCTL_GRAMMAR": "hydra",
+        "SWEEPCTL_PREFLIGHT_GPU": "off",
+        "SWEEPCTL_GRACE_S": "120",
+        "SWEEPCTL_REFUSED_LIMIT_S": "5",
+        "SWEEPCTL_MIN_FREE_MB": "9",
+    }
+    options = read_options(["--count", "4", "--grammar", "literal"], environ)
+    assert (options.sweep_id, options.count, options.work) == ("s", 4, Path("/w"))
+    assert (options.grammar, options.preflight_gpu) == (Grammar.LITERAL, "off")
+    assert (options.grace_s, options.refused_limit_s, options.min_free_mb) == (120.0, 5.0, 9)
+
+
+@pytest.mark.parametrize("name", ["", "s", "p/s", "e/p/s/x", "e//s"])
+def test_name_that_is_not_whole_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="does not name a sweep"):
+        read_options(["--sweep", name], {})
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ"),
+    [
+        (["--count", "0"], {}),
+        (["--count", "x"], {}),
+        (["--grace-s", "-1"], {}),
+        (["--grace-s", "nan"], {}),
+        (["--grammar", "yaml"], {}),
+        (["--no-such-flag"], {}),
+        ([], {"SWEEPCTL_COUNT": "many"}),
+        ([], {"SWEEPCTL_GRACE_S": "inf"}),
+    ],
+)
+def test_value_that_makes_no_sense_is_a_usage_error(
+    argv: list[str], environ: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_options(["--sweep", "e/p/s", *argv], environ)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environ", "index", "host"),
+    [
+        ({"SWEEPCTL_HOST": "h"}, None, "h"),
+        ({"SWEEPCTL_HOST": "h"}, 3, "h-3"),
+        ({"SWEEPCTL_HOST": "legs-0123abcd-3", "JOB_COMPLETION_INDEX": "3"}, 3, "legs-0123abcd-3"),
+    ],
+    ids=["alone", "one-of-several-here", "in-a-job-the-pods-name-has-it"],
+)
+def test_agents_of_one_machine_have_names_of_their_own(
+    environ: dict[str, str], index: int | None, host: str
+) -> None:
+    assert agent_host(environ, index) == host
