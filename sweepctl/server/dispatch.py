@@ -25,8 +25,10 @@ from sweepctl.server.lifecycle import (
 )
 from sweepctl.server.node_ids import node_id
 from sweepctl.server.presence import Presence
+from sweepctl.server.results import Results
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Rows, Sweep
+from sweepctl.server.sweeps_engine import SweepsEngine
 
 Command = dict[str, Any]
 Log = Callable[[str], None]
@@ -34,6 +36,14 @@ Log = Callable[[str], None]
 
 class NotFoundError(SweepctlError):
     """What the request names does not exist (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Suggestion:
+    """Parameters that W&B's engine chose for a sweep of this configuration."""
+
+    spec: Mapping[str, Any]
+    params: search.Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class Dispatcher:
     limits: Limits
     now: Callable[[], float]
     log: Log
+    engine: SweepsEngine
+    results: Results
 
     def register(self, sweep_id: str, host: str) -> Agent:
         """Store a new agent of a sweep."""
@@ -67,9 +79,31 @@ class Dispatcher:
             if found is None:
                 raise NotFoundError("no such agent: was its sweep deleted?")
             self.presence.hear("agent", found.pk)
-            return found, self._commands(tx, found, reported)
+            commands = self._commands(tx, found, reported)
+        return found, self._suggested_run(found) if commands is None else commands
 
-    def _commands(self, tx: Rows, agent: Agent, reported: Collection[str]) -> list[Command]:
+    def _suggested_run(self, agent: Agent) -> list[Command]:
+        """Have W&B's engine choose an agent's next run; nothing is locked meanwhile but the engine.
+
+        One suggestion follows the other, so that each knows of all runs handed out before it.
+        """
+        with self.engine.turn() as is_mine:
+            if not is_mine:
+                return []  # the agent asks again
+            with self.database.read() as rows:
+                sweep = store.sweep_by_pk(rows, agent.sweep)
+                spec = store.sweep_spec(rows, sweep.pk)
+                past = self.results.brief(rows, sweep)
+            suggestion = _Suggestion(spec, self.engine.suggest(spec, past))
+            with self.database.write() as tx:
+                # While the engine worked, the agent may have asked a second time and been served.
+                if store.find_agent(tx, pk=agent.pk) is None or run_store.held_runs(tx, agent.pk):
+                    return []
+                sweep = store.sweep_by_pk(tx, agent.sweep)
+                return self._next_command(tx, agent, sweep, suggestion) or []
+
+    def _commands(self, tx: Rows, agent: Agent, reported: Collection[str]) -> list[Command] | None:
+        """Give an agent's commands; None when the engine is to choose its next run first."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
@@ -147,7 +181,9 @@ class Dispatcher:
             return False
         return sweep.state != SweepState.CANCELED and not run.is_stop_asked
 
-    def _next_command(self, tx: Rows, agent: Agent, sweep: Sweep) -> list[Command]:
+    def _next_command(
+        self, tx: Rows, agent: Agent, sweep: Sweep, suggestion: _Suggestion | None = None
+    ) -> list[Command] | None:
         if sweep.state == SweepState.PAUSED:
             return []
         if sweep.state in (SweepState.FINISHED, SweepState.CANCELED):
@@ -155,7 +191,12 @@ class Dispatcher:
         queued = run_store.first_queued_run(tx, sweep.pk, agent.host)
         if queued is not None:
             return [self._hand_out(tx, agent, sweep, queued)]
-        params = self._choose(tx, sweep)
+        if sweep.method == search.BAYES and not self._is_capped(tx, sweep):
+            if suggestion is None or suggestion.spec != store.sweep_spec(tx, sweep.pk):
+                return None
+            params: search.Params | None = suggestion.params
+        else:
+            params = self._choose(tx, sweep)
         if params is not None:
             return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params))]
         if self.finish_if_done(tx, sweep):
@@ -178,10 +219,14 @@ class Dispatcher:
         store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
         return [{"type": "exit"}]
 
+    def _is_capped(self, tx: Rows, sweep: Sweep) -> bool:
+        cap = sweep.run_cap
+        return cap is not None and run_store.count_runs(tx, sweep=sweep.pk) >= cap
+
     def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
-        count = run_store.count_runs(tx, sweep=sweep.pk)
-        if sweep.run_cap is not None and count >= sweep.run_cap:
+        if self._is_capped(tx, sweep):
             return None
+        count = run_store.count_runs(tx, sweep=sweep.pk)
         needs_past = sweep.method == "grid"
         past = [search.PastRun(p) for p in run_store.run_params(tx, sweep.pk)] if needs_past else []
         # Seeded by what is stored, so that a server that dies before the commit chooses alike.
@@ -196,7 +241,7 @@ class Dispatcher:
             "state": RunState.PENDING.value,
             "display_name": f"{sweep.display_name or 'sweep'}-{number}",
             "params": json.dumps(params),
-            "config": json.dumps(wrapped(params)),
+            "config": json.dumps(search.wrapped(params)),
         }
         return run_store.create_run(tx, fields, self.now())
 
@@ -226,13 +271,8 @@ class Dispatcher:
             "id": f"{run.id}-{run.attempt + 1}",
             "type": "resume" if was_begun or run.losses else "run",
             "run_id": run.id,
-            "args": wrapped(run_store.params_of(tx, run.pk)),
+            "args": search.wrapped(run_store.params_of(tx, run.pk)),
             "program": store.sweep_spec(tx, sweep.pk).get("program"),
             "run_storage_id": node_id("Run", run.pk),
             "attempt": run.attempt + 1,
         }
-
-
-def wrapped(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give parameters in W&B's form of a config: {name: {"value": v}}."""
-    return {name: {"value": value} for name, value in params.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from sweepctl.errors import SweepctlError
 from sweepctl.server.access import Access, check_listen
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Dispatcher
+from sweepctl.server.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.files import RunFiles
 from sweepctl.server.graphql import Engine
 from sweepctl.server.intake import Intake
@@ -26,8 +28,10 @@ from sweepctl.server.pages import Pages
 from sweepctl.server.presence import Presence
 from sweepctl.server.reaper import Reaper, ReaperThread
 from sweepctl.server.resolvers import RESOLVERS
+from sweepctl.server.results import Results
 from sweepctl.server.routes import Rooms, application
 from sweepctl.server.sweeps import Sweeps
+from sweepctl.server.sweeps_engine import SweepsEngine, find_python
 
 _SHUTDOWN_LIMIT_S = 5
 
@@ -50,8 +54,12 @@ def serve(
     check_listen(host, api_keys)
     access = Access(api_keys)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
-    with _listener(host, port) as listener, contextlib.closing(Database(data)) as database:
-        rooms, reaper = _furnish(database, access, limits)
+    with (
+        _listener(host, port) as listener,
+        contextlib.closing(Database(data)) as database,
+        contextlib.closing(SweepsEngine(find_python(os.environ), log)) as engine,
+    ):
+        rooms, reaper, early_stop = _furnish(database, access, limits, engine)
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
         config = uvicorn.Config(
@@ -64,11 +72,13 @@ def serve(
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
         )
-        thread = ReaperThread(reaper, log)
+        reaping, stopping = ReaperThread(reaper, log), EarlyStopThread(early_stop, log)
         try:
             _Server(config, lambda: on_listening(url) if on_listening else None).run([listener])
         finally:
-            thread.stop()
+            engine.close()
+            stopping.stop()
+            reaping.stop()
     log("ended")
 
 
@@ -80,16 +90,20 @@ def log(line: str) -> None:
         sys.stderr.flush()
 
 
-def _furnish(database: Database, access: Access, limits: Limits) -> tuple[Rooms, Reaper]:
+def _furnish(
+    database: Database, access: Access, limits: Limits, engine: SweepsEngine
+) -> tuple[Rooms, Reaper, EarlyStop]:
     presence = Presence(time.monotonic)
-    dispatcher = Dispatcher(database, presence, limits, time.time, log)
+    results = Results()
+    dispatcher = Dispatcher(database, presence, limits, time.time, log, engine, results)
+    intake = Intake(database, presence, time.time, log)
     files = RunFiles(database, time.time)
     rooms = Rooms(
         database=database,
         presence=presence,
         dispatcher=dispatcher,
-        intake=Intake(database, presence, time.time, log),
-        sweeps=Sweeps(database, time.time, log),
+        intake=intake,
+        sweeps=Sweeps(database, time.time, log, engine),
         files=files,
         pages=Pages(database, presence, files, time.time),
         engine=Engine(RESOLVERS, log),
@@ -105,7 +119,7 @@ def _furnish(database: Database, access: Access, limits: Limits) -> tuple[Rooms,
         clock=time.monotonic,
         now=time.time,
     )
-    return rooms, reaper
+    return rooms, reaper, EarlyStop(database, intake, engine, results, log)
 
 
 class _Server(uvicorn.Server):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,6 +155,18 @@ def metric_points(
         if type(step) is int and isinstance(value, int | float) and not isinstance(value, bool):
             points.append((step, float(value)))
     return [points[number] for number in spread(len(points), samples)]
+
+
+def metric_values(
+    rows: sqlite3.Connection, run: int, metric: str, first_line: int
+) -> Iterator[float]:
+    """Give the values of one metric from a line of the history on, in the order of the lines."""
+    query = "SELECT text FROM history WHERE run = ? AND line >= ? AND instr(text, ?) ORDER BY line"
+    name = json.dumps(metric, ensure_ascii=False)
+    for (text,) in rows.execute(query, (run, first_line, name)):
+        value = _object(text).get(metric)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield float(value)
 
 
 def spread(count: int, samples: int) -> Sequence[int]:

@@ -34,6 +34,7 @@ from sweepctl.server.pages import Pages
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
 from sweepctl.server.sweeps import Sweeps
+from sweepctl.server.sweeps_engine import EngineUnavailableError
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _RETRY_AFTER = {"Retry-After": "5"}
@@ -107,7 +108,7 @@ class _Routes:
                 return _error(400, error.message)
             except NotFoundError as error:
                 return _error(404, error.message)
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, EngineUnavailableError) as error:
                 return self._unavailable(error.message)
             except OSError as error:
                 return self._unavailable(f"the data folder is not usable now: {error.strerror}")
@@ -142,7 +143,7 @@ class _Routes:
         errors: list[dict[str, str]] = []
         for error in result.errors or []:
             cause = error.original_error
-            if isinstance(cause, StoreUnavailableError):
+            if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
                 return self._unavailable(cause.message)
             if isinstance(cause, NotFoundError):
                 return _error(404, cause.message)

@@ -89,6 +89,9 @@ class StoredFile:
 
 WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
 
+HANDED_OUT = Sql("runs.params IS NOT NULL")
+"""The condition of a run that its sweep gave parameters."""
+
 _RUN = columns(Run, "runs")
 _FILE = columns(StoredFile, "files")
 _RUN_NAMES = tuple(field.name for field in fields(Run))

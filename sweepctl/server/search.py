@@ -1,8 +1,8 @@
 """Search: which parameters the next run of a sweep gets. Pure: no clock, no I/O, the rng comes in.
 
 The order of a grid is that of W&B's engine (https://github.com/wandb/sweeps, `grid_search.py`). It
-refuses what it cannot search: bayes, a continuous range in a grid, a parameter that no distribution
-fits.
+refuses what cannot be searched: a continuous range in a grid, a parameter that no distribution
+fits. Bayes is checked here and left to that engine (`sweeps_engine`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ from sweepctl.server.distributions import (
 
 Params = dict[str, Any]
 
-METHODS = ("grid", "random")
+BAYES = "bayes"
+METHODS = ("grid", "random", BAYES)
 
 MAX_RUNS = 2**31 - 1
 """The most runs that W&B's whole numbers can count."""
+
+_NOT_BY_BAYES = frozenset({"categorical_w_probabilities"})
+"""W&B's engine fails with these as soon as there are results."""
 
 _TOP_LEVEL_KEYS = frozenset(
     {
@@ -67,6 +71,8 @@ def next_params(
 ) -> Params | None:
     """Choose the parameters of the next run; None when the grid is exhausted."""
     method = _method(spec)
+    if method == BAYES:
+        raise SearchError("method bayes: W&B's engine chooses its parameters")
     leaves = _leaves(spec)
     if method == "random":
         return _nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves)
@@ -79,10 +85,15 @@ def next_params(
     )
 
 
+def wrapped(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters in W&B's form of a config: {name: {"value": v}}."""
+    return {name: {"value": value} for name, value in params.items()}
+
+
 def expected_run_count(spec: Mapping[str, Any]) -> int | None:
     """Give how many runs the sweep will have; None when it is endless, or beyond counting."""
     cap = spec.get("run_cap")
-    if _method(spec) == "random":
+    if _method(spec) in ("random", BAYES):
         return cap
     count = math.prod(len(_axis(leaf).values) for leaf in _leaves(spec))
     count = count if cap is None else min(count, cap)
@@ -102,14 +113,9 @@ def check(spec: object) -> list[str]:
 
 def _method(spec: Mapping[str, Any]) -> str:
     method = spec.get("method")
-    if method == "bayes":
-        raise SearchError(
-            "method bayes: the embedded server searches by grid or random only;"
-            " write `method: random` (with a run_cap), or create this sweep on W&B"
-        )
     if method not in METHODS:
         near = nearest(method, METHODS) if isinstance(method, str) else None
-        hint = f"; did you mean {near}?" if near else "; write grid or random"
+        hint = f"; did you mean {near}?" if near else "; write grid, random or bayes"
         found = "no method is given" if method is None else f"unknown method {method!r}"
         raise SearchError(found + hint)
     return str(method)
@@ -120,6 +126,11 @@ def _problems_outside_parameters(spec: Mapping[str, Any]) -> Iterator[str]:
     if cap is not None and (type(cap) is not int or not 1 <= cap <= MAX_RUNS):
         yield f"run_cap: expected a whole number from 1, found {cap!r}"
     metric = spec.get("metric")
+    if metric is None:
+        if spec.get("method") == BAYES:
+            yield "metric: bayes needs one to learn from; write metric: {name: ..., goal: ...}"
+        elif spec.get("early_terminate") is not None:
+            yield "metric: early_terminate needs one to compare runs by"
     if metric is not None:
         if not isinstance(metric, Mapping) or not isinstance(metric.get("name"), str):
             yield f"metric: expected a map with a name, found {metric!r}"
@@ -132,6 +143,7 @@ def _problems_outside_parameters(spec: Mapping[str, Any]) -> Iterator[str]:
 
 def _problems_of_parameters(spec: Mapping[str, Any], method: str) -> Iterator[str]:
     parameters = spec.get("parameters")
+    searched = 0
     several = parameters if isinstance(parameters, Mapping) and parameters else {None: None}
     for name in several:
         alone = {"parameters": parameters if name is None else {name: several[name]}}
@@ -139,17 +151,18 @@ def _problems_of_parameters(spec: Mapping[str, Any], method: str) -> Iterator[st
             for leaf in _leaves(alone):
                 if method == "grid":
                     _axis(leaf)
+                elif method == BAYES and leaf.parameter.distribution in _NOT_BY_BAYES:
+                    yield f"{leaf.name}.probabilities: bayes takes none; leave them out"
+                searched += leaf.parameter.distribution != "constant"
         except SearchError as error:
+            searched += 1
             yield error.message
+    if method == BAYES and not searched:
+        yield "parameters: bayes needs one to search, and all of these are constants"
 
 
 def _warnings(spec: Mapping[str, Any]) -> list[str]:
     found = []
-    if spec.get("early_terminate") is not None:
-        found.append(
-            "early_terminate: the embedded server does not stop runs early yet;"
-            " all runs train to their end"
-        )
     for key in sorted(str(key) for key in spec if key not in _TOP_LEVEL_KEYS):
         near = nearest(key, _TOP_LEVEL_KEYS)
         found.append(f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else ""))

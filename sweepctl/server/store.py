@@ -162,6 +162,15 @@ def sweeps_without_work(rows: Rows) -> list[Sweep]:
     return [_sweep(row) for row in rows.execute(query)]
 
 
+def training_sweeps(rows: Rows) -> list[Sweep]:
+    """List the sweeps that have a run under way."""
+    query = (
+        f"SELECT {_SWEEP} FROM sweeps WHERE pk IN (SELECT sweep FROM runs"
+        " WHERE runs.state IN ('pending', 'running', 'preempting') AND runs.state = 'running')"
+    )
+    return [_sweep(row) for row in rows.execute(query)]
+
+
 def count_sweeps(rows: Rows, project: int, where: Sql) -> int:
     """Count the sweeps of a project."""
     query = f"SELECT count(*) FROM sweeps WHERE project = ? AND {where.text}"

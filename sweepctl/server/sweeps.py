@@ -16,6 +16,7 @@ from sweepctl.server.dispatch import Log
 from sweepctl.server.lifecycle import SweepState
 from sweepctl.server.node_ids import row_of
 from sweepctl.server.store import Rows, Sweep
+from sweepctl.server.sweeps_engine import INSTALL_HINT, SweepsEngine
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_CONFIG_NODES = 200_000
@@ -33,6 +34,7 @@ class Sweeps:
     database: Database
     now: Callable[[], float]
     log: Log
+    engine: SweepsEngine
 
     def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
         """Create a sweep, or change the one that `id` names; give it with warnings."""
@@ -40,7 +42,7 @@ class Sweeps:
         warnings: list[str] = []
         if wanted.get("config") is not None:
             spec = read_config(wanted["config"])
-            warnings = search.check(spec)
+            warnings = [*search.check(spec), *self._try(spec)]
             fields = _fields(spec, wanted["config"])
         for name, column in (("displayName", "display_name"), ("description", "description")):
             if wanted.get(name) is not None:
@@ -52,6 +54,15 @@ class Sweeps:
             else:
                 sweep = self._create(tx, wanted, fields, state)
         return sweep, warnings
+
+    def _try(self, spec: Mapping[str, Any]) -> list[str]:
+        """Have W&B's engine try what it will be asked for; give warnings."""
+        if spec["method"] != search.BAYES and spec.get("early_terminate") is None:
+            return []
+        if spec["method"] != search.BAYES and not self.engine.is_installed:
+            return [f"early_terminate: all runs train to their end without it; {INSTALL_HINT}"]
+        self.engine.check(spec)
+        return []
 
     def _create(
         self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any], state: SweepState | None

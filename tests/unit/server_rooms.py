@@ -15,9 +15,11 @@ from sweepctl.server.intake import Intake, RunChange, read_stream
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.presence import Presence
 from sweepctl.server.reaper import Reaper
+from sweepctl.server.results import Results
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Sweep
 from sweepctl.server.sweeps import Sweeps
+from sweepctl.server.sweeps_engine import SweepsEngine
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 
@@ -59,11 +61,18 @@ class ServerRooms:
     def _open(self) -> None:
         self.database = Database(self.folder)
         self.presence = Presence(self.clock)
+        self.engine = SweepsEngine(None, self.log.append)
         self.dispatcher = Dispatcher(
-            self.database, self.presence, self.limits, self.clock, self.log.append
+            self.database,
+            self.presence,
+            self.limits,
+            self.clock,
+            self.log.append,
+            self.engine,
+            Results(),
         )
         self.intake = Intake(self.database, self.presence, self.clock, self.log.append)
-        self.sweeps = Sweeps(self.database, self.clock, self.log.append)
+        self.sweeps = Sweeps(self.database, self.clock, self.log.append, self.engine)
         self.reaper = Reaper(
             self.database, self.presence, self.dispatcher, self.limits, self.clock, self.clock
         )

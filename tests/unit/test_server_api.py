@@ -264,8 +264,9 @@ BAD_INPUTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "stop of an unknown run": ('mutation { stopRun(input: {id: "x"}) { success } }', {}, "no run"),
     "bayes": (
         "mutation M($c: String) { upsertSweep(input: {config: $c}) { sweep { id } } }",
-        {"c": '{"method": "bayes", "parameters": {"a": {"value": 1}}}'},
-        "method bayes: the embedded server searches by grid or random only",
+        {"c": '{"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"values": [1]}}}'},
+        "method bayes needs W&B's search engine (the package sweeps), which this server lacks;"
+        " run `pip install 'sweepctl[bayes]'`",
     ),
     "filter": (
         'query Q($f: JSONString) { project(name: "p") { runs(filters: $f) { totalCount } } }',

@@ -169,9 +169,32 @@ def test_random_is_repeated_by_the_same_rng_and_endless() -> None:
 
 BAD: dict[str, tuple[object, str]] = {
     "no map": ([1], "a sweep's configuration is a map, not a list ([1])"),
-    "no method": ({"parameters": {"a": {"value": 1}}}, "no method is given; write grid or random"),
+    "no method": ({"parameters": {"a": {"value": 1}}}, "no method is given; write grid, random"),
     "misspelt method": ({"method": "gird"}, "unknown method 'gird'; did you mean grid?"),
-    "bayes": ({"method": "bayes"}, "method bayes: the embedded server searches by grid or random"),
+    "bayes without a metric": (
+        {"method": "bayes", "parameters": {"a": {"values": [1]}}},
+        "metric: bayes needs one to learn from",
+    ),
+    "bayes over constants alone": (
+        {"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"value": 1}}},
+        "parameters: bayes needs one to search",
+    ),
+    "bayes with probabilities": (
+        {
+            "method": "bayes",
+            "metric": {"name": "l"},
+            "parameters": {"a": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
+        },
+        "a.probabilities: bayes takes none",
+    ),
+    "early termination without a metric": (
+        {
+            "method": "random",
+            "early_terminate": {"type": "hyperband", "min_iter": 3},
+            "parameters": {"a": {"values": [1]}},
+        },
+        "metric: early_terminate needs one",
+    ),
     "no parameters": ({"method": "random"}, "parameters: expected a map with at least one"),
     "empty parameters": ({"method": "random", "parameters": {}}, "parameters: expected a map"),
     "cap of zero": (
@@ -332,10 +355,6 @@ def test_every_bad_parameter_is_named_at_once() -> None:
 
 
 WARNED: dict[str, tuple[dict[str, Any], str]] = {
-    "hyperband": (
-        {"early_terminate": {"type": "hyperband", "min_iter": 3}},
-        "early_terminate: the embedded server does not stop runs early yet",
-    ),
     "unknown key": ({"metrc": {"name": "x"}}, "unknown key 'metrc'; did you mean 'metric'?"),
     "exponents": (
         {"parameters": {"a": {"distribution": "log_uniform", "min": -3, "max": -1}}},
