@@ -7,7 +7,6 @@ nothing about sweeps.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from sweepctl.errors import Problem, SpecError
+from sweepctl.stored_form import number_text as number_text
+from sweepctl.stored_form import string_text as string_text
 
 Path = tuple[str | int, ...]
 
@@ -30,7 +31,6 @@ MAX_KEY_LENGTH = 1000
 """Of a key as JSON text: PyYAML, and so the stock agent, reads no key of more than 1024 back."""
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-_NOT_RAW = re.compile("[\x7f-\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SCALARS: dict[str, Callable[[SafeConstructor, yaml.ScalarNode], object]] = {
     "tag:yaml.org,2002:null": SafeConstructor.construct_yaml_null,
@@ -169,23 +169,6 @@ def described(value: object) -> str:
     if isinstance(value, (int, float)):
         return f"the number {_shortened(number_text(value))}"
     return "a list" if isinstance(value, list) else "a map"
-
-
-def number_text(value: float) -> str:
-    """Write a number so that JSON and YAML 1.1 read the same one back: 1e-05 is 1.0e-05."""
-    if isinstance(value, int):
-        return int.__repr__(value)
-    mantissa, e, exponent = float.__repr__(value).partition("e")
-    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
-
-
-def string_text(value: str) -> str:
-    """Write a string so that JSON and YAML 1.1 read the same one back.
-
-    PyYAML takes an escaped surrogate pair for two characters, and no raw control character.
-    """
-    text = json.dumps(value, ensure_ascii=False)
-    return _NOT_RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class _Loader(yaml.SafeLoader):

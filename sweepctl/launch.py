@@ -21,13 +21,13 @@ from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.pod.agent import main as run_pod_agent
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.status import SweepStatus, sweep_status
+from sweepctl.stored_form import DEFAULT_PROJECT
 from sweepctl.wandb_api import WandbApi, read_config
 from sweepctl.wandb_http import Connection, SweepInfo, connection_from_environ
 
 SWEEP_IDS = "sweep_ids.json"
 """Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
 
-DEFAULT_PROJECT = "sweeps"
 
 
 @dataclass(frozen=True, slots=True)

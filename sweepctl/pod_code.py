@@ -22,7 +22,10 @@ MOUNT_PATH = "/opt/sweepctl"
 """Where the code is in a pod: mounted there, or baked into the image (images/Dockerfile)."""
 
 MAX_CONFIG_MAP_BYTES = 1024 * 1024
-RING_0 = ("__init__", "errors", "overrides", "command", "wandb_connection", "wandb_http")
+RING_0 = (
+    *("__init__", "errors", "overrides", "command"),
+    *("stored_form", "wandb_connection", "wandb_http"),
+)
 _ENTRY = "pod.__main__.py"
 
 

@@ -31,9 +31,10 @@ from sweepctl.pod.trainers import Trainer as TrainerKind
 from sweepctl.pod.trainers import trainer_for
 from sweepctl.spec_parameters import Parameters
 from sweepctl.spec_scaled import Trainer
+from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
+from sweepctl.stored_form import config_text as config_text
 
 METHODS = ("grid", "random", "bayes")
-PLACEHOLDER_ENTITY = "YOUR_WANDB_ENTITY"
 _TEXTS = ("program", "name", "description", "entity", "project", "apiVersion")
 _KEYS = (
     *("method", "metric", "parameters", "command", *_TEXTS),
@@ -104,35 +105,6 @@ def load_sweep(
     return spec
 
 
-def config_text(config: Mapping[str, object]) -> str:
-    """Write a config as JSON text that PyYAML reads to equal values as well.
-
-    W&B stores what it is sent, and agents read it as YAML 1.1, where 1e-05 is a text.
-    """
-    return _json(config, 0) + "\n"
-
-
-def _json(value: object, depth: int) -> str:
-    if isinstance(value, str):
-        return string_text(value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float)):
-        return number_text(value)
-    if isinstance(value, Mapping):
-        items = [f"{string_text(key)}: {_json(item, depth + 1)}" for key, item in value.items()]
-        opening, closing = "{", "}"
-    elif isinstance(value, Sequence):
-        items = [_json(item, depth + 1) for item in value]
-        opening, closing = "[", "]"
-    else:
-        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
-    if not items or depth > 2:
-        return opening + ", ".join(items) + closing
-    indent = "\n" + "  " * depth
-    return opening + indent + "  " + f",{indent}  ".join(items) + indent + closing
-
-
 def _read(path: str) -> bytes:
     """Read a file, no further than what is too long anyway."""
     if path == "-":
@@ -173,15 +145,12 @@ class _Sweep:
         command = self._command()
         parameters = self._parameters(method, command)
         entity = self._entity()
-        config = {key: value for key, value in self.root.items() if key != "entity"}
-        if entity is not None:
-            config["entity"] = entity
-        config["parameters"] = parameters.config
+        is_sound = all(problem.is_warning for problem in self.checker.problems)
         run_cap = self.root.get("run_cap")
         return SweepSpec(
             file=file,
             text=text,
-            config=config,
+            config=stored_config(self.root) if is_sound else {},
             method=str(method),
             metric=metric,
             command=None if command is None else tuple(command),

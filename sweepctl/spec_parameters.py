@@ -6,14 +6,13 @@ is how they go together: names that collide, types that JSON would lose, paths s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweepctl.checker import Checker, is_parameter_name
 from sweepctl.document import Path, described
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
-from sweepctl.spec_rules import DISTRIBUTIONS, PARAMETER_KEYS, check_parameter
+from sweepctl.spec_rules import DISTRIBUTIONS, check_parameter
 from sweepctl.spec_scaled import (
     ScaledParts,
     Trainer,
@@ -21,6 +20,7 @@ from sweepctl.spec_scaled import (
     check_override_value,
     check_scaled,
 )
+from sweepctl.stored_form import PARAMETER_KEYS, is_type, part_owner, type_hint
 
 _SIDES = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
 _FLOAT_DISTRIBUTIONS = frozenset(DISTRIBUTIONS) - {
@@ -42,8 +42,6 @@ class Parameters:
     reaches_as_arguments: bool
     """Whether the command passes every parameter on by an `${args…}` macro."""
 
-    config: dict[str, dict[str, object]] = field(default_factory=dict)
-    """The result: the parameters as W&B stores them."""
     scaled: list[ScaledDict] = field(default_factory=list)
     """The result: the scaled dictionaries among them."""
 
@@ -51,9 +49,9 @@ class Parameters:
     _parents: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Check every parameter; `config` and `scaled` hold when there was nothing to say."""
+        """Check every parameter; `scaled` holds when there was nothing to say."""
         for name, spec in self.given.items():
-            owner = self._owner(name)
+            owner = part_owner(name, self.given)
             if owner in self.given:
                 continue  # a part of a scaled dictionary, or a type, beside its parameter
             if owner is not None:
@@ -73,9 +71,6 @@ class Parameters:
             spec, at, (*PARAMETER_KEYS, "type", name + PATH_SUFFIX, name + TABLE_SUFFIX)
         )
         kind = check_parameter(self.checker, at, own, is_grid=self.method == "grid")
-        if kind in ("int_uniform", "uniform"):
-            own["distribution"] = kind  # as W&B's client does before it sends
-        self.config[name] = own
         inside = {key: part for key, part in spec.items() if key.endswith(tuple(_SIDES))}
         beside = {key: self.given[key] for key in self._side_names(name) if key in self.given}
         if inside or beside:
@@ -87,7 +82,7 @@ class Parameters:
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)
-        self._keep_type(at, name, spec, kind)
+        self._check_type(at, name, spec, kind)
 
     def _check_scaled(
         self,
@@ -110,19 +105,6 @@ class Parameters:
         if scaled is not None:
             self._check_path_is_new(at, scaled.path, name)
             self.scaled.append(scaled)
-            self.config[name + PATH_SUFFIX] = {"value": scaled.path}
-            self.config[name + TABLE_SUFFIX] = {"value": json.dumps(scaled.base)}
-
-    def _owner(self, name: str) -> str | None:
-        """Give X for the X_cli_path and X_base_dict of a scaled dictionary and for X's X_type."""
-        for suffix, other in _SIDES.items():
-            owner = name.removesuffix(suffix)
-            if owner != name and (owner in self.given or owner + other in self.given):
-                return owner
-        owner = name.removesuffix(TYPE_SUFFIX)
-        if owner != name and owner in self.given and _is_type(self.given[name]):
-            return owner
-        return None
 
     @staticmethod
     def _side_names(name: str) -> tuple[str, ...]:
@@ -146,26 +128,20 @@ class Parameters:
                 f"write {number}.0: Isaac Lab 2.x refuses the one where it wants the other",
             )
 
-    def _keep_type(self, at: Path, name: str, spec: Mapping[str, object], kind: str | None) -> None:
-        """Add X_type where JSON, on its way through W&B, may make 1 of 1.0."""
+    def _check_type(
+        self, at: Path, name: str, spec: Mapping[str, object], kind: str | None
+    ) -> None:
         if "type" in spec:
             self.checker.choice(spec["type"], (*at, "type"), VALUE_TYPES)
-            hint: object = spec["type"]
-        else:
-            hint = "float" if "." in name and _is_float(spec, kind) else None
         key = name + TYPE_SUFFIX
-        own = self.given.get(key)
-        if isinstance(own, dict) and _is_type(own):
-            self.config[key] = dict(own)
-        elif hint is not None and key in self.given:
+        is_taken = key in self.given and not is_type(self.given[key])
+        if is_taken and type_hint(name, spec, kind) is not None:
             self.checker.warn(
                 ("parameters", key),
                 f"the type of {name} would be kept in {key}, which is a setting here",
                 f"mind that 1.0 may come back from W&B as 1 for {name}",
                 at_key=True,
             )
-        elif hint is not None:
-            self.config[key] = {"value": hint}
 
     def _check_reach(self, at: Path, name: str, is_nested: bool) -> None:
         if self.reaches_as_arguments:
@@ -220,28 +196,6 @@ class Parameters:
                 "write value: 42, or method: random",
                 at_key=True,
             )
-
-
-def _is_type(spec: object) -> bool:
-    return isinstance(spec, dict) and spec.get("value") in VALUE_TYPES
-
-
-def _is_float(spec: Mapping[str, object], kind: str | None) -> bool:
-    """Tell whether a parameter gives floats and nothing else."""
-    if kind in _FLOAT_DISTRIBUTIONS:
-        return not isinstance(spec.get("q"), int)  # W&B draws integers where q is one
-    if kind == "constant" or (kind or "").startswith("categorical"):
-        numbers = list(_numbers(spec.get("value", spec.get("values"))))
-        return bool(numbers) and all(isinstance(number, float) for number in numbers)
-    return False
-
-
-def _numbers(value: object) -> Iterator[float]:
-    if isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sweepctl.checker import Checker, listed
 from sweepctl.document import Path, Unreadable, described, number_text
+from sweepctl.stored_form import PARAMETER_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,6 @@ DISTRIBUTIONS = {
     "beta": Distribution((), ("a", "b")),
     "q_beta": Distribution((), ("a", "b", "q")),
 }
-PARAMETER_KEYS = (
-    "distribution",
-    "value",
-    "values",
-    "probabilities",
-    "min",
-    "max",
-    "q",
-    "mu",
-    "sigma",
-    "a",
-    "b",
-    "parameters",
-)
 _MAX_EXPONENT = math.log(1.7976931348623157e308)
 
 

@@ -201,6 +201,18 @@ class WandbClient:
             },
         )
 
+    def set_sweep_description(self, sweep: SweepInfo, description: str) -> None:
+        """Give a sweep another description; nothing else of it changes."""
+        self.graphql(
+            "mutation UpsertSweep($id: ID, $description: String, $entityName: String,"
+            " $projectName: String) { upsertSweep(input: {id: $id, description: $description,"
+            " entityName: $entityName, projectName: $projectName}) { sweep { name } } }",
+            {
+                **{"id": sweep.node_id, "entityName": sweep.entity, "projectName": sweep.project},
+                "description": description,
+            },
+        )
+
     def register_agent(self, entity: str, project: str, sweep_id: str, host: str) -> str:
         """Register an agent of a sweep and give its id."""
         answer = self.graphql(

@@ -10,7 +10,8 @@ import sweepctl
 
 ROOT = Path(sweepctl.__file__).parent
 RING = {
-    **dict.fromkeys(["errors", "overrides", "command", "wandb_connection", "wandb_http"], 0),
+    **dict.fromkeys(["errors", "overrides", "command", "stored_form", "wandb_connection"], 0),
+    **dict.fromkeys(["wandb_http"], 0),
     **dict.fromkeys(["pod", "values", "manifest", "status"], 1),
     **dict.fromkeys(["document", "checker", "spec"], 1),
     **dict.fromkeys(["spec_rules", "spec_scaled", "spec_parameters"], 1),
