@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,25 @@ def test_deleted_sweep_ends_the_agent_after_its_run(world: World) -> None:
     gate.touch()
     assert agent.wait() == DONE, agent.said
     assert "is not there any more" in agent.said
+
+
+def test_agent_that_the_server_forgot_finishes_its_run_and_registers_again(world: World) -> None:
+    gate = world.folder / "gate"
+    sweep = world.sweep(world.trainer("note:start", f"wait:{gate}", "log"), run_cap=3)
+    agent = world.start(sweep)
+    world.wait_noted("start")
+    world.server.kill()
+    (database,) = world.server.data.glob("*.sqlite")
+    with closing(sqlite3.connect(database)) as rows, rows:
+        rows.execute("UPDATE runs SET agent = NULL")
+        rows.execute("DELETE FROM agents")
+    world.server.start()
+    agent.says("W&B knows this agent no more; the run goes on")
+    gate.touch()
+    assert agent.wait() == DONE, agent.said
+    assert "registering again" in agent.said
+    assert "finished" in {run.state for run in world.runs(sweep)}
+    assert len(world.runs(sweep)) == 3
 
 
 @pytest.mark.parametrize(
