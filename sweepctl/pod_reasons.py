@@ -192,6 +192,14 @@ def _waiting(pod: Object, status: Object, reason: str, message: str) -> Reason:
             f"cannot pull image {image}: {_short(cause) or reason}",
             "check the image's name: submit again with --image",
         )
+    if reason == "CrashLoopBackOff":
+        last = (status.get("lastState") or {}).get("terminated") or {}
+        said = str(last.get("message") or "").strip()
+        return Reason(
+            f"container '{status['name']}' keeps ending with exit code {last.get('exitCode')}"
+            + (f": {_short(said)}" if said else ""),
+            f"kubectl logs -n {namespace} {name} -c {status['name']} --previous",
+        )
     if reason == "InvalidImageName":
         return Reason(f"'{image}' is no name of an image", "submit again with --image")
     if reason == "ErrImageNeverPull":
