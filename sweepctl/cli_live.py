@@ -414,7 +414,8 @@ def _is_open(target: Target) -> bool:
 
     found = target.submission()
     with submission.open_submission_api(target.cluster, found, output.say) as api:
-        return launch.find_sweep(api, submission.sweep_name(found)).state not in live.ENDED_SWEEP
+        sweep = launch.find_sweep(api, submission.sweep_name(found, api))
+        return sweep.state not in live.ENDED_SWEEP
 
 
 def _ask_to_delete(plan: Any, target: Target) -> None:

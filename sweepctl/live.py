@@ -186,7 +186,7 @@ def _read_sweep(
 ) -> tuple[SeenSweep | None, str | None]:
     try:
         with open_submission_api(cluster, submission, say) as api:
-            return read_status(api, sweep_name(submission)), None
+            return read_status(api, sweep_name(submission, api)), None
     except SweepctlError as error:
         return None, error.message
 

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sweepctl import manifest
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError, nearest
 from sweepctl.launch import SweepName, parse_sweep_name
+from sweepctl.pod.ensure import choose, sweep_key
 from sweepctl.pod_reasons import condition
 from sweepctl.relay import forwarded, service_address
-from sweepctl.wandb_api import WandbApi
+from sweepctl.stored_form import DEFAULT_PROJECT, stored_config
+from sweepctl.wandb_api import WandbApi, read_config
 from sweepctl.wandb_http import Connection, connection_from_environ
 
 HELM = "Helm"
@@ -79,13 +82,12 @@ class Submission:
     @property
     def secret_key(self) -> SecretKey | None:
         """Where the Job's pods take the API key from."""
-        job = self.job
-        containers = job["spec"]["template"]["spec"]["containers"] if job else []
-        for variable in (entry for each in containers for entry in each.get("env") or []):
-            if variable["name"] == "WANDB_API_KEY":
-                ref = (variable.get("valueFrom") or {}).get("secretKeyRef")
-                return SecretKey(ref["name"], ref["key"]) if ref else None
-        return None
+        ref = (self._entry("WANDB_API_KEY").get("valueFrom") or {}).get("secretKeyRef")
+        return SecretKey(ref["name"], ref["key"]) if ref else None
+
+    def variable(self, name: str) -> str | None:
+        """Give a variable of the Job's pods, when it is set there as it is."""
+        return self._entry(name).get("value")
 
     @property
     def helm_release(self) -> str | None:
@@ -107,6 +109,12 @@ class Submission:
             if tracked or label:
                 return str(label or str(tracked).partition(":")[0])
         return None
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        job = self.job
+        containers = job["spec"]["template"]["spec"]["containers"] if job else []
+        entries = [entry for each in containers for entry in each.get("env") or []]
+        return next((entry for entry in entries if entry["name"] == name), {})
 
     @property
     def _things(self) -> list[Object]:
@@ -150,14 +158,28 @@ def job_end(job: Object) -> str | None:
     return None
 
 
-def sweep_name(submission: Submission) -> SweepName:
-    """Give the name of a submission's sweep at its server."""
-    if not submission.sweep_id:
-        raise SweepctlError(
-            f"the sweep of '{submission.name}' is not created yet",
-            f"see why: sweepctl status {submission.name} -n {submission.namespace}",
-        )
-    return parse_sweep_name(submission.sweep_id)
+def sweep_name(submission: Submission, api: WandbApi) -> SweepName:
+    """Give the name of a submission's sweep at its server.
+
+    Where none is written down (a release of the chart), its agents have found or created it: the
+    sweep says so itself.
+    """
+    if submission.sweep_id:
+        return parse_sweep_name(submission.sweep_id)
+    job, text = submission.job, submission.sweep_text
+    if job is not None and text:
+        config = stored_config(read_config(text))
+        entity = submission.variable("WANDB_ENTITY") or config.get("entity")
+        project = submission.variable("WANDB_PROJECT") or config.get("project")
+        key = sweep_key(submission.namespace, submission.name, text.encode())
+        sweeps = api.sweeps(str(entity or api.default_entity()), str(project or DEFAULT_PROJECT))
+        found = choose(sweeps, key, job["metadata"]["uid"]).sweep
+        if found is not None:
+            return SweepName(found.entity, found.project, found.id)
+    raise SweepctlError(
+        f"the sweep of '{submission.name}' is not created yet",
+        f"see why: sweepctl status {submission.name} -n {submission.namespace}",
+    )
 
 
 @contextmanager

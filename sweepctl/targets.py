@@ -94,9 +94,8 @@ def open_sweep(
         return
     target = open_target(name, place)
     submission = target.submission()
-    wanted = sweep_name(submission)
     with open_submission_api(target.cluster, submission, say) as api:
-        yield api, wanted
+        yield api, sweep_name(submission, api)
 
 
 def complete_names(incomplete: str) -> list[str]:
