@@ -29,7 +29,6 @@ SWEEP_IDS = "sweep_ids.json"
 """Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class SweepName:
     """How a user names a sweep: ENTITY/PROJECT/ID, PROJECT/ID or ID; what is not said is None."""
