@@ -18,10 +18,10 @@ from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError, nearest
 from sweepctl.launch import SweepName, parse_sweep_name
-from sweepctl.pod.ensure import choose, sweep_key
+from sweepctl.pod.ensure import choose, sweep_key, sweep_place
 from sweepctl.pod_reasons import condition
 from sweepctl.relay import forwarded, service_address
-from sweepctl.stored_form import DEFAULT_PROJECT, stored_config
+from sweepctl.stored_form import stored_config
 from sweepctl.wandb_api import WandbApi, read_config
 from sweepctl.wandb_http import Connection, connection_from_environ
 
@@ -169,10 +169,11 @@ def sweep_name(submission: Submission, api: WandbApi) -> SweepName:
     job, text = submission.job, submission.sweep_text
     if job is not None and text:
         config = stored_config(read_config(text))
-        entity = submission.variable("WANDB_ENTITY") or config.get("entity")
-        project = submission.variable("WANDB_PROJECT") or config.get("project")
+        entity, project = sweep_place(
+            config, submission.variable("WANDB_ENTITY"), submission.variable("WANDB_PROJECT")
+        )
         key = sweep_key(submission.namespace, submission.name, text.encode())
-        sweeps = api.sweeps(str(entity or api.default_entity()), str(project or DEFAULT_PROJECT))
+        sweeps = api.sweeps(entity or api.default_entity(), project)
         found = choose(sweeps, key, job["metadata"]["uid"]).sweep
         if found is not None:
             return SweepName(found.entity, found.project, found.id)

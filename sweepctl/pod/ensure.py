@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,17 @@ def choose(sweeps: Iterable[SweepInfo], key: str, job_uid: str) -> Choice:
     return Choice(next(filter(is_open, known), None))
 
 
+def sweep_place(
+    config: Mapping[str, object], entity: str | None, project: str | None
+) -> tuple[str | None, str]:
+    """Say where a sweep is created: entity (None: the key's own) and project.
+
+    What the settings name stands before what the sweep file says.
+    """
+    named = entity or _text(config.get("entity"))
+    return named, project or _text(config.get("project")) or DEFAULT_PROJECT
+
+
 def is_open(sweep: SweepInfo) -> bool:
     """Tell whether a sweep may hand out runs, now or when it is resumed."""
     return sweep.state.upper() not in _CLOSED
@@ -127,12 +138,10 @@ class SweepFinder:
         """Give the sweep on which all agents of this Job agree."""
         text, config = self._read_file()
         self._key = sweep_key(self._source.namespace, self._source.name, text)
-        self._entity = (
-            self._source.entity
-            or _text(config.get("entity"))
-            or self._patience.call(self._client.viewer_entity, is_final=self._is_final)
+        entity, self._project = sweep_place(config, self._source.entity, self._source.project)
+        self._entity = entity or self._patience.call(
+            self._client.viewer_entity, is_final=self._is_final
         )
-        self._project = self._source.project or _text(config.get("project")) or DEFAULT_PROJECT
         self._rest(self._source.delay_s)
         self._began = time.monotonic()
         agreed: SweepInfo | None = None

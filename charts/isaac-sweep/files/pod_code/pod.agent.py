@@ -18,6 +18,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from sweepctl.pod.calls import Bell, Call, Courier, InterruptedBySignalError, Pa
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude, look, tell
 from sweepctl.pod.console import Console
+from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
@@ -100,6 +102,7 @@ class Agent:
         """Take runs until there are no more, or until told to go."""
         try:
             self._check_node()
+            self._find_sweep()
             self._join()
             code = self._take_runs()
         except InterruptedBySignalError:
@@ -141,6 +144,22 @@ class Agent:
         )
         if reason is not None:
             raise NodeUnfitError(reason)
+
+    def _find_sweep(self) -> None:
+        """Find the sweep that no id names, or create it."""
+        source = self._options.source
+        if source is None:
+            return
+        read_yaml = self._pod.python.read_yaml
+        is_final = self._is_final_at_start
+        finder = SweepFinder(source, self._client, self._patience, read_yaml, self._say, is_final)
+        try:
+            info = finder.find()
+        except SweepctlError as error:
+            raise ConfigurationError(error.message, error.hint) from None
+        self._options = replace(
+            self._options, entity=info.entity, project=info.project, sweep_id=info.id
+        )
 
     def _join(self) -> None:
         """Read the sweep and register; as long as it takes when the API is out of reach."""
@@ -224,7 +243,7 @@ class Agent:
 
     def _take(self, command: Mapping[str, Any]) -> None:
         """Take a run that a command hands out; `resume` is a run that was begun before."""
-        if command.get("type") not in ("run", "resume"):
+        if command.get("type") not in ("run", "resume") or not command.get("run_id"):
             return
         attempt, args = command.get("attempt"), command.get("args")
         self._knows_attempts = self._knows_attempts or isinstance(attempt, int)

@@ -200,7 +200,7 @@ class Patience:
 
 
 class Courier:
-    """Calls that must get through: tried until they work, or briefly once this process has to go."""
+    """Calls that must get through: tried until they work; briefly once this process has to go."""
 
     LAST_WORDS_S = 10.0
     """What is kept of the time to leave for telling W&B."""

@@ -25,7 +25,7 @@ MARKER = "SWEEPCTL_AGENT"
 
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
-_PARTIAL_LINE_S = 0.5
+_PROMPT_S = 0.5
 _LONGEST_LINE_BYTES = 1 << 20
 
 
@@ -84,6 +84,8 @@ class Guardian:
         self._process: subprocess.Popen[bytes] | None = None
         script = Path(__file__).with_name("guardian.py")
         environ = {key: value for key, value in os.environ.items() if key != MARKER}
+        if os.getpid() == 1:
+            return  # with PID 1 the kernel itself ends all others
         with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-S", "-E", str(script), family.marker],
@@ -195,24 +197,24 @@ class Child:
         self._on_end()
 
     def _pass_output_on(self) -> None:
-        """Pass whole lines on as they come; a line without end after a moment, as a prompt has."""
-        partial = b""
+        """Pass whole lines on as they come; an unfinished one after a moment, as a prompt is."""
+        line, shown = b"", 0
         while True:
-            if partial and not select.select([self._output], [], [], _PARTIAL_LINE_S)[0]:
-                self._pass(partial)
-                partial = b""
+            if shown < len(line) and not select.select([self._output], [], [], _PROMPT_S)[0]:
+                self._pass(line[shown:])
+                shown = len(line)
             block = os.read(self._output, _READ_BYTES)
+            line += block
+            end = max(line.rfind(b"\n"), line.rfind(b"\r")) + 1
+            if not block or (not end and len(line) > _LONGEST_LINE_BYTES):
+                end = len(line)
+            if end:
+                self._pass(line[shown:end])
+                # What is looked for stands on one line, however many pieces that came in.
+                self._on_lines(line[:end])
+                line, shown = line[end:], 0
             if not block:
                 break
-            partial += block
-            end = max(partial.rfind(b"\n"), partial.rfind(b"\r")) + 1
-            if not end and len(partial) > _LONGEST_LINE_BYTES:
-                end = len(partial)
-            if end:
-                lines, partial = partial[:end], partial[end:]
-                self._pass(lines)
-        if partial:
-            self._pass(partial)
         os.close(self._output)
         if self._log is not None:
             with suppress(OSError):
@@ -220,7 +222,6 @@ class Child:
 
     def _pass(self, data: bytes) -> None:
         self._console.pass_on(data)
-        self._on_lines(data)
         if self._log is not None and self.log_failed is None:
             try:
                 rest = memoryview(data)

@@ -79,7 +79,7 @@ class Evidence:
     def last_line(self) -> str:
         """The last line that says something, for the reason of a failure."""
         lines = _ANSI.sub(b"", self._tail).decode("utf-8", "replace").splitlines()
-        said = [line.strip() for line in lines if line.strip(" \t-=*#│╭╮╰╯")]
+        said = [line.strip() for line in lines if line.strip(" \t-=*#_│╭╮╰╯─")]
         return said[-1][:300] if said else ""
 
     def log_folder(self) -> Path | None:

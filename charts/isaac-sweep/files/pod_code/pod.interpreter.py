@@ -38,6 +38,7 @@ _USUAL_PYTHONS = (
 """Isaac Lab's images: 3.x kit-less, 2.x, and Kit's own."""
 
 QUESTION_LIMIT_S = 120.0
+RECORD_LIMIT_S = 20.0
 SETTINGS_LIMIT_S = 600.0
 
 
@@ -80,7 +81,7 @@ class TrainerPython:
         if not all(file.is_file() for file in files):
             return None
         for python in (*self._candidates(command), (sys.executable,), ("python3",)):
-            found = self._ask(python, ["yaml", *map(str, files)])
+            found = self._ask(python, ["yaml", *map(str, files)], limit_s=RECORD_LIMIT_S)
             if isinstance(found, list) and all(isinstance(part, dict) for part in found):
                 return {"env": found[0], "agent": found[1]}
         return None

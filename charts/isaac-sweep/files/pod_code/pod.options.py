@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sweepctl.errors import UsageError
 from sweepctl.overrides import Grammar
+from sweepctl.pod.ensure import SweepSource
 from sweepctl.pod.preflight import DEFAULT_MIN_FREE_MB
 
 DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
@@ -23,6 +24,7 @@ class AgentOptions:
     entity: str
     project: str
     sweep_id: str
+    """Empty where the sweep is found by `source`."""
     host: str
     work: Path
     count: int | None = None
@@ -33,13 +35,15 @@ class AgentOptions:
     refused_limit_s: float = DEFAULT_REFUSED_LIMIT_S
     """How long a refused key or an unknown sweep may last before this agent's first run."""
     min_free_mb: int = DEFAULT_MIN_FREE_MB
+    source: SweepSource | None = None
 
 
 def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOptions:
     """Read command line and environment; the command line wins."""
     said = _parser(environ).parse_args(list(argv))
-    parts = (said.sweep or "").split("/")
-    if len(parts) != 3 or not all(parts):
+    source = None if said.sweep else _sweep_source(environ, said.index)
+    parts = ["", "", ""] if source else (said.sweep or "").split("/")
+    if len(parts) != 3 or not (source or all(parts)):
         raise UsageError(
             f"'{said.sweep or ''}' does not name a sweep",
             "give --sweep ENTITY/PROJECT/SWEEP_ID, or set SWEEPCTL_SWEEP",
@@ -57,6 +61,24 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         grace_s=said.grace_s,
         refused_limit_s=said.refused_limit_s,
         min_free_mb=said.min_free_mb,
+        source=source,
+    )
+
+
+def _sweep_source(environ: Mapping[str, str], index: int | None) -> SweepSource | None:
+    """Say where the sweep comes from that no id names; None outside a Job."""
+    names = ("SWEEPCTL_SWEEP_FILE", "SWEEPCTL_NAMESPACE", "SWEEPCTL_NAME", "SWEEPCTL_JOB_UID")
+    if not all(environ.get(name) for name in names):
+        return None
+    file, namespace, name, job_uid = (environ[name] for name in names)
+    return SweepSource(
+        Path(file),
+        namespace,
+        name,
+        job_uid,
+        index or 0,
+        environ.get("WANDB_ENTITY") or None,
+        environ.get("WANDB_PROJECT") or None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -28,13 +29,13 @@ from sweepctl.pod.trainers import Resolved, Trainer, resolve
 from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
 from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
 
-UNDYING_LIMIT_S = 60.0
+UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
 """How long an ended training waits for the check of its settings: once in an agent's life."""
 _SETTLED_S = 1.0
 """How long the trainer's record must be unchanged to be read: it is written in pieces."""
 _LOOK_EVERY_S = 0.5
-_KIND_LOOK_EVERY_S = 0.05
+_GROUP_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Training:
         self._grammar = grammar
         self._settings = settings
         self.run = run
-        self.folder = pod.work / run.id
+        self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
         self._overrides = overrides_from_config(run.config)
         self.resolved: Resolved = resolve(
             sweep.command,
@@ -186,6 +187,8 @@ class Training:
         """Say whether the trainer has ended, with its whole group where it was asked to end."""
         if self._child is None:
             return True
+        if self._kill_at is not None and time.monotonic() > self._kill_at + UNDYING_LIMIT_S:
+            return True  # SIGKILL does not help: `finish` tells who does not die
         if not self._child.has_ended():
             return False
         if self._kill_at is not None:
@@ -201,7 +204,7 @@ class Training:
             if now >= self._kill_at:
                 self._child.signal_group(signal.SIGKILL)
                 return _LOOK_EVERY_S
-            return _KIND_LOOK_EVERY_S if self._child.has_ended() else self._kill_at - now
+            return _GROUP_LOOK_EVERY_S if self._child.has_ended() else self._kill_at - now
         if self._intervention is Intervention.NONE and (wrong := self._settings.complaint()):
             self._kill(Intervention.UNKNOWN_SETTING, wrong)
         return self._check_record(now)
@@ -218,18 +221,19 @@ class Training:
         self._kill_at = kill_at if first else min(kill_at, self._kill_at or kill_at)
         if first and self._child is not None:
             self._intervention = why
-            is_kind = self.resolved.trainer.dies_of_sigterm and limit_s > 0
-            self._child.signal_group(signal.SIGTERM if is_kind else signal.SIGKILL)
+            is_gentle = self.resolved.trainer.dies_of_sigterm and limit_s > 0
+            self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
     def finish(self) -> End:
         """Kill what is left of the trainer and give the facts of its end."""
         exit_code: int | None = None
         undying: list[int] = []
         if self._child is not None:
-            exit_code, undying = self._child.finish(UNDYING_LIMIT_S)
+            limit_s = UNDYING_LIMIT_S if self._kill_at is None else UNDYING_LIMIT_S / 6
+            exit_code, undying = self._child.finish(limit_s)
             self._pod.guardian.watch(0)
             if self._intervention is Intervention.NONE:
-                self._check_last()
+                self._check_last(exit_code)
         return End(
             exit_code,
             self._start_error,
@@ -290,11 +294,11 @@ class Training:
         else:
             self._record_due_at = now + 2 * _SETTLED_S
 
-    def _check_last(self) -> None:
+    def _check_last(self, exit_code: int) -> None:
         """Make up, after a short training, for the checks that had no time while it ran."""
         if wrong := self._settings.complaint():
             self._intervention, self._complaint = Intervention.UNKNOWN_SETTING, wrong
-        elif self._record_due_at is not None:
+        elif self._record_due_at is not None and exit_code == 0:
             folder = self.evidence.log_folder()
             argv = self.resolved.argv
             record = self._pod.python.read_params(argv, folder) if folder is not None else None

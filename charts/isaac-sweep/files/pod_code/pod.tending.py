@@ -1,7 +1,7 @@
 """A trainer's life from start to end, with all that may happen meanwhile: heartbeats, signals.
 
-Nothing that goes wrong with a heartbeat harms the run. A signal hands the run back in the order that
-W&B understands: the mark `preempting`, then the end of the trainer, then (conclude.py) the record.
+Nothing that goes wrong with a heartbeat harms the run. A signal hands the run back in the order
+that W&B understands: the mark `preempting`, the end of the trainer, then (conclude.py) the record.
 """
 
 from __future__ import annotations
@@ -25,6 +25,16 @@ _PREEMPTING_LIMIT_S = 1.0
 Command = dict[str, Any]
 Beat = Callable[[str], "list[Command]"]
 """Sends the heartbeat of an agent that trains the named run, and gives W&B's commands."""
+
+
+def beat_after_s(error: ApiError, every_s: float) -> float:
+    """Give the time to the next heartbeat after a failed one: longer only if the API asks for it.
+
+    A server that was away must hear of the run soon, or it gives the run to another agent.
+    """
+    if error.is_rate_limit or error.retry_after_s:
+        return min(max(2 * every_s, error.retry_after_s or 0.0), SLOWEST_HEARTBEAT_S)
+    return HEARTBEAT_S
 
 
 class Tending:
@@ -97,9 +107,7 @@ class Tending:
                 self._is_unknown = True
             else:
                 self._courier.patience.note_failure(error)
-            if error.is_rate_limit or error.retry_after_s:
-                return min(max(2 * every_s, error.retry_after_s or 0.0), SLOWEST_HEARTBEAT_S)
-            return HEARTBEAT_S
+            return beat_after_s(error, every_s)
         self._courier.patience.note_success()
         self._is_unknown = False
         for command in commands:

@@ -201,6 +201,18 @@ class WandbClient:
             },
         )
 
+    def set_sweep_description(self, sweep: SweepInfo, description: str) -> None:
+        """Give a sweep another description; nothing else of it changes."""
+        self.graphql(
+            "mutation UpsertSweep($id: ID, $description: String, $entityName: String,"
+            " $projectName: String) { upsertSweep(input: {id: $id, description: $description,"
+            " entityName: $entityName, projectName: $projectName}) { sweep { name } } }",
+            {
+                **{"id": sweep.node_id, "entityName": sweep.entity, "projectName": sweep.project},
+                "description": description,
+            },
+        )
+
     def register_agent(self, entity: str, project: str, sweep_id: str, host: str) -> str:
         """Register an agent of a sweep and give its id."""
         answer = self.graphql(
@@ -324,6 +336,8 @@ class WandbClient:
                     out.write(block)
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError(f"fetching {file.name} broke off: {error}") from error
+            if answer.length:  # of a body read in pieces, http.client does not tell this itself
+                raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
         os.replace(part, path)
 
     def upload_file(
