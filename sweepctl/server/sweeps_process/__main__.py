@@ -110,8 +110,8 @@ def _say(out: IO[str], answer: Answer) -> None:
 
 
 def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500]
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}"[:500]
 
 
 if __name__ == "__main__":
