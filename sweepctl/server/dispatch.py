@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweepctl.errors import SweepctlError
 from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
+from sweepctl.server.grids import Grids
 from sweepctl.server.lifecycle import (
     AgentState,
     Limits,
@@ -57,6 +58,7 @@ class Dispatcher:
     log: Log
     engine: SweepsEngine
     results: Results
+    grids: Grids = field(default_factory=Grids)
 
     def register(self, sweep_id: str, host: str) -> Agent:
         """Store a new agent of a sweep."""
@@ -226,12 +228,11 @@ class Dispatcher:
     def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
         if self._is_capped(tx, sweep):
             return None
-        count = run_store.count_runs(tx, sweep=sweep.pk)
-        needs_past = sweep.method == "grid"
-        past = [search.PastRun(p) for p in run_store.run_params(tx, sweep.pk)] if needs_past else []
+        if sweep.method == "grid":
+            return self.grids.first_unseen(tx, sweep)
         # Seeded by what is stored, so that a server that dies before the commit chooses alike.
-        rng = random.Random(f"{sweep.id}/{count}")
-        return search.next_params(store.sweep_spec(tx, sweep.pk), past, rng)
+        rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
+        return search.next_params(store.sweep_spec(tx, sweep.pk), [], rng)
 
     def _new_run(self, tx: Rows, sweep: Sweep, params: search.Params) -> Run:
         number = run_store.count_runs(tx, sweep=sweep.pk) + 1

@@ -108,8 +108,8 @@ def run_order(text: str | None) -> Sql:
         if field.text == "runs.pk":
             # Nothing stands beside it, and an index gives this order.
             return Sql(", ".join([*parts, f"runs.pk {direction}"]), tuple(arguments))
-        parts += [f"{field.text} IS NULL", f"{field.text} {direction}"]
-        arguments += [*field.arguments, *field.arguments]
+        parts.append(f"{field.text} {direction} NULLS LAST")
+        arguments += field.arguments
     return Sql(", ".join([*parts, "runs.pk"]), tuple(arguments))
 
 

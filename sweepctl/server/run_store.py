@@ -174,11 +174,13 @@ def count_runs(
     return int(rows.execute(query, arguments).fetchone()[0])
 
 
-def run_params(rows: Rows, sweep: int) -> Iterator[dict[str, Any]]:
-    """Give the parameters that each run of a sweep was handed out with, oldest first."""
-    query = "SELECT params FROM runs WHERE sweep = ? AND params IS NOT NULL ORDER BY pk"
-    for (params,) in rows.execute(query, (sweep,)):
-        yield json.loads(params)
+def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give the runs after run `after` with the parameters that each was handed out with."""
+    query = (
+        "SELECT pk, params FROM runs WHERE sweep = ? AND pk > ? AND params IS NOT NULL ORDER BY pk"
+    )
+    for pk, params in rows.execute(query, (sweep, after)):
+        yield pk, json.loads(params)
 
 
 def params_of(rows: Rows, run: int) -> dict[str, Any]:

@@ -76,13 +76,47 @@ def next_params(
     leaves = _leaves(spec)
     if method == "random":
         return _nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves)
-    axes = [_axis(leaf) for leaf in leaves]
-    numbers = _first_unseen(axes, runs)
-    if numbers is None:
-        return None
-    return _nested(
-        (axis.path, axis.values[number]) for axis, number in zip(axes, numbers, strict=True)
-    )
+    grid = Grid(spec)
+    for run in runs:
+        grid.see(run)
+    return grid.first_unseen()
+
+
+class Grid:
+    """The points of a grid in W&B's order, and which of them runs have: it is told of the runs.
+
+    What runs have only grows, so it goes on from the point that it found last.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._axes = [_axis(leaf) for leaf in _leaves(spec)]
+        self._numbers = [
+            {_key(value): number for number, value in enumerate(axis.values)} for axis in self._axes
+        ]
+        self._seen: set[tuple[int, ...]] = set()
+        self._points = itertools.product(*(range(len(axis.values)) for axis in self._axes))
+        self._point = next(self._points, None)
+
+    def see(self, run: PastRun) -> None:
+        """Note the point of a run; one beside the grid is none of its points."""
+        point = []
+        for axis, numbers in zip(self._axes, self._numbers, strict=True):
+            number = numbers.get(_key_at(run.params, axis.path))
+            if number is None:
+                return
+            point.append(number)
+        self._seen.add(tuple(point))
+
+    def first_unseen(self) -> Params | None:
+        """Give the first point that no run has; None when there is none left."""
+        while self._point is not None and self._point in self._seen:
+            self._point = next(self._points, None)
+        if self._point is None:
+            return None
+        return _nested(
+            (axis.path, axis.values[number])
+            for axis, number in zip(self._axes, self._point, strict=True)
+        )
 
 
 def wrapped(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,23 +279,6 @@ def _axis(leaf: _Leaf) -> _Axis:
     for value in values:
         distinct.setdefault(_key(value), value)
     return _Axis(leaf.path, list(distinct.values()))
-
-
-def _first_unseen(axes: Sequence[_Axis], runs: Sequence[PastRun]) -> tuple[int, ...] | None:
-    """Give the first point of the grid, as numbers of values, that no run has."""
-    number_of = [{_key(value): n for n, value in enumerate(axis.values)} for axis in axes]
-    seen = set()
-    for run in runs:
-        point = []
-        for axis, numbers in zip(axes, number_of, strict=True):
-            number = numbers.get(_key_at(run.params, axis.path))
-            if number is None:
-                break
-            point.append(number)
-        else:
-            seen.add(tuple(point))
-    points = itertools.product(*(range(len(axis.values)) for axis in axes))
-    return next((point for point in points if point not in seen), None)
 
 
 def _key_at(params: Mapping[str, Any], path: Sequence[str]) -> str:

@@ -148,4 +148,4 @@ class ServerRooms:
 
     def params(self, sweep: Sweep) -> list[dict[str, Any]]:
         with self.database.read() as rows:
-            return list(run_store.run_params(rows, sweep.pk))
+            return [params for _, params in run_store.run_params(rows, sweep.pk, 0)]

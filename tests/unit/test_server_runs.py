@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from server_rooms import GRID, ServerRooms
 
+from sweepctl.server import run_store
 from sweepctl.server.dispatch import NotFoundError
 from sweepctl.server.lifecycle import Limits
 
@@ -107,6 +108,16 @@ ENDS: dict[str, tuple[list[dict[str, Any]], str, bool]] = {
         [{"preempting": True}, {"complete": True, "exitcode": 0}],
         "finished",
         False,
+    ),
+    "handed back although its trainer had just finished": (
+        [{"complete": True, "exitcode": 0}, {"preempting": True}, {"exitcode": 143}],
+        "preempted",
+        True,
+    ),
+    "handed back after the trainer's own 255": (
+        [{"complete": True, "exitcode": 255}, {"preempting": True}, {"exitcode": 143}],
+        "preempted",
+        True,
     ),
     "killed from outside, in one post": (
         [{"preempting": True, "complete": True, "exitcode": 137}],
@@ -416,6 +427,39 @@ def test_a_changed_grid_goes_on_with_its_new_points(rooms: ServerRooms) -> None:
     rooms.sweeps.upsert({"id": sweep.id, "config": bigger, "state": "RUNNING"})
     assert rooms.take(agent)["args"] == {"a": {"value": 4}}
     assert GRID["parameters"] == {"a": {"values": [1, 2, 3]}}
+
+
+def test_a_deleted_point_of_a_grid_is_handed_out_again(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep()
+    agent = rooms.agent(sweep)
+    runs = []
+    for _ in range(2):
+        runs.append(rooms.run(rooms.take(agent)["run_id"]))
+        rooms.end(runs[-1].id, 0)
+    assert rooms.beat(agent, runs[-1].id) == []
+    with rooms.database.write() as tx:
+        run_store.delete_run(tx, runs[0].pk)
+    taken = [rooms.take(agent)["args"]["a"]["value"] for _ in range(1)]
+    assert taken == [1]
+    assert rooms.params(sweep) == [{"a": 2}, {"a": 1}]
+
+
+def test_a_choice_that_was_rolled_back_is_made_again(
+    rooms: ServerRooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(agent: int) -> None:
+        raise OSError("no room")
+
+    sweep = rooms.sweep()
+    agent = rooms.agent(sweep)
+    rooms.end(rooms.take(agent)["run_id"], 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(rooms.presence, "mark_busy", fail)
+        with pytest.raises(OSError, match="no room"):
+            rooms.beat(agent)
+    assert len(rooms.params(sweep)) == 1
+    assert rooms.take(agent)["args"] == {"a": {"value": 2}}
+    assert rooms.params(sweep) == [{"a": 1}, {"a": 2}]
 
 
 def test_limits_come_in_as_arguments(tmp_path: Path) -> None:
