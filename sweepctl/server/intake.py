@@ -169,6 +169,9 @@ class Intake:
             fields["state"] = RunState.RUNNING.value
         if message.is_preempting and run.state in LIVE:
             fields |= {"state": RunState.PREEMPTING.value, "is_preempting": 1}
+        elif message.is_preempting and run.agent is not None:
+            # Its trainer has ended the run already; what becomes of it is still its agent's word.
+            fields["is_preempting"] = 1
         if message.exit_code is not None and self._may_end(run, message.exit_code):
             if message.is_preempting:
                 fields["is_preempting"] = 1
