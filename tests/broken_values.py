@@ -94,9 +94,9 @@ SCHEMA = [
     Broken("image: {tag: null}", "image.tag", KEPT, "leave it out to keep its default"),
     Broken("agents: null", "agents", KEPT, "leave it out to keep its default"),
     # Out of range.
-    Broken("agents: 0", "agents", "a number from 1 to 10000", "write 1 or what lies between"),
-    Broken("agents: -3", "agents", "expected a number from 1 to 10000, found the number -3"),
-    Broken("agents: 10001", "agents", "from 1 to 10000", "write 10000 or what lies between"),
+    Broken("agents: 0", "agents", "a number from 1 to 5000", "write 1 or what lies between"),
+    Broken("agents: -3", "agents", "expected a number from 1 to 5000, found the number -3"),
+    Broken("agents: 10001", "agents", "from 1 to 5000", "write 5000 or what lies between"),
     Broken("gpus: -1", "gpus", "expected a number from 0 to 64"),
     Broken("generation: 0", "generation", "expected a number from 1"),
     Broken("graceSeconds: 1", "graceSeconds", "expected a number from 10 to 86400"),
