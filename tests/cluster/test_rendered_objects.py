@@ -78,7 +78,7 @@ def test_the_baseline_profile_is_what_restricted_refuses(cluster: Cluster, names
 
 @pytest.mark.parametrize("name", ["legs", "a" * manifest.MAX_NAME], ids=["short", "longest"])
 def test_the_api_server_takes_all_options(cluster: Cluster, namespace: str, name: str) -> None:
-    objects = rendered(namespace, "agents=10000", files=(ALL_OPTIONS,), name=name)
+    objects = rendered(namespace, "agents=5000", files=(ALL_OPTIONS,), name=name)
     done = tried(cluster, namespace, yaml_text(objects))
     assert done.returncode == 0, done.stderr
 
