@@ -188,6 +188,7 @@ def run_agent(
             [
                 *("--sweep", f"{sweep.entity}/{sweep.project}/{sweep.id}"),
                 *("--count", str(count), "--grammar", grammar, "--preflight-gpu", "off"),
+                *("--refused-limit-s", "10"),  # a person is waiting
             ],
             environ,
         )
