@@ -35,7 +35,10 @@ class EarlyStop:
         with self.database.read() as rows:
             training = store.training_sweeps(rows)
         for sweep in training:
-            self._look(sweep)
+            try:
+                self._look(sweep)
+            except EngineUnavailableError as error:
+                self.log(f"sweep {sweep.id}: nothing is stopped early now: {error.message}")
 
     def _look(self, sweep: Sweep) -> None:
         with self.database.read() as rows:
@@ -78,5 +81,5 @@ class EarlyStopThread:
         while not self._stopped.wait(self._interval_s):
             try:
                 self._early_stop.tick()
-            except (StoreUnavailableError, EngineUnavailableError) as error:
+            except StoreUnavailableError as error:
                 self._log(error.message)

@@ -33,6 +33,8 @@ INSTALL_HINT = (
 
 _PROGRAM = Path(__file__).with_name("sweeps_process")
 _MAX_PAUSE_S = 60.0
+_MAX_FAILURES = 10
+"""More are not counted: the pause between starts is at its longest by then."""
 _CHECK_PATIENCE_S = 20.0
 """Less than clients wait for an answer: a sweep whose creation they gave up would be made twice."""
 
@@ -189,8 +191,8 @@ class SweepsEngine:
         """Note that the process is of no use; give for how long none is started."""
         self._end_process()
         self._refusal = refusal
-        self._failures += 1
-        pause_s = min(0.5 * 2.0**self._failures, _MAX_PAUSE_S)
+        pause_s = min(2.0**self._failures, _MAX_PAUSE_S)
+        self._failures = min(self._failures + 1, _MAX_FAILURES)
         self._not_before = time.monotonic() + pause_s
         return pause_s
 
