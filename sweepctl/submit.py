@@ -23,7 +23,7 @@ from sweepctl.cluster import Cluster, Object, Outcome
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.launch import parse_sweep_name, project_of
-from sweepctl.pod_reasons import why_pending
+from sweepctl.pod_reasons import Reason, why_pending
 from sweepctl.relay import ready_pod, service_address
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.submission import (
@@ -39,6 +39,7 @@ from sweepctl.wandb_http import SweepInfo, connection_from_environ
 
 ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 SERVER_LIMIT_S = 300.0
+SERVER_STUCK_S = 30.0
 _API_KEY_BYTES = 30  # 40 characters, the least that the wandb client takes for a key
 
 
@@ -265,20 +266,21 @@ class Submitter:
     def _await_server(self, plan: manifest.JobPlan) -> None:
         """Wait until the server that was just made answers; say why it does not."""
         address = service_address(plan.api_url, self._namespace)
-        deadline = time.monotonic() + SERVER_LIMIT_S
-        told = ""
         selector = manifest.selector_text(plan.name, "server")
+        reason, since = None, time.monotonic()
         while address is not None and ready_pod(self._cluster, address) is None:
             pods = self._cluster.list("Pod", self._namespace, selector=selector)
-            words = why_pending(pods[0]).words if pods else "its pod is not created yet"
-            if time.monotonic() > deadline:
+            now = why_pending(pods[0]) if pods else Reason("its pod is not created yet")
+            if now != reason:
+                self._say(f"waiting for the server: {now.words}")
+                reason, since = now, time.monotonic()
+            # What needs somebody to do something does not pass by itself.
+            limit_s = SERVER_LIMIT_S if now.hint is None else SERVER_STUCK_S
+            if time.monotonic() - since > limit_s:
                 raise ClusterError(
-                    f"the server is not ready after {SERVER_LIMIT_S:g} s: {words}",
-                    f"kubectl describe pods -n {self._namespace} -l {selector}",
+                    f"the server is not ready: {now.words}",
+                    now.hint or f"kubectl describe pods -n {self._namespace} -l {selector}",
                 )
-            if words != told:
-                self._say(f"waiting for the server: {words}")
-                told = words
             time.sleep(1)
 
     def _apply_all(self, objects: Sequence[Object]) -> None:

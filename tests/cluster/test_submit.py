@@ -110,7 +110,7 @@ def test_submit_that_fails_half_way_says_what_is_there_and_is_completed_by_anoth
     write_sweep(tmp_path, GAINS)
     values = str(write_values(tmp_path))
     submit = ("submit", "plain.yaml", "-f", values, "--create-secret")
-    failed = sweepctl(*submit, "--set", "server.image.tag=none-such", timeout_s=60 + 320)
+    failed = sweepctl(*submit, "--set", "server.image.tag=none-such")
     assert failed.returncode == 1
     assert "the server is not ready" in failed.stderr
     assert "statefulset/plain-server" in failed.stderr
