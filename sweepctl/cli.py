@@ -5,6 +5,7 @@ Imports of those rooms stand in the commands, so that `--help` and completion st
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -116,23 +117,18 @@ def init(
 ) -> None:
     """Create the sweep at W&B (or a sweepctl server); run it then with `sweepctl agent`."""
     from sweepctl import launch
-    from sweepctl.wandb_api import dashboard_url
 
     spec = _load(file)
     project = launch.project_of(spec, project)
     where = launch.Where(server, data)
-    launch.check_sweep_ids(sweep_ids)
-    with launch.open_api(where, launch.SweepName(entity, project, None), output.say) as api:
-        sweep = launch.create_sweep(api, spec, entity, project)
-        page = dashboard_url(api.connection, sweep)
-    launch.remember_sweep(sweep_ids, project, sweep.id)
-    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    new = launch.init_sweep(spec, where, entity, project, sweep_ids, output.say)
     if form is Format.TABLE:
-        output.answer(f"sweep/{name} created")
-        output.say(f"watch it: {page}")
-        output.say(f"run it:   sweepctl agent --project_name {project} --agent_count 1")
+        output.answer(f"sweep/{new.name} created")
+        if new.page:
+            output.say(f"watch it: {new.page}")
+        output.say(f"run it:   {new.next_command}")
     else:
-        output.data({"sweep": name, "url": page}, form)
+        output.data({"sweep": new.name, "url": new.page}, form)
 
 
 @app.command(epilog="Example: sweepctl agent --project_name legs --agent_count 15")
@@ -261,7 +257,7 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = _app_for(arguments)(args=arguments, standalone_mode=False)
     except SweepctlError as error:
         output.complain(error)
         code = error.exit_code
@@ -278,6 +274,27 @@ def main() -> NoReturn:
         else:
             code = output.unexpected(error)
     _end(int(code or 0))
+
+
+def _app_for(arguments: list[str]) -> typer.Typer:
+    """Give the app with the options of the verb that is asked for, and only the names of others.
+
+    typer reads every option of every verb before it looks at the command line, which takes longer
+    than all else of `--help`. The shell's completion has them all.
+    """
+    if "_SWEEPCTL_COMPLETE" in os.environ:
+        return app
+    quick = copy.copy(app)
+    quick.registered_commands = []
+    for command in app.registered_commands:
+        named = copy.copy(command)
+        callback = command.callback
+        named.name = command.name or getattr(callback, "__name__", "")
+        if named.name != next((word for word in arguments if word[:1] != "-"), None):
+            named.help = command.help or getattr(callback, "__doc__", None)
+            named.callback = lambda: None
+        quick.registered_commands.append(named)
+    return quick
 
 
 def _end(code: int) -> NoReturn:

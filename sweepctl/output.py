@@ -1,24 +1,23 @@
 """What the command line prints: answers on stdout, progress and errors on stderr, tables and data.
 
-The only module that writes to a terminal. It decides nothing about sweeps.
+The only module that writes to a terminal. It decides nothing about sweeps. `rich` is imported where
+it is used: plain answers and `--help` are quicker without it.
 """
 
 from __future__ import annotations
 
 import enum
-import json
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterable, Sequence
-from typing import IO
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import IO, TYPE_CHECKING
 
 from sweepctl.errors import ExitCode, SpecError, SweepctlError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 
 class Format(str, enum.Enum):
@@ -38,6 +37,8 @@ def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Conso
 
     `width` None is the terminal's own, for what is drawn over and over.
     """
+    from rich.console import Console
+
     return Console(
         file=stream or sys.stdout,
         highlight=False,
@@ -49,7 +50,7 @@ def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Conso
 
 def say(message: str) -> None:
     """Print one line of progress to stderr."""
-    console(sys.stderr).print(Text(message))
+    print(message, file=sys.stderr, flush=True)
 
 
 def answer(text: str) -> None:
@@ -60,6 +61,8 @@ def answer(text: str) -> None:
 def data(value: object, form: Format) -> None:
     """Print `value` as JSON or YAML, and nothing else."""
     if form is Format.JSON:
+        import json
+
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         import yaml  # only here: the quick verbs need none of it
@@ -69,6 +72,8 @@ def data(value: object, form: Format) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool = True) -> Table:
     """Lay rows out as kubectl does: no borders, headers in capitals, two spaces between."""
+    from rich.table import Table
+
     laid = Table(
         box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=header
     )
@@ -113,6 +118,8 @@ _STATE_STYLES = {
 
 def state_text(cell: str) -> Text:
     """Colour a cell that names a state; the word itself always stays."""
+    from rich.text import Text
+
     return Text(cell, style=_STATE_STYLES.get(cell.lower(), ""))
 
 
@@ -132,6 +139,9 @@ def complain(error: SweepctlError) -> None:
 
 def unexpected(error: Exception) -> ExitCode:
     """Keep the traceback of an unexpected error in a file; print one line that names it."""
+    import tempfile
+    import traceback
+
     with tempfile.NamedTemporaryFile(
         "w", prefix="sweepctl-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
