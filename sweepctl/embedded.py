@@ -28,6 +28,9 @@ from sweepctl.wandb_http import Connection
 ENTITY = "local"
 """The entity of everything that an embedded server keeps."""
 
+DATABASE = "sweepctl.sqlite"
+"""The file of a data folder that holds its sweeps."""
+
 LOOPBACK_API_KEY = "local_server_on_loopback_needs_no_secret_key"
 """What clients send where no key is asked for: the wandb client wants 40 characters or more."""
 
@@ -150,15 +153,19 @@ class ServerProcess:
 
 
 @contextmanager
-def reading(data: Path) -> Iterator[Connection]:
-    """Give a connection to the embedded data: through its live server, else one of our own."""
+def reading(data: Path, *, makes: bool = False) -> Iterator[Connection]:
+    """Give a connection to the embedded data: through its live server, else one of our own.
+
+    A folder without sweeps is an error, and is left as it is, unless the caller `makes` one.
+    """
     url = live_url(data)
     if url is not None:
         yield connection(url)
         return
-    if not data.is_dir():
+    if not makes and not (data / DATABASE).is_file():
+        state = "holds none" if data.is_dir() else "does not exist"
         raise SweepctlError(
-            f"no sweeps here: the folder {data} does not exist",
+            f"no sweeps here: the folder {data} {state}",
             "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",
         )
     server = ServerProcess(data, data / "logs" / "server.log", agent_timeout_s=60)

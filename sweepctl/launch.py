@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +23,22 @@ from sweepctl.pod.agent import main as run_pod_agent
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.status import SweepStatus, sweep_status
 from sweepctl.stored_form import DEFAULT_PROJECT
-from sweepctl.wandb_api import WandbApi, read_config
-from sweepctl.wandb_http import Connection, SweepInfo, connection_from_environ
+from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
+from sweepctl.wandb_connection import DEFAULT_BASE_URL
+from sweepctl.wandb_http import (
+    ApiError,
+    Connection,
+    SweepInfo,
+    WandbClient,
+    connection_from_environ,
+)
 
 SWEEP_IDS = "sweep_ids.json"
 """Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
+
+# What the wandb client refuses in a project's name, and what would break a line or a terminal.
+_UNFIT_FOR_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
+MAX_PROJECT_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,12 @@ def parse_sweep_name(text: str | None) -> SweepName:
 
 def project_of(spec: SweepSpec, option: str | None) -> str:
     """Give the project of a new sweep: the option, the file's, WANDB_PROJECT, else a plain name."""
-    return option or spec.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
+    project = option or spec.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
+    unfit = _UNFIT_FOR_PROJECT.search(project)
+    if unfit or project != project.strip() or len(project) > MAX_PROJECT_LENGTH:
+        why = f"{unfit[0]!r} cannot stand in it" if unfit else "it is too long or has outer spaces"
+        raise UsageError(f"{project!r} is no name of a project: {why}", "try letters, digits and -")
+    return project
 
 
 @contextmanager
@@ -71,20 +88,40 @@ def open_api(
     name: SweepName,
     say: Callable[[str], None],
     environ: Mapping[str, str] = os.environ,
+    *,
+    makes: bool = False,
 ) -> Iterator[WandbApi]:
-    """Open the API that keeps the named sweep.
+    """Open the API that keeps the named sweep, or that is to keep a new one if the caller `makes`.
 
-    `--server` names any server. The entity `local`, `--data`, or the lack of any W&B login mean
-    this machine's embedded data, served for as long as the command needs it.
+    Embedded data is served for as long as the command needs it.
     """
-    wandb = connection_from_environ(environ, Path.home())
+    server = server_of(where, name, environ)
+    if server is not None:
+        yield WandbApi(server, on_wait=say)
+        return
+    data = where.data or embedded.default_data()
+    with embedded.reading(data, makes=makes) as connection:
+        yield WandbApi(connection, on_wait=say)
+
+
+def server_of(
+    where: Where, name: SweepName, environ: Mapping[str, str] = os.environ
+) -> Connection | None:
+    """Give the server that is meant; None means this machine's embedded data.
+
+    `--server` names any server, `--data` embedded data. Else it is the wandb client's server, but
+    for the entity `local`, which is embedded data unless that server is a sweepctl server itself.
+    Who has no W&B login at all has embedded data only.
+    """
     if where.server:
-        yield WandbApi(_named_server(where.server, wandb, environ), on_wait=say)
-    elif name.entity == embedded.ENTITY or where.data or not wandb.api_key:
-        with embedded.reading(where.data or embedded.default_data()) as connection:
-            yield WandbApi(connection, on_wait=say)
-    else:
-        yield WandbApi(wandb, on_wait=say)
+        return _named_server(where.server, environ)
+    if where.data:
+        return None
+    server = connection_from_environ(environ, Path.home())
+    if server.base_url == DEFAULT_BASE_URL:
+        return server if server.api_key and name.entity != embedded.ENTITY else None
+    server = _named_server(server.base_url, environ)
+    return None if name.entity == embedded.ENTITY and _is_anothers(server) else server
 
 
 def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
@@ -111,6 +148,48 @@ def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: st
         spec.to_wandb_config(),
         config_text,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NewSweep:
+    """A sweep that `init` created: its name, its page if that stays, the command that runs it."""
+
+    name: str
+    page: str | None
+    next_command: str
+
+
+def init_sweep(
+    spec: SweepSpec,
+    where: Where,
+    entity: str | None,
+    project: str,
+    sweep_ids: Path,
+    say: Callable[[str], None],
+) -> NewSweep:
+    """Create the sweep of a file and write its id into sweep_ids.json."""
+    check_sweep_ids(sweep_ids)
+    wanted = SweepName(entity, project, None)
+    _want_login(where, wanted)
+    server = server_of(where, wanted)
+    with open_api(where, wanted, say, makes=True) as api:
+        sweep = create_sweep(api, spec, entity, project)
+    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    if server is None:
+        data = ["--data", str(where.data)] if where.data else []
+        command = ["sweepctl", "local", spec.file, "--sweep", name, *data]
+    else:
+        named = ["--server", where.server] if where.server else []
+        command = ["sweepctl", "agent", "--project_name", project, "--agent_count", "1", *named]
+    try:
+        remember_sweep(sweep_ids, project, sweep.id)
+    except OSError as error:
+        raise SweepctlError(
+            f"the sweep {name} is created, but {sweep_ids} cannot be written: {error.strerror}",
+            f"name it instead: sweepctl agent --sweep {shlex.quote(name)}",
+        ) from error
+    page = dashboard_url(server, sweep) if server is not None else None
+    return NewSweep(name, page, shlex.join(command))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +221,12 @@ def remember_sweep(path: Path, project: str, sweep_id: str) -> None:
     ids = _read_sweep_ids(path) if path.exists() else {}
     ids[project] = sweep_id
     written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_text(json.dumps(ids, indent=4) + "\n")
-    written.replace(path)
+    try:
+        written.write_text(json.dumps(ids, indent=4) + "\n")
+        written.replace(path)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
 
 
 def remembered_sweep(path: Path, project: str) -> str:
@@ -179,7 +262,9 @@ def run_agent(
     name: SweepName, *, server: str | None, count: int, grammar: str, say: Callable[[str], None]
 ) -> int:
     """Take `count` runs from a sweep on this machine; give the agent's exit code."""
-    with open_api(Where(server, None), name, say) as api:
+    where = Where(server, None)
+    _want_login(where, name)
+    with open_api(where, name, say) as api:
         sweep = find_sweep(api, name)
         environ = {**os.environ, "WANDB_BASE_URL": api.base_url}
         if api.connection.api_key:
@@ -246,12 +331,32 @@ def _read_sweep_ids(path: Path) -> dict[str, str]:
         raise UsageError(
             f"cannot read {path}: {error}", "move it away and run init again"
         ) from error
-    if not isinstance(ids, dict) or not all(isinstance(value, str) for value in ids.values()):
+    if not isinstance(ids, dict) or not all(
+        isinstance(value, str) and value for value in ids.values()
+    ):
         raise UsageError(f"{path} is not a map of project names to sweep ids")
     return ids
 
 
-def _named_server(url: str, wandb: Connection, environ: Mapping[str, str]) -> Connection:
+def _is_anothers(server: Connection) -> bool:
+    """Say whether a server answers, and is none of ours: W&B names another entity."""
+    try:
+        return WandbClient(server, timeout_s=10).viewer_entity() != embedded.ENTITY
+    except ApiError:
+        return False
+
+
+def _want_login(where: Where, name: SweepName) -> None:
+    """Refuse to take this machine's data for the W&B that was forgotten to log in to."""
+    is_asked_for = where.data is not None or name.entity == embedded.ENTITY
+    if not is_asked_for and server_of(where, name) is None:
+        raise UsageError(
+            "no W&B login: no WANDB_API_KEY and no entry in netrc",
+            "run `wandb login`; a sweep without W&B is run by `sweepctl local`",
+        )
+
+
+def _named_server(url: str, environ: Mapping[str, str]) -> Connection:
     if not re.match(r"https?://", url):
         raise UsageError(f"'{url}' is no address of a server", f"try --server http://{url}")
     named = connection_from_environ({**environ, "WANDB_BASE_URL": url.rstrip("/")}, Path.home())

@@ -1,5 +1,6 @@
 """Naming sweeps and remembering them."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import pytest
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.launch import (
     SweepName,
+    Where,
     agent_sweep_name,
     parse_sweep_name,
+    project_of,
     remember_sweep,
     remembered_sweep,
+    server_of,
 )
+from sweepctl.spec import load_sweep
+from sweepctl.wandb_http import WandbClient
+
+NOWHERE = Where(None, None)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +63,9 @@ def test_init_and_agent_share_sweep_ids_json_as_the_ancestor_did(tmp_path: Path)
         ("not json", "cannot read"),
         ('["abc"]', "not a map"),
         ('{"legs": 3}', "not a map"),
+        ('{"legs": ""}', "not a map"),
     ],
-    ids=["missing", "empty", "other", "broken", "list", "number"],
+    ids=["missing", "empty", "other", "broken", "list", "number", "no id"],
 )
 def test_agent_says_what_is_wrong_with_sweep_ids_json(
     tmp_path: Path, content: str | None, message: str
@@ -72,3 +81,67 @@ def test_agent_says_what_is_wrong_with_sweep_ids_json(
 def test_agent_without_a_sweep_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="which sweep"):
         agent_sweep_name(None, None, None, tmp_path / "sweep_ids.json")
+
+
+@pytest.mark.parametrize(
+    ("where", "entity", "environ", "server"),
+    [
+        (Where("http://other:1", None), None, {}, "http://other:1"),
+        (Where(None, Path("data")), None, {"WANDB_API_KEY": "k"}, None),
+        (NOWHERE, None, {"WANDB_API_KEY": "k"}, "https://api.wandb.ai"),
+        (NOWHERE, "team", {}, None),
+        (NOWHERE, "local", {"WANDB_API_KEY": "k"}, None),
+        (NOWHERE, None, {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
+        (NOWHERE, "local", {"WANDB_BASE_URL": "http://127.0.0.1:9"}, "http://127.0.0.1:9"),
+    ],
+    ids=["server", "data", "login", "no login", "local", "named, no key", "named, away, local"],
+)
+def test_a_sweep_is_looked_for_where_options_and_environment_say(
+    where: Where,
+    entity: str | None,
+    environ: dict[str, str],
+    server: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = server_of(where, SweepName(entity, "legs", "abc"), environ)
+    assert (found and found.base_url) == server
+
+
+@pytest.mark.parametrize(("viewer", "is_embedded"), [("team", True), ("local", False)])
+def test_the_entity_local_is_this_machines_unless_the_named_server_is_a_sweepctl_one(
+    viewer: str, is_embedded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(WandbClient, "viewer_entity", lambda self: viewer)
+    environ = {"WANDB_BASE_URL": "http://wandb.example", "WANDB_API_KEY": "k"}
+    found = server_of(NOWHERE, SweepName("local", "legs", "abc"), environ)
+    assert (found is None) == is_embedded
+
+
+@pytest.mark.parametrize("project", ["a/b", "a%b", "a\nb", " a", "x" * 129, "a:b", "c#"])
+def test_a_project_that_wandb_refuses_is_refused_before_anything_is_created(project: str) -> None:
+    text = (
+        b"method: grid\nmetric: {name: m, goal: minimize}\ncommand: [train]\n"
+        b"parameters: {a.x: {values: [1]}}\n"
+    )
+    with pytest.raises(UsageError, match="no name of a project"):
+        project_of(load_sweep("sweep.yaml", text), project)
+
+
+def test_an_id_that_cannot_be_written_down_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sweep_ids.json"
+    remember_sweep(path, "legs", "abc")
+
+    def full(self: Path, text: str) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        remember_sweep(path, "arms", "xyz")
+    assert remembered_sweep(path, "legs") == "abc"
+    assert [each.name for each in tmp_path.iterdir()] == ["sweep_ids.json"]
