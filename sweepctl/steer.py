@@ -131,8 +131,8 @@ def undone_by(submission: Submission, setting: str, value: str) -> list[str]:
         )
     elif release is not None:
         notes.append(
-            f"Helm release {release}: the next upgrade sets it back, unless it is given"
-            f" --set {setting}={value}"
+            f"Helm release {release}: give its next upgrade --set {setting}={value}, or"
+            " --force-conflicts to set it back"
         )
     return notes
 

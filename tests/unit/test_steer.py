@@ -72,7 +72,10 @@ def test_server_is_only_asked_when_its_answer_decides() -> None:
         (
             HELM,
             {"meta.helm.sh/release-name": "gait"},
-            ["Helm release gait: the next upgrade sets it back, unless it is given --set agents=4"],
+            [
+                "Helm release gait: give its next upgrade --set agents=4, or --force-conflicts to"
+                " set it back"
+            ],
         ),
         (
             HELM,
