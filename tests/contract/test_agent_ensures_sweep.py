@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from agents import Agent, World
+from faulty_proxy import FaultyProxy
 from serving import wait_for
 
 from sweepctl.errors import ExitCode
@@ -39,7 +40,7 @@ parameters:
         )
         self.key = sweep_key("robots", "legs", self.file.read_bytes())
 
-    def start(self, index: int, job: str = "job-1") -> Agent:
+    def start(self, index: int, job: str = "job-1", **environ: str) -> Agent:
         """Start the pod of one index of a Job."""
         return self.world.start_command(
             [sys.executable, "-S", "-m", "sweepctl.pod.agent"],
@@ -49,6 +50,7 @@ parameters:
             SWEEPCTL_JOB_UID=job,
             JOB_COMPLETION_INDEX=str(index),
             SWEEPCTL_HOST=f"legs-{job}-{index}",
+            **environ,
         )
 
     def sweeps(self) -> list[SweepInfo]:
@@ -130,6 +132,31 @@ def test_after_the_end_a_replaced_pod_is_done_and_a_new_install_starts_anew(worl
     first, second = release.sweeps()
     assert (first.id, jobs_of(second, release.key)) == (ended.id, {"job-2"})
     assert [len(world.runs(sweep)) for sweep in (first, second)] == [1, 1]
+
+
+@pytest.mark.parametrize("fault", ["drop", "502"])
+def test_a_creation_whose_answer_is_lost_is_found_again(world: World, fault: str) -> None:
+    lost: list[bytes] = []
+
+    def spoil(path: str, body: bytes) -> str | None:
+        is_creation = b"mutation UpsertSweep" in body and b"p_gain" in body
+        if is_creation and len(lost) < 2:
+            lost.append(body)
+            return fault
+        return None
+
+    release = Release(world, run_cap=4)
+    proxy = FaultyProxy(world.server.url, spoil)
+    try:
+        agents = [release.start(0, WANDB_BASE_URL=proxy.url) for _ in range(2)]
+        assert [agent.wait() for agent in agents] == [ExitCode.DONE] * 2
+    finally:
+        proxy.close()
+    assert lost
+    first, *others = release.sweeps()
+    assert len(world.runs(first)) == 4
+    assert [world.runs(other) for other in others] == [[]] * len(others)
+    assert {other.state for other in others} <= {"FINISHED"}
 
 
 def test_another_sweep_file_is_another_sweep(world: World) -> None:
