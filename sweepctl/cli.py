@@ -6,6 +6,7 @@ Imports of those rooms stand in the commands, so that `--help` and completion st
 from __future__ import annotations
 
 import copy
+import enum
 import os
 import sys
 from pathlib import Path
@@ -30,6 +31,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run Weights & Biases sweeps of NVIDIA Isaac Lab training.",
 )
+
+
+class Gpu(str, enum.Enum):
+    """Whether an agent wants a working GPU before it takes a run."""
+
+    AUTO = "auto"
+    OFF = "off"
+
 
 SweepArgument = Annotated[
     Optional[str],  # noqa: UP045 - typer reads the annotation on Python 3.10
@@ -154,6 +163,7 @@ def agent(
     """Take runs from a sweep and train them one after the other on this machine."""
     from sweepctl import launch
 
+    _grammar(grammar)
     raise typer.Exit(
         launch.run_agent(
             launch.agent_sweep_name(sweep, project, entity, sweep_ids),
@@ -177,19 +187,21 @@ def local(
     ] = None,
     grammar: GrammarOption = "auto",
     gpu: Annotated[
-        str, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
-    ] = "off",
+        Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
+    ] = Gpu.OFF,
 ) -> None:
     """Run a sweep on this machine: the embedded server and N agents, until the sweep is done.
 
-    Exit code 0 when every run finished, 3 when some failed, 1 when the agents could not go on.
+    Exit code 0 when every run finished, 3 when some failed, 1 when none finished or the agents
+    could not go on.
     """
     from sweepctl.local import LocalPlan, run_local
     from sweepctl.views import LocalView
 
+    _grammar(grammar)
     spec = _load(file)
     plan = LocalPlan(
-        agents=agents, project=project, data=data, sweep=sweep, grammar=grammar, gpu=gpu
+        agents=agents, project=project, data=data, sweep=sweep, grammar=grammar, gpu=gpu.value
     )
     with LocalView() as view:
         code = run_local(spec, plan, view)
@@ -254,6 +266,7 @@ cli_cluster.register(app)
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    output.prepare_streams()
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -271,6 +284,8 @@ def main() -> NoReturn:
             code = error.exit_code
         elif debug:
             raise
+        elif isinstance(error, OSError) and error.errno in output.NO_ROOM:
+            code = output.unwritten(error)
         else:
             code = output.unexpected(error)
     _end(int(code or 0))
@@ -300,8 +315,10 @@ def _app_for(arguments: list[str]) -> typer.Typer:
 def _end(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            code = output.unwritten(error)
     sys.exit(code)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,7 +35,10 @@ MAX_RESTARTS = 6
 AGENT_TIMEOUT_S = 15.0
 """When the server gives an agent's runs to others: shorter than in a cluster, nothing is far."""
 
-_FAILED = re.compile(r"sweepctl: run (?P<run>\S+) (failed|handed back): (?P<reason>.+)")
+_RUN_ENDED = re.compile(r"sweepctl: run (?P<run>\S+) (failed|handed back): (?P<reason>.+)")
+
+_HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
+"""How an agent ends that would end so again."""
 
 STOP_LIMIT_S = 40.0
 READ_EVERY_S = 1.0
@@ -61,11 +65,33 @@ class AgentProcess:
     restarts: int = 0
     start_at: float = 0.0
     exit_code: int | None = None
+    read_bytes: int = 0
+    last_word: str = ""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why runs of this agent failed, as it said so in its log."""
 
     @property
     def name(self) -> str:
         """The name in tables and messages."""
         return f"agent-{self.index}"
+
+    def read_on(self) -> None:
+        """Read what is new in the log, for the agent's own lines."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(self.read_bytes)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    return
+                self.read_bytes += len(line)
+                if line.startswith(b"sweepctl: "):
+                    self._note(line.decode("utf-8", "replace").rstrip())
+
+    def _note(self, line: str) -> None:
+        found = _RUN_ENDED.match(line)
+        if found:
+            self.reasons[found["run"]] = found["reason"]
+        if not line.startswith("sweepctl: exit "):
+            self.last_word = line.removeprefix("sweepctl: ")
 
 
 @dataclass(slots=True)
@@ -145,9 +171,11 @@ class LocalSweep:
         if code == ExitCode.DONE:
             agent.state = AgentState.DONE
             return []
-        if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION) or agent.restarts >= MAX_RESTARTS:
+        if code in _HOPELESS or agent.restarts >= MAX_RESTARTS:
             agent.state = AgentState.GAVE_UP
-            return [f"{agent.name}: gave up ({_meaning(code)}); its log: {agent.log}"]
+            agent.read_on()
+            why = f": {agent.last_word}" if agent.last_word else ""
+            return [f"{agent.name}: gave up ({_meaning(code)}){why}", f"  its log: {agent.log}"]
         agent.restarts += 1
         agent.state = AgentState.WAITING
         agent.start_at = now + min(2.0 ** (agent.restarts - 1), 30.0) - 1.0
@@ -218,14 +246,16 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     )
     view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")
     view.note(f"the agents' output: {processes.logs}/agent-*.log")
-    with _interruptible(processes, view):
+    go_on = ["sweepctl", "local", spec.file, "--sweep", processes.sweep, *_data_option(plan)]
+    with _interruptible(processes, view, shlex.join(go_on)):
         processes.start_agents(plan.agents)
         config = read_config(sweep.config_text)
         _follow(processes, api, sweep, config, view)
         status = _read(api, sweep, config)
         view.show(status, _reasons(processes))
         view.end(status, best_runs(status, config, top=10))
-        view.note(f"\nsee it again: sweepctl best {processes.sweep}{_data_option(plan)}")
+        again = shlex.join(["sweepctl", "best", processes.sweep, *_data_option(plan)])
+        view.note(f"\nsee it again: {again}")
     return _verdict(processes, status)
 
 
@@ -251,14 +281,14 @@ def _follow(
 
 
 @contextmanager
-def _interruptible(processes: LocalSweep, view: View) -> Iterator[None]:
+def _interruptible(processes: LocalSweep, view: View, go_on: str) -> Iterator[None]:
     """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill."""
     terminated = signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
         yield
     except KeyboardInterrupt:
         view.note("interrupted: handing the runs back; press Ctrl-C again to end at once")
-        view.note(f"go on later with: sweepctl local FILE --sweep {processes.sweep}")
+        view.note(f"go on later with: {go_on}")
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)
@@ -296,23 +326,13 @@ def _reasons(processes: LocalSweep) -> dict[str, str]:
     """Read from the agents' own lines why runs failed."""
     reasons = {}
     for agent in processes.agents:
-        for line in _own_lines(agent.log):
-            found = _FAILED.match(line)
-            if found:
-                reasons[found["run"]] = found["reason"]
+        agent.read_on()
+        reasons.update(agent.reasons)
     return reasons
 
 
-def _own_lines(log: Path) -> Iterator[str]:
-    try:
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            yield from (line.rstrip() for line in lines if line.startswith("sweepctl:"))
-    except OSError:
-        return
-
-
-def _data_option(plan: LocalPlan) -> str:
-    return f" --data {plan.data}" if plan.data else ""
+def _data_option(plan: LocalPlan) -> list[str]:
+    return ["--data", str(plan.data)] if plan.data else []
 
 
 def agent_environ(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -7,6 +7,8 @@ it is used: plain answers and `--help` are quicker without it.
 from __future__ import annotations
 
 import enum
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -46,6 +48,19 @@ def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Conso
         width=width,
         no_color=bool(os.environ.get("NO_COLOR")) or None,
     )
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""How the system says that nothing can be written: an expected error."""
+
+
+def prepare_streams() -> None:
+    """Have all three streams, and stdout in UTF-8 whatever the locale, as kubectl's is."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def say(message: str) -> None:
@@ -135,6 +150,13 @@ def complain(error: SweepctlError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  {error.hint}".replace("\n", "\n  "), file=sys.stderr)
+
+
+def unwritten(error: OSError) -> ExitCode:
+    """Print that something could not be written."""
+    what = error.filename or "the answer"
+    complain(SweepctlError(f"cannot write {what}: {error.strerror}", "free some space there"))
+    return ExitCode.FAILED
 
 
 def unexpected(error: Exception) -> ExitCode:

@@ -150,6 +150,7 @@ class LocalView:
         self._console = output.console()
         self._live: Live | None = None
         self._before: SweepStatus | None = None
+        self._unexplained: set[str] = set()
 
     def __enter__(self) -> LocalView:
         if self._console.is_terminal:
@@ -175,8 +176,15 @@ class LocalView:
 
     def show(self, status: SweepStatus, reasons: Mapping[str, str]) -> None:
         """Show the sweep as it is now; `reasons` says why runs failed."""
-        for row in changes(self._before, status):
-            if self._live is None or row.state in ENDED_BADLY:
+        changed = {row.id for row in changes(self._before, status)}
+        late = self._unexplained
+        self._unexplained = set()
+        for row in status.runs:
+            is_bad = row.state in ENDED_BADLY
+            if row.id in changed and is_bad and row.id not in reasons:
+                # The trainer's own report of its end comes before its agent says why.
+                self._unexplained.add(row.id)
+            elif row.id in late or (row.id in changed and (is_bad or self._live is None)):
                 self.note(event_line(row, status, reasons.get(row.id)))
         self._before = status
         if self._live is not None:
@@ -184,12 +192,19 @@ class LocalView:
 
     def end(self, status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         """Show how the sweep ended."""
+        self._note_unexplained(status)
         self._stop_live()
         if self._console.is_terminal:
             print_status(status)
         self._console.print()
         print_best(status, runs)
         sys.stdout.flush()
+
+    def _note_unexplained(self, status: SweepStatus) -> None:
+        for row in status.runs:
+            if row.id in self._unexplained:
+                self.note(event_line(row, status, None))
+        self._unexplained = set()
 
     def _stop_live(self) -> None:
         if self._live is not None:

@@ -1,6 +1,8 @@
 """The command line as a whole: help, exit codes, one line for each trouble, no tracebacks."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,9 @@ def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
         (["preview", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "bad.yaml"], 2, "metodh"),
         (["local", "good.yaml", "--agents", "0"], 2, "greater than or equal to 1"),
+        (["local", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
+        (["local", "good.yaml", "--preflight-gpu", "on"], 2, "'on'"),
+        (["agent", "--project_name", "p", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["init", "bad.yaml", "--project_name", "p"], 2, "metodh"),
         (["agent", "--project_name", "p"], 2, "create the sweep first"),
         (["agent"], 2, "which sweep?"),
@@ -145,3 +150,46 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_a_file(
     (log,) = tmp_path.glob("sweepctl-*.log")
     assert str(log) in err
     assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("redirections", "code", "says"),
+    [
+        (">&-", 0, ""),
+        ("-n 9999 | head -n 1", 0, ""),
+        ("> /dev/full", 1, "error: cannot write the answer: No space left on device"),
+        ("-n 9999 > /dev/full", 1, "error: cannot write the answer: No space left on device"),
+    ],
+    ids=["no stdout", "a reader that leaves", "full at the end", "full in the middle"],
+)
+def test_a_stdout_that_takes_nothing_is_no_traceback(
+    tmp_path: Path, redirections: str, code: int, says: str
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    done = in_shell(tmp_path, f"sweepctl preview sweep.yaml {redirections}")
+    assert (done.returncode, done.stderr.splitlines()[:1]) == (code, [says] if says else [])
+    assert "unexpected" not in done.stderr
+
+
+def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
+    done = in_shell(tmp_path, "sweepctl validate - <&-")
+    assert done.returncode == 2
+    assert "<stdin>:1:1: the file is empty" in done.stderr
+
+
+def test_answers_are_utf_8_in_any_locale(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD.replace("Toy-Legs", "Jambes-d'été"), "utf-8")
+    done = in_shell(tmp_path, "PYTHONIOENCODING=ascii sweepctl preview sweep.yaml -n 1 -o json")
+    assert "Jambes-d'été" in json.loads(done.stdout)[0]["command"]
+
+
+def in_shell(folder: Path, line: str) -> "subprocess.CompletedProcess[str]":
+    sweepctl = f'sweepctl() {{ {sys.executable} -m sweepctl "$@"; }}; '
+    return subprocess.run(
+        ["bash", "-c", sweepctl + line],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )

@@ -130,3 +130,21 @@ def test_data_forms_are_plain_json() -> None:
 )
 def test_age_is_written_as_kubectl_does(seconds: float | None, text: str) -> None:
     assert output.age(seconds) == text
+
+
+def test_a_failure_is_told_with_the_reason_that_its_agent_gives_a_moment_later(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    running, failed = row("a1", 1.0, None, "running"), row("a1", 1.0, None, "failed")
+    other = row("b2", 1.0, None, "crashed")
+    with views.LocalView() as view:
+        view.show(status(running), {})
+        view.show(status(failed), {})
+        view.show(status(failed, other), {"a1": "exit code 3"})
+        view.end(status(failed, other), [])
+    lines = capsys.readouterr().out.splitlines()[:3]
+    assert [line.partition(" [")[0] for line in lines] == [
+        "run a1: running on host-0",
+        "run a1: failed on host-0: exit code 3",
+        "run b2: crashed on host-0",
+    ]
