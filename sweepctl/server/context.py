@@ -57,12 +57,18 @@ def page(
 ) -> dict[str, Any]:
     """Give one page of a connection; a cursor is the number of items up to it."""
     size = min(first if first and first > 0 else _PAGE_SIZE, limit)
-    offset = int(after) if after and after.isascii() and after.isdigit() else 0
+    offset = cursor(after, 0)
     found = items(offset, size + 1)
     nodes = found[:size]
     edges = [{"node": node, "cursor": str(offset + n)} for n, node in enumerate(nodes, 1)]
     page = {"endCursor": edges[-1]["cursor"] if edges else None, "hasNextPage": len(found) > size}
     return {"edges": edges, "pageInfo": page, "totalCount": total}
+
+
+def cursor(text: str | None, default: int) -> int:
+    """Read a cursor of ours; one that is none begins at the start."""
+    is_one = text is not None and text.isascii() and text.isdigit() and len(text) < 16
+    return int(text or 0) if is_one else default
 
 
 def runs_page(
@@ -124,12 +130,12 @@ def heard_at(kind: str) -> Callable[[Any, Info], str | None]:
     return resolve
 
 
-def json_map(text: str, what: str) -> dict[str, Any]:
-    """Read a map from a JSONString; an error names `what` it is."""
+def json_map(text: Any, what: str) -> dict[str, Any]:
+    """Read a map from a JSONString, or from the JSON itself; an error names `what` it is."""
     try:
-        value = json.loads(text)
+        value = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as error:
         raise GraphQLError(f"{what} is no JSON: {error}") from error
     if not isinstance(value, dict):
-        raise GraphQLError(f"{what} is not a map: {text[:100]}")
+        raise GraphQLError(f"{what} is not a map: {str(text)[:100]}")
     return value

@@ -83,12 +83,12 @@ _SWEEP_COLUMNS = {
 }
 
 
-def run_filter(text: str | None) -> Sql:
+def run_filter(text: object) -> Sql:
     """Turn the filters of a `runs` field into a condition on the table `runs`."""
     return _filter(text, _run_field)
 
 
-def sweep_filter(text: str | None) -> Sql:
+def sweep_filter(text: object) -> Sql:
     """Turn the filters of a `sweeps` field into a condition on the table `sweeps`."""
     return _filter(text, lambda name: _column(_SWEEP_COLUMNS, name))
 
@@ -162,11 +162,11 @@ SQL_FUNCTIONS: dict[str, tuple[int, Callable[..., Argument]]] = {
 """What the conditions call: name, number of arguments, function."""
 
 
-def _filter(text: str | None, field: Field) -> Sql:
-    if not text:
+def _filter(text: object, field: Field) -> Sql:
+    if text is None or text == "":
         return TRUE
     try:
-        document = json.loads(text)
+        document = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as error:
         raise FilterError(f"the filters are no JSON: {error}") from error
     if document is None:

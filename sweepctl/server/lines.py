@@ -132,7 +132,7 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
     """
     keys = [str(key) for key in spec.get("keys") or []]
     samples = _bounded(spec.get("samples"), 500)
-    low, high = _step(spec.get("minStep"), -_MAX_STEP), _step(spec.get("maxStep"), _MAX_STEP)
+    low, high = step_of(spec.get("minStep"), -_MAX_STEP), step_of(spec.get("maxStep"), _MAX_STEP)
     query = "SELECT text FROM history WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step, line"
     found = []
     for (text,) in rows.execute(query, (run, low, high)):
@@ -209,7 +209,8 @@ def _bounded(value: object, default: int) -> int:
     return min(value, 100_000)
 
 
-def _step(value: object, default: int) -> int:
+def step_of(value: object, default: int) -> int:
+    """Read a step that a client sent; what is no number is the default."""
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         return default
     return int(max(-_MAX_STEP, min(_MAX_STEP, value)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sweepctl.server import lines, run_store, store
-from sweepctl.server.context import Fields, Info, context_of, heard_at, json_map, page, user
+from sweepctl.server.context import Fields, Info, context_of, cursor, heard_at, json_map, page, user
 from sweepctl.server.filters import iso_time
 from sweepctl.server.lifecycle import LIVE, RunState
 from sweepctl.server.node_ids import node_id
@@ -76,7 +76,7 @@ def _history(
     with context_of(info).database.read() as rows:
         if minStep is None and maxStep is None:
             return lines.spread_history(rows, run.pk, count)
-        low, high = minStep or 0, run.last_step + 1 if maxStep is None else maxStep
+        low, high = lines.step_of(minStep, 0), lines.step_of(maxStep, run.last_step + 1)
         return lines.history_steps(rows, run.pk, low, high, _MAX_SAMPLES)
 
 
@@ -109,7 +109,7 @@ def _log_lines(
             found, has_next = lines.line_tail(rows, run.pk, lines.CONSOLE, count), False
         else:
             count = min(first if first and first > 0 else 1000, _MAX_LOG_LINES)
-            start = int(after) if after and after.isascii() and after.isdigit() else -1
+            start = cursor(after, -1)
             found = lines.line_page(rows, run.pk, lines.CONSOLE, start, count + 1)
             has_next = len(found) > count
             found = found[:count]

@@ -140,6 +140,13 @@ def test_the_empty_operation_name_of_the_python_client_means_the_only_one(
         assert client.post("/graphql", json=body).json()["data"]["viewer"]["id"]
 
 
+def test_json_in_place_of_its_text_is_taken(client: ApiClient) -> None:
+    query = 'query Q($f: JSONString) { project(name: "p") { runCount(filters: $f) } }'
+    assert ask(client, query, f={"state": "finished"}) == {"project": {"runCount": 0}}
+    answer = client.post("/graphql", json={"query": query, "variables": {"f": 5}})
+    assert "a filter is a map" in answer.json()["errors"][0]["message"]
+
+
 def test_introspection_tells_older_clients_what_there_is(client: ApiClient) -> None:
     found = ask(
         client,
@@ -446,6 +453,14 @@ def test_runs_are_ordered_as_wandb_does(
     listed: Callable[..., list[str]], order: str | None, expected: str
 ) -> None:
     assert listed(None, order) == expected.split()
+
+
+def test_a_cursor_that_is_none_of_ours_begins_at_the_start(
+    client: ApiClient, listed: object
+) -> None:
+    query = 'query Q($a: String) { project(name: "p") { runs(after: $a) { edges { cursor } } } }'
+    for after in ("x", "", "-1", "9" * 30, "\u00b2"):
+        assert len(ask(client, query, a=after)["project"]["runs"]["edges"]) == 4
 
 
 def test_an_order_that_is_not_known_is_refused() -> None:
