@@ -174,8 +174,7 @@ class SweepFinder:
         try:
             return text, stored_config(self._read_yaml(decoded))
         except SweepctlError as error:
-            hint = f"is it YAML? sweepctl validate tells; {error.hint}"
-            raise SweepctlError(f"the sweep file {file}: {error.message}", hint) from None
+            raise SweepctlError(f"the sweep file {file}: {error.message}", error.hint) from None
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -69,6 +69,8 @@ class TrainerPython:
             found = self._ask(python, ["yaml", "-"], stdin=text)
             if isinstance(found, list):
                 return found[0]
+            if isinstance(found, dict):
+                raise SweepctlError(f"this is no YAML: {found.get('error')}")
             tried.append(python[0])
         raise SweepctlError(
             f"no Python here can read YAML (tried {', '.join(tried)})",

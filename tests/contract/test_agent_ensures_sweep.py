@@ -172,7 +172,7 @@ def test_another_sweep_file_is_another_sweep(world: World) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"method: [", "no Python here can read YAML"),
+        (b"method: [", "this is no YAML: while parsing a flow node"),
         (b"- a list", "the sweep file is not a map"),
         (b"method: grid", "the sweep file has no map of parameters"),
         (b"parameters: {a: 5}", "parameters.a is not a map"),

@@ -34,11 +34,20 @@ def main(argv: Sequence[str]) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
-    return 0
+    return 1 if argv[0] == "yaml" and isinstance(answer, dict) else 0
 
 
-def read_yaml_files(paths: Sequence[str]) -> list[object]:
-    """Give the content of each file; `-` is standard input."""
+def read_yaml_files(paths: Sequence[str]) -> object:
+    """Give the content of each file; `-` is standard input. {"error": …} when it is no YAML."""
+    import yaml
+
+    try:
+        return _read_yaml_files(paths)
+    except yaml.YAMLError as error:
+        return {"error": " ".join(str(error).split())}
+
+
+def _read_yaml_files(paths: Sequence[str]) -> list[object]:
     found = []
     for path in paths:
         if path == "-":
