@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _PR_SET_PDEATHSIG = 1
 
 START_LIMIT_S = 60.0
+RIVAL_LIMIT_S = 5.0
 STOP_LIMIT_S = 15.0
 
 
@@ -84,14 +86,26 @@ def is_healthy(url: str) -> bool:
         return False
 
 
+def is_listening(url: str) -> bool:
+    """Say whether a process listens at `url`, however slow its answers are."""
+    parts = urllib.parse.urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class ServerProcess:
     """An embedded server that this command started, restarted on the same port when it dies."""
 
-    def __init__(self, data: Path, log: Path, *, agent_timeout_s: float) -> None:
+    def __init__(self, data: Path, *, agent_timeout_s: float, port: int | None = None) -> None:
         self._data = data
-        self._log = log
+        self._log = data / "logs" / "server.log"
         self._agent_timeout_s = agent_timeout_s
-        self._port = _free_port()
+        self._port = port or _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -106,7 +120,13 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server and wait until it answers; what it said is the error if it does not."""
-        self.spawn()
+        try:
+            self.spawn()
+        except OSError as error:
+            raise SweepctlError(
+                f"cannot write in the data folder {self._data}: {error.strerror}",
+                "choose another with --data",
+            ) from error
         deadline = time.monotonic() + START_LIMIT_S
         while not is_healthy(self.url):
             if self.is_dead() or time.monotonic() > deadline:
@@ -158,22 +178,45 @@ def reading(data: Path, *, makes: bool = False) -> Iterator[Connection]:
 
     A folder without sweeps is an error, and is left as it is, unless the caller `makes` one.
     """
-    url = live_url(data)
-    if url is not None:
-        yield connection(url)
-        return
     if not makes and not (data / DATABASE).is_file():
         state = "holds none" if data.is_dir() else "does not exist"
         raise SweepctlError(
             f"no sweeps here: the folder {data} {state}",
             "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",
         )
-    server = ServerProcess(data, data / "logs" / "server.log", agent_timeout_s=60)
-    server.start()
+    server, url = start_server(data, agent_timeout_s=60)
     try:
-        yield connection(server.url)
+        yield connection(url)
     finally:
-        server.stop()
+        if server is not None:
+            server.stop()
+
+
+def start_server(data: Path, *, agent_timeout_s: float) -> tuple[ServerProcess | None, str]:
+    """Use the live server of this folder, else start one; give the process if it is ours."""
+    url = live_url(data)
+    if url is not None:
+        return None, url
+    server = ServerProcess(data, agent_timeout_s=agent_timeout_s)
+    try:
+        server.start()
+    except SweepctlError:
+        url = _url_of_another(data)
+        if url is None:
+            raise
+        return None, url
+    return server, server.url
+
+
+def _url_of_another(data: Path) -> str | None:
+    """Give the address of the server that another command has just started, if there is one."""
+    deadline = time.monotonic() + RIVAL_LIMIT_S
+    while time.monotonic() < deadline:
+        url = live_url(data)
+        if url is not None:
+            return url
+        time.sleep(0.1)
+    return None
 
 
 def die_with_parent() -> None:

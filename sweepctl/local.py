@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from sweepctl import embedded, launch
-from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl.errors import ExitCode
 from sweepctl.report import RankedRun, best_runs
 from sweepctl.spec import SweepSpec
 from sweepctl.status import ENDED_WELL, SweepStatus, sweep_status
@@ -42,6 +43,7 @@ _HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
 
 STOP_LIMIT_S = 40.0
 READ_EVERY_S = 1.0
+SERVER_LOOK_EVERY_S = 1.0
 TICK_S = 0.1
 
 
@@ -104,12 +106,16 @@ class LocalSweep:
 
     sweep: str
     server: embedded.ServerProcess | None
+    """None while another command's server over the same data is used."""
     url: str
+    data: Path
     logs: Path
     work: Path
     agent_args: Sequence[str]
     environ: Mapping[str, str]
     agents: list[AgentProcess] = field(default_factory=list)
+    look_at: float = 0.0
+    """When the server is to be looked at next."""
 
     def start_agents(self, count: int) -> None:
         """Start `count` agents."""
@@ -125,10 +131,7 @@ class LocalSweep:
 
     def tick(self, now: float) -> list[str]:
         """Start again what died; give a line for each thing that happened."""
-        lines = []
-        if self.server is not None and self.server.is_dead():
-            self.server.spawn()
-            lines.append(f"the server died; started again (pid {self.server.pid})")
+        lines = self._tend_server(now)
         for agent in self.agents:
             lines += self._tend(agent, now)
         return lines
@@ -157,6 +160,19 @@ class LocalSweep:
                 agent.process.wait()
         if self.server is not None:
             self.server.stop()
+
+    def _tend_server(self, now: float) -> list[str]:
+        """Have a server at the sweep's address: ours, or another command's over the same data."""
+        if now < self.look_at or (self.server is not None and not self.server.is_dead()):
+            return []
+        self.look_at = now + SERVER_LOOK_EVERY_S
+        if embedded.is_listening(self.url):
+            self.server = None
+            return []
+        port = urlsplit(self.url).port
+        self.server = embedded.ServerProcess(self.data, agent_timeout_s=AGENT_TIMEOUT_S, port=port)
+        self.server.spawn()
+        return [f"the server ended; started again (pid {self.server.pid})"]
 
     def _tend(self, agent: AgentProcess, now: float) -> list[str]:
         if agent.state is AgentState.WAITING and now >= agent.start_at:
@@ -227,7 +243,7 @@ class View(Protocol):
 def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
     data = (plan.data or embedded.default_data()).absolute()
-    server, url = start_server(data)
+    server, url = embedded.start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
     api = WandbApi(embedded.connection(url), on_wait=view.note)
     try:
         sweep = _sweep_of(spec, plan, api)
@@ -239,6 +255,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         sweep=f"{sweep.entity}/{sweep.project}/{sweep.id}",
         server=server,
         url=url,
+        data=data,
         logs=data / "logs" / sweep.id,
         work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu],
@@ -344,24 +361,6 @@ def agent_environ(url: str, environ: Mapping[str, str] = os.environ) -> dict[str
         "WANDB_API_KEY": connection.api_key or "",
         "WANDB_ERROR_REPORTING": "false",
     }
-
-
-def start_server(data: Path) -> tuple[embedded.ServerProcess | None, str]:
-    """Use the live server of this folder, else start one; give the process if it is ours."""
-    url = embedded.live_url(data)
-    if url is not None:
-        return None, url
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SweepctlError(
-            f"cannot make the data folder {data}: {error.strerror}", "choose another with --data"
-        ) from error
-    server = embedded.ServerProcess(
-        data, data / "logs" / "server.log", agent_timeout_s=AGENT_TIMEOUT_S
-    )
-    server.start()
-    return server, server.url
 
 
 def _meaning(code: int) -> str:

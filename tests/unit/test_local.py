@@ -2,10 +2,12 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from sweepctl import embedded
 from sweepctl.local import AgentProcess, AgentState, LocalSweep
 
 FAILED = b"sweepctl: run a1 failed: exit code 3\n"
@@ -43,7 +45,8 @@ def test_an_agent_is_started_again_unless_it_would_end_the_same(
     fake.write_text(f"#!/bin/sh\necho 'sweepctl: the reason'\nexit {code}\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
-    sweep = LocalSweep("local/p/s", None, "http://127.0.0.1:9", tmp_path, tmp_path, [], {})
+    url = "http://127.0.0.1:9"
+    sweep = LocalSweep("local/p/s", None, url, tmp_path, tmp_path, tmp_path, [], {}, look_at=1.0)
     sweep.start_agents(1)
     (agent,) = sweep.agents
     deadline = time.monotonic() + 30
@@ -52,3 +55,38 @@ def test_an_agent_is_started_again_unless_it_would_end_the_same(
         lines += sweep.tick(0.0)
     assert agent.state.value == state
     assert any("the reason" in line for line in lines) == (state == "gave up")
+
+
+def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) -> None:
+    other, url = embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+    assert other is not None
+    none, same = embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+    assert (none, same) == (None, url)
+    sweep = LocalSweep("local/p/s", None, url, tmp_path / "data", tmp_path, tmp_path, [], {})
+    try:
+        assert (sweep.tick(10.0), sweep.server) == ([], None)
+        other.stop()
+        assert sweep.tick(10.5) == [], "it is not asked at every tick"
+        (line,) = sweep.tick(11.0)
+        assert line.startswith("the server ended; started again")
+        deadline = time.monotonic() + 60
+        while not embedded.is_healthy(url) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert embedded.live_url(tmp_path / "data") == url
+    finally:
+        other.stop()
+        sweep.stop()
+
+
+def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as threads:  # a server ends with the thread that started it
+        started = [
+            threads.submit(embedded.start_server, tmp_path / "data", agent_timeout_s=5)
+            for _ in range(3)
+        ]
+        found = [each.result() for each in started]
+        servers = [server for server, _ in found if server is not None]
+        for server in servers:
+            server.stop()
+    assert len({url for _, url in found}) == 1
+    assert len(servers) == 1
