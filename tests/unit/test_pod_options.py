@@ -6,6 +6,7 @@ import pytest
 
 from sweepctl.errors import UsageError
 from sweepctl.overrides import Grammar
+from sweepctl.pod.ensure import SweepSource
 from sweepctl.pod.options import agent_host, read_options
 
 
@@ -75,3 +76,34 @@ def test_agents_of_one_machine_have_names_of_their_own(
     environ: dict[str, str], index: int | None, host: str
 ) -> None:
     assert agent_host(environ, index) == host
+
+
+IN_A_JOB = {
+    "SWEEPCTL_SWEEP_FILE": "/etc/sweepctl/sweep.yaml",
+    "SWEEPCTL_NAMESPACE": "robots",
+    "SWEEPCTL_NAME": "legs",
+    "SWEEPCTL_JOB_UID": "1234",
+    "JOB_COMPLETION_INDEX": "3",
+}
+
+
+def test_without_a_sweeps_id_the_sweep_comes_from_the_jobs_file() -> None:
+    options = read_options([], {**IN_A_JOB, "WANDB_PROJECT": "gaits", "WANDB_ENTITY": ""})
+    assert options.source == SweepSource(
+        Path("/etc/sweepctl/sweep.yaml"), "robots", "legs", "1234", 3, None, "gaits"
+    )
+    assert options.source.delay_s == 6.0
+    assert read_options(["--sweep", "e/p/s"], IN_A_JOB).source is None
+    assert read_options([], {**IN_A_JOB, "SWEEPCTL_SWEEP": "e/p/s"}).source is None
+
+
+@pytest.mark.parametrize("missing", sorted(set(IN_A_JOB) - {"JOB_COMPLETION_INDEX"}))
+def test_outside_a_job_a_sweep_has_to_be_named(missing: str) -> None:
+    environ = {key: value for key, value in IN_A_JOB.items() if key != missing}
+    with pytest.raises(UsageError, match="does not name a sweep"):
+        read_options([], environ)
+
+
+@pytest.mark.parametrize(("index", "delay_s"), [(0, 0), (1, 2), (30, 60), (31, 60), (9999, 60)])
+def test_agents_begin_one_after_the_other_a_minute_at_most(index: int, delay_s: float) -> None:
+    assert SweepSource(Path(), "robots", "legs", "1234", index).delay_s == delay_s
