@@ -105,6 +105,7 @@ class ServerProcess:
         self._data = data
         self._log = data / "logs" / "server.log"
         self._agent_timeout_s = agent_timeout_s
+        self._log_start_bytes = 0
         self._port = port or _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -132,7 +133,7 @@ class ServerProcess:
             if self.is_dead() or time.monotonic() > deadline:
                 self.stop()
                 raise SweepctlError(
-                    f"the embedded server did not start: {_last_line(self._log)}",
+                    f"the embedded server did not start: {self._last_words()}",
                     f"its log is {self._log}",
                 )
             time.sleep(0.05)
@@ -146,6 +147,7 @@ class ServerProcess:
         ]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
+            self._log_start_bytes = log.tell()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -154,6 +156,16 @@ class ServerProcess:
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
+
+    def _last_words(self) -> str:
+        """Give what this process said last in the log: its error, if it named one."""
+        try:
+            said = self._log.read_bytes()[self._log_start_bytes :].decode("utf-8", "replace")
+        except OSError:
+            said = ""
+        lines = said.strip().splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return (errors or lines or ["it said nothing; is the disk full?"])[-1]
 
     def is_dead(self) -> bool:
         """Say whether the server's process has ended."""
@@ -229,11 +241,3 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "it said nothing"

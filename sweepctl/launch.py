@@ -177,16 +177,17 @@ def init_sweep(
     name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
     if server is None:
         data = ["--data", str(where.data)] if where.data else []
-        command = ["sweepctl", "local", spec.file, "--sweep", name, *data]
+        command = by_name = ["sweepctl", "local", spec.file, "--sweep", name, *data]
     else:
         named = ["--server", where.server] if where.server else []
         command = ["sweepctl", "agent", "--project_name", project, "--agent_count", "1", *named]
+        by_name = ["sweepctl", "agent", "--sweep", name, *named]
     try:
         remember_sweep(sweep_ids, project, sweep.id)
     except OSError as error:
         raise SweepctlError(
             f"the sweep {name} is created, but {sweep_ids} cannot be written: {error.strerror}",
-            f"name it instead: sweepctl agent --sweep {shlex.quote(name)}",
+            f"name it instead: {shlex.join(by_name)}",
         ) from error
     page = dashboard_url(server, sweep) if server is not None else None
     return NewSweep(name, page, shlex.join(command))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl import embedded
+from sweepctl.errors import SweepctlError
 from sweepctl.local import AgentProcess, AgentState, LocalSweep
 
 FAILED = b"sweepctl: run a1 failed: exit code 3\n"
@@ -90,3 +91,15 @@ def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> N
             server.stop()
     assert len({url for _, url in found}) == 1
     assert len(servers) == 1
+
+
+def test_a_server_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "logs" / "server.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("error: of an earlier time\n")
+    (tmp_path / "data" / "sweepctl.sqlite").write_text(
+        "no database, but a text of some length\n" * 9
+    )
+    with pytest.raises(SweepctlError, match=r"not start: .*sweepctl\.sqlite") as caught:
+        embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+    assert str(log) in (caught.value.hint or "")

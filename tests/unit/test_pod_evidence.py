@@ -96,6 +96,9 @@ def test_last_line_that_says_something_is_kept() -> None:
     output = b"boom\n" * 2000 + "\x1b[1mValueError: ü\x1b[0m\n╰─────╯\n   \n----\n".encode()
     assert evidence_of(Trainer.PLAIN, output).last_line == "ValueError: ü"
     assert evidence_of(Trainer.PLAIN, b"").last_line == ""
+    output += b"\x1b[34;1mwandb\x1b[0m: \nwandb: Find logs at: ./wandb/run-1/logs\n"
+    assert evidence_of(Trainer.PLAIN, output).last_line == "ValueError: \xfc"
+    assert evidence_of(Trainer.PLAIN, b"wandb: ERROR no\n").last_line == "wandb: ERROR no"
 
 
 def test_full_disk_is_noticed_in_any_trainers_output() -> None:
