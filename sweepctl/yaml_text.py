@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sweepctl.errors import SweepctlError
+from sweepctl.stored_form import json_text
 
 _SAFE_PLAIN = re.compile(r"[A-Za-z/_](?:[A-Za-z0-9/_.@:-]*[A-Za-z0-9/_.@-])?", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])
@@ -29,11 +30,10 @@ def yaml_text(objects: Iterable[object]) -> str:
 
 def scalar_json(value: Any) -> str:
     """Write a value as JSON that YAML reads back as the same value, for use in a template."""
-    text = json.dumps(value, ensure_ascii=False)
-    if re.search("[\ud800-\udfff]", text):
+    text = json_text(value)
+    if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
         raise SweepctlError(f"half a character in {text[:80]!a}", "save the file as UTF-8")
-    # YAML takes some characters for line ends and refuses others: none but ASCII stays as it is.
-    return re.sub(r"[^\x20-\x7e]", lambda match: f"\\U{ord(match[0]):08x}", text)
+    return text
 
 
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

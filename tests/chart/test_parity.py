@@ -19,8 +19,8 @@ from settings import TEXTS, settings
 from sweepctl.errors import SpecError
 from sweepctl.manifest import plan_job, render
 from sweepctl.pod_code import canonical_json
+from sweepctl.stored_form import config_text
 from sweepctl.values import load_values
-from sweepctl.yaml_text import scalar_json
 
 EXAMPLES = int(os.environ.get("SWEEPCTL_PARITY_EXAMPLES", "200"))
 SEPARATOR = "these settings cannot be:"
@@ -83,7 +83,7 @@ def test_helm_and_sweepctl_make_the_same_objects_of_the_same_settings(
     helm: Helm, chart: Path, folder: Path, tree: dict[str, Any], sweep: str, name: str
 ) -> None:
     values = folder / "values.yaml"
-    values.write_text(scalar_json(tree))
+    values.write_text(config_text(tree))
     sweep_file = folder / "sweep.yaml"
     sweep_file.write_bytes(sweep.encode())
     arguments = ["-f", str(values), "--set-file", f"sweep={sweep_file}", "-n", "robots"]

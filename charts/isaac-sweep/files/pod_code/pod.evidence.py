@@ -80,7 +80,9 @@ class Evidence:
         """The last line that says something, for the reason of a failure."""
         lines = _ANSI.sub(b"", self._tail).decode("utf-8", "replace").splitlines()
         said = [line.strip() for line in lines if line.strip(" \t-=*#_│╭╮╰╯─")]
-        return said[-1][:300] if said else ""
+        # W&B's client takes its leave after the traceback that says why.
+        own = [line for line in said if not line.startswith("wandb:")] or said
+        return own[-1][:300] if own else ""
 
     def log_folder(self) -> Path | None:
         """Find the run's log folder: named by the run where it could be, else as it was printed."""

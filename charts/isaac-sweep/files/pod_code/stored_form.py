@@ -64,10 +64,11 @@ def config_text(config: Mapping[str, object]) -> str:
 
     W&B stores what it is sent, and agents read it as YAML 1.1, where 1e-05 is a text.
     """
-    return _json(config, 0) + "\n"
+    return json_text(config, 0) + "\n"
 
 
-def _json(value: object, depth: int) -> str:
+def json_text(value: object, depth: int = 3) -> str:
+    """Write a value as JSON that YAML 1.1 reads alike; from a depth of 3 on in one line."""
     if isinstance(value, str):
         return string_text(value)
     if value is None or isinstance(value, bool):
@@ -75,10 +76,10 @@ def _json(value: object, depth: int) -> str:
     if isinstance(value, (int, float)):
         return number_text(value)
     if isinstance(value, Mapping):
-        items = [f"{string_text(key)}: {_json(item, depth + 1)}" for key, item in value.items()]
+        items = [f"{string_text(key)}: {json_text(item, depth + 1)}" for key, item in value.items()]
         opening, closing = "{", "}"
     elif isinstance(value, Sequence):
-        items = [_json(item, depth + 1) for item in value]
+        items = [json_text(item, depth + 1) for item in value]
         opening, closing = "[", "]"
     else:
         raise TypeError(f"{type(value).__name__} is nothing that JSON has")
