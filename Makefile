@@ -37,7 +37,6 @@ check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 
 lint: setup ## ruff, format included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
-
 type: setup ## mypy --strict
 	@$(BIN)/mypy
 
@@ -49,10 +48,8 @@ golden: setup ## rewrite the golden files from what is printed now
 
 testbed-up: setup ## a real Kubernetes on this machine (root, Linux)
 	@$(BIN)/python -m tests.testbed up
-
 testbed-down: setup ## take it down and leave nothing
 	@$(BIN)/python -m tests.testbed down
-
 testbed-shell: setup ## a shell with KUBECONFIG, kubectl and helm of the test bed
 	@$(BIN)/python -m tests.testbed shell
 
@@ -61,9 +58,15 @@ fmt: setup ## format and fix what can be fixed
 
 bench-overrides: setup ## 100,000 values through the real parsers, the ancestor's formatting beside ours
 	@$(BIN)/python benchmarks/overrides.py
-
 bench-agent: setup ## idle time between two runs: our agent and the stock wandb agent
 	@$(BIN)/python benchmarks/agent.py
+bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
+	@$(BIN)/python benchmarks/cluster.py
+
+chart: setup ## renew what the chart copies; write dist/isaac-sweep-VERSION.tgz, reproducibly
+	@$(BIN)/python -m tests.chart.renew --package dist
+test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
+	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
 
 lock: setup ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
@@ -71,4 +74,5 @@ lock: setup ## renew requirements.lock from pyproject.toml
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent lock clean
+.PHONY: help setup trainer demo test check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent \
+	bench-cluster chart test-parity lock clean
