@@ -20,7 +20,10 @@ from typing import IO
 from sweepctl.errors import SweepctlError
 from sweepctl.server.filters import SQL_FUNCTIONS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+_UPGRADES = {2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0"}
+"""What makes the next format of a file of an older one."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,6 +51,7 @@ CREATE TABLE runs (
   state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
   queued REAL, is_silent INTEGER NOT NULL DEFAULT 0, is_started INTEGER NOT NULL DEFAULT 0,
   is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
+  is_restarted INTEGER NOT NULL DEFAULT 0,
   exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
   job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
   created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
@@ -100,10 +104,12 @@ class Database:
         path = folder / "sweepctl.sqlite"
         self._path = path
         try:
-            is_new = _is_new(path)
+            version = _version_of(path)
             self._writer = self._connect()
-            if is_new:
+            if version is None:
                 _create(self._writer)
+            else:
+                _upgrade(self._writer, version)
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error
@@ -195,31 +201,32 @@ def _take_folder(folder: Path) -> IO[str]:
     return lock_file
 
 
-def _is_new(path: Path) -> bool:
-    """Say whether the tables are to be created; a file of something else is left untouched."""
+def _version_of(path: Path) -> int | None:
+    """Give the format of a file, None of a new one; a file of something else is left untouched."""
     with closing(sqlite3.connect(path, timeout=30)) as connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if version == SCHEMA_VERSION:
-        return False
+    if version == SCHEMA_VERSION or version in _UPGRADES:
+        return int(version)
     if version > SCHEMA_VERSION:
         raise SweepctlError(
             f"{path} was written by a newer sweepctl (its format is {version},"
             f" this one knows {SCHEMA_VERSION})",
             "upgrade sweepctl, or give another folder: --data DIR",
         )
-    if version and tables:
-        raise SweepctlError(
-            f"{path} was written by an older sweepctl (its format is {version},"
-            f" this one knows {SCHEMA_VERSION})",
-            "use that version for it, or give another folder: --data DIR",
-        )
-    if tables:
+    if version or tables:
         raise SweepctlError(
             f"{path} is not a data file of sweepctl",
             "give another folder: --data DIR",
         )
-    return True
+    return None
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for step in range(version, SCHEMA_VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_UPGRADES[step]}; PRAGMA user_version = {step + 1}; COMMIT;"
+        )
 
 
 def _create(connection: sqlite3.Connection) -> None:

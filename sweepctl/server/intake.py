@@ -75,6 +75,7 @@ class Intake:
                 raise NotFoundError(f"run {run.id} was deleted")
             if attempt is not None and is_stale(current.newest_attempt, attempt):
                 return True
+            current = self._restarted(tx, current, message)
             self._store_lines(tx, current, message)
             self._store_state(tx, current, message, attempt)
             return current.is_stop_asked
@@ -87,11 +88,12 @@ class Intake:
         change: RunChange,
         attempt: int | None,
     ) -> Run:
-        """Create or change a run; a trainer that begins anew begins with an empty history."""
+        """Create or change a run, and note whether its trainer begins anew."""
         now = self.now()
-        if run is not None and attempt is not None and is_stale(run.newest_attempt, attempt):
-            return run
         with self.database.write() as tx:
+            run = run_store.find_run(tx, pk=run.pk if run else None, project=project, id=id)
+            if run is not None and attempt is not None and is_stale(run.newest_attempt, attempt):
+                return run
             if run is None:
                 named = {"id": id} if id else {}
                 state = change.state or RunState.RUNNING
@@ -100,11 +102,10 @@ class Intake:
                 )
                 run = self._named(tx, run, change, now)
                 self.log(f"run {run.id} began on {change.host or 'an unnamed host'}")
-            elif change.host is not None and not change.is_resumed:
-                lines.clear(tx, run.pk)
-                run_store.write_summary(tx, run.pk, "{}")
-                empty = {"last_step": -1, "history_keys": "[]"}
-                run_store.update_run(tx, run.pk, empty, now)
+            elif change.host is not None:
+                has_history = lines.history_count(tx, run.pk) > 0
+                is_restarted = has_history and not change.is_resumed
+                run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
             self._apply(tx, run, change, now)
             changed = run_store.run_by_pk(tx, run.pk)
         self.presence.hear("run", changed.pk)
@@ -141,6 +142,25 @@ class Intake:
             run_store.update_run(tx, run.pk, fields, now)
         if change.summary is not None:
             run_store.write_summary(tx, run.pk, change.summary)
+
+    def _restarted(self, tx: Rows, run: Run, message: StreamMessage) -> Run:
+        """Empty a run whose trainer begins anew, as soon as it writes a first line.
+
+        Older clients resume without saying so when they begin; they go on behind the old lines.
+        """
+        if not run.is_restarted:
+            return run
+        for name, (offset, content) in message.files.items():
+            if name == lines.SUMMARY or not content or not lines.count(tx, run.pk, name):
+                continue
+            fields: dict[str, Any] = {"is_restarted": 0}
+            if offset == 0:
+                lines.clear(tx, run.pk)
+                run_store.write_summary(tx, run.pk, "{}")
+                fields |= {"last_step": -1, "history_keys": "[]"}
+            run_store.update_run(tx, run.pk, fields, self.now())
+            return run_store.run_by_pk(tx, run.pk)
+        return run
 
     def _store_lines(self, tx: Rows, run: Run, message: StreamMessage) -> None:
         for name, (offset, content) in message.files.items():

@@ -78,6 +78,11 @@ def line_count(rows: sqlite3.Connection, run: int, stream: str) -> int:
     return 0 if found is None else int(found) + 1
 
 
+def count(rows: sqlite3.Connection, run: int, stream: str) -> int:
+    """Give the number of the next line of any stream."""
+    return history_count(rows, run) if stream == HISTORY else line_count(rows, run, stream)
+
+
 def history_tail(rows: sqlite3.Connection, run: int, count: int) -> list[str]:
     """Give the last lines of the history, oldest first."""
     query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"

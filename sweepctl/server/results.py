@@ -67,7 +67,7 @@ class Results:
 
     def _values(self, rows: Rows, sweep: Sweep, run: Run) -> _Series:
         series = self._series.get(run.pk)
-        count = lines.history_count(rows, run.pk)
+        count = run_store.history_count(rows, run)
         if series is None or series.attempt != run.attempt or series.lines > count:
             series = self._series[run.pk] = _Series(run.attempt)
         if series.lines < count and sweep.metric is not None:

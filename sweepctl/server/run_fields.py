@@ -164,7 +164,7 @@ RUN: Fields = {
     "stopped": lambda run, info: run.is_stop_asked,
     "failed": lambda run, info: run.state in (RunState.FAILED, RunState.CRASHED),
     "running": lambda run, info: run.state in LIVE,
-    "historyLineCount": _run_read(lambda rows, run: lines.history_count(rows, run.pk)),
+    "historyLineCount": _run_read(run_store.history_count),
     "eventsLineCount": _run_read(lambda rows, run: lines.line_count(rows, run.pk, lines.EVENTS)),
     "logLineCount": _run_read(lambda rows, run: lines.line_count(rows, run.pk, lines.CONSOLE)),
     "historyTail": _run_read(lambda rows, run: json.dumps(lines.history_tail(rows, run.pk, 1))),

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sweepctl.server import lines
 from sweepctl.server.filters import OLDEST_FIRST, TRUE, Sql
 from sweepctl.server.lifecycle import Attempt, RunState
 from sweepctl.server.store import (
@@ -45,6 +46,7 @@ class Run:
     is_started: bool
     is_preempting: bool
     is_stop_asked: bool
+    is_restarted: bool
     exit_code: int | None
     display_name: str | None
     notes: str | None
@@ -97,7 +99,8 @@ _FILE = columns(StoredFile, "files")
 _RUN_NAMES = tuple(field.name for field in fields(Run))
 _RUN_STATE_AT = _RUN_NAMES.index("state")
 _RUN_FLAGS_AT = tuple(
-    _RUN_NAMES.index(name) for name in ("is_silent", "is_started", "is_preempting", "is_stop_asked")
+    _RUN_NAMES.index(name)
+    for name in ("is_silent", "is_started", "is_preempting", "is_stop_asked", "is_restarted")
 )
 
 
@@ -232,6 +235,14 @@ def write_heartbeats(tx: Rows, kind: str, times: Iterable[tuple[float, int]]) ->
     """Store when agents or runs were last heard of, as (time, pk)."""
     table = {"agent": "agents", "run": "runs"}[kind]
     tx.executemany(f"UPDATE {table} SET heartbeat = ? WHERE pk = ?", times)
+
+
+def history_count(rows: Rows, run: Run) -> int:
+    """Count the lines of a run's history; none of what was before its trainer began anew.
+
+    W&B's client writes its first line behind as many as it is told of when it begins.
+    """
+    return 0 if run.is_restarted else lines.history_count(rows, run.pk)
 
 
 def run_document(rows: Rows, run: int, name: str) -> str:

@@ -59,12 +59,6 @@ def newer(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
 
-def older(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE sweeps (x)")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
-
-
 def foreign(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE t (x)")
@@ -80,7 +74,6 @@ def folder(path: Path) -> None:
 
 UNUSABLE = {
     "of a newer version": (newer, "was written by a newer sweepctl", "upgrade sweepctl"),
-    "of an older version": (older, "was written by an older sweepctl", "--data DIR"),
     "of another program": (foreign, "is not a data file of sweepctl", "--data DIR"),
     "damaged": (damaged, "is damaged: file is not a database", "backup"),
     "a folder": (folder, "cannot open", "read-only"),
@@ -103,6 +96,21 @@ def test_a_data_file_that_cannot_be_used_is_refused_and_left_alone(
         assert hint in caught.value.hint
     if before is not None:
         assert path.read_bytes() == before
+
+
+def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(tmp_path: Path) -> None:
+    rooms = ServerRooms(tmp_path)
+    sweep = rooms.sweep()
+    command = rooms.take(rooms.agent(sweep))
+    rooms.database.close()
+    with sqlite3.connect(tmp_path / "sweepctl.sqlite") as connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
+        connection.execute("PRAGMA user_version = 2")
+    upgraded = ServerRooms(tmp_path)
+    assert upgraded.run(command["run_id"]).is_restarted is False
+    upgraded.end(command["run_id"], 0)
+    upgraded.restart()
+    assert upgraded.states(sweep) == ["finished"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -217,15 +225,34 @@ def change(host: str | None = "h", *, is_resumed: bool = False, **config: Any) -
 def test_a_trainer_that_begins_anew_empties_the_history_and_one_that_resumes_does_not(
     rooms: ServerRooms, run: Run
 ) -> None:
-    rooms.stream("r", **post(0, '{"_step": 0}'), exitcode=1)
+    old = [f'{{"_step": {n}, "old": 1}}' for n in range(3)]
+    rooms.stream("r", **post(0, *old), exitcode=1)
+    rooms.stream("r", **post(0, '{"old": 1}', name=lines.SUMMARY))
     rooms.intake.upsert(run.project, rooms.run("r"), "r", change(is_resumed=True), None)
-    assert len(history(rooms, run)) == 1
+    rooms.stream("r", **post(3, '{"_step": 3}'))
+    assert len(history(rooms, run)) == 4
     assert rooms.run("r").state.value == "running"
     rooms.intake.upsert(run.project, rooms.run("r"), "r", change(None, a={"value": 1}), None)
-    assert len(history(rooms, run)) == 1, "a change of the config is no new beginning"
+    rooms.stream("r", **post(0, old[0]))
+    assert len(history(rooms, run)) == 4, "a change of the config is no new beginning"
     rooms.intake.upsert(run.project, rooms.run("r"), "r", change(), None)
-    assert history(rooms, run) == []
-    assert rooms.run("r").last_step == -1
+    rooms.stream("r", **post(0, "{}", name=lines.SUMMARY))
+    for _ in range(2):
+        rooms.stream("r", **post(0, '{"_step": 0}'))
+    rooms.stream("r", **post(1, '{"_step": 1}'))
+    assert history(rooms, run) == ['{"_step": 0}', '{"_step": 1}']
+    assert rooms.run("r").last_step == 1
+    assert json.loads(document(rooms, run, "history_keys")) == ["_step"]
+
+
+def test_an_older_client_that_resumes_without_saying_so_goes_on_behind_the_old_lines(
+    rooms: ServerRooms, run: Run
+) -> None:
+    rooms.stream("r", **post(0, '{"_step": 0}', '{"_step": 1}'), exitcode=1)
+    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(), None)
+    rooms.stream("r", **post(0, "first", name=lines.CONSOLE))
+    rooms.stream("r", **post(2, '{"_step": 2}'))
+    assert len(history(rooms, run)) == 3
 
 
 def test_a_change_of_the_config_does_not_revive_a_run_that_has_ended(
