@@ -40,6 +40,26 @@ class Gpu(str, enum.Enum):
     OFF = "off"
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib import metadata
+
+        output.answer(f"sweepctl {metadata.version('sweepctl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run Weights & Biases sweeps of NVIDIA Isaac Lab training."""
+
+
 SweepArgument = Annotated[
     Optional[str],  # noqa: UP045 - typer reads the annotation on Python 3.10
     typer.Argument(

@@ -23,8 +23,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from sweepctl import embedded, launch
-from sweepctl.errors import ExitCode
+from sweepctl.errors import ExitCode, UsageError
 from sweepctl.report import RankedRun, best_runs
+from sweepctl.server.sweeps_engine import INSTALL_HINT, find_python
 from sweepctl.spec import SweepSpec
 from sweepctl.status import ENDED_WELL, SweepStatus, sweep_status
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
@@ -242,6 +243,8 @@ class View(Protocol):
 
 def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
+    if plan.sweep is None:
+        check_searchable(spec)
     data = (plan.data or embedded.default_data()).absolute()
     server, url = embedded.start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
     api = WandbApi(embedded.connection(url), on_wait=view.note)
@@ -274,6 +277,15 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         again = shlex.join(["sweepctl", "best", processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
     return _verdict(processes, status)
+
+
+def check_searchable(spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse, before anything is made, a sweep that needs an engine which is not here."""
+    if spec.method == "bayes" and find_python(environ) is None:
+        raise UsageError(
+            "method bayes needs W&B's search engine (the package sweeps), which is not here",
+            f"{INSTALL_HINT}; or write method: random",
+        )
 
 
 def _follow(

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,14 @@ def sweepctl(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SWEEPCTL_DATA", str(tmp_path / "data"))
-    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT", "NETRC"):
+    for name in (
+        "SWEEPCTL_BAYES_PYTHON",
+        "WANDB_API_KEY",
+        "WANDB_BASE_URL",
+        "WANDB_ENTITY",
+        "WANDB_PROJECT",
+        "NETRC",
+    ):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -75,6 +83,7 @@ def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
         (["preview", "good.yaml", "-n", "0"], 2, "greater than or equal to 1"),
         (["preview", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "bad.yaml"], 2, "metodh"),
+        (["local", "bayes.yaml"], 2, "pip install 'sweepctl[bayes]'"),
         (["local", "good.yaml", "--agents", "0"], 2, "greater than or equal to 1"),
         (["local", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "good.yaml", "--preflight-gpu", "on"], 2, "'on'"),
@@ -100,6 +109,7 @@ def test_bad_input_is_one_clear_error_and_creates_nothing(
 ) -> None:
     (tmp_path / "good.yaml").write_text(GOOD)
     (tmp_path / "bad.yaml").write_text(GOOD.replace("method:", "metodh:"))
+    (tmp_path / "bayes.yaml").write_text(GOOD.replace("method: random", "method: bayes"))
     before = sorted(path.name for path in tmp_path.iterdir())
     got, out, err = sweepctl(*arguments)
     assert (got, out) == (code, "")
@@ -193,3 +203,7 @@ def in_shell(folder: Path, line: str) -> "subprocess.CompletedProcess[str]":
         encoding="utf-8",
         timeout=60,
     )
+
+
+def test_version_is_the_packages(sweepctl: Run) -> None:
+    assert sweepctl("--version") == (0, f"sweepctl {metadata.version('sweepctl')}\n", "")
