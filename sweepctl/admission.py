@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
+from sweepctl.api_key import SecretKey
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError
-from sweepctl.submission import SecretKey
 
 
 def check_namespace(cluster: Cluster, namespace: str) -> None:
@@ -30,13 +30,16 @@ def check_namespace(cluster: Cluster, namespace: str) -> None:
         )
 
 
-def check_secret(cluster: Cluster, place: SecretKey, namespace: str, *, may_make: bool) -> None:
-    """Refuse a Secret for the API key that does not exist, or lacks the key."""
+def check_secret(cluster: Cluster, place: SecretKey, namespace: str, *, may_make: bool) -> bool:
+    """Refuse a Secret for the API key that lacks the key, or does not exist; say whether it does.
+
+    One that this user may not look at is taken to exist.
+    """
     try:
         secret = cluster.get("Secret", place.name, namespace)
     except ClusterError as error:
         if error.is_forbidden:
-            return
+            return True
         raise
     if secret is None and not may_make:
         raise SweepctlError(
@@ -51,6 +54,7 @@ def check_secret(cluster: Cluster, place: SecretKey, namespace: str, *, may_make
             f"the Secret '{place.name}' has no key '{place.key}' (it has: {known})",
             "name another with --set wandb.secretName=…,wandb.secretKey=…",
         )
+    return secret is not None
 
 
 def try_pod(cluster: Cluster, job: Object) -> None:

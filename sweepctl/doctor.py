@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl import manifest, pod_spec
+from sweepctl.api_key import SecretKey
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError, role_advice
 from sweepctl.cluster_kinds import Access, Resource
 from sweepctl.errors import SweepctlError
 from sweepctl.pod_reasons import agent_end, why_pending
 from sweepctl.steer import KUEUE
-from sweepctl.submission import SecretKey
 from sweepctl.values import Values
 
 OLDEST = (1, 31)

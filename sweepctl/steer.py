@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from sweepctl import manifest
 from sweepctl.agents_status import index_text, indexes, smallest_size
+from sweepctl.api_key import SecretKey
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.cluster_kinds import Resource
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.submission import SecretKey, Submission, find_submission, job_end
+from sweepctl.submission import Submission, find_submission, job_end
 from sweepctl.values import chart
 
 KUEUE = "kueue.x-k8s.io"

@@ -5,7 +5,6 @@ Everything is found by labels, whoever made it: `submit` or Helm. It changes not
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl import manifest
+from sweepctl.api_key import SecretKey, read_key
 from sweepctl.cluster import Cluster, Object
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError, nearest
@@ -29,14 +29,6 @@ HELM = "Helm"
 ARGO_LABEL = "argocd.argoproj.io/instance"
 ARGO_ANNOTATION = "argocd.argoproj.io/tracking-id"
 _HELM_RELEASE = "meta.helm.sh/release-name"
-
-
-@dataclass(frozen=True, slots=True)
-class SecretKey:
-    """Where the API key is: never the key itself."""
-
-    name: str
-    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,19 +220,6 @@ def open_cluster_api(
     with forwarded(cluster, address) as url:
         own = environ.get("WANDB_API_KEY")
         yield WandbApi(Connection(url, key or own), on_wait=say)
-
-
-def read_key(cluster: Cluster, place: SecretKey, namespace: str) -> str | None:
-    """Read an API key from its Secret; None when there is none or this user may not read it."""
-    try:
-        secret = cluster.get("Secret", place.name, namespace)
-    except ClusterError as error:
-        if error.is_forbidden:
-            return None
-        raise
-    encoded = ((secret or {}).get("data") or {}).get(place.key)
-    words = base64.b64decode(encoded).decode("utf-8", "replace").split() if encoded else []
-    return words[0] if words else None
 
 
 def _is_ours(config: Object | None) -> bool:

@@ -7,18 +7,17 @@ own UID is its token at W&B, and its id is then kept in that ConfigMap.
 
 from __future__ import annotations
 
-import base64
 import difflib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweepctl import manifest
 from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
+from sweepctl.api_key import make_secret, own_key, secret_place
 from sweepctl.cluster import Cluster, Object, Outcome
 from sweepctl.cluster_errors import ClusterError
 from sweepctl.errors import SweepctlError, UsageError
@@ -27,7 +26,6 @@ from sweepctl.pod_reasons import Reason, why_pending
 from sweepctl.relay import ready_pod, service_address
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.submission import (
-    SecretKey,
     Submission,
     find_submission,
     job_end,
@@ -35,12 +33,11 @@ from sweepctl.submission import (
 )
 from sweepctl.values import Values
 from sweepctl.wandb_api import WandbApi, dashboard_url
-from sweepctl.wandb_http import SweepInfo, connection_from_environ
+from sweepctl.wandb_http import SweepInfo
 
 ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
-_API_KEY_BYTES = 30  # 40 characters, the least that the wandb client takes for a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +114,11 @@ class Submitter:
         values = settle(self._values, existing, self._options)
         plan = self._plan(values, self._options.sweep or existing.sweep_id)
         objects = manifest.render(plan)
-        place = _secret_key(values)
-        check_secret(self._cluster, place, self._namespace, may_make=self._options.create_secret)
+        place = secret_place(values)
+        may_make = self._options.create_secret
+        is_there = check_secret(self._cluster, place, self._namespace, may_make=may_make)
+        if may_make and not is_there and plan.server is None:
+            own_key(values, self._environ)  # or say now that there is none
         if existing.job is None:
             try_pod(self._cluster, objects[-1])
             if values.at("gpus"):
@@ -130,6 +130,8 @@ class Submitter:
                     "no sweep was created: its id is part of what the Job's name ends with"
                 )
             return self._done
+        if plan.server is None and self._needs_api(existing, plan):
+            self._try_api(values, plan)
         with self._reporting():
             self._carry_out(existing, values, plan, objects)
         return self._done
@@ -142,7 +144,9 @@ class Submitter:
         objects: list[Object],
     ) -> None:
         if self._options.create_secret:
-            self._make_secret(values)
+            labels = manifest.labels(plan.name, "agent")
+            made = make_secret(self._cluster, values, self._namespace, labels, self._environ)
+            self._note(Change("Secret", values.at("wandb.secretName"), made.value))
         base, job = objects[:-1], objects[-1]
         is_open = True
         self._apply_all(base)
@@ -150,10 +154,7 @@ class Submitter:
         if address is not None and plan.server is not None:
             self._await_server(plan)
         if self._needs_api(existing, plan):
-            place = _secret_key(values)
-            with open_cluster_api(
-                self._cluster, plan.api_url, self._namespace, place, self._say, self._environ
-            ) as api:
+            with self._open_api(values, plan) as api:
                 sweep = self._find_or_create_sweep(api, values, plan)
                 self._done.page = dashboard_url(api.connection, sweep) if not address else None
             is_open = sweep.state not in ENDED_SWEEP
@@ -199,6 +200,24 @@ class Submitter:
             values, self._spec.text, self._options.name, self._namespace, sweep_id=sweep_id
         )
 
+    def _open_api(self, values: Values, plan: manifest.JobPlan) -> AbstractContextManager[WandbApi]:
+        return open_cluster_api(
+            self._cluster,
+            plan.api_url,
+            self._namespace,
+            secret_place(values),
+            self._say,
+            self._environ,
+        )
+
+    def _try_api(self, values: Values, plan: manifest.JobPlan) -> None:
+        """Refuse a W&B that does not answer or does not know the key or the sweep."""
+        with self._open_api(values, plan) as api:
+            if plan.sweep_id:
+                self._named_sweep(api, plan)
+            else:
+                api.viewer()
+
     def _needs_api(self, existing: Submission, plan: manifest.JobPlan) -> bool:
         """Say whether W&B has to be asked: for a new sweep, or what became of an ended Job's."""
         has_ended = existing.job is not None and job_end(existing.job) is not None
@@ -208,8 +227,7 @@ class Submitter:
         self, api: WandbApi, values: Values, plan: manifest.JobPlan
     ) -> SweepInfo:
         if plan.sweep_id:
-            name = parse_sweep_name(plan.sweep_id)
-            return api.sweep(name.entity or "", name.project or "", name.id or "")
+            return self._named_sweep(api, plan)
         config = self._cluster.get("ConfigMap", plan.sweep_name, self._namespace)
         if config is None:
             raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
@@ -223,45 +241,9 @@ class Submitter:
         self._say(f"sweep {sweep.entity}/{sweep.project}/{sweep.id}")
         return sweep
 
-    def _make_secret(self, values: Values) -> None:
-        """Make the Secret from the user's own login; for the embedded server by chance.
-
-        A Secret that exists is left as it is: others may use it.
-        """
-        place = _secret_key(values)
-        if self._cluster.get("Secret", place.name, self._namespace) is not None:
-            self._note(Change("Secret", place.name, Outcome.UNCHANGED.value))
-            return
-        api_key = (
-            secrets.token_urlsafe(_API_KEY_BYTES)
-            if values.at("server.enabled")
-            else self._login(values)
-        )
-        self._cluster.create(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {
-                    "name": place.name,
-                    "namespace": self._namespace,
-                    "labels": manifest.labels(self._options.name, "agent"),
-                },
-                "type": "Opaque",
-                "data": {place.key: base64.b64encode(api_key.encode()).decode()},
-            }
-        )
-        self._note(Change("Secret", place.name, Outcome.CREATED.value))
-
-    def _login(self, values: Values) -> str:
-        url = values.at("wandb.baseUrl")
-        environ = {**self._environ, **({"WANDB_BASE_URL": url} if url else {})}
-        connection = connection_from_environ(environ, Path.home())
-        if connection.api_key is None:
-            raise UsageError(
-                f"--create-secret: there is no W&B login for {connection.base_url} here",
-                f"log in first: wandb login --host {connection.base_url}, or set WANDB_API_KEY",
-            )
-        return connection.api_key
+    def _named_sweep(self, api: WandbApi, plan: manifest.JobPlan) -> SweepInfo:
+        name = parse_sweep_name(plan.sweep_id)
+        return api.sweep(name.entity or "", name.project or "", name.id or "")
 
     def _await_server(self, plan: manifest.JobPlan) -> None:
         """Wait until the server that was just made answers; say why it does not."""
@@ -424,10 +406,6 @@ def name_of(spec: SweepSpec, file: str, option: str | None) -> str:
     path = Path(file).absolute()
     is_plain = path.stem in ("sweep", "config", "wandb")
     return manifest.default_name(path.parent.name if is_plain and path.parent.name else path.stem)
-
-
-def _secret_key(values: Values) -> SecretKey:
-    return SecretKey(values.at("wandb.secretName"), values.at("wandb.secretKey"))
 
 
 def _config_maps(job: Object) -> set[str]:

@@ -55,7 +55,11 @@ class WandbApi:
 
     def default_entity(self) -> str:
         """Give the entity that the key's owner uses when none is named."""
-        return self.connection.entity or self._retrying(self._client.viewer_entity)
+        return self.connection.entity or self.viewer()
+
+    def viewer(self) -> str:
+        """Give the key's owner: the least that can be asked to see whether the key is taken."""
+        return self._retrying(self._client.viewer_entity)
 
     def create_sweep(
         self,

@@ -23,7 +23,7 @@ RING = {
     **dict.fromkeys(["server", "cluster", "kubeconfig", "relay", "wandb_api"], 2),
     **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report"], 3),
     **dict.fromkeys(["submission", "submit", "admission", "live", "steer", "targets"], 3),
-    **dict.fromkeys(["doctor"], 3),
+    **dict.fromkeys(["doctor", "api_key"], 3),
     **dict.fromkeys(["output", "views", "cluster_views", "cli", "__main__"], 4),
     **dict.fromkeys(["cli_options", "cli_submit", "cli_live", "cli_served", "cli_cluster"], 4),
 }
