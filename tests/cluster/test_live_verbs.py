@@ -206,7 +206,7 @@ def test_logs_are_chosen_by_agent_and_run(sweepctl: Sweepctl, tmp_path: Path) ->
     own = sweepctl.answer("logs", "plain", "--run", run["run"], "--no-follow").splitlines()
     gain = repr(run["parameters"]["task.gain"])
     assert len([line for line in own if f"gain {gain} " in line]) == 4
-    assert not [line for line in own if "gain" in line and f"gain {gain}" not in line]
+    assert not [line for line in own if " gain " in line and f" gain {gain} " not in line]
     first = sweepctl.answer("logs", "plain", "--agent", "0", "--no-follow").splitlines()
     assert first == [line.partition(" | ")[2] for line in whole if line.startswith("  0 | ")]
 
