@@ -4,8 +4,9 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+CLUSTER_VERBS := chart/test_parity $(addprefix cluster/test_,submit_on_cluster live_verbs chart bad_input \
+	image_routes trainer_in_pods)
 TRAINER := examples/toy_legs/.venv
-# Training compiles torch and warp anew each time when bytecode is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## print the targets
@@ -31,7 +32,9 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest tests $(CLUSTER_VERBS:%=--ignore=tests/%.py)
+test-cluster: trainer testbed-up ## submit, the live verbs and the chart on the real test bed
+	@$(BIN)/pytest $(CLUSTER_VERBS:%=tests/%.py)
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 
@@ -39,13 +42,11 @@ lint: setup ## ruff, format included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 type: setup ## mypy --strict
 	@$(BIN)/mypy
-
 unit: setup ## unit tests, no trainer, no network
 	@$(BIN)/pytest -q tests/unit
 
 golden: setup ## rewrite the golden files from what is printed now
 	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py
-
 testbed-up: setup ## a real Kubernetes on this machine (root, Linux)
 	@$(BIN)/python -m tests.testbed up
 testbed-down: setup ## take it down and leave nothing
@@ -67,12 +68,11 @@ chart: setup ## renew what the chart copies; write dist/isaac-sweep-VERSION.tgz,
 	@$(BIN)/python -m tests.chart.renew --package dist
 test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
-
 lock: setup ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
 
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent \
+.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent \
 	bench-cluster chart test-parity lock clean
