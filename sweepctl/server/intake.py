@@ -91,7 +91,11 @@ class Intake:
         """Create or change a run, and note whether its trainer begins anew."""
         now = self.now()
         with self.database.write() as tx:
-            run = run_store.find_run(tx, pk=run.pk if run else None, project=project, id=id)
+            # Since it was looked up it may have changed, or another client may have made it.
+            if run is not None:
+                run = run_store.find_run(tx, pk=run.pk)
+            elif id is not None:
+                run = run_store.find_run(tx, project=project, id=id)
             if run is not None and attempt is not None and is_stale(run.newest_attempt, attempt):
                 return run
             if run is None:

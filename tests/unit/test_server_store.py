@@ -245,6 +245,18 @@ def test_a_trainer_that_begins_anew_empties_the_history_and_one_that_resumes_doe
     assert json.loads(document(rooms, run, "history_keys")) == ["_step"]
 
 
+def test_two_clients_that_make_the_same_run_at_once_share_it(rooms: ServerRooms, run: Run) -> None:
+    made = [rooms.intake.upsert(run.project, None, "twice", change(), None) for _ in range(2)]
+    assert made[0].pk == made[1].pk
+
+
+def test_a_run_that_is_named_by_its_key_is_meant_whatever_the_name(
+    rooms: ServerRooms, run: Run
+) -> None:
+    other = rooms.intake.upsert(run.project, None, "other", change(), None)
+    assert rooms.intake.upsert(run.project, other, "r", change(None), None).pk == other.pk
+
+
 def test_an_older_client_that_resumes_without_saying_so_goes_on_behind_the_old_lines(
     rooms: ServerRooms, run: Run
 ) -> None:
