@@ -179,7 +179,10 @@ def test_real_training_survives_the_death_of_trainer_server_and_agent(
     sweep.no_process_is_left()
     status = sweep.ask("status")
     assert status["counts"] == {"finished": RUNS}, sweep.story()
-    assert endings(sweep) == sorted(run["run"] for run in status["runs"])
+    # An agent killed between its trainer's last word and its own says nothing of that run.
+    ended = endings(sweep)
+    assert len(ended) == len(set(ended)), "a run finished twice"
+    assert set(ended) <= {run["run"] for run in status["runs"]}
     for run in status["runs"]:
         env = record_of(sweep, run["run"], "env")
         for name, (path, table) in scaled_tables(before).items():
