@@ -42,11 +42,16 @@ def trainer_values(folder: Path) -> Path:
         runs={"type": "pvc", "size": "1Gi"},
         pythonPath=["/opt/trainer/code"],
         extraVolumes=[
-            {"name": name, "persistentVolumeClaim": {"claimName": claim}}
-            for name, claim in claims.items()
+            *(
+                {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+                for name, claim in claims.items()
+            ),
+            {"name": "dot-cache", "emptyDir": {}},
         ],
         extraVolumeMounts=[
             {"name": "trainer", "mountPath": "/opt/trainer", "readOnly": True},
+            # Else the kubelet makes this folder for the mount below it, as root.
+            {"name": "dot-cache", "mountPath": "/home/agent/.cache"},
             {"name": "caches", "mountPath": "/home/agent/.cache/warp", "subPath": "warp"},
         ],
     )
@@ -82,7 +87,8 @@ def test_submitted_sweep_trains_isaac_lab_exactly_as_asked(
         *("submit", "sweep.yaml", "--agents", "2", "-f", values, "--create-secret", "--wait"),
         timeout_s=900,
     )
-    assert done.returncode == 0, done.stderr
+    story = sweepctl("logs", "toy-legs", "--no-follow").stdout
+    assert done.returncode == 0, f"{done.stderr}\n{story[-6000:]}"
     status = sweepctl.status("toy-legs")
     assert status["sweep"]["counts"] == {"finished": RUNS}
     assert all(isinstance(run["metric"], float) for run in status["sweep"]["runs"])
