@@ -17,8 +17,8 @@ from sweepctl.errors import UsageError
 from sweepctl.values import Values
 from sweepctl.wandb_http import connection_from_environ
 
-_KEY_BYTES = 30
-"""40 characters of base64: the least that the wandb client takes for a key."""
+_KEY_BYTES = 20
+"""Forty hexadecimal digits: the wandb client wants 40 characters, and counts those after a dash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def make_secret(
     if cluster.get("Secret", place.name, namespace) is not None:
         return Outcome.UNCHANGED
     is_embedded = values.at("server.enabled")
-    key = secrets.token_urlsafe(_KEY_BYTES) if is_embedded else own_key(values, environ)
+    key = random_key() if is_embedded else own_key(values, environ)
     cluster.create(
         {
             "apiVersion": "v1",
@@ -73,6 +73,11 @@ def make_secret(
         }
     )
     return Outcome.CREATED
+
+
+def random_key() -> str:
+    """Make a key for the embedded server that every wandb client takes for one."""
+    return secrets.token_hex(_KEY_BYTES)
 
 
 def own_key(values: Values, environ: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Sequence
 
 from sweepctl.errors import UsageError
@@ -19,9 +20,9 @@ class Access:
 
     def __init__(self, keys: Sequence[str]) -> None:
         for key in keys:
-            if len(key) < _MIN_KEY_LENGTH:
+            if problem := _problem_of(key):
                 raise UsageError(
-                    f"an API key has {len(key)} characters; W&B's client wants {_MIN_KEY_LENGTH}",
+                    f"no W&B client would use an API key {problem}",
                     'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
                 )
         self._hashes = [_hash(key) for key in keys]
@@ -33,6 +34,21 @@ class Access:
         given = _hash(_key(authorization))
         # Every hash is compared, so that the time tells nothing about which one fits.
         return any([hmac.compare_digest(given, known) for known in self._hashes])
+
+
+def _problem_of(key: str) -> str | None:
+    """Say why the wandb client would refuse a key (wandb/sdk/lib/wbauth/validation.py).
+
+    What stands before the first dash is a prefix of self-hosted servers and does not count.
+    """
+    prefix, dash, rest = key.partition("-")
+    secret = rest if dash else prefix
+    after = " after its first dash" if dash else ""
+    if len(secret) < _MIN_KEY_LENGTH:
+        return f"with {len(secret)} characters{after}: at least {_MIN_KEY_LENGTH} are wanted"
+    if not re.fullmatch(r"[\w-]+", secret):
+        return "with other characters than letters, digits and underscores"
+    return None
 
 
 def check_listen(host: str, keys: Sequence[str]) -> None:

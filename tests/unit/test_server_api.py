@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from server_rooms import ApiClient, ServerRooms
+from wandb.sdk.lib.wbauth.validation import check_api_key
 
+from sweepctl.api_key import random_key
 from sweepctl.errors import UsageError
 from sweepctl.server import bodies, run_store, store
 from sweepctl.server.access import Access, check_listen
@@ -552,10 +554,34 @@ def test_a_key_is_wanted_beyond_loopback(host: str, keys: list[str], is_fine: bo
             check_listen(host, keys)
 
 
-def test_a_key_that_the_wandb_client_would_refuse_is_refused_without_telling_it() -> None:
-    with pytest.raises(UsageError, match="has 5 characters") as caught:
-        Access(["short"])
-    assert "short" not in caught.value.message
+KEYS = {
+    "too short": ("short", "with 5 characters: at least 40"),
+    "long, but not after its dash": ("local0123456789-" + "a" * 30, "with 30 characters after its"),
+    "no word": ("a" * 39 + "!", "other characters"),
+    "forty digits": ("0" * 40, None),
+    "with a prefix": ("local-" + "a" * 40, None),
+    "with a dash": ("a-" + "b" * 20 + "-" + "c" * 20, None),
+}
+
+
+@pytest.mark.parametrize(("key", "problem"), KEYS.values(), ids=KEYS)
+def test_a_key_that_the_wandb_client_would_refuse_is_refused_without_telling_it(
+    key: str, problem: str | None
+) -> None:
+    assert (check_api_key(key) is None) == (problem is None)
+    if problem is None:
+        Access([key])
+        return
+    with pytest.raises(UsageError, match=problem) as caught:
+        Access([key])
+    assert key not in caught.value.message
+
+
+def test_made_keys_are_taken_by_the_wandb_client() -> None:
+    for _ in range(200):
+        key = random_key()
+        assert check_api_key(key) is None
+        assert key.isalnum()
 
 
 def test_a_file_goes_up_and_down_by_its_signed_address(
