@@ -26,8 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sweepctl.cluster import Cluster as SweepctlCluster
-from sweepctl.kubeconfig import open_cluster
+from sweepctl.cluster.client import Cluster as SweepctlCluster
+from sweepctl.cluster.kubeconfig import open_cluster
 from sweepctl.live import read_live
 from sweepctl.spec import load_sweep
 from sweepctl.steer import scale

@@ -10,8 +10,8 @@ import copy
 from collections.abc import Iterable
 
 from sweepctl.api_key import SecretKey
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError
 from sweepctl.errors import SweepctlError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from sweepctl.pod_reasons import (
+from sweepctl.cluster.pod_reasons import (
     Object,
     Reason,
     agent_end,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweepctl.cluster import Cluster, Outcome
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Outcome
+from sweepctl.cluster.errors import ClusterError
 from sweepctl.errors import UsageError
 from sweepctl.values import Values
 from sweepctl.wandb_http import connection_from_environ

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweepctl import manifest, pod_spec
+from sweepctl import manifest
 from sweepctl.api_key import SecretKey
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError, role_advice
-from sweepctl.cluster_kinds import Access, Resource
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError, role_advice
+from sweepctl.cluster.kinds import Access, Resource
+from sweepctl.cluster.pod_reasons import agent_end, why_pending
 from sweepctl.errors import SweepctlError
-from sweepctl.pod_reasons import agent_end, why_pending
+from sweepctl.manifest import pod_spec
 from sweepctl.steer import KUEUE
 from sweepctl.values import Values
 
@@ -51,7 +52,7 @@ HELPFUL: tuple[tuple[Access, str], ...] = (
     (Access("create", "pods"), "submit's check of quota and Pod Security"),
 )
 
-_PROBE = Path(__file__).parent / "templates" / "probe.sh"
+_PROBE = Path(__file__).parent / "manifest" / "templates" / "probe.sh"
 _PROBE_LIMIT_S = 120.0
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from sweepctl import manifest
 from sweepctl.agents_status import LIVE, JobStatus, job_status, needs_events, troubles
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.launch import SeenSweep, read_status
 from sweepctl.status import SweepStatus

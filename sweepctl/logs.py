@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl import manifest
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.pod_reasons import AGENT_CONTAINER, agent_end, pod_index
 from sweepctl.errors import UsageError
 from sweepctl.log_lines import MARGIN_S, Line, Resumption, RunFilter, split_line
-from sweepctl.pod_reasons import AGENT_CONTAINER, agent_end, pod_index
 
 MOST_STREAMS = 50
 """As stern's: more open streams than that are a load on the cluster that should be meant."""

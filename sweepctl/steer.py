@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from sweepctl import manifest
 from sweepctl.agents_status import index_text, indexes, smallest_size
 from sweepctl.api_key import SecretKey
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError
-from sweepctl.cluster_kinds import Resource
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.kinds import Resource
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.submission import Submission, find_submission, job_end
 from sweepctl.values import chart

@@ -14,13 +14,13 @@ from typing import Any
 
 from sweepctl import manifest
 from sweepctl.api_key import SecretKey, read_key
-from sweepctl.cluster import Cluster, Object
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.pod_reasons import condition
+from sweepctl.cluster.relay import forwarded, service_address
 from sweepctl.errors import SweepctlError, nearest
 from sweepctl.launch import SweepName, parse_sweep_name
 from sweepctl.pod.ensure import choose, sweep_key, sweep_place
-from sweepctl.pod_reasons import condition
-from sweepctl.relay import forwarded, service_address
 from sweepctl.stored_form import stored_config
 from sweepctl.wandb_api import WandbApi, read_config
 from sweepctl.wandb_http import Connection, connection_from_environ

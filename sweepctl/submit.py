@@ -18,12 +18,12 @@ from pathlib import Path
 from sweepctl import manifest
 from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
 from sweepctl.api_key import make_secret, own_key, secret_place
-from sweepctl.cluster import Cluster, Object, Outcome
-from sweepctl.cluster_errors import ClusterError
+from sweepctl.cluster.client import Cluster, Object, Outcome
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.pod_reasons import Reason, why_pending
+from sweepctl.cluster.relay import ready_pod, service_address
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.launch import parse_sweep_name, project_of
-from sweepctl.pod_reasons import Reason, why_pending
-from sweepctl.relay import ready_pod, service_address
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.submission import (
     Submission,

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweepctl.cluster import Cluster
+from sweepctl.cluster.client import Cluster
+from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 from sweepctl.errors import UsageError
-from sweepctl.kubeconfig import has_cluster, open_cluster
 from sweepctl.launch import SweepName, Where, open_api, parse_sweep_name
 from sweepctl.live import list_jobs
 from sweepctl.submission import Submission, get_submission, open_submission_api, sweep_name

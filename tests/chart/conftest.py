@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.pod_code import pod_code
+from sweepctl.manifest.pod_code import pod_code
 from sweepctl.values import chart_folder
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sweepctl.pod_code import PodCode, pod_code
+from sweepctl.manifest.pod_code import PodCode, pod_code
 from sweepctl.values import chart, chart_folder
 
 BEGIN = "<!-- settings: written by python -m tests.chart.renew -->\n"

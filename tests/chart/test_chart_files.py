@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import Helm
 
-from sweepctl.pod_code import pod_code
+from sweepctl.manifest.pod_code import pod_code
 from sweepctl.values import chart, chart_folder
 from tests.chart.renew import COMMAND, package, renew_pod_code, with_settings
 

@@ -8,7 +8,7 @@ import yaml
 from conftest import Helm
 
 from sweepctl.manifest import job_hash
-from sweepctl.pod_code import canonical_json, pod_code, script
+from sweepctl.manifest.pod_code import canonical_json, pod_code, script
 from sweepctl.values import chart_folder, load_values
 
 HASH = """

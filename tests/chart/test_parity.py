@@ -18,7 +18,7 @@ from settings import TEXTS, settings
 
 from sweepctl.errors import SpecError
 from sweepctl.manifest import plan_job, render
-from sweepctl.pod_code import canonical_json
+from sweepctl.manifest.pod_code import canonical_json
 from sweepctl.stored_form import config_text
 from sweepctl.values import load_values
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sweepctl import manifest
+from sweepctl.manifest.yaml_text import yaml_text
 from sweepctl.values import chart_folder, load_values
-from sweepctl.yaml_text import yaml_text
 from tests.testbed.cluster import Cluster
 
 pytestmark = pytest.mark.cluster

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from agents import World
 
-from sweepctl.pod_code import pod_code
+from sweepctl.manifest.pod_code import pod_code
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 IMPORT_ALL = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.pod_code import MOUNT_PATH, pod_code
+from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code
 from tests.testbed.images import Image, base_tar, build_image
 from tests.testbed.requirements import BedUnavailable
 

@@ -12,20 +12,12 @@ ROOT = Path(sweepctl.__file__).parent
 RING = {
     **dict.fromkeys(["errors", "overrides", "command", "stored_form", "wandb_connection"], 0),
     **dict.fromkeys(["wandb_http"], 0),
-    **dict.fromkeys(["pod", "values", "manifest", "status"], 1),
-    **dict.fromkeys(["document", "checker", "spec"], 1),
-    **dict.fromkeys(["spec_rules", "spec_scaled", "spec_parameters"], 1),
-    **dict.fromkeys(["set_flags", "value_problems", "value_rules"], 1),
-    **dict.fromkeys(["pod_code", "pod_spec", "manifest_checks", "yaml_text"], 1),
-    **dict.fromkeys(
-        ["cluster_errors", "cluster_kinds", "pod_reasons", "agents_status", "log_lines"], 1
-    ),
-    **dict.fromkeys(["server", "cluster", "kubeconfig", "relay", "wandb_api"], 2),
-    **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report"], 3),
-    **dict.fromkeys(["submission", "submit", "admission", "live", "steer", "targets"], 3),
-    **dict.fromkeys(["doctor", "api_key"], 3),
-    **dict.fromkeys(["output", "views", "cluster_views", "cli", "__main__"], 4),
-    **dict.fromkeys(["cli_options", "cli_submit", "cli_live", "cli_served", "cli_cluster"], 4),
+    **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "status", "log_lines"], 1),
+    **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
+    **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "api_key"], 3),
+    **dict.fromkeys(["submission", "submit", "admission", "targets"], 3),
+    **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
+    **dict.fromkeys(["cli", "__main__"], 4),
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 

@@ -9,7 +9,7 @@ from kubernetes_models import unknown_fields
 
 from sweepctl import manifest
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.manifest_checks import check_objects
+from sweepctl.manifest.checks import check_objects
 from sweepctl.values import chart, chart_folder, load_values
 
 SWEEP = "method: grid\nparameters: {agent.seed: {values: [1, 2]}}\n"

@@ -13,7 +13,7 @@ import pytest
 
 import sweepctl
 from sweepctl.errors import SweepctlError
-from sweepctl.pod_code import MAX_CONFIG_MAP_BYTES, PodCode, check_size, pod_code, script
+from sweepctl.manifest.pod_code import MAX_CONFIG_MAP_BYTES, PodCode, check_size, pod_code, script
 
 NOTHING: Mapping[str, str] = {}
 PACKAGE = Path(sweepctl.__file__).parent

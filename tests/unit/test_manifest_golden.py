@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sweepctl import manifest
-from sweepctl.pod_code import PodCode
+from sweepctl.manifest.pod_code import PodCode
+from sweepctl.manifest.yaml_text import yaml_text
 from sweepctl.values import chart_folder, load_values
-from sweepctl.yaml_text import yaml_text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 SWEEP = """\

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepctl.errors import SweepctlError
-from sweepctl.pod_code import canonical_json
-from sweepctl.yaml_text import scalar_json, yaml_text
+from sweepctl.manifest.pod_code import canonical_json
+from sweepctl.manifest.yaml_text import scalar_json, yaml_text
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(

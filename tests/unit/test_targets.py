@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sweepctl.cluster.relay import ServiceAddress, service_address
 from sweepctl.errors import UsageError
-from sweepctl.relay import ServiceAddress, service_address
 from sweepctl.targets import Place, is_in_cluster
 
 

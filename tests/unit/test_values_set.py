@@ -3,7 +3,7 @@
 import pytest
 
 from sweepctl.errors import SpecError
-from sweepctl.set_flags import assign, parse_set
+from sweepctl.values.set_flags import assign, parse_set
 
 
 def read(*texts: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl import output, views
+from sweepctl.cli import output, views
 from sweepctl.report import best_runs, searched_parameters
 from sweepctl.status import Metric, RunRow, SweepStatus
 

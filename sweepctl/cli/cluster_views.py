@@ -14,12 +14,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweepctl import output
 from sweepctl.agents_status import AgentRow, JobStatus, troubles
-from sweepctl.views import status_data, sweep_table
+from sweepctl.cli import output
+from sweepctl.cli.views import status_data, sweep_table
 
 if TYPE_CHECKING:
-    from sweepctl.cluster import Object
+    from sweepctl.cluster.client import Object
     from sweepctl.doctor import Check
     from sweepctl.live import JobLine, LiveSweep
     from sweepctl.log_lines import Line

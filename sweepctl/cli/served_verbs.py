@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from sweepctl import output
-from sweepctl.cli_options import Form, Picture, data_form, print_lines
+from sweepctl.cli import output
+from sweepctl.cli.options import Form, Picture, data_form, print_lines
 from sweepctl.errors import SweepctlError
 
 
@@ -63,7 +63,8 @@ def pictures(
     name: str | None, server: str | None, data: Path | None, form: Form
 ) -> Iterator[Picture]:
     """Give what there is to show of a server's sweep, again and again."""
-    from sweepctl import launch, live, views
+    from sweepctl import launch, live
+    from sweepctl.cli import views
 
     wanted = launch.parse_sweep_name(name)
     with launch.open_api(launch.Where(server, data), wanted, output.say) as api:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweepctl.pod_code import MOUNT_PATH, PodCode, script
-from sweepctl.value_problems import THREAD_LIBRARIES
+from sweepctl.manifest.pod_code import MOUNT_PATH, PodCode, script
+from sweepctl.values.problems import THREAD_LIBRARIES
 
 Settings = Mapping[str, Any]
 Piece = dict[str, Any]

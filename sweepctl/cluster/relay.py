@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.cluster import Cluster, Object, dynamic_client
-from sweepctl.cluster_errors import ClusterError
-from sweepctl.cluster_kinds import RESOURCES
+from sweepctl.cluster.client import Cluster, Object, dynamic_client
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.kinds import RESOURCES
 
 _BLOCK = 1 << 16
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sweepctl.checker import Checker, is_parameter_name
 from sweepctl.document import Path, described
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
-from sweepctl.spec_rules import DISTRIBUTIONS, check_parameter
-from sweepctl.spec_scaled import (
+from sweepctl.spec.checker import Checker, is_parameter_name
+from sweepctl.spec.rules import DISTRIBUTIONS, check_parameter
+from sweepctl.spec.scaled import (
     ScaledParts,
     Trainer,
     check_override_path,

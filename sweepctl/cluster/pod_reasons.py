@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.cluster_errors import pod_refusal
+from sweepctl.cluster.errors import pod_refusal
 from sweepctl.errors import ExitCode
 
 Object = Mapping[str, Any]

@@ -48,7 +48,7 @@ class PodCode:
 @lru_cache(maxsize=1)
 def pod_code() -> PodCode:
     """Read the pod code of this installation."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     files = [package / f"{name}.py" for name in RING_0]
     files += sorted(package.glob("pod/*.py"))
     texts = {".".join(file.relative_to(package).parts): file.read_text("utf-8") for file in files}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sweepctl import output
-from sweepctl.output import Format
+from sweepctl.cli import output
+from sweepctl.cli.output import Format
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sweepctl import output
+from sweepctl.cli import output
 from sweepctl.report import RankedRun
 from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, changes
 

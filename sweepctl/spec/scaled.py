@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from sweepctl.checker import Checker
 from sweepctl.document import Path, Unreadable, read_document
 from sweepctl.errors import Problem, SpecError, nearest
 from sweepctl.overrides import (
@@ -28,6 +27,7 @@ from sweepctl.overrides import (
     key_hint,
     table_number,
 )
+from sweepctl.spec.checker import Checker
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _EXAMPLE_PATH = "env.scene.robot.actuators.legs.stiffness"

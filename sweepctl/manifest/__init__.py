@@ -14,13 +14,20 @@ from typing import Any
 import jinja2
 import yaml
 
-from sweepctl import pod_spec
 from sweepctl.errors import ExitCode, UsageError
-from sweepctl.manifest_checks import check_objects
-from sweepctl.pod_code import PodCode, canonical_json, check_size, pod_code, script, short_hash
-from sweepctl.pod_spec import Piece, Settings
+from sweepctl.manifest import pod_spec
+from sweepctl.manifest.checks import check_objects
+from sweepctl.manifest.pod_code import (
+    PodCode,
+    canonical_json,
+    check_size,
+    pod_code,
+    script,
+    short_hash,
+)
+from sweepctl.manifest.pod_spec import Piece, Settings
+from sweepctl.manifest.yaml_text import scalar_json
 from sweepctl.values import Values, chart
-from sweepctl.yaml_text import scalar_json
 
 FIELD_MANAGER = "sweepctl"
 CHART = "isaac-sweep"
@@ -404,7 +411,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @lru_cache(maxsize=1)
 def _templates() -> jinja2.Environment:
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("sweepctl"),
+        loader=jinja2.PackageLoader("sweepctl.manifest"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from sweepctl import cli_served, output
-from sweepctl.cli_options import (
+from sweepctl.cli import output, served_verbs
+from sweepctl.cli.options import (
     Context,
     Data,
     DryRun,
@@ -57,11 +57,12 @@ def list_(
     form: Output = Form.TABLE,
 ) -> None:
     """List the submitted sweeps; with --server or --data, or without a cluster, a server's."""
-    from sweepctl import cluster_views, live
-    from sweepctl.kubeconfig import has_cluster, open_cluster
+    from sweepctl import live
+    from sweepctl.cli import cluster_views
+    from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 
     if server or data or not (namespace or context or all_namespaces or has_cluster()):
-        cli_served.print_list(server, data, form)
+        served_verbs.print_list(server, data, form)
         return
     cluster = open_cluster(context, namespace)
     lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
@@ -97,7 +98,7 @@ def status(
     if targets.is_in_cluster(name, place):
         _watch(_live_pictures(targets.open_target(name, place), form), watch)
     else:
-        _watch(cli_served.pictures(name, server, data, form), watch)
+        _watch(served_verbs.pictures(name, server, data, form), watch)
 
 
 def logs(
@@ -133,12 +134,13 @@ def logs(
     data: Data = None,
 ) -> None:
     """Show the logs of all agents as one, each line once, across replaced pods."""
-    from sweepctl import cluster_views, targets
     from sweepctl import logs as logs_of
+    from sweepctl import targets
+    from sweepctl.cli import cluster_views
 
     place = targets.Place(namespace, context, server, data)
     if not targets.is_in_cluster(name, place):
-        cli_served.print_logs(name, server, data, run)
+        served_verbs.print_logs(name, server, data, run)
         return
     target = targets.open_target(name, place)
     options = _log_options(agent, run, previous, since, most)
@@ -300,7 +302,8 @@ def delete(
 
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
     """Give what there is to show of a submitted sweep, again and again."""
-    from sweepctl import cluster_views, live
+    from sweepctl import live
+    from sweepctl.cli import cluster_views
 
     while True:
         seen = live.read_live(target.cluster, target.name, target.namespace, output.say)
@@ -361,8 +364,9 @@ def _suspend(
 
 def follow(target: Target, options: Any, timestamps: bool) -> None:
     """Print lines as they come, until the Job has ended and all of them are read."""
-    from sweepctl import cluster_views, logs, submission
-    from sweepctl.cluster_errors import ClusterError
+    from sweepctl import logs, submission
+    from sweepctl.cli import cluster_views
+    from sweepctl.cluster.errors import ClusterError
 
     job = target.submission().job
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweepctl.checker import Checker, listed
 from sweepctl.document import Path, Unreadable, described, number_text
+from sweepctl.spec.checker import Checker, listed
 from sweepctl.stored_form import PARAMETER_KEYS
 
 

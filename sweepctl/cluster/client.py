@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sweepctl.cluster_errors import (
+from sweepctl.cluster.errors import (
     Call,
     ClusterError,
     FieldConflictError,
     explain,
     unreachable,
 )
-from sweepctl.cluster_kinds import RESOURCES, Access, Resource
+from sweepctl.cluster.kinds import RESOURCES, Access, Resource
 
 FIELD_MANAGER = "sweepctl"
 

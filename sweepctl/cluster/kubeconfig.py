@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweepctl.cluster import Cluster, Object, first_line
-from sweepctl.cluster_errors import SetupError
+from sweepctl.cluster.client import Cluster, Object, first_line
+from sweepctl.cluster.errors import SetupError
 from sweepctl.errors import nearest
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweepctl.document import Path
-from sweepctl.value_problems import Finding
+from sweepctl.values.problems import Finding
 
 DATA_VOLUMES = ("cache", "runs")
 

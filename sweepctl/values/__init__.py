@@ -20,9 +20,9 @@ import yaml
 
 from sweepctl.document import Document, Path, Unreadable, described, path_text, read_document
 from sweepctl.errors import Problem, SpecError, SweepctlError, UsageError
-from sweepctl.set_flags import FLAG, Assignment, assign, parse_set, set_problem
-from sweepctl.value_problems import Finding, schema_findings
-from sweepctl.value_rules import contradictions
+from sweepctl.values.problems import Finding, schema_findings
+from sweepctl.values.rules import contradictions
+from sweepctl.values.set_flags import FLAG, Assignment, assign, parse_set, set_problem
 
 FLAGS = {
     "agents": "--agents",
@@ -154,7 +154,7 @@ def chart() -> Chart:
 
 def chart_folder() -> FilePath:
     """Find the chart: beside the package in a checkout, inside it when installed."""
-    package = FilePath(__file__).parent
+    package = FilePath(__file__).parents[1]
     for folder in (package.parent / "charts" / "isaac-sweep", package / "chart"):
         if (folder / "values.schema.json").is_file():
             return folder

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweepctl import cli_live, output
-from sweepctl.cli_options import (
+from sweepctl.cli import live_verbs, output
+from sweepctl.cli.options import (
     Agents,
     Context,
     DryRun,
@@ -27,8 +27,8 @@ from sweepctl.cli_options import (
     WithServer,
     data_form,
 )
+from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode
-from sweepctl.output import Format
 
 if TYPE_CHECKING:
     from sweepctl.spec import SweepSpec
@@ -64,7 +64,7 @@ def submit(
 
     With --wait or --logs: exit code 0 when every run finished, 3 when some failed.
     """
-    from sweepctl.kubeconfig import open_cluster
+    from sweepctl.cluster.kubeconfig import open_cluster
     from sweepctl.logs import LogOptions
     from sweepctl.submit import SubmitOptions, Submitter, name_of
     from sweepctl.targets import Target
@@ -86,8 +86,8 @@ def submit(
     if dry_run is DryRun.NONE and (wait or logs):
         target = Target(cluster, chosen, cluster.namespace)
         if logs:
-            cli_live.follow(target, LogOptions(), timestamps=False)
-        cli_live.end_of_wait(target, None)
+            live_verbs.follow(target, LogOptions(), timestamps=False)
+        live_verbs.end_of_wait(target, None)
 
 
 def render(
@@ -107,7 +107,8 @@ def render(
     form: Annotated[Format, typer.Option("-o", "--output", help="yaml or json.")] = Format.YAML,
 ) -> None:
     """Print the objects that submit would make; asks no cluster and no server."""
-    from sweepctl import cluster_views, manifest
+    from sweepctl import manifest
+    from sweepctl.cli import cluster_views
     from sweepctl.submit import name_of
 
     spec = _load(file)
@@ -138,9 +139,9 @@ def doctor(
 
     Exit code 0 when nothing is missing, 1 otherwise.
     """
-    from sweepctl import cluster_views
     from sweepctl import doctor as doctor_of
-    from sweepctl.kubeconfig import open_cluster
+    from sweepctl.cli import cluster_views
+    from sweepctl.cluster.kubeconfig import open_cluster
 
     values = _values(files, sets, None, image, None, None, server, False)
     cluster = open_cluster(context, namespace)
@@ -194,7 +195,7 @@ def _values(
 
 
 def _print_submitted(done: Any, form: Form, dry_run: DryRun) -> None:
-    from sweepctl import cluster_views
+    from sweepctl.cli import cluster_views
 
     for note in done.notes:
         output.say(f"note: {note}")

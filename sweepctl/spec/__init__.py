@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import yaml
 
-from sweepctl.checker import Checker
 from sweepctl.command import (
     DEFAULT_COMMAND,
     KNOWN_MACROS,
@@ -29,8 +28,9 @@ from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.trainers import Trainer as TrainerKind
 from sweepctl.pod.trainers import trainer_for
-from sweepctl.spec_parameters import Parameters
-from sweepctl.spec_scaled import Trainer
+from sweepctl.spec.checker import Checker
+from sweepctl.spec.parameters import Parameters
+from sweepctl.spec.scaled import Trainer
 from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
 from sweepctl.stored_form import config_text as config_text
 

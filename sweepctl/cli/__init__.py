@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from sweepctl import cli_cluster, output
-from sweepctl.cli_options import Context, Data, Namespace, Server, SweepFile, complete_names
+from sweepctl.cli import cluster_verbs, output
+from sweepctl.cli.options import Context, Data, Namespace, Server, SweepFile, complete_names
+from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
-from sweepctl.output import Format
 
 if TYPE_CHECKING:
     from sweepctl.spec import SweepSpec
@@ -215,8 +215,8 @@ def local(
     Exit code 0 when every run finished, 3 when some failed, 1 when none finished or the agents
     could not go on.
     """
+    from sweepctl.cli.views import LocalView
     from sweepctl.local import LocalPlan, run_local
-    from sweepctl.views import LocalView
 
     _grammar(grammar)
     spec = _load(file)
@@ -266,7 +266,8 @@ def best(
 
     Exit code 1 when no run has finished with the metric.
     """
-    from sweepctl import launch, targets, views
+    from sweepctl import launch, targets
+    from sweepctl.cli import views
     from sweepctl.report import best_runs
 
     place = targets.Place(namespace, context, server, data)
@@ -281,7 +282,7 @@ def best(
         raise typer.Exit(ExitCode.FAILED)
 
 
-cli_cluster.register(app)
+cluster_verbs.register(app)
 
 
 def main() -> NoReturn:
