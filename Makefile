@@ -47,11 +47,11 @@ unit: setup ## unit tests, no trainer, no network
 
 golden: setup ## rewrite the golden files from what is printed now
 	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py
-testbed-up: setup ## a real Kubernetes on this machine (root, Linux)
-	@$(BIN)/python -m tests.testbed up
+testbed-up: trainer ## a real Kubernetes on this machine (root, Linux), ready for the example sweep
+	@$(BIN)/python -m tests.testbed up && $(BIN)/python -m tests.testbed offer
 testbed-down: setup ## take it down and leave nothing
 	@$(BIN)/python -m tests.testbed down
-testbed-shell: setup ## a shell with KUBECONFIG, kubectl and helm of the test bed
+testbed-shell: setup ## a shell in which sweepctl, kubectl and helm talk to the test bed
 	@$(BIN)/python -m tests.testbed shell
 
 fmt: setup ## format and fix what can be fixed

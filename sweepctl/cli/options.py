@@ -76,8 +76,13 @@ DryRunOption = Annotated[
     DryRun, typer.Option("--dry-run", help="Change nothing: try it here or at the API server.")
 ]
 Files = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("-f", "--values", metavar="FILE", help="A values file; may be repeated."),
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        *("-f", "--values"),
+        metavar="FILE",
+        envvar="SWEEPCTL_VALUES",
+        help="A values file; may be repeated.",
+    ),
 ]
 Sets = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -31,6 +31,8 @@ from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sweepctl.spec import SweepSpec
     from sweepctl.submit import Change
     from sweepctl.values import Values
@@ -170,7 +172,7 @@ def _load(file: str) -> SweepSpec:
 
 
 def _values(
-    files: list[str] | None,
+    files: list[Path] | None,
     sets: list[str] | None,
     agents: int | None,
     image: str | None,
@@ -191,7 +193,7 @@ def _values(
     overrides = {key: value for key, value in flags.items() if value is not None}
     if image is not None:
         overrides |= image_settings(image)
-    return load_values(files or (), sets or (), overrides=overrides)
+    return load_values([str(file) for file in files or ()], sets or (), overrides=overrides)
 
 
 def _print_submitted(done: Any, form: Form, dry_run: DryRun) -> None:

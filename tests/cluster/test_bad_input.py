@@ -15,12 +15,12 @@ from serving import ServerProcess
 from tests.cluster.sweeps import (
     Sweepctl,
     offer_plain_trainer,
-    offer_server_image,
     write_sweep,
     write_values,
 )
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import GPU_RESOURCE, Bed
+from tests.testbed.server_image import offer_server_image
 
 pytestmark = pytest.mark.cluster
 

@@ -18,15 +18,14 @@ import yaml
 
 from sweepctl.values import chart_folder
 from tests.cluster.sweeps import (
-    SERVER_IMAGE,
     Sweepctl,
     offer_plain_trainer,
-    offer_server_image,
     write_sweep,
     write_values,
 )
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import Bed
+from tests.testbed.server_image import SERVER_IMAGE, offer_server_image
 
 pytestmark = pytest.mark.cluster
 

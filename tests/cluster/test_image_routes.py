@@ -16,7 +16,6 @@ from tests.cluster.sweeps import (
     ROOT,
     Sweepctl,
     offer_plain_trainer,
-    offer_server_image,
     write_sweep,
     write_values,
 )
@@ -24,6 +23,7 @@ from tests.testbed.cluster import Cluster
 from tests.testbed.images import base_tar, build_image
 from tests.testbed.layout import Bed
 from tests.testbed.lifecycle import load_image
+from tests.testbed.server_image import offer_server_image
 
 pytestmark = pytest.mark.cluster
 

@@ -16,12 +16,12 @@ from tests.cluster.sweeps import (
     Sweepctl,
     log_sequences,
     offer_plain_trainer,
-    offer_server_image,
     write_sweep,
     write_values,
 )
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import Bed
+from tests.testbed.server_image import offer_server_image
 
 pytestmark = pytest.mark.cluster
 

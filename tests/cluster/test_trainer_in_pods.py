@@ -1,25 +1,29 @@
-"""Real Isaac Lab training in real pods under Pod Security "restricted", from submit to best."""
+"""Real Isaac Lab training in real pods, by submit and by the chart, under "restricted"."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from sweepctl.values import chart_folder
 from tests.cluster.conftest import refuse
-from tests.cluster.sweeps import Sweepctl, offer_server_image, write_values
+from tests.cluster.sweeps import Sweepctl
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import Bed
+from tests.testbed.playground import VALUES, prepare
 from tests.testbed.requirements import BedUnavailable
-from tests.testbed.trainer import CACHE_CLAIM, CLAIM, offer_trainer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.trainer]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "toy_legs" / "sweep.yaml"
-RUNS = 2
+RUNS = 3
+NAME = "toy-legs"
 
 
 def small_example() -> dict[str, Any]:
@@ -30,31 +34,6 @@ def small_example() -> dict[str, Any]:
     for flag, value in (("--num_envs", 16), ("--max_iterations", 7)):
         command[command.index(flag) + 1] = value
     return sweep
-
-
-def trainer_values(folder: Path) -> Path:
-    """Write the settings of a pod that finds the trainer's environment on a volume."""
-    claims = {"trainer": CLAIM, "caches": CACHE_CLAIM}
-    return write_values(
-        folder,
-        resources={"requests": {"cpu": "200m", "memory": "1Gi"}, "limits": {"memory": "8Gi"}},
-        shmSize="1Gi",
-        runs={"type": "pvc", "size": "1Gi"},
-        pythonPath=["/opt/trainer/code"],
-        extraVolumes=[
-            *(
-                {"name": name, "persistentVolumeClaim": {"claimName": claim}}
-                for name, claim in claims.items()
-            ),
-            {"name": "dot-cache", "emptyDir": {}},
-        ],
-        extraVolumeMounts=[
-            {"name": "trainer", "mountPath": "/opt/trainer", "readOnly": True},
-            # Else the kubelet makes this folder for the mount below it, as root.
-            {"name": "dot-cache", "mountPath": "/home/agent/.cache"},
-            {"name": "caches", "mountPath": "/home/agent/.cache/warp", "subPath": "warp"},
-        ],
-    )
 
 
 class _AnyTag(yaml.SafeLoader):
@@ -72,36 +51,62 @@ def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
 _AnyTag.add_multi_constructor("tag:yaml.org,2002:python", _untagged)
 
 
-def test_submitted_sweep_trains_isaac_lab_exactly_as_asked(
-    cluster: Cluster, the_bed: Bed, namespace: str, tmp_path: Path
-) -> None:
+@pytest.fixture
+def ready(cluster: Cluster, the_bed: Bed, namespace: str) -> None:
+    """Have all in the namespace that the settings of the test bed name."""
     try:
-        offer_trainer(cluster, the_bed, namespace, {"HOME": str(Path.home())})
+        prepare(cluster, the_bed, namespace, os.environ)
     except BedUnavailable as problem:
         refuse(str(problem))
-    offer_server_image(cluster, the_bed)
-    sweepctl = Sweepctl(cluster, namespace, tmp_path)
+
+
+@pytest.fixture
+def sweepctl(cluster: Cluster, namespace: str, ready: None, tmp_path: Path) -> Sweepctl:
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(small_example(), sort_keys=False))
-    values = str(trainer_values(tmp_path))
+    return Sweepctl(cluster, namespace, tmp_path)
+
+
+def test_submitted_sweep_trains_isaac_lab_exactly_as_asked(
+    sweepctl: Sweepctl, the_bed: Bed
+) -> None:
     done = sweepctl(
-        *("submit", "sweep.yaml", "--agents", "2", "-f", values, "--create-secret", "--wait"),
+        *("submit", "sweep.yaml", "--agents", "3", "--wait"),
+        environ={"SWEEPCTL_VALUES": str(VALUES)},
         timeout_s=900,
     )
-    story = sweepctl("logs", "toy-legs", "--no-follow").stdout
+    check_training(sweepctl, the_bed, done)
+
+
+def test_installed_release_trains_isaac_lab_exactly_as_asked(
+    sweepctl: Sweepctl, the_bed: Bed
+) -> None:
+    """The agents create the sweep: nobody has told them an id."""
+    sweep = f"sweep={sweepctl.folder / 'sweep.yaml'}"
+    settings = ("-f", str(VALUES), "--set", "agents=3", "--set-file", sweep)
+    install = ("helm", "install", NAME, str(chart_folder()), "-n", sweepctl.namespace, *settings)
+    installed = sweepctl.cluster.run(*install)
+    assert installed.returncode == 0, installed.stderr
+    check_training(sweepctl, the_bed, sweepctl("wait", NAME, timeout_s=900))
+
+
+def check_training(
+    sweepctl: Sweepctl, the_bed: Bed, done: subprocess.CompletedProcess[str]
+) -> None:
+    """Hold what the trainer wrote of every run against what the sweep file asks for."""
+    story = sweepctl("logs", NAME, "--no-follow").stdout
     assert done.returncode == 0, f"{done.stderr}\n{story[-6000:]}"
-    status = sweepctl.status("toy-legs")
+    status = sweepctl.status(NAME)
     assert status["sweep"]["counts"] == {"finished": RUNS}
     assert all(isinstance(run["metric"], float) for run in status["sweep"]["runs"])
 
-    logs = "".join(
-        cluster.kubectl("-n", namespace, "logs", agent["pod"]) for agent in status["agents"]
-    )
-    assert logs.count("Training time:") == RUNS
+    cluster, namespace = sweepctl.cluster, sweepctl.namespace
+    logs = [cluster.kubectl("-n", namespace, "logs", agent["pod"]) for agent in status["agents"]]
+    assert "".join(logs).count("Training time:") == RUNS
 
     # The trainer's own record of each run, on the volume, holds exactly factor times table.
-    claim = cluster.get("-n", namespace, "pvc", "toy-legs-runs")
+    claim = cluster.get("-n", namespace, "pvc", f"{NAME}-runs")
     volume = the_bed.volumes / claim["spec"]["volumeName"]
-    best = json.loads(sweepctl.answer("best", "toy-legs", "-o", "json"))
+    best = json.loads(sweepctl.answer("best", NAME, "-o", "json"))
     assert len(best["runs"]) == RUNS
     table = small_example()["parameters"]["p_gain_leg"]["p_gain_leg_base_dict"]["value"]
     path = "env.scene.robot.actuators.legs.stiffness"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.testbed import host, lifecycle
+from tests.testbed import host, lifecycle, playground
 from tests.testbed.binaries import MODULES, programs
 from tests.testbed.cluster import Timeout
 from tests.testbed.images import node_images
@@ -18,7 +18,6 @@ from tests.testbed.layout import Bed, bed
 from tests.testbed.requirements import BedUnavailable, install_or_explain
 from tests.testbed.simulated import MARK, node_names, simulate
 from tests.testbed.state import first_process, node_process
-from tests.testbed.trainer import offer_trainer
 
 
 def main(argv: list[str]) -> int:
@@ -34,8 +33,8 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("status", help="say what runs")
     nodes = verbs.add_parser("simulate", help="have that many simulated nodes (kwok) besides")
     nodes.add_argument("count", type=int)
-    trainer = verbs.add_parser("trainer", help="give a namespace the real trainer's environment")
-    trainer.add_argument("namespace")
+    offer = verbs.add_parser("offer", help="prepare a namespace for the example sweep")
+    offer.add_argument("namespace", nargs="?", default=playground.NAMESPACE)
     shell = verbs.add_parser("shell", help="a shell with KUBECONFIG set, or inside a node")
     shell.add_argument("node", nargs="?", help="node-1, node-2: a root shell inside that node")
     asked = parser.parse_args(argv)
@@ -64,8 +63,9 @@ def _run(asked: argparse.Namespace, chosen: Bed) -> int:
         lifecycle.down(chosen, _say)
     elif asked.verb == "simulate":
         simulate(lifecycle.cluster(chosen), chosen, asked.count)
-    elif asked.verb == "trainer":
-        offer_trainer(lifecycle.cluster(chosen), chosen, asked.namespace, os.environ)
+    elif asked.verb == "offer":
+        playground.prepare(lifecycle.cluster(chosen), chosen, asked.namespace, os.environ)
+        print(f"namespace {asked.namespace} is prepared for examples/toy_legs: make testbed-shell")
     elif asked.verb == "status":
         return _status(chosen)
     else:
@@ -107,8 +107,16 @@ def _shell(chosen: Bed, node: str | None) -> int:
     cluster = lifecycle.cluster(chosen)
     shell = os.environ.get("SHELL", "/bin/sh")
     if node is None:
-        print(f"kubectl and helm talk to test bed '{chosen.name}'; exit to leave", file=sys.stderr)
-        return subprocess.call([shell], env=cluster.environ)
+        own = Path(sys.executable).parent
+        environ = {**cluster.environ, "PATH": f"{own}{os.pathsep}{cluster.environ['PATH']}"}
+        if chosen.sweeps_kubeconfig.exists():
+            environ |= playground.settings(chosen)
+        print(
+            f"sweepctl, kubectl and helm talk to test bed '{chosen.name}'; exit to leave. Try:\n"
+            "  sweepctl submit examples/toy_legs/sweep.yaml --agents 3 --wait",
+            file=sys.stderr,
+        )
+        return subprocess.call([shell], env=environ)
     found = next((each for each in chosen.nodes if each.name == node), None)
     if found is None:
         names = ", ".join(each.name for each in chosen.nodes)

@@ -70,6 +70,11 @@ class Bed:
         return self.root / "kubeconfig"
 
     @property
+    def sweeps_kubeconfig(self) -> Path:
+        """The same, with the namespace that `offer` has prepared as the current one."""
+        return self.root / "sweeps.kubeconfig"
+
+    @property
     def certificates(self) -> Path:
         return self.root / "pki"
 

@@ -44,6 +44,7 @@ def sweepctl(
     monkeypatch.setenv("SWEEPCTL_DATA", str(tmp_path / "data"))
     for name in (
         "SWEEPCTL_BAYES_PYTHON",
+        "SWEEPCTL_VALUES",
         "WANDB_API_KEY",
         "WANDB_BASE_URL",
         "WANDB_ENTITY",
@@ -207,3 +208,22 @@ def in_shell(folder: Path, line: str) -> "subprocess.CompletedProcess[str]":
 
 def test_version_is_the_packages(sweepctl: Run) -> None:
     assert sweepctl("--version") == (0, f"sweepctl {metadata.version('sweepctl')}\n", "")
+
+
+def test_settings_of_the_environment_count_where_no_file_is_named(
+    sweepctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    (tmp_path / "a.yaml").write_text("gpus: 2\nshmSize: 2Gi\n")
+    (tmp_path / "b.yaml").write_text("gpus: 3\n")
+    (tmp_path / "c.yaml").write_text("gpus: 5\n")
+
+    def rendered(*more: str) -> tuple[bool, ...]:
+        code, out, _ = sweepctl("render", "sweep.yaml", "--name", "x", *more)
+        assert code == 0
+        gpus = ('nvidia.com/gpu: "3"', 'nvidia.com/gpu: "5"', "sizeLimit: 2Gi")
+        return tuple(text in out for text in gpus)
+
+    monkeypatch.setenv("SWEEPCTL_VALUES", f"{tmp_path / 'a.yaml'}{os.pathsep}b.yaml")
+    assert rendered() == (True, False, True)
+    assert rendered("-f", "c.yaml") == (False, True, False)
