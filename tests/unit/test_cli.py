@@ -221,7 +221,7 @@ def test_settings_of_the_environment_count_where_no_file_is_named(
     def rendered(*more: str) -> tuple[bool, ...]:
         code, out, _ = sweepctl("render", "sweep.yaml", "--name", "x", *more)
         assert code == 0
-        gpus = ('nvidia.com/gpu: "3"', 'nvidia.com/gpu: "5"', "sizeLimit: 2Gi")
+        gpus = ("nvidia.com/gpu: '3'", "nvidia.com/gpu: '5'", "sizeLimit: 2Gi")
         return tuple(text in out for text in gpus)
 
     monkeypatch.setenv("SWEEPCTL_VALUES", f"{tmp_path / 'a.yaml'}{os.pathsep}b.yaml")
