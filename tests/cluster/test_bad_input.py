@@ -273,22 +273,23 @@ def test_status_says_why_a_pod_does_not_start(
 
 
 def test_status_says_that_the_secret_went_missing(sweepctl: Sweepctl) -> None:
-    sweepctl.answer(*submit("--set", "nodeSelector.zone=moon"))
-    sweepctl.cluster.kubectl("-n", sweepctl.namespace, "delete", "secret", "wandb")
-    node = sweepctl.cluster.get("nodes")["items"][0]["metadata"]["name"]
-    done = sweepctl(*submit("--set", f"nodeSelector.kubernetes\\.io/hostname={node}"))
-    assert "the Secret 'wandb' with the API key does not exist" in done.stderr
-    make_secret(sweepctl.cluster, sweepctl.namespace)
-    sweepctl.answer(*submit("--set", f"nodeSelector.kubernetes\\.io/hostname={node}"))
-    sweepctl.cluster.kubectl("-n", sweepctl.namespace, "delete", "secret", "wandb")
-    pods = ("-n", sweepctl.namespace, "pods", "-l", "app.kubernetes.io/component=agent")
+    cluster, zone = sweepctl.cluster, f"zone={sweepctl.namespace}"
+    delete = ("-n", sweepctl.namespace, "delete", "secret", "wandb")
+    sweepctl.answer(*submit("--set", f"nodeSelector.{zone}"))
+    cluster.kubectl(*delete)
+    refused = sweepctl(*submit("--set", f"nodeSelector.{zone}"))
+    assert "the Secret 'wandb' with the API key does not exist" in refused.stderr
 
     def is_said() -> bool:
-        sweepctl.cluster.kubectl("delete", *pods[0:3], "-l", pods[4], "--wait=false")
         (agent,) = sweepctl.status("plain")["agents"]
-        return agent["reason"] == "the Secret 'wandb' does not exist"
+        return bool(agent["reason"] == "the Secret 'wandb' does not exist")
 
-    sweepctl.cluster.wait_for("status says so", is_said, every_s=5)
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    cluster.kubectl("label", "node", node, zone)
+    try:
+        cluster.wait_for("status says so", is_said, every_s=1)
+    finally:
+        cluster.kubectl("label", "node", node, "zone-")
 
 
 def test_quota_that_stops_further_pods_is_told_by_status(sweepctl: Sweepctl) -> None:
