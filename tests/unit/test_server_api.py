@@ -520,6 +520,7 @@ def test_only_a_right_key_is_let_in(header: str | None, is_allowed: bool) -> Non
         ("POST", "/files/e/p/r/file_stream", 401),
         ("GET", "/files/e/p/r/f", 401),
         ("GET", "/", 401),
+        ("POST", "/sdk/otel/v1/metrics", 404),
         ("PUT", f"/storage/1/{'0' * 40}/f", 403),
         ("GET", f"/storage/1/{'0' * 40}/f", 403),
     ],
