@@ -85,7 +85,7 @@ def application(rooms: Rooms) -> Starlette:
             route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
             route("/", routes.sweeps_page, "GET"),
             route("/{rest:path}", routes.page, "GET"),
-            # Open: W&B's client asks for its telemetry's address without a key, and takes a 401 for yes.
+            # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
             route("/{rest:path}", routes.unknown, *_CHANGING, is_open=True),
         ]
     )
