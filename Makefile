@@ -48,7 +48,7 @@ unit: setup ## unit tests, no trainer, no network
 golden: setup ## rewrite the golden files from what is printed now
 	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py
 testbed-up: trainer ## a real Kubernetes on this machine (root, Linux), ready for the example sweep
-	@$(BIN)/python -m tests.testbed up && $(BIN)/python -m tests.testbed offer
+	@$(BIN)/python -m tests.testbed up >/dev/null && $(BIN)/python -m tests.testbed offer
 testbed-down: setup ## take it down and leave nothing
 	@$(BIN)/python -m tests.testbed down
 testbed-shell: setup ## a shell in which sweepctl, kubectl and helm talk to the test bed

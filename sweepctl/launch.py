@@ -124,6 +124,13 @@ def server_of(
     return None if name.entity == embedded.ENTITY and _is_anothers(server) else server
 
 
+def knows_sweeps(environ: Mapping[str, str] = os.environ) -> bool:
+    """Say whether a verb that names no sweep has one to find: at W&B, or on this machine."""
+    if (embedded.default_data() / embedded.DATABASE).exists():
+        return True
+    return connection_from_environ(environ, Path.home()).api_key is not None
+
+
 def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
     """Give the named sweep; without an id the newest one of this server."""
     entity = name.entity or api.default_entity()

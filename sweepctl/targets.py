@@ -13,7 +13,7 @@ from pathlib import Path
 from sweepctl.cluster.client import Cluster
 from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 from sweepctl.errors import UsageError
-from sweepctl.launch import SweepName, Where, open_api, parse_sweep_name
+from sweepctl.launch import SweepName, Where, knows_sweeps, open_api, parse_sweep_name
 from sweepctl.live import list_jobs
 from sweepctl.submission import Submission, get_submission, open_submission_api, sweep_name
 from sweepctl.wandb_api import WandbApi
@@ -30,13 +30,16 @@ class Place:
 
 
 def is_in_cluster(
-    name: str | None, place: Place, configured: Callable[[], bool] = has_cluster
+    name: str | None,
+    place: Place,
+    configured: Callable[[], bool] = has_cluster,
+    has_sweeps: Callable[[], bool] = knows_sweeps,
 ) -> bool:
     """Say whether a verb means a submitted sweep.
 
     `-n` and `--context` say so; a `/` in the name, `--server` and `--data` say otherwise. A bare
-    word is a name in the cluster for who has one, else the id of a sweep; no name is the newest
-    sweep of a server.
+    word is a name in the cluster for who has one, else the id of a sweep. No name is the newest
+    sweep of W&B or of this machine; for who has neither, the only one in the cluster.
     """
     wants_cluster = place.namespace is not None or place.context is not None
     wants_server = place.server is not None or place.data is not None
@@ -54,7 +57,7 @@ def is_in_cluster(
         return False
     if wants_cluster:
         return True
-    return not wants_server and name is not None and configured()
+    return not wants_server and configured() and (name is not None or not has_sweeps())
 
 
 @dataclass(frozen=True, slots=True)

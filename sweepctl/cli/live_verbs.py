@@ -90,7 +90,8 @@ def status(
 ) -> None:
     """Show a sweep: its state, its agents and runs, the best so far, and why agents do not run.
 
-    Without a name: the newest sweep of the server, or with -n the only one of the namespace.
+    Without a name: the newest sweep of W&B or of this machine; with -n, or where there is neither,
+    the only one of the namespace.
     """
     from sweepctl import targets
 

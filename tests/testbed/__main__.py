@@ -65,7 +65,7 @@ def _run(asked: argparse.Namespace, chosen: Bed) -> int:
         simulate(lifecycle.cluster(chosen), chosen, asked.count)
     elif asked.verb == "offer":
         playground.prepare(lifecycle.cluster(chosen), chosen, asked.namespace, os.environ)
-        print(f"namespace {asked.namespace} is prepared for examples/toy_legs: make testbed-shell")
+        print(" ".join(["export", *(f"{k}={v}" for k, v in playground.settings(chosen).items())]))
     elif asked.verb == "status":
         return _status(chosen)
     else:

@@ -12,23 +12,25 @@ from sweepctl.targets import Place, is_in_cluster
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "configured", "expected"),
+    ("name", "place", "configured", "has_sweeps", "expected"),
     [
-        ("legs", Place(), True, True),
-        ("legs", Place(), False, False),
-        (None, Place(), True, False),
-        (None, Place(namespace="robots"), False, True),
-        ("legs", Place(context="gpu"), False, True),
-        ("local/legs/1a2b3c4d", Place(), True, False),
-        ("https://wandb.ai/me/legs/sweeps/1a2b", Place(), True, False),
-        ("1a2b3c4d", Place(server="http://127.0.0.1:8080"), True, False),
-        ("1a2b3c4d", Place(data=Path("d")), True, False),
+        ("legs", Place(), True, True, True),
+        ("legs", Place(), False, True, False),
+        (None, Place(), True, True, False),
+        (None, Place(), True, False, True),
+        (None, Place(), False, False, False),
+        (None, Place(namespace="robots"), False, True, True),
+        ("legs", Place(context="gpu"), False, True, True),
+        ("local/legs/1a2b3c4d", Place(), True, False, False),
+        ("https://wandb.ai/me/legs/sweeps/1a2b", Place(), True, False, False),
+        ("1a2b3c4d", Place(server="http://127.0.0.1:8080"), True, False, False),
+        ("1a2b3c4d", Place(data=Path("d")), True, False, False),
     ],
 )
 def test_name_and_options_say_where_a_sweep_is(
-    name: str | None, place: Place, configured: bool, expected: bool
+    name: str | None, place: Place, configured: bool, has_sweeps: bool, expected: bool
 ) -> None:
-    assert is_in_cluster(name, place, lambda: configured) is expected
+    assert is_in_cluster(name, place, lambda: configured, lambda: has_sweeps) is expected
 
 
 @pytest.mark.parametrize(
