@@ -25,6 +25,7 @@ from sweepctl.cluster.relay import ready_pod, service_address
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.launch import entity_of, parse_sweep_name, project_of
 from sweepctl.spec import SweepSpec, config_text
+from sweepctl.status import ENDED_SWEEP
 from sweepctl.submission import (
     Submission,
     find_submission,
@@ -35,7 +36,6 @@ from sweepctl.values import Values
 from sweepctl.wandb_api import WandbApi, dashboard_url
 from sweepctl.wandb_http import SweepInfo
 
-ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
 
