@@ -143,7 +143,7 @@ def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
         found = [sweep for sweep in found if sweep.id == name.id]
     if not found:
         wanted = f"no sweep {name.id}" if name.id else "no sweeps"
-        raise SweepctlError(f"{wanted} at {api.base_url}", "name one as ENTITY/PROJECT/SWEEP_ID")
+        raise SweepctlError(f"{wanted} at {api.where}", "name one as ENTITY/PROJECT/SWEEP_ID")
     return max(found, key=lambda sweep: sweep.created_at or "")
 
 

@@ -141,7 +141,7 @@ def wait_for_sweep_end(
         if status.has_ended:
             return _runs_verdict(status)
         if deadline is not None and clock() >= deadline:
-            return ExitCode.FAILED, f"{status.sweep} at {api.base_url} has not ended yet"
+            return ExitCode.FAILED, f"{status.sweep} at {api.where} has not ended yet"
         sleep(_SWEEP_EVERY_S)
 
 

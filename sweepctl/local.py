@@ -248,7 +248,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         check_searchable(spec)
     data = (plan.data or embedded.default_data()).absolute()
     server, url = embedded.start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
-    api = WandbApi(embedded.connection(url), on_wait=view.note)
+    api = WandbApi(embedded.connection(url, data=data), on_wait=view.note)
     try:
         sweep = _sweep_of(spec, plan, api)
     except BaseException:
