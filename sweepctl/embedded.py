@@ -48,10 +48,13 @@ def default_data() -> Path:
     return Path(os.environ.get("SWEEPCTL_DATA") or platformdirs.user_data_dir("sweepctl"))
 
 
-def connection(url: str, environ: Mapping[str, str] = os.environ) -> Connection:
-    """Give the connection to an embedded server at `url`."""
+def connection(
+    url: str, environ: Mapping[str, str] = os.environ, *, data: Path | None = None
+) -> Connection:
+    """Give the connection to an embedded server at `url`, named by its `data` where we chose it."""
     key = environ.get("WANDB_API_KEY") or LOOPBACK_API_KEY
-    return Connection(base_url=url, api_key=key, entity=ENTITY)
+    name = f"the embedded server of {data}" if data else None
+    return Connection(base_url=url, api_key=key, entity=ENTITY, name=name)
 
 
 def announce(data: Path, url: str) -> None:
@@ -198,7 +201,7 @@ def reading(data: Path, *, makes: bool = False) -> Iterator[Connection]:
         )
     server, url = start_server(data, agent_timeout_s=60)
     try:
-        yield connection(url)
+        yield connection(url, data=data)
     finally:
         if server is not None:
             server.stop()

@@ -21,6 +21,7 @@ from sweepctl import embedded
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.pod.agent import main as run_pod_agent
 from sweepctl.spec import SweepSpec, config_text
+from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.status import SweepStatus, sweep_status
 from sweepctl.stored_form import DEFAULT_PROJECT
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
@@ -35,10 +36,6 @@ from sweepctl.wandb_http import (
 
 SWEEP_IDS = "sweep_ids.json"
 """Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
-
-# What the wandb client refuses in a project's name, and what would break a line or a terminal.
-_UNFIT_FOR_PROJECT = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
-MAX_PROJECT_LENGTH = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,21 @@ def parse_sweep_name(text: str | None) -> SweepName:
 def project_of(spec: SweepSpec, option: str | None) -> str:
     """Give the project of a new sweep: the option, the file's, WANDB_PROJECT, else a plain name."""
     project = option or spec.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
-    unfit = _UNFIT_FOR_PROJECT.search(project)
-    if unfit or project != project.strip() or len(project) > MAX_PROJECT_LENGTH:
-        why = f"{unfit[0]!r} cannot stand in it" if unfit else "it is too long or has outer spaces"
-        raise UsageError(f"{project!r} is no name of a project: {why}", "try letters, digits and -")
-    return project
+    return _fit("project", project)
+
+
+def entity_of(spec: SweepSpec, option: str | None) -> str | None:
+    """Give the entity of a new sweep: the option or the file's; None is the server's default."""
+    entity = option or spec.entity
+    return entity and _fit("entity", entity)
+
+
+def _fit(kind: str, name: str) -> str:
+    """Give a name that W&B takes back; refuse any other before anything is created."""
+    unfit = unfit_name(kind, name)
+    if unfit:
+        raise UsageError(unfit, f"try {fit_name(name) or 'letters, digits, _ and -'}")
+    return name
 
 
 @contextmanager
@@ -143,14 +150,14 @@ def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
         found = [sweep for sweep in found if sweep.id == name.id]
     if not found:
         wanted = f"no sweep {name.id}" if name.id else "no sweeps"
-        raise SweepctlError(f"{wanted} at {api.base_url}", "name one as ENTITY/PROJECT/SWEEP_ID")
+        raise SweepctlError(f"{wanted} at {api.where}", "name one as ENTITY/PROJECT/SWEEP_ID")
     return max(found, key=lambda sweep: sweep.created_at or "")
 
 
 def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: str) -> SweepInfo:
     """Create the sweep of a file, once, whatever answers are lost on the way."""
     return api.create_sweep(
-        entity or spec.entity or api.default_entity(),
+        entity_of(spec, entity) or api.default_entity(),
         project,
         spec.to_wandb_config(),
         config_text,

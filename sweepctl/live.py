@@ -28,9 +28,6 @@ from sweepctl.submission import (
 )
 from sweepctl.wandb_api import WandbApi
 
-ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
-OPEN_RUNS = frozenset({"running", "pending", "preempting", "preempted", "queued"})
-
 _EVERY_S = 2.0
 _SWEEP_EVERY_S = 10.0
 
@@ -120,7 +117,7 @@ def wait_for_end(
             began = clock()
             live = _patiently(lambda: read_live(cluster, name, namespace, say), say)
             told = _tell(live, told, say)
-            if is_over or (live.sweep is not None and has_ended(live.sweep)):
+            if is_over or (live.sweep is not None and live.sweep.has_ended):
                 return verdict(live)
             # Thousands of runs take seconds to read: a wait must not be what keeps the API busy.
             look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
@@ -141,10 +138,10 @@ def wait_for_sweep_end(
     deadline = clock() + timeout_s if timeout_s is not None else None
     while True:
         status = read().status
-        if has_ended(status):
+        if status.has_ended:
             return _runs_verdict(status)
         if deadline is not None and clock() >= deadline:
-            return ExitCode.FAILED, f"{status.sweep} at {api.base_url} has not ended yet"
+            return ExitCode.FAILED, f"{status.sweep} at {api.where} has not ended yet"
         sleep(_SWEEP_EVERY_S)
 
 
@@ -155,8 +152,7 @@ def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
     if live.sweep is None:
         words = f"the Job has ended ({job.end if job else 'gone'}); its runs are not known"
         return ExitCode.FAILED, f"{words}: {live.unread}"
-    is_over = has_ended(live.sweep)
-    if not is_over:
+    if not live.sweep.has_ended:
         why = f": {job.end_reason.words}" if job and job.end_reason else ""
         more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
         return (
@@ -167,18 +163,9 @@ def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
     return _runs_verdict(live.sweep)
 
 
-def has_ended(status: SweepStatus) -> bool:
-    """Say whether a sweep is over: ended at its server, and no run under way."""
-    is_open = any(run.state in OPEN_RUNS for run in status.runs)
-    return status.state in ENDED_SWEEP and not is_open
-
-
 def _runs_verdict(status: SweepStatus) -> tuple[ExitCode, str]:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
-    words = f"sweep {status.sweep} has ended: {counts or 'no runs'}"
-    if status.has_bad_ends:
-        return ExitCode.FAILED_RUNS, words
-    return ExitCode.DONE, words
+    return status.exit_code, f"sweep {status.sweep} has ended: {counts or 'no runs'}"
 
 
 def _read_sweep(

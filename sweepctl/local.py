@@ -27,7 +27,7 @@ from sweepctl.errors import ExitCode, UsageError
 from sweepctl.report import RankedRun, best_runs
 from sweepctl.server.sweeps_engine import INSTALL_HINT, find_python
 from sweepctl.spec import SweepSpec
-from sweepctl.status import ENDED_WELL, SweepStatus, sweep_status
+from sweepctl.status import SweepStatus, sweep_status
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
 from sweepctl.wandb_http import ApiError, SweepInfo
 
@@ -43,6 +43,7 @@ _HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
 """How an agent ends that would end so again."""
 
 STOP_LIMIT_S = 40.0
+SETTLE_LIMIT_S = 3.0
 READ_EVERY_S = 1.0
 SERVER_LOOK_EVERY_S = 1.0
 TICK_S = 0.1
@@ -247,7 +248,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         check_searchable(spec)
     data = (plan.data or embedded.default_data()).absolute()
     server, url = embedded.start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
-    api = WandbApi(embedded.connection(url), on_wait=view.note)
+    api = WandbApi(embedded.connection(url, data=data), on_wait=view.note)
     try:
         sweep = _sweep_of(spec, plan, api)
     except BaseException:
@@ -271,12 +272,12 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         processes.start_agents(plan.agents)
         config = read_config(sweep.config_text)
         _follow(processes, api, sweep, config, view)
-        status = _read(api, sweep, config)
+        status = _settled(api, sweep, config)
         view.show(status, _reasons(processes))
         view.end(status, best_runs(status, config, top=10))
         again = shlex.join(["sweepctl", "best", processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
-    return _verdict(processes, status)
+    return status.exit_code
 
 
 def check_searchable(spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> None:
@@ -343,12 +344,14 @@ def _read(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> SweepSt
     return sweep_status(fresh, config, api.runs(fresh), datetime.now(timezone.utc))
 
 
-def _verdict(processes: LocalSweep, status: SweepStatus) -> ExitCode:
-    if not any(row.state in ENDED_WELL for row in status.runs):
-        return ExitCode.FAILED
-    if any(agent.state is AgentState.GAVE_UP for agent in processes.agents):
-        return ExitCode.FAILED
-    return ExitCode.FAILED_RUNS if status.has_bad_ends else ExitCode.DONE
+def _settled(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> SweepStatus:
+    """Read a sweep whose agents are gone: its server takes a moment to see that it has ended."""
+    deadline = time.monotonic() + SETTLE_LIMIT_S
+    while True:
+        status = _read(api, sweep, config)
+        if status.has_ended or time.monotonic() >= deadline:
+            return status
+        time.sleep(TICK_S)
 
 
 def _reasons(processes: LocalSweep) -> dict[str, str]:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from sweepctl.errors import ExitCode
 from sweepctl.wandb_http import RunInfo, SweepInfo
 
 ENDED_WELL = frozenset({"finished"})
 ENDED_BADLY = frozenset({"failed", "crashed", "killed"})
+OPEN_RUNS = frozenset({"running", "pending", "preempting", "preempted", "queued"})
+ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,19 @@ class SweepStatus:
     def has_bad_ends(self) -> bool:
         """Say whether a run ended other than finished."""
         return any(row.state in ENDED_BADLY for row in self.runs)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether the sweep is over: ended at its server, and no run under way."""
+        is_open = any(row.state in OPEN_RUNS for row in self.runs)
+        return self.state in ENDED_SWEEP and not is_open
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Give what a command that has seen the sweep to its end exits with."""
+        if not self.has_ended:
+            return ExitCode.FAILED
+        return ExitCode.FAILED_RUNS if self.has_bad_ends else ExitCode.DONE
 
 
 def metric_of(config: Mapping[str, Any]) -> Metric | None:

@@ -219,7 +219,8 @@ def open_cluster_api(
     key = read_key(cluster, secret_key, namespace) if secret_key else None
     with forwarded(cluster, address) as url:
         own = environ.get("WANDB_API_KEY")
-        yield WandbApi(Connection(url, key or own), on_wait=say)
+        name = f"the server '{address.name}' in namespace '{address.namespace}'"
+        yield WandbApi(Connection(url, key or own, name=name), on_wait=say)
 
 
 def _is_ours(config: Object | None) -> bool:

@@ -23,8 +23,9 @@ from sweepctl.cluster.errors import ClusterError
 from sweepctl.cluster.pod_reasons import Reason, why_pending
 from sweepctl.cluster.relay import ready_pod, service_address
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.launch import parse_sweep_name, project_of
+from sweepctl.launch import entity_of, parse_sweep_name, project_of
 from sweepctl.spec import SweepSpec, config_text
+from sweepctl.status import ENDED_SWEEP
 from sweepctl.submission import (
     Submission,
     find_submission,
@@ -35,7 +36,6 @@ from sweepctl.values import Values
 from sweepctl.wandb_api import WandbApi, dashboard_url
 from sweepctl.wandb_http import SweepInfo
 
-ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
 
@@ -232,7 +232,7 @@ class Submitter:
         if config is None:
             raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
         sweep = api.create_sweep(
-            values.at("wandb.entity") or self._spec.entity or api.default_entity(),
+            entity_of(self._spec, values.at("wandb.entity") or None) or api.default_entity(),
             project_of(self._spec, values.at("wandb.project") or None),
             self._spec.to_wandb_config(),
             config_text,

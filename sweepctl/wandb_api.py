@@ -53,6 +53,11 @@ class WandbApi:
         """The address of the API."""
         return self.connection.base_url
 
+    @property
+    def where(self) -> str:
+        """The API as people know it: its name, else its address."""
+        return self.connection.name or self.base_url
+
     def default_entity(self) -> str:
         """Give the entity that the key's owner uses when none is named."""
         return self.connection.entity or self.viewer()
@@ -100,7 +105,7 @@ class WandbApi:
         except ApiError as error:
             if error.is_missing:
                 raise SweepctlError(
-                    f"no sweep {entity}/{project}/{sweep_id} at {self.base_url}",
+                    f"no sweep {entity}/{project}/{sweep_id} at {self.where}",
                     "the form is ENTITY/PROJECT/SWEEP_ID",
                 ) from error
             raise
@@ -152,12 +157,13 @@ class WandbApi:
                 return call()
             except ApiError as error:
                 if error.is_refused:
-                    raise _refused(error, self.base_url) from error
+                    raise _refused(error, self.connection) from error
                 wait_s = max(delay_s, error.retry_after_s or 0.0)
                 if not error.is_transient or self._clock() + wait_s > deadline:
                     raise
                 if not told:
-                    self._on_wait(f"{self.base_url}: {error.message}; trying again …")
+                    about = "" if self.where in error.message else f"{self.where}: "
+                    self._on_wait(f"{about}{error.message}; trying again …")
                     told = True
             self._sleep(wait_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
@@ -188,10 +194,11 @@ def read_config(text: str) -> dict[str, Any]:
     return config
 
 
-def _refused(error: ApiError, base_url: str) -> SweepctlError:
+def _refused(error: ApiError, connection: Connection) -> SweepctlError:
+    log_in = f"log in with `wandb login --host {connection.base_url}`, or set WANDB_API_KEY"
     refusal = UsageError(
-        f"{base_url} refused the API key ({error.status})",
-        f"log in with `wandb login --host {base_url}`, or set WANDB_API_KEY",
+        f"{connection.name or connection.base_url} refused the API key ({error.status})",
+        "set WANDB_API_KEY to one of its keys" if connection.name else log_in,
     )
     refusal.exit_code = ExitCode.FAILED
     return refusal

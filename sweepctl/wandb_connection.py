@@ -76,6 +76,8 @@ class Connection:
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     entity: str | None = None
+    name: str | None = None
+    """What people know the API by, where its address is one that sweepctl chose itself."""
 
 
 def connection_from_environ(environ: Mapping[str, str], home: Path) -> Connection:
@@ -134,8 +136,8 @@ class Transport:
 
     @property
     def where(self) -> str:
-        """The API's address as it may be shown."""
-        return _without_userinfo(self.connection.base_url)
+        """The API as it may be shown: by its name, else by its address."""
+        return self.connection.name or _without_userinfo(self.connection.base_url)
 
     def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Send one GraphQL operation and give its `data`."""
@@ -160,7 +162,9 @@ class Transport:
             except ValueError as error:
                 raise ApiError(
                     f"the answer of {self.where} is no JSON",
-                    "is WANDB_BASE_URL the API's address, not that of a page or a proxy?",
+                    self._hint(
+                        "is WANDB_BASE_URL the API's address, not that of a page or a proxy?"
+                    ),
                     status=502,
                 ) from error
             except (http.client.HTTPException, OSError) as error:
@@ -190,14 +194,20 @@ class Transport:
         try:
             return self._opener.open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
-            raise _http_error(error, self.where) from None
+            failure = _http_error(error, self.where)
+            failure.hint = failure.hint and self._hint(failure.hint)
+            raise failure from None
         except urllib.error.URLError as error:
             raise ApiError(
                 f"cannot reach {self.where}: {_reason(error.reason)}",
-                "check WANDB_BASE_URL, proxy settings and the network",
+                self._hint("check WANDB_BASE_URL, proxy settings and the network"),
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"cannot reach {self.where}: {_reason(error)}") from None
+
+    def _hint(self, text: str) -> str | None:
+        """Give a hint about settings, which say nothing of a server that sweepctl found itself."""
+        return None if self.connection.name else text
 
 
 def _make_opener(base_url: str) -> urllib.request.OpenerDirector:

@@ -212,8 +212,8 @@ def local(
 ) -> None:
     """Run a sweep on this machine: the embedded server and N agents, until the sweep is done.
 
-    Exit code 0 when every run finished, 3 when some failed, 1 when none finished or the agents
-    could not go on.
+    Exit code 0 when every run finished, 3 when some or all failed, 1 when the agents could not go
+    on and the sweep has work left: the codes of wait.
     """
     from sweepctl.cli.views import LocalView
     from sweepctl.local import LocalPlan, run_local

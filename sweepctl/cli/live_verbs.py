@@ -171,7 +171,7 @@ def wait(
 ) -> None:
     """Wait until the sweep has ended; says what is awaited and why agents do not run.
 
-    Exit code 0 when every run finished, 3 when some failed, 1 when it cannot go on.
+    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on.
     """
     from sweepctl import launch, live, targets
     from sweepctl.log_lines import parse_duration_s
@@ -252,12 +252,13 @@ def stop(
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
     """End the sweep after its current runs: it hands out no more, and the agents leave."""
-    from sweepctl import launch, live, targets
+    from sweepctl import launch, targets
+    from sweepctl.status import ENDED_SWEEP
 
     place = targets.Place(namespace, context, server, data)
     with targets.open_sweep(name, place, output.say) as (api, wanted):
         sweep = launch.find_sweep(api, wanted)
-        verb = "unchanged" if sweep.state in live.ENDED_SWEEP else "stopped"
+        verb = "unchanged" if sweep.state in ENDED_SWEEP else "stopped"
         if verb == "stopped" and dry_run is DryRun.NONE:
             api.set_state(sweep, "FINISHED")
     output.answer(f"sweep/{sweep.entity}/{sweep.project}/{sweep.id} {verb}{dry_text(dry_run)}")
@@ -415,12 +416,13 @@ def _conclude(code: ExitCode, words: str) -> None:
 
 def _is_open(target: Target) -> bool:
     """Ask the sweep's server whether there is work left."""
-    from sweepctl import launch, live, submission
+    from sweepctl import launch, submission
+    from sweepctl.status import ENDED_SWEEP
 
     found = target.submission()
     with submission.open_submission_api(target.cluster, found, output.say) as api:
         sweep = launch.find_sweep(api, submission.sweep_name(found, api))
-        return sweep.state not in live.ENDED_SWEEP
+        return sweep.state not in ENDED_SWEEP
 
 
 def _ask_to_delete(plan: Any, target: Target) -> None:

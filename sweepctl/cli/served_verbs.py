@@ -63,7 +63,7 @@ def pictures(
     name: str | None, server: str | None, data: Path | None, form: Form
 ) -> Iterator[Picture]:
     """Give what there is to show of a server's sweep, again and again."""
-    from sweepctl import launch, live
+    from sweepctl import launch
     from sweepctl.cli import views
 
     wanted = launch.parse_sweep_name(name)
@@ -75,5 +75,5 @@ def pictures(
                 data=partial(views.status_data, status),
                 name=f"sweep/{status.sweep}",
                 form=form,
-                is_last=live.has_ended(status),
+                is_last=status.has_ended,
             )

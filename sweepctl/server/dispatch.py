@@ -18,6 +18,7 @@ from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
 from sweepctl.server.grids import Grids
 from sweepctl.server.lifecycle import (
+    LIVE,
     AgentState,
     Limits,
     RunState,
@@ -126,7 +127,10 @@ class Dispatcher:
     def lose_agent(self, tx: Rows, agent: Agent, runs: Collection[Run]) -> None:
         """Give back the runs of an agent that fell silent."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
-        store.set_agent_state(tx, agent.pk, AgentState.CRASHED)
+        # One that left after the end of its run, or after handing it back, has lost nothing.
+        has_crashed = any(run.state in LIVE for run in runs)
+        state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
+        store.set_agent_state(tx, agent.pk, state)
         for run in runs:
             self.let_go(tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", silent=True)
         self.finish_if_done(tx, sweep)

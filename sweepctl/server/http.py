@@ -105,7 +105,7 @@ def _furnish(
         intake=intake,
         sweeps=Sweeps(database, time.time, log, engine),
         files=files,
-        pages=Pages(database, presence, files, time.time),
+        pages=Pages(database, presence, files, time.time, limits),
         engine=Engine(RESOLVERS, log),
         access=access,
         now=time.time,

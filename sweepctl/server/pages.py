@@ -15,12 +15,12 @@ from typing import Any
 
 import jinja2
 
-from sweepctl.server import lines, run_store, store
+from sweepctl.server import lines, run_store, store, told
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import NotFoundError
 from sweepctl.server.files import RunFiles
 from sweepctl.server.filters import TRUE, run_order
-from sweepctl.server.lifecycle import LIVE, RunState, SweepState
+from sweepctl.server.lifecycle import LIVE, AgentState, Limits, RunState, SweepState
 from sweepctl.server.plot import Mark, lay_out, short
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
@@ -30,7 +30,6 @@ _REFRESH_S = 5
 _MAX_SWEEPS = 200
 _MAX_RUNS = 500
 _MAX_POINTS = 1000
-_MAX_VALUE = 300
 _LOG_LINES = 200
 _ENDED = (SweepState.FINISHED, SweepState.CANCELED)
 
@@ -53,6 +52,8 @@ class RunRow:
     metric: float | None
     parameters: tuple[str, ...]
     is_best: bool
+    why: str | None
+    """Why it did not finish."""
 
 
 class Pages:
@@ -64,11 +65,13 @@ class Pages:
         presence: Presence,
         files: RunFiles,
         now: Callable[[], float],
+        limits: Limits,
     ) -> None:
         self._database = database
         self._presence = presence
         self._files = files
         self._now = now
+        self._limits = limits
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("sweepctl.server"),
             autoescape=True,
@@ -123,13 +126,14 @@ class Pages:
             metrics = run_store.summary_values(rows, sweep.pk, sweep.metric) if sweep.metric else {}
             agents = self._agents(rows, sweep, runs)
             best = _best(sweep, runs, metrics)
-            names = _searched(spec)
+            names = told.searched(spec)
             table = [
                 RunRow(
                     run,
                     metrics.get(run.pk),
-                    tuple(_value_at(run_store.params_of(rows, run.pk), name) for name in names),
+                    tuple(told.value_at(run_store.params_of(rows, run.pk), name) for name in names),
                     run.pk == best,
+                    told.why_not_finished(run, self._limits),
                 )
                 for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
             ]
@@ -140,7 +144,7 @@ class Pages:
             project=found,
             spec=spec,
             names=names,
-            parameters=list(_parameters(spec["parameters"])),
+            parameters=list(told.parameters(spec["parameters"])),
             states=Counter(run.state.value for run in runs),
             run_count=len(runs),
             agents=agents,
@@ -166,6 +170,7 @@ class Pages:
             agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
             parameters = run_store.params_of(rows, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
+        log = [lines.console_line(text) for _, text in tail]
         return self._write(
             "run.html",
             is_live=run.state in LIVE,
@@ -176,23 +181,42 @@ class Pages:
             keys=keys,
             metric=shown,
             plot=lay_out(marks, "step"),
-            parameters={name: _shown(value) for name, value in parameters.items()},
+            parameters=told.values(parameters),
             config=_rest_of(config, parameters),
-            summary={k: _shown(v) for k, v in sorted(summary.items()) if not k.startswith("_")},
-            log=[lines.console_line(text) for _, text in tail],
+            summary={k: told.shown(v) for k, v in sorted(summary.items()) if not k.startswith("_")},
+            log=log,
+            why=told.why_not_finished(run, self._limits, _last_line(log)),
             files=[(file, self._files.url("", run.pk, file.name)) for file in files],
         )
+
+    def missing(self, message: str) -> str:
+        """Write the page of what is not there."""
+        return self._write("missing.html", is_live=False, message=message)
 
     def _write(self, template: str, *, is_live: bool, **values: Any) -> str:
         refresh_s = _REFRESH_S if is_live else None
         return self._templates.get_template(template).render(refresh_s=refresh_s, **values)
 
     def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
-        held = {run.agent: run for run in runs if run.agent is not None}
+        held = {run.agent: run for run in runs if run.agent is not None and run.state in LIVE}
         return [
-            {"agent": agent, "heard": self._heard(agent), "run": held.get(agent.pk)}
+            {
+                "agent": agent,
+                "state": self._state(agent, sweep, held.get(agent.pk)),
+                "heard": self._heard(agent),
+                "run": held.get(agent.pk),
+            }
             for agent in reversed(store.agents(rows, sweep.pk))
         ]
+
+    def _state(self, agent: Agent, sweep: Sweep, run: Run | None) -> str:
+        """Tell an agent at work from one that left without a word, as W&B's protocol has none."""
+        if agent.state != AgentState.RUNNING or run is not None:
+            return agent.state.value
+        if sweep.state in _ENDED:
+            return AgentState.FINISHED.value
+        is_silent = self._now() - self._heard(agent) >= self._limits.agent_timeout_s
+        return "GONE" if is_silent else agent.state.value
 
     def _heard(self, agent: Agent) -> float:
         ago = self._presence.seconds_ago("agent", agent.pk)
@@ -257,62 +281,20 @@ def _marks(
     ]
 
 
-def _parameters(parameters: Mapping[str, Any], above: str = "") -> Any:
-    """Give (name, what is searched) of each parameter, nested ones by their dotted names."""
-    for name, config in sorted(parameters.items()):
-        if "parameters" in config:
-            yield from _parameters(config["parameters"], f"{above}{name}.")
-        elif "value" in config:
-            yield above + name, _shown(config["value"])
-        elif "values" in config:
-            yield above + name, "one of " + _shown(config["values"])
-        else:
-            rest = {key: value for key, value in config.items() if key != "distribution"}
-            kind = config.get("distribution", "between")
-            yield above + name, f"{kind} " + ", ".join(f"{k} {v}" for k, v in rest.items())
-
-
-def _searched(spec: Mapping[str, Any]) -> list[str]:
-    """Name the parameters that differ between runs."""
-    return [name for name, _ in _parameters(spec["parameters"]) if not _is_constant(spec, name)][:8]
-
-
-def _is_constant(spec: Mapping[str, Any], name: str) -> bool:
-    config = _at(spec["parameters"], name, "parameters")
-    return isinstance(config, Mapping) and "value" in config
-
-
-def _at(place: Any, name: str, between: str | None) -> Any:
-    """Find what a dotted name leads to; names of parameters may have dots themselves."""
-    if not isinstance(place, Mapping):
-        return None
-    if name in place:
-        return place[name]
-    for key, inner in place.items():
-        if name.startswith(f"{key}."):
-            below = inner.get(between) if between and isinstance(inner, Mapping) else inner
-            found = _at(below, name[len(key) + 1 :], between)
-            if found is not None:
-                return found
-    return None
-
-
-def _value_at(params: Mapping[str, Any], name: str) -> str:
-    value = _at(params, name, None)
-    return short(value) if isinstance(value, float) else _shown(value)
-
-
 def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, str]:
     return {
-        name: _shown(entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry)
+        name: told.shown(
+            entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
+        )
         for name, entry in sorted(config.items())
         if name not in parameters and name != "_wandb"
     }
 
 
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
+def _last_line(log: list[dict[str, Any]]) -> str:
+    """Give what a console said last."""
+    said = (str(line["line"]).strip() for line in reversed(log))
+    return next(filter(None, said), "")
 
 
 def _first(wanted: str | None, keys: list[str]) -> str | None:

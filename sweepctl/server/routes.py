@@ -39,6 +39,7 @@ from sweepctl.server.sweeps_engine import EngineUnavailableError
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _RETRY_AFTER = {"Retry-After": "5"}
 _BLOCK_LIMIT_S = 60.0
+_API = ("graphql", "files", "storage")
 _PAGE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",
@@ -110,7 +111,7 @@ class _Routes:
             except (BadMessageError, FileNameError) as error:
                 return _error(400, error.message)
             except NotFoundError as error:
-                return _error(404, error.message)
+                return self._missing(request, error.message)
             except (StoreUnavailableError, EngineUnavailableError) as error:
                 return self._unavailable(error.message)
             except OSError as error:
@@ -268,6 +269,13 @@ class _Routes:
             base_url=_base_url(request),
             attempt=_attempt(request),
         )
+
+    def _missing(self, request: Request, message: str) -> Response:
+        """Answer people with a page, and clients as they expect it."""
+        is_for_people = "text/html" in request.headers.get("accept", "")
+        if request.method != "GET" or not is_for_people or _segments(request)[0] in _API:
+            return _error(404, message)
+        return HTMLResponse(self._rooms.pages.missing(message), 404, headers=_PAGE)
 
     def _unavailable(self, message: str) -> Response:
         self._rooms.log(message)

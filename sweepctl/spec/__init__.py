@@ -29,6 +29,7 @@ from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.trainers import Trainer as TrainerKind
 from sweepctl.pod.trainers import trainer_for
 from sweepctl.spec.checker import Checker
+from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.spec.parameters import Parameters
 from sweepctl.spec.scaled import Trainer
 from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
@@ -36,6 +37,7 @@ from sweepctl.stored_form import config_text as config_text
 
 METHODS = ("grid", "random", "bayes")
 _TEXTS = ("program", "name", "description", "entity", "project", "apiVersion")
+_NAMES = ("entity", "project")
 _KEYS = (
     *("method", "metric", "parameters", "command", *_TEXTS),
     *("run_cap", "early_terminate", "controller", "kind"),
@@ -135,8 +137,8 @@ class _Sweep:
     def check(self, file: str, text: str) -> SweepSpec:
         self._check_keys()
         for key in _TEXTS:
-            if key in self.root:
-                self.checker.text(self.root[key], (key,))
+            if key in self.root and self.checker.text(given := self.root[key], (key,)):
+                self._check_name(key, given)
         method = self._method()
         metric = self._metric(method)
         self._check_run_cap()
@@ -178,6 +180,17 @@ class _Sweep:
                 )
         own = {key: value for key, value in self.root.items() if key not in _FOREIGN_KEYS}
         self.checker.known_keys(own, (), _KEYS)
+
+    def _check_name(self, key: str, name: str) -> None:
+        unfit = unfit_name(key, name) if key in _NAMES else None
+        if unfit is None:
+            return
+        fit = fit_name(name)
+        if fit is None:
+            hint = "use letters, digits, _ and -, 128 of them at most"
+        else:
+            hint = f"write {key}: {fit if _reads_as_itself(fit) else string_text(fit)}"
+        self.checker.error((key,), unfit, hint)
 
     def _method(self) -> object:
         if "method" not in self.root:

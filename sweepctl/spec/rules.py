@@ -150,6 +150,7 @@ def _implied_by_bounds(checker: Checker, path: Path, spec: Mapping[str, object])
         "one of min and max is an integer, the other is not: W&B takes that as ambiguous",
         f"write {key}: {number_text(float(spec[key]))}, or add distribution: uniform",  # type: ignore[arg-type]
     )
+    _check_bounds(checker, path, float(low), float(high), "uniform")  # type: ignore[arg-type]
     return None
 
 
@@ -211,12 +212,14 @@ def _check_numbers(checker: Checker, path: Path, spec: Mapping[str, object], kin
         if key not in spec or key not in (*rules.required, *rules.optional):
             continue
         number, place = spec[key], (*path, key)
-        is_good = (
-            checker.integer(number, place)
-            if kind == "int_uniform" and not implied
-            else implied or checker.number(number, place)
-        )
-        if is_good and isinstance(number, (int, float)):
+        if not implied:
+            if kind == "int_uniform":
+                checker.integer(number, place)
+            else:
+                checker.number(number, place)
+        if isinstance(number, float) and kind == "int_uniform" and number.is_integer():
+            numbers[key] = int(number)
+        elif isinstance(number, (int, float)) and not isinstance(number, bool):
             numbers[key] = number
     for key in ("q", "a", "b"):
         if key in numbers and numbers[key] <= 0:

@@ -11,6 +11,7 @@ from sweepctl.launch import (
     SweepName,
     Where,
     agent_sweep_name,
+    entity_of,
     parse_sweep_name,
     project_of,
     remember_sweep,
@@ -121,13 +122,15 @@ def test_the_entity_local_is_this_machines_unless_the_named_server_is_a_sweepctl
 
 
 @pytest.mark.parametrize("project", ["a/b", "a%b", "a\nb", " a", "x" * 129, "a:b", "c#"])
-def test_a_project_that_wandb_refuses_is_refused_before_anything_is_created(project: str) -> None:
+def test_a_place_that_wandb_refuses_is_refused_before_anything_is_created(project: str) -> None:
     text = (
         b"method: grid\nmetric: {name: m, goal: minimize}\ncommand: [train]\n"
         b"parameters: {a.x: {values: [1]}}\n"
     )
     with pytest.raises(UsageError, match="no name of a project"):
         project_of(load_sweep("sweep.yaml", text), project)
+    with pytest.raises(UsageError, match="no name of an entity"):
+        entity_of(load_sweep("sweep.yaml", text), project)
 
 
 def test_an_id_that_cannot_be_written_down_is_not_lost(

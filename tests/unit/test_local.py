@@ -1,5 +1,7 @@
 """The supervisor of a local sweep: what it makes of an agent's end and of an agent's log."""
 
+import json
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +79,35 @@ def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) 
     finally:
         other.stop()
         sweep.stop()
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        ([sys.executable, "-c", "raise SystemExit(3)"], {"local": 3, "wait": 3}),
+        (["/nowhere/trainer"], {"local": 1}),
+    ],
+    ids=["every run fails", "no agent can start the trainer"],
+)
+def test_local_ends_with_the_code_of_wait(
+    tmp_path: Path, command: list[str], codes: dict[str, int]
+) -> None:
+    sweep = {
+        "method": "grid",
+        "metric": {"name": "r", "goal": "maximize"},
+        "command": command,
+        "parameters": {"env.a": {"values": [1, 2]}},
+    }
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(sweep))
+    for verb, code in codes.items():
+        named = [str(file)] if verb == "local" else []
+        told = subprocess.run(
+            [sys.executable, "-m", "sweepctl", verb, *named, "--data", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+        )
+        assert told.returncode == code, told
 
 
 def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def client_of(rooms: ServerRooms, engine: Engine, keys: tuple[str, ...] = ()) ->
         intake=rooms.intake,
         sweeps=rooms.sweeps,
         files=files,
-        pages=Pages(rooms.database, rooms.presence, files, rooms.clock),
+        pages=Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits),
         engine=engine,
         access=Access(keys),
         now=rooms.clock,
@@ -315,6 +315,31 @@ def test_a_heartbeat_of_an_unknown_agent_is_404_as_for_a_deleted_sweep(client: A
     for id in ("x", node_id("Agent", 99), node_id("Run", 1)):
         body = {"query": query, "variables": {"id": id}}
         assert client.post("/graphql", json=body).status_code == 404
+
+
+NOWHERE: dict[str, tuple[str, str, bool]] = {
+    "a browser, no such address": ("/a/b/c", "text/html,application/xhtml+xml,*/*;q=0.8", True),
+    "a browser, no such sweep": ("/local/p/sweeps/nope", "text/html", True),
+    "a browser, no such run": ("/local/p/runs/%3Cb%3E", "text/html", True),
+    "a browser, no such file": ("/files/local/p/r/x", "text/html", False),
+    "a client": ("/a/b/c", "*/*", False),
+    "a client that wants JSON": ("/local/p/sweeps/nope", "application/json", False),
+}
+
+
+@pytest.mark.parametrize(("path", "accept", "is_page"), NOWHERE.values(), ids=NOWHERE)
+def test_a_browser_that_asks_for_what_is_not_there_gets_a_page_that_leads_home(
+    client: ApiClient, path: str, accept: str, is_page: bool
+) -> None:
+    answer = client.request("GET", path, headers={"Accept": accept})
+    assert answer.status_code == 404
+    if is_page:
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert '<a href="/">' in answer.text
+        assert "<b>" not in answer.text
+    else:
+        assert answer.json()["error"]
 
 
 def test_telemetry_is_answered_404_so_that_the_client_switches_it_off(client: ApiClient) -> None:

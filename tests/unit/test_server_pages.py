@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ServerRooms
+from server_rooms import GRID, ServerRooms
 
 from sweepctl.server import lines
 from sweepctl.server.dispatch import NotFoundError
@@ -39,7 +39,7 @@ def rooms(tmp_path: Path) -> ServerRooms:
 @pytest.fixture
 def pages(rooms: ServerRooms) -> Pages:
     files = RunFiles(rooms.database, rooms.clock)
-    return Pages(rooms.database, rooms.presence, files, rooms.clock)
+    return Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits)
 
 
 class Strict(HTMLParser):
@@ -131,6 +131,111 @@ def test_the_page_of_a_run_shows_its_metric_config_and_log(
     assert page.tags.count("circle") == 4
     assert "polyline" in page.tags
     assert "No finite value yet" in Strict(pages.run("local", "p", first, "no such key")).text
+
+
+def agent_states(rooms: ServerRooms, pages: Pages, sweep: str) -> list[str]:
+    """Read the states of the agents of a sweep off its page, the oldest agent first."""
+    table = pages.sweep("local", "p", sweep).partition("<h2>Agents</h2>")[2]
+    return re.findall(r'class="state \w+">(\w+)<', table.partition("<h2>")[0])[::-1]
+
+
+def test_an_agent_that_has_ended_is_not_shown_as_running(rooms: ServerRooms, pages: Pages) -> None:
+    sweep = rooms.sweep({"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}}})
+    training, leaving, idle, counted, lost = (rooms.agent(sweep, f"n{n}") for n in range(5))
+    rooms.take(training)
+    given = rooms.take(leaving)["run_id"]
+    rooms.end(given, 0)
+    rooms.end(rooms.take(counted)["run_id"], 0)
+    rooms.take(lost)
+    rooms.set_state(sweep, "PAUSED")
+    rooms.beat(leaving)
+    rooms.beat(idle)
+    assert agent_states(rooms, pages, sweep.id) == ["running"] * 5
+    rooms.wait(rooms.limits.agent_timeout_s + 1, beating=(training, idle))
+    gone = ["finished", "crashed"]
+    assert agent_states(rooms, pages, sweep.id) == ["running", "gone", "running", *gone]
+    rooms.beat(leaving)
+    assert agent_states(rooms, pages, sweep.id) == ["running", "running", "running", *gone]
+    rooms.set_state(sweep, "FINISHED")
+    assert agent_states(rooms, pages, sweep.id) == ["running", "finished", "finished", *gone]
+
+
+def test_an_agent_of_yesterday_is_not_running_when_the_server_comes_back(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep()
+    rooms.set_state(sweep, "PAUSED")
+    agent = rooms.agent(sweep)
+    rooms.beat(agent)
+    rooms.restart(after_s=86400)
+    files = RunFiles(rooms.database, rooms.clock)
+    pages = Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits)
+    assert agent_states(rooms, pages, sweep.id) == ["gone"]
+    rooms.beat(agent)
+    assert agent_states(rooms, pages, sweep.id) == ["running"]
+
+
+def test_the_parts_of_a_scaled_dictionary_are_no_parameters(
+    rooms: ServerRooms, pages: Pages
+) -> None:
+    sweep = rooms.sweep(
+        {
+            "method": "random",
+            "run_cap": 1,
+            "parameters": {
+                "gain": {"distribution": "uniform", "min": 0.5, "max": 2.0},
+                "gain_cli_path": {"value": "env.legs.stiffness"},
+                "gain_base_dict": {"value": '{".*_knee": 200.0}'},
+                "agent.rate": {"value": 1.0},
+                "agent.rate_type": {"value": "float"},
+                "engine_type": {"value": "gas"},
+                "orphan_base_dict": {"value": "{}"},
+            },
+        }
+    )
+    run = rooms.take(rooms.agent(sweep))["run_id"]
+    for page in (
+        Strict(pages.sweep("local", "p", sweep.id)),
+        Strict(pages.run("local", "p", run, None)),
+    ):
+        for part in ("gain_cli_path", "gain_base_dict", "agent.rate_type"):
+            assert part not in page.text
+        for whole in ("agent.rate 1.0", "engine_type gas", "orphan_base_dict {}"):
+            assert whole in page.text
+        assert re.search(r"gain (uniform )?\S+.*?; scales env\.legs\.stiffness: ", page.text)
+        assert '{".*_knee": 200.0}' in page.text
+
+
+def test_a_run_that_did_not_finish_says_why(rooms: ServerRooms, pages: Pages) -> None:
+    sweep = rooms.sweep(GRID)
+
+    def why(run: str) -> tuple[str, str]:
+        line = pages.sweep("local", "p", sweep.id).partition(f"/runs/{run}")[2].partition("</tr>")
+        found = re.search(r'<p class="why">(.*?)</p>', pages.run("local", "p", run, None))
+        listed = re.search(r'<span class="why">(.*?)</span>', line[0])
+        return found[1] if found else "", listed[1] if listed else ""
+
+    agent = rooms.agent(sweep, "node-0")
+    failed = rooms.take(agent)["run_id"]
+    assert why(failed) == ("", "")
+    console = {"offset": 0, "content": ["2026-01-01T00:00:00 ValueError: gain"]}
+    rooms.stream(failed, files={lines.CONSOLE: console})
+    rooms.end(failed, 139)
+    words = "the trainer ended with exit code 139 (SIGSEGV)"
+    assert why(failed) == (f"{words}; its last line: ValueError: gain", words)
+
+    silent = rooms.take(agent)["run_id"]
+    rooms.wait(rooms.limits.agent_timeout_s + 1)
+    assert why(silent)[1] == "its agent fell silent; it waits to be taken again"
+    for _ in range(rooms.limits.attempts - 1):
+        assert rooms.take(rooms.agent(sweep))["run_id"] == silent
+        rooms.wait(rooms.limits.agent_timeout_s + 1)
+    assert why(silent)[1] == "given up after 3 attempts that were lost"
+
+    stopped = rooms.take(rooms.agent(sweep))["run_id"]
+    rooms.set_state(sweep, "CANCELED")
+    rooms.wait(rooms.limits.agent_timeout_s + 1)
+    assert why(stopped)[1] == "it was stopped, alone or with its sweep"
 
 
 def test_nothing_of_what_clients_sent_becomes_markup(rooms: ServerRooms, pages: Pages) -> None:

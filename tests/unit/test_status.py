@@ -1,10 +1,12 @@
 """What a sweep is doing: metric values, ranking, changes, ages."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
+from sweepctl.errors import ExitCode
 from sweepctl.status import (
     Metric,
     changes,
@@ -110,6 +112,29 @@ def test_only_finished_runs_with_the_metric_are_ranked(goal: str, order: list[st
     assert status.best.id == order[0]
     assert status.counts == {"finished": 3, "failed": 1, "running": 1}
     assert status.has_bad_ends
+
+
+@pytest.mark.parametrize(
+    ("state", "runs", "code"),
+    [
+        ("FINISHED", ["finished", "finished"], ExitCode.DONE),
+        ("FINISHED", [], ExitCode.DONE),
+        ("CANCELED", ["finished", "killed"], ExitCode.FAILED_RUNS),
+        ("FINISHED", ["finished", "failed"], ExitCode.FAILED_RUNS),
+        ("FINISHED", ["failed", "crashed"], ExitCode.FAILED_RUNS),
+        ("FINISHED", ["finished", "running"], ExitCode.FAILED),
+        ("FINISHED", ["failed", "preempted"], ExitCode.FAILED),
+        ("RUNNING", ["finished"], ExitCode.FAILED),
+        ("PAUSED", ["failed"], ExitCode.FAILED),
+    ],
+)
+def test_the_exit_code_tells_failed_runs_from_a_sweep_that_has_not_ended(
+    state: str, runs: list[str], code: ExitCode
+) -> None:
+    rows = [run(f"r{number}", state) for number, state in enumerate(runs, 1)]
+    status = sweep_status(replace(sweep(), state=state), CONFIG, rows, NOW)
+    assert status.exit_code is code
+    assert status.has_ended == (code is not ExitCode.FAILED)
 
 
 def test_runs_stand_in_the_order_of_their_creation_with_their_age() -> None:

@@ -1,0 +1,123 @@
+"""What a page tells in words: a sweep's parameters, a run's values, why a run did not finish.
+
+Pure: it takes what was stored and gives texts. The parts of a scaled dictionary (X_cli_path,
+X_base_dict) and a kept type (X_type) are told with their parameter X, not as parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX
+from sweepctl.server.lifecycle import Limits, RunState
+from sweepctl.server.plot import short
+from sweepctl.server.run_store import Run
+from sweepctl.stored_form import part_owner
+
+_MAX_VALUE = 300
+_MAX_COLUMNS = 8
+_SIGNAL_BASE = 128
+
+
+def parameters(given: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Give (name, what is searched) of each parameter, nested ones by their dotted names."""
+    for name, config in sorted(given.items()):
+        if "parameters" in config:
+            yield from parameters(config["parameters"], f"{above}{name}.")
+        elif not above and part_owner(name, given) in given:
+            continue
+        elif "value" in config:
+            yield above + name, shown(config["value"]) + _scales(name, given)
+        elif "values" in config:
+            yield above + name, "one of " + shown(config["values"]) + _scales(name, given)
+        else:
+            rest = {key: value for key, value in config.items() if key != "distribution"}
+            kind = config.get("distribution", "between")
+            words = f"{kind} " + ", ".join(f"{k} {v}" for k, v in rest.items())
+            yield above + name, words + _scales(name, given)
+
+
+def searched(spec: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that differ between runs."""
+    names = [name for name, _ in parameters(spec["parameters"])]
+    return [name for name in names if not _is_constant(spec, name)][:_MAX_COLUMNS]
+
+
+def values(params: Mapping[str, Any]) -> dict[str, str]:
+    """Give what each parameter is in one run."""
+    given = {name: {"value": value} for name, value in params.items()}
+    return {
+        name: shown(value) + _scales(name, given)
+        for name, value in params.items()
+        if part_owner(name, given) not in given
+    }
+
+
+def value_at(params: Mapping[str, Any], name: str) -> str:
+    """Give what the parameter of a dotted name is in one run, in short."""
+    value = _at(params, name, None)
+    return short(value) if isinstance(value, float) else shown(value)
+
+
+def shown(value: object) -> str:
+    """Give a value as text, cut where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
+
+
+def why_not_finished(run: Run, limits: Limits, last_line: str = "") -> str | None:
+    """Say why a run ended otherwise, as far as the server knows; None when there is nothing."""
+    if run.state == RunState.KILLED:
+        return "it was stopped, alone or with its sweep"
+    if run.queued is not None and run.state == RunState.PREEMPTED:
+        return "it was handed back; it waits to be taken again"
+    if run.queued is not None and run.state == RunState.CRASHED:
+        lost = "its agent fell silent" if run.is_silent else "its agent let it go"
+        return f"{lost}; it waits to be taken again"
+    if run.state == RunState.CRASHED:
+        return "nothing was heard of it any more"
+    if run.state != RunState.FAILED:
+        return None
+    if run.losses >= limits.attempts:
+        return f"given up after {run.losses} attempts that were lost"
+    if run.exit_code is None:
+        return f"given up after {run.attempt} attempts: its trainer never began"
+    said = f"; its last line: {last_line}" if last_line else ""
+    return f"the trainer ended with exit code {_exit_text(run.exit_code)}{said}"
+
+
+def _exit_text(code: int) -> str:
+    try:
+        return f"{code} ({signal.Signals(code - _SIGNAL_BASE).name})"
+    except ValueError:
+        return str(code)
+
+
+def _scales(name: str, given: Mapping[str, Any]) -> str:
+    """Tell what a scaled dictionary's factor multiplies; nothing for another parameter."""
+    parts = (given.get(name + suffix) for suffix in (PATH_SUFFIX, TABLE_SUFFIX))
+    path, table = (part.get("value") if isinstance(part, Mapping) else None for part in parts)
+    return f"; scales {path}: {shown(table)}" if path is not None and table is not None else ""
+
+
+def _is_constant(spec: Mapping[str, Any], name: str) -> bool:
+    config = _at(spec["parameters"], name, "parameters")
+    return isinstance(config, Mapping) and "value" in config
+
+
+def _at(place: Any, name: str, between: str | None) -> Any:
+    """Find what a dotted name leads to; names of parameters may have dots themselves."""
+    if not isinstance(place, Mapping):
+        return None
+    if name in place:
+        return place[name]
+    for key, inner in place.items():
+        if name.startswith(f"{key}."):
+            below = inner.get(between) if between and isinstance(inner, Mapping) else inner
+            found = _at(below, name[len(key) + 1 :], between)
+            if found is not None:
+                return found
+    return None
