@@ -4,8 +4,6 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-CLUSTER_VERBS := chart/test_parity $(addprefix cluster/test_,submit_on_cluster live_verbs chart bad_input \
-	image_routes trainer_in_pods)
 TRAINER := examples/toy_legs/.venv
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -32,9 +30,9 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest tests $(CLUSTER_VERBS:%=--ignore=tests/%.py)
-test-cluster: trainer testbed-up ## submit, the live verbs and the chart on the real test bed
-	@$(BIN)/pytest $(CLUSTER_VERBS:%=tests/%.py)
+	@$(BIN)/pytest tests
+test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
+	@$(BIN)/pytest tests/cluster
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 

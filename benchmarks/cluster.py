@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from sweepctl.submission import find_submission
 from sweepctl.submit import SubmitOptions, Submitter
 from sweepctl.values import load_values
 from sweepctl.wandb_http import Connection, WandbClient
+from tests.serving import ServerProcess
 from tests.testbed import lifecycle, simulated
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import bed
@@ -69,7 +69,7 @@ def main() -> int:
     cold_start(failures)
     chosen = bed(asked.testbed, os.environ)
     cluster = lifecycle.up(chosen, os.environ, say)
-    simulated.simulate(cluster, chosen, AGENTS // 8, os.environ, say)
+    simulated.simulate(cluster, chosen, AGENTS // 8)
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as url:
         bench = Bench(cluster, url, Path(folder))
         try:
@@ -79,7 +79,7 @@ def main() -> int:
             bench.status(failures)
         finally:
             bench.clean()
-            simulated.simulate(cluster, chosen, 0, os.environ, say)
+            simulated.simulate(cluster, chosen, 0)
     for failure in failures:
         print(f"BROKEN: {failure}")
     return 1 if failures else 0
@@ -301,22 +301,11 @@ class Bench:
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """Run the embedded server on this machine for as long as the block runs."""
-    command = [str(BIN / "sweepctl"), "server", "--data", str(folder / "data")]
-    with subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stderr is not None
-            url = None
-            for line in process.stderr:
-                if match := re.search(r"listening on (http\S+)", line):
-                    url = match[1]
-                    break
-            assert url, "the server did not start"
-            yield url
-        finally:
-            process.terminate()
-            process.communicate()
+    server = ServerProcess(folder / "data")
+    try:
+        yield server.url
+    finally:
+        server.kill()
 
 
 @contextmanager
