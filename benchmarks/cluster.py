@@ -222,7 +222,7 @@ class Bench:
         listing.write_text(
             "import sys, wandb\n"
             "entity, project, sweep = sys.argv[1].split('/')\n"
-            "runs = wandb.Api().runs(f'{entity}/{project}', filters={'sweep': sweep})\n"
+            "runs = wandb.Api().runs(f'{entity}/{project}', filters={'sweep': sweep}, lazy=False)\n"
             "print(sum(1 for run in runs if (run.state, run.config, run.summary)))\n"
         )
         status = [str(BIN / "sweepctl"), "status", "bench", "-n", self.namespace, "-o", "json"]
