@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tests.cluster.sweeps import (
     write_values,
 )
 from tests.testbed.cluster import Cluster
-from tests.testbed.images import base_tar, build_image
+from tests.testbed.images import base_image, build_image
 from tests.testbed.layout import Bed
 from tests.testbed.lifecycle import load_image
 from tests.testbed.server_image import offer_server_image
@@ -37,9 +36,7 @@ def _images(cluster: Cluster, the_bed: Bed) -> None:
     offer_server_image(cluster, the_bed)
     with tempfile.TemporaryDirectory(prefix="sweepctl-baked-") as work:
         folder = Path(work)
-        shutil.copy(base_tar(os.environ, print), folder / "base.tar")
-        (folder / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
-        base = build_image("base:1", folder, folder / "base.oci.tar")
+        base = base_image(os.environ, print)
         baked = build_image(
             BAKED,
             ROOT,
@@ -96,3 +93,20 @@ def test_both_ways_have_the_same_manifest_but_for_the_mount_and_train_the_same(
         for job in rendered
     ]
     assert set(mounts[0]) - set(mounts[1]) == {"/opt/sweepctl"}
+
+
+def test_the_server_image_with_the_extra_searches_by_bayes(
+    cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    offer_plain_trainer(cluster, namespace)
+    sweepctl = Sweepctl(cluster, namespace, tmp_path)
+    sweep = yaml.safe_load(write_sweep(tmp_path, GAINS).read_text())
+    sweep |= {"method": "bayes", "run_cap": 4}
+    sweep["parameters"] = {"task.gain": {"min": 0.5, "max": 2.0}}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(sweep))
+    values = str(write_values(tmp_path))
+    done = sweepctl("submit", "plain.yaml", "-f", values, "--create-secret", "--wait")
+    assert done.returncode == 0, done.stderr
+    gains = [run["parameters"]["task.gain"] for run in sweepctl.runs("plain")]
+    assert len(set(gains)) == 4
+    assert all(0.5 <= gain <= 2.0 for gain in gains)

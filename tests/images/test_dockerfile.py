@@ -6,13 +6,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code
-from tests.testbed.images import Image, base_tar, build_image
+from tests.testbed.images import Image, base_image, build_image
 from tests.testbed.requirements import BedUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -60,23 +59,17 @@ def test_both_targets_end_as_a_user_that_is_not_root() -> None:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+def base() -> Image:
     """Give an image of Debian with Python and nothing else: no pip, no git, no compiler."""
     if os.geteuid() != 0:
         pytest.skip("buildah and mmdebstrap build as root only")
     for program in ("buildah", "mmdebstrap"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program}: apt-get install {program}")
-    context = tmp_path_factory.mktemp("base")
     try:
-        os.link(base_tar(os.environ, print), context / "base.tar")
-    except OSError:
-        shutil.copy(base_tar(os.environ, print), context / "base.tar")
+        return base_image(os.environ, print)
     except BedUnavailable as reason:
         pytest.skip(str(reason))
-    (context / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
-    yield build_image("base:1", context, context / "base.oci.tar")
-    shutil.rmtree(context)
 
 
 @pytest.mark.cluster

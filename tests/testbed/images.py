@@ -61,6 +61,20 @@ def base_tar(environ: Mapping[str, str], say: Say) -> Path:
     return _once(target, f"base image: Debian {_SUITE} with {', '.join(_BASE_PACKAGES)}", make, say)
 
 
+def base_image(environ: Mapping[str, str], say: Say) -> Image:
+    """Return that Debian as an image; a build starts from `oci-archive:` and its archive."""
+    base = base_tar(environ, say)
+    target = base.with_suffix(".oci.tar")
+
+    def make(part: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=_folder(environ)) as context:
+            os.link(base, f"{context}/base.tar")
+            Path(context, "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+            build_image("base:1", Path(context), part)
+
+    return Image("base:1", _once(target, "base image", make, say))
+
+
 def build_image(
     name: str,
     context: Path,
@@ -87,7 +101,8 @@ def build_image(
         for key, value in (build_args or {}).items():
             build += ["--build-arg", f"{key}={value}"]
         _run([*build, str(context)], environ)
-        push = [*store, "push", "--signature-policy", str(policy), name]
+        # On one machine it costs more time to compress than to read again.
+        push = [*store, "push", "--disable-compression", "--signature-policy", str(policy), name]
         _run([*push, f"oci-archive:{target}:{name}"], environ)
     return Image(name, target)
 

@@ -1,103 +1,109 @@
-"""The image of sweepctl's server for the nodes, with this checkout's code, made without a registry.
+"""The server target of images/Dockerfile for the nodes, with this checkout and W&B's search engine.
 
-It is the base image and what `pip install sweepctl` would add for the server, installed from the
-same locked versions that run here.
+Built without a network, as the file's comment tells: from the wheel of this checkout and from those
+of what it needs, in the locked versions, which are fetched once.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.testbed.cluster import Cluster
-from tests.testbed.images import Image, base_tar, build_image
+from tests.testbed.images import Image, base_image, build_image
 from tests.testbed.layout import Bed, cache_dir
 from tests.testbed.lifecycle import load_image
 
 ROOT = Path(__file__).parents[2]
 SERVER_IMAGE = "testbed.invalid/server:1"
-_NEEDS = (
-    *("graphql-core", "jinja2", "platformdirs", "pyyaml"),
-    *("rich", "starlette", "typer", "uvicorn"),
-)
-_DOCKERFILE = """\
-FROM scratch
-ADD base.tar /
-COPY site /opt/site
-RUN printf '#!/bin/sh\\nexec python3 -m sweepctl "$@"\\n' >/usr/bin/sweepctl
-RUN chmod 755 /usr/bin/sweepctl
-ENV PYTHONPATH=/opt/site PYTHONDONTWRITEBYTECODE=1
-USER 1000:1000
-"""
+_DOCKERFILE = ROOT / "images" / "Dockerfile"
+# Where both pin a package, the search engine's lock goes first: it needs numpy 1.
+_LOCKS = (ROOT / "tests" / "contract" / "bayes.lock", ROOT / "requirements.lock")
+# The Python of the base image, whatever runs here.
+_TARGET = ("--only-binary=:all:", "--python-version=3.11", "--implementation=cp")
+_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 
 def offer_server_image(cluster: Cluster, bed: Bed) -> None:
-    """Put an image with this checkout's server onto the nodes; built again when it has changed."""
-    packages = [f"{name}=={version}" for name, version in sorted(_with_needs(_NEEDS))]
-    with tempfile.TemporaryDirectory(prefix="sweepctl-server-") as work:
-        site = Path(work, "site")
-        skip = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "sweepctl", site / "sweepctl", ignore=skip)
-        shutil.copytree(ROOT / "charts" / "isaac-sweep", site / "sweepctl" / "chart", ignore=skip)
-        archive = cache_dir(os.environ) / "images" / f"server-{_key(site, packages)}.tar"
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with archive.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not archive.exists():
-                _install(packages, site)
+    """Put the image onto the nodes; it is built again when what it is made of has changed."""
+    folder = cache_dir(os.environ) / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"server-{_key()}.tar"
+    with (folder / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            with tempfile.TemporaryDirectory(dir=folder, prefix=".server-") as work:
                 _build(Path(work), archive)
     load_image(cluster, bed, Image(SERVER_IMAGE, archive))
 
 
-def _install(packages: list[str], site: Path) -> None:
-    """Install what sweepctl's server imports, for the Python of the image."""
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
-    command += ["--target", str(site), "--python-version", "3.11", *packages]
-    subprocess.run(command, check=True)
-
-
 def _build(work: Path, archive: Path) -> None:
-    (work / "Dockerfile").write_text(_DOCKERFILE)
-    shutil.copy(base_tar(os.environ, print), work / "base.tar")
-    part = archive.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    build_image(SERVER_IMAGE, work, part)
+    dist = work / "context" / "dist"
+    _run([sys.executable, "-m", "uv", "build", "-q", "--wheel", "-o", str(dist), str(ROOT)])
+    (wheel,) = dist.glob("sweepctl-*.whl")
+    shutil.copytree(_needed_wheels(wheel, archive.parent), dist, dirs_exist_ok=True)
+    built = build_image(
+        SERVER_IMAGE,
+        work / "context",
+        work / "server.tar",
+        dockerfile=_DOCKERFILE,
+        stage="server",
+        build_args={
+            "SERVER_BASE": f"oci-archive:{base_image(os.environ, print).archive}",
+            "PIP_NO_INDEX": "1",
+            "EXTRAS": "[bayes]",
+        },
+    )
     for old in archive.parent.glob("server-*.tar"):
         old.unlink()
-    part.replace(archive)
+    built.archive.replace(archive)
 
 
-def _with_needs(names: Sequence[str]) -> set[tuple[str, str]]:
-    """Give the packages and all that they need, each with the version that is installed here."""
+def _needed_wheels(wheel: Path, folder: Path) -> Path:
+    """Give the folder of the wheels of all that sweepctl needs and of pip, fetching them once."""
+    pins = "".join(f"{name}=={version}\n" for name, version in sorted(_pins().items()))
+    needs = (ROOT / "pyproject.toml").read_text()
+    key = hashlib.sha256(f"{pins} {needs} {_TARGET} {_PLATFORMS}".encode()).hexdigest()[:16]
+    wheels = folder / f"server-wheels-{key}"
+    if not wheels.exists():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".wheels-") as work:
+            constraints, fetched = Path(work, "constraints.txt"), Path(work, "wheels")
+            constraints.write_text(pins)
+            download = [sys.executable, "-m", "pip", "download", "-q", "-c", str(constraints)]
+            download += [*_TARGET, *(f"--platform={platform}" for platform in _PLATFORMS)]
+            _run([*download, "-d", str(fetched), "pip", f"sweepctl[bayes] @ {wheel.as_uri()}"])
+            (fetched / wheel.name).unlink()
+            fetched.rename(wheels)
+    return wheels
+
+
+def _pins() -> dict[str, str]:
     found: dict[str, str] = {}
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        try:
-            found[name] = importlib.metadata.version(name)
-            needs = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue  # a need of another platform or Python
-        for need in needs:
-            if "extra ==" not in need and (match := re.match(r"[A-Za-z0-9._-]+", need)):
-                waiting.append(match[0].lower())
-    return set(found.items())
+    for lock in _LOCKS:
+        for name, version in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)", lock.read_text()):
+            found.setdefault(name.lower(), version)
+    return found
 
 
-def _key(site: Path, packages: list[str]) -> str:
-    digest = hashlib.sha256(f"{_DOCKERFILE} {packages}".encode())
-    for file in sorted(site.rglob("*")):
-        if file.is_file():
-            digest.update(str(file.relative_to(site)).encode() + file.read_bytes())
+def _key() -> str:
+    files = [_DOCKERFILE, ROOT / "pyproject.toml", *_LOCKS]
+    for folder in ("sweepctl", "charts"):
+        found = (ROOT / folder).rglob("*")
+        files += sorted(f for f in found if f.is_file() and "__pycache__" not in f.parts)
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:5])}: {done.stderr.strip()[-2000:]}")
