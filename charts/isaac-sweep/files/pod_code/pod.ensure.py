@@ -114,9 +114,7 @@ def choose(sweeps: Iterable[SweepInfo], key: str, job_uid: str) -> Choice:
     return Choice(own, True, tuple(superfluous))
 
 
-def read_sweep_file(
-    file: Path, read_yaml: Callable[[str], Any]
-) -> tuple[bytes, dict[str, object]]:
+def read_sweep_file(file: Path, read_yaml: Callable[[str], Any]) -> tuple[bytes, dict[str, object]]:
     """Read the sweep file of a release: its bytes, and its config as W&B keeps it."""
     try:
         text = file.read_bytes()
