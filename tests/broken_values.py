@@ -262,31 +262,32 @@ CONTRADICTIONS = [
         "resources: {limits: {nvidia.com/gpu: 1}}",
         "resources.limits.nvidia.com/gpu",
         "GPUs are asked for by gpus and gpuResource",
-        "set gpus: 1 and resources: {limits: {nvidia.com/gpu: null}}",
+        "set gpus: 1, and leave it out of resources.limits",
     ),
     Broken(
         "resources: {requests: {memory: 64Gi}}",
         "resources.requests.memory",
         "a request of 64Gi is above the limit, which is 32Gi",
-        'set resources: {limits: {memory: "64Gi"}}, or requests: {memory: "32Gi"}',
+        'set resources: {limits: {memory: "64Gi"}}, or resources: {requests: {memory: "32Gi"}}',
     ),
     Broken(
         "resources: {requests: {cpu: 8}, limits: {cpu: 7999m, memory: 17179869184}}",
         "resources.requests.cpu",
         "a request of 8 is above the limit, which is 7999m",
-        'set resources: {limits: {cpu: "8"}}, or requests: {cpu: "7999m"}',
+        'set resources: {limits: {cpu: "8"}}, or resources: {requests: {cpu: "7999m"}}',
     ),
     Broken(
         "resources: {limits: {memory: 8Gi}}",
         "resources.requests.memory",
         "a request of 16Gi is above the limit, which is 8Gi",
-        'set resources: {limits: {memory: "16Gi"}}, or requests: {memory: "8Gi"}',
+        'set resources: {limits: {memory: "16Gi"}}, or resources: {requests: {memory: "8Gi"}}',
     ),
     Broken(
         "server: {resources: {requests: {memory: 2.5Gi}}}",
         "server.resources.requests.memory",
         "a request of 2.5Gi is above the limit, which is 2Gi",
-        'set server: {resources: {limits: {memory: "2.5Gi"}}}, or requests: {memory: "2Gi"}',
+        'set server: {resources: {limits: {memory: "2.5Gi"}}}, or'
+        ' server: {resources: {requests: {memory: "2Gi"}}}',
     ),
     Broken(
         "server: {enabled: true}\nwandb: {baseUrl: https://w.org}",

@@ -99,28 +99,25 @@ def _gpus(tree: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 ("resources", part, tree["gpuResource"]),
                 "GPUs are asked for by gpus and gpuResource",
-                f"set gpus: 1 and resources: {{{part}: {{{tree['gpuResource']}: null}}}}",
+                f"set gpus: 1, and leave it out of resources.{part}",
             )
 
 
 def _amounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
     places: list[tuple[Path, str, Mapping[str, Any]]] = [
-        (("resources",), "resources: {{limits: {}}}", tree["resources"]),
-        (
-            ("server", "resources"),
-            "server: {{resources: {{limits: {}}}}}",
-            tree["server"]["resources"],
-        ),
+        (("resources",), "resources: {{{}}}", tree["resources"]),
+        (("server", "resources"), "server: {{resources: {{{}}}}}", tree["server"]["resources"]),
     ]
     for place, setting, resources in places:
-        limits = resources["limits"]
         for name, asked in sorted(resources["requests"].items()):
-            if name in limits and _amount(str(asked)) > _amount(str(limits[name])):
-                raised = setting.format(f'{{{name}: "{asked}"}}')
+            limit = resources["limits"].get(name)
+            if limit is not None and _amount(str(asked)) > _amount(str(limit)):
+                higher = setting.format(f'limits: {{{name}: "{asked}"}}')
+                lower = setting.format(f'requests: {{{name}: "{limit}"}}')
                 yield Finding(
                     (*place, "requests", name),
-                    f"a request of {asked} is above the limit, which is {limits[name]}",
-                    f'set {raised}, or requests: {{{name}: "{limits[name]}"}}',
+                    f"a request of {asked} is above the limit, which is {limit}",
+                    f"set {higher}, or {lower}",
                 )
 
 
