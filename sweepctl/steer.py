@@ -122,7 +122,7 @@ def check_size(
 
 
 def undone_by(submission: Submission, setting: str, value: str) -> list[str]:
-    """Say what would undo a change in place: the next Helm upgrade, Argo CD's self-heal."""
+    """Say what would undo a change in place: the next upgrade or apply, Argo CD's self-heal."""
     notes = []
     release, application = submission.helm_release, submission.argo_application
     if application is not None:
@@ -135,16 +135,17 @@ def undone_by(submission: Submission, setting: str, value: str) -> list[str]:
             f"Helm release {release}: give its next upgrade --set {setting}={value}, or"
             " --force-conflicts to set it back"
         )
+    elif submission.is_from_chart:
+        notes.append(
+            "it was applied from what helm template prints: give its next rendering --set"
+            f" {setting}={value}, or it is set back or refused as a conflict"
+        )
     return notes
 
 
 def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> DeletePlan:
-    """Find what belongs to a sweep; refuse what Helm made."""
-    release = find_submission(cluster, name, namespace).helm_release
-    if release is not None:
-        raise UsageError(
-            f"'{name}' is the Helm release '{release}'", f"helm uninstall {release} -n {namespace}"
-        )
+    """Find what belongs to a sweep; refuse what another keeps."""
+    check_may_delete(find_submission(cluster, name, namespace))
     selector = manifest.selector_text(name)
     used = _secrets_of_others(cluster, name, namespace)
     deleted: list[tuple[str, str]] = []
@@ -159,6 +160,21 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
             elif not thing["metadata"].get("deletionTimestamp"):
                 deleted.append((kind, own))
     return DeletePlan(name, namespace, tuple(deleted), tuple(kept))
+
+
+def check_may_delete(submission: Submission) -> None:
+    """Refuse what Helm or Argo CD keeps: it would come back, or its record would be wrong."""
+    name, namespace = submission.name, submission.namespace
+    release, application = submission.helm_release, submission.argo_application
+    if release is not None:
+        raise UsageError(
+            f"'{name}' is the Helm release '{release}'", f"helm uninstall {release} -n {namespace}"
+        )
+    if application is not None:
+        raise UsageError(
+            f"'{name}' belongs to the Argo CD application '{application}', which brings it back",
+            f"take it out of its source, or: argocd app delete {application}",
+        )
 
 
 def delete(

@@ -83,13 +83,18 @@ class Submission:
 
     @property
     def helm_release(self) -> str | None:
-        """The Helm release that made it, if one did."""
+        """The Helm release that made it, if one did: Helm itself writes that down."""
         for thing in self._things:
-            labels = thing["metadata"].get("labels") or {}
-            if labels.get(manifest.MANAGER_LABEL) == HELM:
-                annotations = thing["metadata"].get("annotations") or {}
-                return str(annotations.get(_HELM_RELEASE) or self.name)
+            named = (thing["metadata"].get("annotations") or {}).get(_HELM_RELEASE)
+            if named:
+                return str(named)
         return None
+
+    @property
+    def is_from_chart(self) -> bool:
+        """Whether the chart made it: by Helm, or applied from what `helm template` prints."""
+        labels = [thing["metadata"].get("labels") or {} for thing in self._things]
+        return any(found.get(manifest.MANAGER_LABEL) == HELM for found in labels)
 
     @property
     def argo_application(self) -> str | None:

@@ -358,6 +358,13 @@ def check_name_is_free(existing: Submission, name: str) -> None:
             f"'{name}' is the Helm release '{release}' in namespace '{existing.namespace}'",
             f"change it with: helm upgrade {release} …; or choose another --name",
         )
+    if existing.is_from_chart:
+        application = existing.argo_application
+        owner = f"the Argo CD application '{application}'" if application else "kubectl apply"
+        raise UsageError(
+            f"'{name}' in namespace '{existing.namespace}' is the chart's, by {owner}",
+            "change it where it is rendered; or choose another --name",
+        )
     config = existing.config
     labels = config["metadata"].get("labels") or {} if config else {}
     if config is not None and labels.get(manifest.NAME_LABEL) != manifest.CHART:

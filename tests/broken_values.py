@@ -166,6 +166,8 @@ SCHEMA = [
     Broken("nodeSelector: {'a/b/c': d}", "nodeSelector.a/b/c", "expected the name of a label"),
     Broken("nodeSelector: {a: 'b c'}", "nodeSelector.a", "expected a label's value"),
     Broken("podLabels: {sweepctl/job: a}", "podLabels.sweepctl/job", "none of sweepctl's own"),
+    Broken("podLabels: {job-name: a}", "podLabels.job-name", "none of sweepctl's own"),
+    Broken("podLabels: {controller-uid: a}", "podLabels.controller-uid", "none of sweepctl's own"),
     Broken("extraEnv: [{value: b}]", "extraEnv[0]", "'name' is missing", "add name: …"),
     Broken("extraEnv: [{name: 1A, value: b}]", "extraEnv[0].name", "expected a variable's name"),
     Broken("extraEnv: [{name: HOME, value: b}]", "extraEnv[0].name", "itself", "use cache.home"),
@@ -260,7 +262,32 @@ CONTRADICTIONS = [
         "resources: {limits: {nvidia.com/gpu: 1}}",
         "resources.limits.nvidia.com/gpu",
         "GPUs are asked for by gpus and gpuResource",
-        "set gpus: 1 and resources: {limits: {nvidia.com/gpu: null}}",
+        "set gpus: 1, and leave it out of resources.limits",
+    ),
+    Broken(
+        "resources: {requests: {memory: 64Gi}}",
+        "resources.requests.memory",
+        "a request of 64Gi is above the limit, which is 32Gi",
+        'set resources: {limits: {memory: "64Gi"}}, or resources: {requests: {memory: "32Gi"}}',
+    ),
+    Broken(
+        "resources: {requests: {cpu: 8}, limits: {cpu: 7999m, memory: 17179869184}}",
+        "resources.requests.cpu",
+        "a request of 8 is above the limit, which is 7999m",
+        'set resources: {limits: {cpu: "8"}}, or resources: {requests: {cpu: "7999m"}}',
+    ),
+    Broken(
+        "resources: {limits: {memory: 8Gi}}",
+        "resources.requests.memory",
+        "a request of 16Gi is above the limit, which is 8Gi",
+        'set resources: {limits: {memory: "16Gi"}}, or resources: {requests: {memory: "8Gi"}}',
+    ),
+    Broken(
+        "server: {resources: {requests: {memory: 2.5Gi}}}",
+        "server.resources.requests.memory",
+        "a request of 2.5Gi is above the limit, which is 2Gi",
+        'set server: {resources: {limits: {memory: "2.5Gi"}}}, or'
+        ' server: {resources: {requests: {memory: "2Gi"}}}',
     ),
     Broken(
         "server: {enabled: true}\nwandb: {baseUrl: https://w.org}",

@@ -13,21 +13,30 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import SweepctlError
 from sweepctl.pod.calls import Patience
+from sweepctl.pod.interpreter import NoYamlError
 from sweepctl.stored_form import DEFAULT_PROJECT, config_text, stored_config
 from sweepctl.wandb_http import ApiError, SweepInfo, WandbClient
 
 SETTLE_S = 2.0
 """What lies between two looks; W&B tells when a sweep was created in whole seconds."""
 
+_SAME_MOMENT_S = 60.0
+"""How long a creation may take that began before another sweep of the key was listed."""
+
 _STAGGER_S = 2.0
 _LONGEST_STAGGER_S = 60.0
 _CLOSED = ("FINISHED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
 _MAX_IN_VAIN = 20
+_WITHOUT_YAML = (
+    "set interpreter: a Python that has PyYAML; or create the sweep by `sweepctl init` and set"
+    " sweepId: ENTITY/PROJECT/ID"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Choice:
     is_ours: bool = False
     """Whether it names our Job already."""
     superfluous: tuple[SweepInfo, ...] = ()
-    """Sweeps that agents of our Job created at the same moment, and that take runs still."""
+    """Sweeps that other agents created at the same moment, and that take runs still."""
 
 
 def sweep_key(namespace: str, name: str, sweep_text: bytes) -> str:
@@ -85,16 +94,38 @@ def with_job(description: str | None, key: str, job_uid: str) -> str:
 def choose(sweeps: Iterable[SweepInfo], key: str, job_uid: str) -> Choice:
     """Choose the sweep that names our Job, whatever its state; else one that is open still.
 
-    Of several the oldest: those that create one at the same moment all come to the same.
+    Of several the oldest: those that create one at the same moment all come to the same, the agents
+    of another Job too (an upgrade while the first sweep is created).
     """
     known = sorted(
         (sweep for sweep in sweeps if jobs_of(sweep, key) is not None),
         key=lambda sweep: (sweep.created_at or "", sweep.id),
     )
     ours = [sweep for sweep in known if job_uid in (jobs_of(sweep, key) or ())]
-    if ours:
-        return Choice(ours[0], True, tuple(sweep for sweep in ours[1:] if is_open(sweep)))
-    return Choice(next(filter(is_open, known), None))
+    if not ours:
+        return Choice(next(filter(is_open, known), None))
+    own = ours[0]
+    twins = [sweep for sweep in known if is_open(sweep) and _at_the_same_moment(sweep, own)]
+    older = [sweep for sweep in twins if known.index(sweep) < known.index(own)]
+    if older:
+        return Choice(older[0])
+    doomed = [*ours, *(twins if is_open(own) else ())]
+    superfluous = (sweep for sweep in known if sweep != own and is_open(sweep) and sweep in doomed)
+    return Choice(own, True, tuple(superfluous))
+
+
+def read_sweep_file(file: Path, read_yaml: Callable[[str], Any]) -> tuple[bytes, dict[str, object]]:
+    """Read the sweep file of a release: its bytes, and its config as W&B keeps it."""
+    try:
+        text = file.read_bytes()
+        decoded = text.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepctlError(f"cannot read the sweep file {file}: {error}") from None
+    try:
+        return text, stored_config(read_yaml(decoded))
+    except SweepctlError as error:
+        hint = _WITHOUT_YAML if isinstance(error, NoYamlError) else error.hint
+        raise SweepctlError(f"the sweep file {file}: {error.message}", hint) from None
 
 
 def sweep_place(
@@ -136,7 +167,7 @@ class SweepFinder:
 
     def find(self) -> SweepInfo:
         """Give the sweep on which all agents of this Job agree."""
-        text, config = self._read_file()
+        text, config = read_sweep_file(self._source.file, self._read_yaml)
         self._key = sweep_key(self._source.namespace, self._source.name, text)
         entity, self._project = sweep_place(config, self._source.entity, self._source.project)
         self._entity = entity or self._patience.call(
@@ -163,18 +194,6 @@ class SweepFinder:
             f"by which agents find {self._key}",
             "create the sweep first and name it: sweepId: ENTITY/PROJECT/ID",
         )
-
-    def _read_file(self) -> tuple[bytes, dict[str, object]]:
-        file = self._source.file
-        try:
-            text = file.read_bytes()
-            decoded = text.decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SweepctlError(f"cannot read the sweep file {file}: {error}") from None
-        try:
-            return text, stored_config(self._read_yaml(decoded))
-        except SweepctlError as error:
-            raise SweepctlError(f"the sweep file {file}: {error.message}", error.hint) from None
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -223,6 +242,15 @@ class SweepFinder:
             if not may_pass or self._is_final(error, time.monotonic() - self._began):
                 raise
             self._patience.note_failure(error)
+
+
+def _at_the_same_moment(one: SweepInfo, other: SweepInfo) -> bool:
+    """Tell whether two sweeps may come of Jobs that did not see each other's."""
+    try:
+        times = [datetime.fromisoformat((sweep.created_at or "")[:19]) for sweep in (one, other)]
+    except ValueError:
+        return False
+    return abs((times[0] - times[1]).total_seconds()) <= _SAME_MOMENT_S
 
 
 def _mark(key: str) -> re.Pattern[str]:

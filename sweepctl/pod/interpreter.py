@@ -42,6 +42,10 @@ RECORD_LIMIT_S = 20.0
 SETTINGS_LIMIT_S = 600.0
 
 
+class NoYamlError(SweepctlError):
+    """No Python was found that has PyYAML."""
+
+
 class TrainerPython:
     """The Python that runs a command's trainer, and others that may stand in to read YAML."""
 
@@ -72,7 +76,7 @@ class TrainerPython:
             if isinstance(found, dict):
                 raise SweepctlError(f"this is no YAML: {found.get('error')}")
             tried.append(python[0])
-        raise SweepctlError(
+        raise NoYamlError(
             f"no Python here can read YAML (tried {', '.join(tried)})",
             "name one that has PyYAML in SWEEPCTL_TRAINER_PYTHON",
         )

@@ -6,17 +6,24 @@ Pure. Each rule's hint is the YAML that puts it right. The chart fails with the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from sweepctl.document import Path
 from sweepctl.values.problems import Finding
 
 DATA_VOLUMES = ("cache", "runs")
+_UNITS: dict[str, Decimal | int] = {
+    "": 1,
+    "m": Decimal("0.001"),
+    **{unit: 1000**power for power, unit in enumerate("kMGTP", 1)},
+    **{f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", 1)},
+}
 
 
 def contradictions(tree: Mapping[str, Any]) -> list[Finding]:
     """Find the settings that exclude each other; `tree` has passed the schema."""
-    rules = (_code, _kueue, _volumes, _certificates, _gpus, _server, _names, _mounts)
+    rules = (_code, _kueue, _volumes, _certificates, _gpus, _amounts, _server, _names, _mounts)
     return [finding for rule in rules for finding in rule(tree)]
 
 
@@ -92,8 +99,32 @@ def _gpus(tree: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 ("resources", part, tree["gpuResource"]),
                 "GPUs are asked for by gpus and gpuResource",
-                f"set gpus: 1 and resources: {{{part}: {{{tree['gpuResource']}: null}}}}",
+                f"set gpus: 1, and leave it out of resources.{part}",
             )
+
+
+def _amounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    places: list[tuple[Path, str, Mapping[str, Any]]] = [
+        (("resources",), "resources: {{{}}}", tree["resources"]),
+        (("server", "resources"), "server: {{resources: {{{}}}}}", tree["server"]["resources"]),
+    ]
+    for place, setting, resources in places:
+        for name, asked in sorted(resources["requests"].items()):
+            limit = resources["limits"].get(name)
+            if limit is not None and _amount(str(asked)) > _amount(str(limit)):
+                higher = setting.format(f'limits: {{{name}: "{asked}"}}')
+                lower = setting.format(f'requests: {{{name}: "{limit}"}}')
+                yield Finding(
+                    (*place, "requests", name),
+                    f"a request of {asked} is above the limit, which is {limit}",
+                    f"set {higher}, or {lower}",
+                )
+
+
+def _amount(quantity: str) -> float:
+    """Read a quantity as a number, so that 500m, 8 and 32Gi can be compared."""
+    number = quantity.rstrip("".join(_UNITS))
+    return float(Decimal(number) * _UNITS[quantity[len(number) :]])
 
 
 def _server(tree: Mapping[str, Any]) -> Iterator[Finding]:

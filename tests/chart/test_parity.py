@@ -103,6 +103,18 @@ def test_helm_and_sweepctl_make_the_same_objects_of_the_same_settings(
         assert canonical_json(theirs[key]) == canonical_json(ours[key]), key
 
 
+def test_a_name_that_its_hash_makes_a_number_of_stays_a_text(helm: Helm, chart: Path) -> None:
+    """YAML reads 1e-12345678 as a number, and one hash of forty has no letter in it."""
+    for generation in range(1, 2000):
+        flags = ["sweep=a", f"generation={generation}"]
+        job = plan_job(load_values([], flags), "a", "1e", "robots").job_name
+        if job.removeprefix("1e-").isdecimal():
+            break
+    done = helm("template", "1e", str(chart), "-n", "robots", "--set", ",".join(flags))
+    theirs = by_name(yaml.load_all(done.stdout, Loader))["Job", job]
+    assert theirs["spec"]["template"]["metadata"]["labels"]["sweepctl/job"] == job
+
+
 def complaints(stderr: str) -> set[tuple[str, str, str | None]]:
     """Read the complaints out of what helm says."""
     _, found, text = stderr.partition(f"{SEPARATOR}\n\n")

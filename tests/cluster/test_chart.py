@@ -72,6 +72,14 @@ class Release:
         found = self.cluster.get("-n", self.namespace, kinds, "-l", selector)
         return list(found["items"])
 
+    def left(self) -> list[str]:
+        """Give what there is of the release and does not go away."""
+        return [
+            f"{piece['kind']}/{piece['metadata']['name']}"
+            for piece in self.objects(NOTHING)
+            if not piece["metadata"].get("deletionTimestamp")
+        ]
+
     def pods(self) -> dict[str, str]:
         """Give the running pods of agents: UID by name."""
         return {
@@ -176,12 +184,7 @@ def test_a_release_trains_tests_itself_and_leaves_what_it_says(release: Release)
     assert release.objects("pods", "test") == []
 
     print(release.helm("uninstall", NAME, "--wait"))
-    left = [
-        f"{piece['kind']}/{piece['metadata']['name']}"
-        for piece in release.objects(NOTHING)
-        if not piece["metadata"].get("deletionTimestamp")
-    ]
-    assert left == [f"PersistentVolumeClaim/data-{NAME}-server-0"]
+    assert release.left() == [f"PersistentVolumeClaim/data-{NAME}-server-0"]
 
 
 def test_upgrades_change_agents_in_place_and_the_image_by_a_new_job_on_the_same_sweep(
@@ -290,7 +293,9 @@ def test_no_account_of_a_release_may_do_anything(release: Release) -> None:
             assert spec["serviceAccountName"] == NAME
 
 
-def test_what_helm_template_prints_can_be_applied_as_gitops_tools_do(release: Release) -> None:
+def test_what_helm_template_prints_can_be_applied_as_gitops_tools_do_and_deleted(
+    release: Release,
+) -> None:
     write_sweep(release.folder, GAINS)
     template = ("template", NAME, release.chart, *release.settings(), "--skip-tests")
     text = release.helm(*template)
@@ -309,6 +314,11 @@ def test_what_helm_template_prints_can_be_applied_as_gitops_tools_do(release: Re
     assert after == before
     done = release.sweepctl("wait", NAME)
     assert done.returncode == 0, done.stderr
+
+    # Nobody else knows of these objects: they are sweepctl's to delete, and no Helm release.
+    print(release.sweepctl.answer("delete", NAME, "--yes"))
+    kept = [f"PersistentVolumeClaim/data-{NAME}-server-0"]
+    release.cluster.wait_for("only the data is left", lambda: release.left() == kept)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 from agents import Agent, World
@@ -9,7 +10,7 @@ from faulty_proxy import FaultyProxy
 from serving import wait_for
 
 from sweepctl.errors import ExitCode
-from sweepctl.pod.ensure import jobs_of, sweep_key
+from sweepctl.pod.ensure import jobs_of, sweep_key, with_job
 from sweepctl.spec import load_sweep
 from sweepctl.wandb_http import SweepInfo
 
@@ -52,6 +53,16 @@ parameters:
             SWEEPCTL_HOST=f"legs-{job}-{index}",
             **environ,
         )
+
+    def create(self, job: str) -> SweepInfo:
+        """Create the sweep, as an agent of a Job does that dies of it."""
+        config = load_sweep(str(self.file)).to_wandb_config()
+        description = with_job(None, self.key, job)
+        made = self.world.client.create_sweep("local", PROJECT, json.dumps(config), description)
+        # W&B dates sweeps by whole seconds: what is created from now on is the younger.
+        second = int(time.time())
+        wait_for("the next second", lambda: int(time.time()) > second)
+        return made
 
     def sweeps(self) -> list[SweepInfo]:
         return sorted(
@@ -121,6 +132,41 @@ def test_a_new_job_goes_on_with_the_open_sweep_of_the_old_one(world: World) -> N
         assert agent.wait() == ExitCode.HANDED_BACK
 
 
+def test_two_jobs_that_start_at_once_come_to_one_sweep(world: World) -> None:
+    release = Release(world, run_cap=8)
+    agents = [release.start(0, job=f"job-{number % 2}") for number in range(4)]
+    assert [agent.wait() for agent in agents] == [ExitCode.DONE] * 4
+    first, *others = release.sweeps()
+    assert [run.state for run in world.runs(first)] == ["finished"] * 8
+    assert [world.runs(other) for other in others] == [[]] * len(others)
+    assert {other.state for other in others} <= {"FINISHED"}
+
+
+@pytest.mark.parametrize("at", ["query GetSweeps", "mutation UpsertSweep"])
+def test_an_upgrade_while_the_first_sweep_is_created_leaves_no_second_one_open(
+    world: World, at: str
+) -> None:
+    release = Release(world)
+    made: list[SweepInfo] = []
+
+    def upgrade_meanwhile(path: str, body: bytes) -> str | None:
+        if at.encode() in body and not made:
+            made.append(release.create("job-1"))  # the old Job's agent, killed right after it
+        return None
+
+    proxy = FaultyProxy(world.server.url, upgrade_meanwhile)
+    try:
+        new = release.start(0, job="job-2", WANDB_BASE_URL=proxy.url)
+        assert new.wait() == ExitCode.DONE
+    finally:
+        proxy.close()
+    assert len(made) == 1
+    first, second = release.sweeps()
+    assert [len(world.runs(sweep)) for sweep in (first, second)] == [1, 0], new.said
+    assert (first.state, second.state) == ("FINISHED", "FINISHED")
+    assert "job-2" in (jobs_of(first, release.key) or ())
+
+
 def test_after_the_end_a_replaced_pod_is_done_and_a_new_install_starts_anew(world: World) -> None:
     release = Release(world)
     assert release.start(0).wait() == ExitCode.DONE
@@ -167,6 +213,23 @@ def test_another_sweep_file_is_another_sweep(world: World) -> None:
     first, second = release.sweeps()
     assert jobs_of(first, other.key) is None
     assert jobs_of(second, other.key) == {"job-2"}
+
+
+def test_an_image_without_pyyaml_ends_the_index_and_says_what_to_do(world: World) -> None:
+    release = Release(world)
+    broken = world.folder / "without-yaml"
+    broken.mkdir()
+    (broken / "yaml.py").write_text("raise ImportError('none here')")
+    paths = f"{broken}:{world.environ['PYTHONPATH']}"
+    agent = release.start(0, PYTHONPATH=paths)
+    assert agent.wait() == ExitCode.CONFIGURATION
+    assert "sweep.yaml: no Python here can read YAML (tried" in agent.said
+    assert (
+        "(set interpreter: a Python that has PyYAML; or create the sweep by `sweepctl init` and set"
+        " sweepId: ENTITY/PROJECT/ID)"
+    ) in agent.said
+    assert "SWEEPCTL_" not in agent.said
+    assert release.sweeps() == []
 
 
 @pytest.mark.parametrize(

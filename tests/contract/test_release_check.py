@@ -9,7 +9,7 @@ from serving import API_KEY, ServerProcess
 
 from sweepctl.errors import SweepctlError
 from sweepctl.pod.check import check, main
-from sweepctl.pod.ensure import sweep_key, with_job
+from sweepctl.pod.ensure import choose, sweep_key, with_job
 from sweepctl.wandb_http import ApiError
 
 SWEEP = "method: grid\nproject: legs\nparameters: {env.a: {values: [1, 2]}}\n"
@@ -51,6 +51,20 @@ def test_the_sweep_that_agents_made_is_named_with_its_state(
     assert f"sweepctl: sweep local/legs/{made.id} is {made.state}\n" in capsys.readouterr().out
 
 
+def test_of_sweeps_created_at_once_the_one_that_agents_go_on_with_is_named(
+    world: World, environ: dict[str, str]
+) -> None:
+    key = sweep_key("robots", "legs", SWEEP.encode())
+    for _ in range(8):  # in one second, so that their ids tell which is the oldest
+        world.client.create_sweep("local", "legs", SWEEP, with_job(None, key, "job-1"))
+    sweeps = world.client.sweeps("local", "legs")
+    chosen = choose(sweeps, key, "job-1")
+    for loser in chosen.superfluous:
+        world.client.set_sweep_state(loser, "FINISHED")
+    assert chosen.sweep is not None
+    assert check(environ)[1] == f"sweep local/legs/{chosen.sweep.id} is PENDING"
+
+
 def test_a_sweep_that_is_named_is_looked_for(world: World, environ: dict[str, str]) -> None:
     made = world.client.create_sweep("local", "legs", SWEEP)
     named = {**environ, "SWEEPCTL_SWEEP": f"local/legs/{made.id}"}
@@ -65,8 +79,9 @@ def test_a_sweep_that_is_named_is_looked_for(world: World, environ: dict[str, st
         ({"WANDB_API_KEY": "x" * 40}, "401"),
         ({"WANDB_BASE_URL": "http://127.0.0.1:9"}, "127.0.0.1:9"),
         ({"SWEEPCTL_SWEEP_FILE": "/nowhere/sweep.yaml"}, "cannot read the sweep file /nowhere"),
+        ({"SWEEPCTL_SWEEP_FILE": "/etc/passwd"}, "the sweep file /etc/passwd: "),
     ],
-    ids=["a wrong key", "no server", "no sweep file"],
+    ids=["a wrong key", "no server", "no sweep file", "no sweep in it"],
 )
 def test_what_is_wrong_fails_the_test_and_is_said(
     environ: dict[str, str],

@@ -8,7 +8,7 @@ import pytest
 from kubernetes_objects import job
 
 from sweepctl.errors import UsageError
-from sweepctl.steer import check_size, undone_by
+from sweepctl.steer import check_may_delete, check_size, undone_by
 from sweepctl.submission import Submission
 
 ARGO_NOTE = (
@@ -87,11 +87,50 @@ def test_server_is_only_asked_when_its_answer_decides() -> None:
             {},
             [ARGO_NOTE],
         ),
+        (
+            HELM,
+            {},
+            [
+                "it was applied from what helm template prints: give its next rendering --set"
+                " agents=4, or it is set back or refused as a conflict"
+            ],
+        ),
     ],
-    ids=["submit's own", "Helm", "Argo CD by annotation", "Argo CD by label"],
+    ids=["submit's own", "Helm", "Argo CD by annotation", "Argo CD by label", "kubectl apply"],
 )
 def test_owner_that_would_undo_a_change_is_named(
     labels: dict[str, str], annotations: dict[str, str], notes: list[str]
 ) -> None:
     sent = job(labels=labels, annotations=annotations)
     assert undone_by(found(sent), "agents", "4") == notes
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "message", "hint"),
+    [
+        (
+            HELM,
+            {"meta.helm.sh/release-name": "gait"},
+            "'legs' is the Helm release 'gait'",
+            "helm uninstall gait -n robots",
+        ),
+        (
+            HELM,
+            {"argocd.argoproj.io/tracking-id": "gait-app:batch/Job:robots/legs"},
+            "'legs' belongs to the Argo CD application 'gait-app', which brings it back",
+            "take it out of its source, or: argocd app delete gait-app",
+        ),
+    ],
+    ids=["Helm", "Argo CD"],
+)
+def test_what_another_keeps_is_not_deleted(
+    labels: dict[str, str], annotations: dict[str, str], message: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as refusal:
+        check_may_delete(found(job(labels=labels, annotations=annotations)))
+    assert (refusal.value.message, refusal.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("labels", [{}, HELM], ids=["by submit", "by helm template"])
+def test_what_was_only_applied_is_deleted(labels: dict[str, str]) -> None:
+    check_may_delete(found(job(labels=labels)))

@@ -141,6 +141,12 @@ ENDED = sweep("c", "job-0", "job-1", state="FINISHED", created="2025-01-01T00:00
 OTHERS = sweep("d", "job-0")
 OTHERS_ENDED = sweep("e", "job-0", state="CANCELED", created="2024-01-01T00:00:00")
 FOREIGN = sweep("f")
+BOTHS = sweep("d", "job-0", "job-1")
+LATER_ENDED = sweep("0", "job-1", state="FINISHED", created="2026-01-01T00:00:01")
+OTHERS_FINISHED = sweep("d", "job-0", state="FINISHED")
+ENDED_AT_ONCE = sweep("a", "job-1", state="FINISHED")
+LONG_AGO = sweep("g", "job-0", created="2025-12-31T23:58:59Z")
+UNDATED = sweep("h", "job-0", created="")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,14 @@ FOREIGN = sweep("f")
         ([LATER, ENDED], Choice(ENDED, True, (LATER,))),
         ([OTHERS, FOREIGN], Choice(OTHERS)),
         ([OTHERS_ENDED, OTHERS], Choice(OTHERS)),
-        ([OTHERS, A], Choice(A, True)),
+        ([OTHERS, A], Choice(A, True, (OTHERS,))),
+        ([OTHERS, LATER], Choice(OTHERS)),
+        ([BOTHS, LATER], Choice(BOTHS, True, (LATER,))),
+        ([OTHERS, LATER_ENDED], Choice(OTHERS)),
+        ([OTHERS_FINISHED, LATER], Choice(LATER, True)),
+        ([ENDED_AT_ONCE, OTHERS], Choice(ENDED_AT_ONCE, True)),
+        ([LONG_AGO, A], Choice(A, True)),
+        ([UNDATED, A], Choice(A, True)),
     ],
     ids=[
         "none",
@@ -167,7 +180,14 @@ FOREIGN = sweep("f")
         "ours has ended",
         "an open one of another Job",
         "open and ended ones",
-        "ours before another's",
+        "ours before another Job's of the same moment",
+        "another Job's of the same moment before ours",
+        "both Jobs' before ours alone",
+        "another Job's before ours, which was stopped for it",
+        "another Job's has ended before ours",
+        "ours ended before another Job's began",
+        "an open one of another Job from long ago",
+        "one without a date",
     ],
 )
 def test_the_choice_does_not_depend_on_who_looks(sweeps: list[SweepInfo], choice: Choice) -> None:

@@ -33,10 +33,22 @@ def spec(text: str = TEXT, file: str = "sweep.yaml") -> SweepSpec:
     return load_sweep(file, text.encode())
 
 
-def config(text: str = TEXT, labels: dict[str, str] | None = None, **data: str) -> dict[str, Any]:
+CHARTS = {"app.kubernetes.io/name": "isaac-sweep", "app.kubernetes.io/managed-by": "Helm"}
+
+
+def config(
+    text: str = TEXT,
+    labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
+    **data: str,
+) -> dict[str, Any]:
     own = {"app.kubernetes.io/name": "isaac-sweep", "app.kubernetes.io/managed-by": "sweepctl"}
     return {
-        "metadata": {"name": "legs-sweep", "labels": own if labels is None else labels},
+        "metadata": {
+            "name": "legs-sweep",
+            "labels": own if labels is None else labels,
+            "annotations": annotations or {},
+        },
         "data": {"sweep.yaml": text, **data},
     }
 
@@ -81,16 +93,19 @@ def test_file_without_a_folder_name_still_has_a_name(tmp_path: Path) -> None:
     [
         pytest.param(found(config(labels={})), "the name 'legs' is taken", id="a stranger's"),
         pytest.param(
-            found(
-                config(
-                    labels={
-                        "app.kubernetes.io/name": "isaac-sweep",
-                        "app.kubernetes.io/managed-by": "Helm",
-                    }
-                )
-            ),
+            found(config(labels=CHARTS, annotations={"meta.helm.sh/release-name": "legs"})),
             "'legs' is the Helm release 'legs'",
             id="Helm's",
+        ),
+        pytest.param(
+            found(config(labels=CHARTS)),
+            "'legs' in namespace 'robots' is the chart's, by kubectl apply",
+            id="applied from helm template",
+        ),
+        pytest.param(
+            found(config(labels={**CHARTS, "argocd.argoproj.io/instance": "gait-app"})),
+            "is the chart's, by the Argo CD application 'gait-app'",
+            id="Argo CD's",
         ),
     ],
 )

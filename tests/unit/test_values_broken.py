@@ -38,3 +38,25 @@ def test_one_mistake_is_one_complaint(broken: Broken, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as refusal:
         load_values([str(file)])
     assert len(refusal.value.problems) == 1, refusal.value.message
+
+
+def ways_out(broken: Broken) -> list[str]:
+    """Give the settings that a contradiction's hint tells to paste; none where it has a gap."""
+    text = (broken.hint or "").partition("set ")[2].partition(", and ")[0]
+    return [] if "…" in text or "YOUR_" in text else [way for way in text.split(", or ") if way]
+
+
+@pytest.mark.parametrize(
+    ("broken", "way_out"),
+    [(broken, way) for broken in CONTRADICTIONS for way in ways_out(broken)],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_what_a_contradiction_tells_to_paste_ends_it(
+    broken: Broken, way_out: str, tmp_path: Path
+) -> None:
+    files = [tmp_path / "values.yaml", tmp_path / "pasted.yaml"]
+    files[0].write_text(f"{broken.text}\n")
+    files[1].write_text(f"{way_out}\n")
+    if way_out.startswith("gpus"):
+        files.pop(0)  # what is to be left out cannot be overlaid
+    load_values([str(file) for file in files])

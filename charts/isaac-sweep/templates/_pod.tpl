@@ -22,6 +22,15 @@ imagePullSecrets:
 {{- if kindIs "string" . }}{{ include "isaac-sweep.json" . }}{{ else }}{{ int64 . | quote }}{{ end -}}
 {{- end }}
 
+{{- /* A quantity's text as a number, so that 500m, 8 and 32Gi can be compared. */}}
+{{- define "isaac-sweep.amount" -}}
+{{- $unit := regexFind "[A-Za-z]*$" . -}}
+{{- $units := dict "" 1 "m" 0.001
+  "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "P" 1000000000000000
+  "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- mulf (trimSuffix $unit . | float64) (get $units $unit) -}}
+{{- end }}
+
 {{- /* Requests and limits. Takes a list: the setting, the name of the GPU's resource, the GPUs. */}}
 {{- define "isaac-sweep.resources" -}}
 {{- $resource := index . 1 -}}

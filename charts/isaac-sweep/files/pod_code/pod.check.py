@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.pod.ensure import jobs_of, sweep_key, sweep_place
+from sweepctl.errors import SweepctlError
+from sweepctl.pod.ensure import choose, jobs_of, read_sweep_file, sweep_key, sweep_place
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.stored_form import stored_config
 from sweepctl.wandb_http import ApiError, SweepInfo, WandbClient, connection_from_environ
 
 T = TypeVar("T")
@@ -52,22 +51,18 @@ def _sweep(environ: Mapping[str, str], client: WandbClient, patience_s: float) -
         entity, project, sweep_id = named.split("/")
         return _patiently(lambda: client.sweep(entity, project, sweep_id), patience_s)
     file = Path(environ["SWEEPCTL_SWEEP_FILE"])
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the sweep file {file}: {error}") from None
-    config = stored_config(TrainerPython(environ).read_yaml(text.decode("utf-8")))
+    text, config = read_sweep_file(file, TrainerPython(environ).read_yaml)
     key = sweep_key(environ["SWEEPCTL_NAMESPACE"], environ["SWEEPCTL_NAME"], text)
     named_entity, project = sweep_place(
         config, environ.get("WANDB_ENTITY"), environ.get("WANDB_PROJECT")
     )
     entity = named_entity or _patiently(client.viewer_entity, patience_s)
-    found = [
-        sweep
-        for sweep in _patiently(lambda: client.sweeps(entity, project), patience_s)
-        if jobs_of(sweep, key) is not None
-    ]
-    return max(found, key=lambda sweep: sweep.created_at or "", default=None)
+    listed = _patiently(lambda: client.sweeps(entity, project), patience_s)
+    found = [sweep for sweep in listed if jobs_of(sweep, key) is not None]
+    newest = max(found, key=lambda sweep: sweep.created_at or "", default=None)
+    # Its Jobs may have come to another: of sweeps created at the same moment, one is gone on with.
+    jobs = sorted(jobs_of(newest, key) or ()) if newest is not None else []
+    return choose(found, key, jobs[-1]).sweep if jobs else newest
 
 
 def _patiently(work: Callable[[], T], patience_s: float) -> T:
