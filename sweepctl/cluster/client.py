@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import enum
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from sweepctl.cluster.errors import (
     Call,
     ClusterError,
     FieldConflictError,
+    SetupError,
     explain,
     unreachable,
 )
@@ -126,8 +128,8 @@ class Cluster:
         }
         call = self._call("watch", resource, None, namespace)
         path = resource.path(namespace)
-        for line in stream_lines(self._open("GET", path, call, query, read_s=seconds + 30.0)):
-            event = json.loads(line)
+        for line in stream_lines(self._stream(path, call, query, read_s=seconds + 30.0)):
+            event = _decoded(line, call)
             if event.get("type") == "ERROR":
                 return
             yield event["type"], event["object"]
@@ -142,6 +144,12 @@ class Cluster:
         before = self.get(wanted["kind"], name, namespace)
         resource = RESOURCES[wanted["kind"]]
         call = self._call("patch", resource, name, namespace)
+        if before is not None and before["metadata"].get("deletionTimestamp"):
+            raise ClusterError(
+                f"{call.what} is still being deleted",
+                "run the same command again when it is gone",
+                status=409,
+            )
         path = resource.path(namespace, name)
 
         def send(force: bool) -> tuple[Object, tuple[str, ...]]:
@@ -212,10 +220,10 @@ class Cluster:
         call = Call("get", "pods/log", "pod", pod, namespace, self.server)
         query = {"container": container, "follow": str(follow).lower(), "timestamps": "true"}
         if since_s is not None:
-            query["sinceSeconds"] = str(max(1, int(since_s)))
+            query["sinceSeconds"] = str(max(1, math.ceil(since_s)))
         path = RESOURCES["Pod"].path(namespace, pod, "log")
         read_s = _STREAM_S if follow else _READ_S
-        return stream_lines(self._open("GET", path, call, query, read_s=read_s))
+        return stream_lines(self._stream(path, call, query, read_s=read_s))
 
     def may(self, access: Access, namespace: str | None) -> bool:
         """Ask the API whether this user may do something (SelfSubjectAccessReview)."""
@@ -281,7 +289,7 @@ class Cluster:
         if dry_run:
             query["dryRun"] = "All"
         response = self._open(method, path, call, query, body=body, kind=kind, attempts=attempts)
-        return json.loads(response.data), _warnings(response.headers)
+        return _decoded(response.data, call), _warnings(response.headers)
 
     def _json(
         self,
@@ -292,8 +300,12 @@ class Cluster:
         *,
         body: Mapping[str, Any] | None = None,
     ) -> Object:
-        answer: Object = json.loads(self._open(method, path, call, query, body=body).data)
-        return answer
+        return _decoded(self._open(method, path, call, query, body=body).data, call)
+
+    def _stream(
+        self, path: str, call: Call, query: Mapping[str, str | None], *, read_s: float
+    ) -> Any:
+        return self._open("GET", path, call, query, read_s=read_s, is_whole=False)
 
     def _open(
         self,
@@ -306,13 +318,14 @@ class Cluster:
         kind: str = "application/json",
         read_s: float = _READ_S,
         attempts: int = _ATTEMPTS,
+        is_whole: bool = True,
     ) -> Any:
         delay_s = _FIRST_DELAY_S
         pairs = [(key, value) for key, value in (query or {}).items() if value is not None]
 
         def send() -> Any:
             self.requests += 1
-            return self._dynamic.request(
+            response = self._dynamic.request(
                 method,
                 path,
                 body=body,
@@ -322,6 +335,9 @@ class Cluster:
                 serialize=False,
                 _request_timeout=(_CONNECT_S, read_s),
             )
+            if is_whole:
+                response.data  # noqa: B018 - read here, where a connection that breaks is known
+            return response
 
         for attempt in range(1, attempts + 1):
             try:
@@ -387,6 +403,17 @@ def _translated(send: Callable[[], T], call: Call) -> T:
         raise unreachable(call.server, _reason(error)) from None
 
 
+def _decoded(text: str | bytes, call: Call) -> Object:
+    try:
+        answer: Object = json.loads(text)
+    except ValueError:
+        raise SetupError(
+            f"{call.server} is no Kubernetes API: it answered no JSON to {call.verb} {call.what}",
+            "a proxy or a log-in page may be in between; does kubectl work? try: kubectl version",
+        ) from None
+    return answer
+
+
 def _created(item: Object) -> str:
     return str(item["metadata"].get("creationTimestamp") or "")
 
@@ -411,6 +438,9 @@ def _reason(error: object) -> str:
     text = first_line(error)
     for known in (
         "Connection refused",
+        "Connection broken",
+        "Connection reset by peer",
+        "Remote end closed connection",
         "timed out",
         "Name or service not known",
         "No route to host",

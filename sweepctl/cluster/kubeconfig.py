@@ -29,27 +29,21 @@ def open_cluster(
     if not files:
         return _own_cluster(config, client, configuration, context, namespace, path, environ)
     known, current = _read_contexts(config, path)
-    names = [entry["name"] for entry in known]
-    if context is not None and context not in names:
-        close = nearest(context, names)
-        raise SetupError(
-            f"no context '{context}' in {path}",
-            (f"did you mean {close}? " if close else "") + f"it has: {', '.join(names) or 'none'}",
-        )
-    chosen = next((entry for entry in known if entry["name"] == context), current)
+    chosen = _choose(known, context, current, path)
+    name = str(chosen["name"])
     try:
         config.load_kube_config(  # type: ignore[no-untyped-call] # the client has no types here
-            config_file=path, context=context, client_configuration=configuration
+            config_file=path, context=name, client_configuration=configuration
         )
     except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
         raise SetupError(
-            f"the context '{chosen.get('name')}' in {path} cannot be used: {first_line(error)}",
+            f"the context '{name}' in {path} cannot be used: {first_line(error)}",
             "does kubectl work? try: kubectl auth whoami",
         ) from error
     own = (chosen.get("context") or {}).get("namespace")
     return Cluster(
         _client(client, configuration),
-        context=str(chosen.get("name")),
+        context=name,
         namespace=namespace or own or "default",
     )
 
@@ -91,18 +85,38 @@ def _own_cluster(
     )
 
 
-def _read_contexts(config: Any, path: str) -> tuple[list[Object], Object]:
+def _choose(known: list[Object], context: str | None, current: str | None, path: str) -> Object:
+    """Find the context that is asked for, else the current one, which a kubeconfig may lack."""
+    names = [str(entry["name"]) for entry in known]
+    wanted = context or current
+    has = f"it has: {', '.join(names) or 'none'}"
+    if not wanted:
+        raise SetupError(f"{path} has no current context", f"name one with --context; {has}")
+    if wanted not in names:
+        close = nearest(wanted, names)
+        raise SetupError(
+            f"no context '{wanted}' in {path}" + ("" if context else ", and it is the current one"),
+            (f"did you mean {close}? " if close else "") + has,
+        )
+    return known[names.index(wanted)]
+
+
+def _read_contexts(config: Any, path: str) -> tuple[list[Object], str | None]:
     import yaml
 
     try:
-        known, current = config.list_kube_config_contexts(config_file=path)
+        merged = config.kube_config.KubeConfigMerger(path).config
+        if merged is None:
+            raise config.ConfigException("it is empty")
+        known = [entry.value for entry in merged["contexts"]] if merged.safe_get("contexts") else []
+        current = merged.safe_get("current-context")
     except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
         is_other_text = isinstance(error, TypeError)
         raise SetupError(
             f"{path} is no usable kubeconfig" + ("" if is_other_text else f": {first_line(error)}"),
             "look at it with: kubectl config get-contexts",
         ) from error
-    return list(known), current or {}
+    return known, current
 
 
 def _client(client: Any, configuration: Any) -> Any:
