@@ -109,7 +109,7 @@ def check_size(
             f"free the GPUs with: sweepctl pause {name} {here}",
         )
     if not 0 < agents <= limit:
-        raise UsageError(f"--agents {agents}: expected 1 to {limit}")
+        raise UsageError(f"{agents} agents: expected 1 to {limit}")
     smallest = smallest_size(job)
     status = job.get("status") or {}
     ended = {*indexes(status.get("completedIndexes")), *indexes(status.get("failedIndexes"))}

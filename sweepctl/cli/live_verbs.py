@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -207,12 +208,8 @@ def scale(
     def is_open() -> bool:
         return _is_open(target)
 
-    if dry_run is DryRun.CLIENT:
-        steer.check_size(agents, submission.job or {}, submission, is_open=is_open)
-        done = steer.Steered(f"job/{(submission.job or {})['metadata']['name']}", "scaled")
-    else:
-        is_dry = dry_run is DryRun.SERVER
-        done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
+    is_dry = dry_run is not DryRun.NONE
+    done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
     _print_steered(done, dry_run)
 
 
@@ -284,9 +281,8 @@ def delete(
     target = targets.open_target(name, targets.Place(namespace, context))
     plan = steer.plan_delete(target.cluster, name, target.namespace, data=with_data)
     if not plan.deleted:
-        output.answer(f"{name} unchanged: nothing of it in namespace '{target.namespace}'")
-        return
-    if dry_run is DryRun.NONE and not yes:
+        output.answer(f"{name} unchanged: nothing to delete in namespace '{target.namespace}'")
+    elif dry_run is DryRun.NONE and not yes:
         _ask_to_delete(plan, target)
 
     def deleted(kind: str, own: str) -> None:
@@ -320,15 +316,29 @@ def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
 
 
 def _watch(pictures: Iterator[Picture], watch: bool) -> None:
-    """Print a picture, or with -w one after the other until the sweep has ended."""
+    """Print a picture, or with -w one after the other until the sweep has ended.
+
+    On a terminal each takes the place of the one before it.
+    """
     from rich.live import Live
 
     first = next(pictures)
-    if not watch or first.form not in (Form.TABLE, Form.WIDE):
+    if not watch:
         first.print()
         return
-    with Live(first.view(), console=output.console(), auto_refresh=False) as shown:
-        for picture in pictures:
+    console = output.console(width=None)
+    if not console.is_terminal or first.form not in (Form.TABLE, Form.WIDE):
+        for picture in chain([first], pictures):
+            if first.form is Form.YAML:
+                output.answer("---")
+            picture.print()
+            sys.stdout.flush()
+            if picture.is_last:
+                return
+            time.sleep(_WATCH_EVERY_S)
+        return
+    with Live(console=console, auto_refresh=False) as shown:
+        for picture in chain([first], pictures):
             shown.update(picture.view(), refresh=True)
             if picture.is_last:
                 return
@@ -393,8 +403,10 @@ def follow(target: Target, options: Any, timestamps: bool) -> None:
         print(text, flush=True)
 
 
-def end_of_wait(target: Target, limit_s: float | None) -> None:
-    """Wait for the end of a submitted sweep and say how it was."""
+def end_of_wait(
+    target: Target, limit_s: float | None, tell: Callable[[str], None] = output.answer
+) -> None:
+    """Wait for the end of a submitted sweep and `tell` how it was."""
     from sweepctl.live import wait_for_end
 
     output.say(f"waiting for {target.name}; watch it: sweepctl status {target.name} -w"
@@ -402,14 +414,15 @@ def end_of_wait(target: Target, limit_s: float | None) -> None:
     _conclude(
         *wait_for_end(
             target.cluster, target.name, target.namespace, timeout_s=limit_s, say=output.say
-        )
+        ),
+        tell,
     )
 
 
-def _conclude(code: ExitCode, words: str) -> None:
+def _conclude(code: ExitCode, words: str, tell: Callable[[str], None] = output.answer) -> None:
     if code is ExitCode.FAILED:
         raise SweepctlError(words)
-    output.answer(words)
+    tell(words)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
 
@@ -433,7 +446,8 @@ def _ask_to_delete(plan: Any, target: Target) -> None:
         output.say(f"  delete {kind.lower()}/{own}")
     for kind, own, why in plan.kept:
         output.say(f"  keep   {kind.lower()}/{own} ({why})")
-    typer.confirm("delete them?", abort=True, err=True)
+    if not typer.confirm("delete them?", err=True):
+        raise SweepctlError("nothing was deleted")
 
 
 def _log_options(

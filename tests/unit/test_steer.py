@@ -26,8 +26,8 @@ def found(sent: dict[str, Any]) -> Submission:
     ("agents", "completed", "is_open", "message", "hint"),
     [
         (0, "", True, "a Job of 0 agents counts as finished", "sweepctl pause legs -n robots"),
-        (-1, "", True, "--agents -1: expected 1 to 5000", None),
-        (5001, "", True, "--agents 5001: expected 1 to 5000", None),
+        (-1, "", True, "-1 agents: expected 1 to 5000", None),
+        (5001, "", True, "5001 agents: expected 1 to 5000", None),
         (
             2,
             "0-1,4",
