@@ -48,8 +48,11 @@ NEEDED: tuple[tuple[Access, str], ...] = (
 )
 HELPFUL: tuple[tuple[Access, str], ...] = (
     (Access("get", "secrets"), "a server inside the cluster"),
+    # A websocket is a GET; Kubernetes 1.35 and later check "create" on top.
+    (Access("get", "pods", subresource="portforward"), "a server inside the cluster"),
     (Access("create", "pods", subresource="portforward"), "a server inside the cluster"),
     (Access("create", "pods"), "submit's check of quota and Pod Security"),
+    (Access("delete", "pods"), "doctor's look at the server from a pod"),
 )
 
 _PROBE = Path(__file__).parent / "manifest" / "templates" / "probe.sh"
@@ -266,7 +269,12 @@ def check_kueue(cluster: Cluster, values: Values, namespace: str) -> list[Check]
         hint = "install Kueue, or leave kueue.queue empty"
         return [Check("Kueue", Level.MISSING, "is not installed", hint)]
     resource = Resource("LocalQueue", "localqueues", KUEUE, version)
-    queues = cluster.list(resource, namespace)
+    try:
+        queues = cluster.list(resource, namespace)
+    except ClusterError as error:
+        if not error.is_forbidden:
+            raise
+        return [Check("Kueue", Level.WARNING, error.message, error.hint)]
     names = [each["metadata"]["name"] for each in queues]
     if queue not in names:
         hint = f"the namespace has: {', '.join(names) or 'none'}"
@@ -291,26 +299,46 @@ def probe_server(
     except SweepctlError as error:
         return Check("server from a pod", Level.WARNING, f"not asked: {error.message}", error.hint)
     name = made["metadata"]["name"]
-    deadline = clock() + _PROBE_LIMIT_S
     try:
-        while agent_end(made) is None:
-            if clock() > deadline:
-                reason = why_pending(made)
-                return Check("server from a pod", Level.WARNING, reason.words, reason.hint)
-            sleep(1)
-            made = cluster.get("Pod", name, namespace) or made
-        ended: Any = agent_end(made) or {}
-        words = str(ended.get("message") or "").strip()
-        if ended.get("exitCode") == 0:
-            return Check("server from a pod", Level.OK, f"{plan.api_url} {words}")
-        return Check(
-            "server from a pod",
-            Level.MISSING,
-            f"{plan.api_url}: {words or 'no answer'}",
-            "check network policies, DNS, the proxy and caBundle settings",
-        )
+        found = _probed(cluster, plan, made, sleep, clock)
     finally:
-        cluster.delete("Pod", name, namespace)
+        left = _removed(cluster, name, namespace)
+    return found if left is None or found.level is Level.MISSING else left
+
+
+def _probed(
+    cluster: Cluster,
+    plan: manifest.JobPlan,
+    made: Object,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> Check:
+    deadline = clock() + _PROBE_LIMIT_S
+    while agent_end(made) is None:
+        if clock() > deadline:
+            reason = why_pending(made)
+            return Check("server from a pod", Level.WARNING, reason.words, reason.hint)
+        sleep(1)
+        made = cluster.get("Pod", made["metadata"]["name"], plan.namespace) or made
+    ended: Any = agent_end(made) or {}
+    words = str(ended.get("message") or "").strip()
+    if ended.get("exitCode") == 0:
+        return Check("server from a pod", Level.OK, f"{plan.api_url} {words}")
+    return Check(
+        "server from a pod",
+        Level.MISSING,
+        f"{plan.api_url}: {words or 'no answer'}",
+        "check network policies, DNS, the proxy and caBundle settings",
+    )
+
+
+def _removed(cluster: Cluster, pod: str, namespace: str) -> Check | None:
+    try:
+        cluster.delete("Pod", pod, namespace)
+    except ClusterError as error:
+        words = f"pod/{pod}, which asked, stays: {error.message}"
+        return Check("server from a pod", Level.WARNING, words, error.hint)
+    return None
 
 
 def probe_pod(plan: manifest.JobPlan) -> Object:

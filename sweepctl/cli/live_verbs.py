@@ -6,10 +6,8 @@ Those that a server's sweeps know as well take either, as `targets` decides. Par
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -33,10 +31,9 @@ from sweepctl.cli.options import (
     dry_text,
     is_coloured,
     print_lines,
+    show_pictures,
 )
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
-
-_WATCH_EVERY_S = 2.0
 
 if TYPE_CHECKING:
     from sweepctl.steer import Steered
@@ -98,9 +95,9 @@ def status(
 
     place = targets.Place(namespace, context, server, data)
     if targets.is_in_cluster(name, place):
-        _watch(_live_pictures(targets.open_target(name, place), form), watch)
+        show_pictures(_live_pictures(targets.open_target(name, place), form), watch)
     else:
-        _watch(served_verbs.pictures(name, server, data, form), watch)
+        show_pictures(served_verbs.pictures(name, server, data, form), watch)
 
 
 def logs(
@@ -313,36 +310,6 @@ def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
             form=form,
             is_last=job is None or job.end is not None,
         )
-
-
-def _watch(pictures: Iterator[Picture], watch: bool) -> None:
-    """Print a picture, or with -w one after the other until the sweep has ended.
-
-    On a terminal each takes the place of the one before it.
-    """
-    from rich.live import Live
-
-    first = next(pictures)
-    if not watch:
-        first.print()
-        return
-    console = output.console(width=None)
-    if not console.is_terminal or first.form not in (Form.TABLE, Form.WIDE):
-        for picture in chain([first], pictures):
-            if first.form is Form.YAML:
-                output.answer("---")
-            picture.print()
-            sys.stdout.flush()
-            if picture.is_last:
-                return
-            time.sleep(_WATCH_EVERY_S)
-        return
-    with Live(console=console, auto_refresh=False) as shown:
-        for picture in chain([first], pictures):
-            shown.update(picture.view(), refresh=True)
-            if picture.is_last:
-                return
-            time.sleep(_WATCH_EVERY_S)
 
 
 def _suspend(

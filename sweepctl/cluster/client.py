@@ -128,7 +128,8 @@ class Cluster:
         }
         call = self._call("watch", resource, None, namespace)
         path = resource.path(namespace)
-        for line in stream_lines(self._stream(path, call, query, read_s=seconds + 30.0)):
+        response = self._open("GET", path, call, query, read_s=seconds + 30.0, is_whole=False)
+        for line in stream_lines(response):
             event = _decoded(line, call)
             if event.get("type") == "ERROR":
                 return
@@ -223,7 +224,7 @@ class Cluster:
             query["sinceSeconds"] = str(max(1, math.ceil(since_s)))
         path = RESOURCES["Pod"].path(namespace, pod, "log")
         read_s = _STREAM_S if follow else _READ_S
-        return stream_lines(self._stream(path, call, query, read_s=read_s))
+        return stream_lines(self._open("GET", path, call, query, read_s=read_s, is_whole=False))
 
     def may(self, access: Access, namespace: str | None) -> bool:
         """Ask the API whether this user may do something (SelfSubjectAccessReview)."""
@@ -301,11 +302,6 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
     ) -> Object:
         return _decoded(self._open(method, path, call, query, body=body).data, call)
-
-    def _stream(
-        self, path: str, call: Call, query: Mapping[str, str | None], *, read_s: float
-    ) -> Any:
-        return self._open("GET", path, call, query, read_s=read_s, is_whole=False)
 
     def _open(
         self,

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sweepctl import cli, steer, targets
 from sweepctl.cli import live_verbs, output
-from sweepctl.cli.options import Form, Picture
+from sweepctl.cli.options import Form, Picture, show_pictures
 from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode
 from sweepctl.steer import DeletePlan
@@ -148,16 +148,16 @@ def test_watch_prints_every_picture_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("sweepctl.cli.live_verbs.time.sleep", slept.append)
-    live_verbs._watch(pictures(Form.TABLE, 3), True)
+    monkeypatch.setattr("sweepctl.cli.options.time.sleep", slept.append)
+    show_pictures(pictures(Form.TABLE, 3), True)
     assert [line[:6] for line in capsys.readouterr().out.splitlines()] == [
         "seen 1",
         "seen 2",
         "seen 3",
     ]
-    live_verbs._watch(pictures(Form.YAML, 2), True)
+    show_pictures(pictures(Form.YAML, 2), True)
     assert list(yaml.safe_load_all(capsys.readouterr().out)) == [{"seen": 1}, {"seen": 2}]
-    live_verbs._watch(pictures(Form.NAME, 2), False)
+    show_pictures(pictures(Form.NAME, 2), False)
     assert capsys.readouterr().out == "job/1\n"
     assert len(slept) == 3
 
@@ -165,11 +165,11 @@ def test_watch_prints_every_picture_where_there_is_no_terminal(
 def test_watch_draws_no_line_wider_than_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweepctl.cli.live_verbs.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("sweepctl.cli.options.time.sleep", lambda seconds: None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
-    live_verbs._watch(pictures(Form.TABLE, 2), True)
+    show_pictures(pictures(Form.TABLE, 2), True)
     lines = [Text.from_ansi(line).plain for line in capsys.readouterr().out.splitlines()]
     assert any("seen 2" in line for line in lines)
     assert max(map(len, lines)) <= 40
