@@ -22,7 +22,6 @@ from sweepctl.cli.output import Format
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
 _WATCH_EVERY_S = 2.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,7 +149,7 @@ def test_watch_prints_every_picture_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("sweepctl.cli.options.time.sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     show_pictures(pictures(Form.TABLE, 3), True)
     assert [line[:6] for line in capsys.readouterr().out.splitlines()] == [
         "seen 1",
@@ -165,7 +166,7 @@ def test_watch_prints_every_picture_where_there_is_no_terminal(
 def test_watch_draws_no_line_wider_than_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sweepctl.cli.options.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
