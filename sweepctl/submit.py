@@ -32,7 +32,7 @@ from sweepctl.submission import (
     job_end,
     open_cluster_api,
 )
-from sweepctl.values import Values
+from sweepctl.values import Values, chart
 from sweepctl.wandb_api import WandbApi, dashboard_url
 from sweepctl.wandb_http import SweepInfo
 
@@ -112,6 +112,7 @@ class Submitter:
         check_name_is_free(existing, self._options.name)
         check_same_sweep(existing, self._spec, self._options)
         values = settle(self._values, existing, self._options)
+        self._done.notes.extend(kept_settings(self._values, values, existing, self._options))
         plan = self._plan(values, self._options.sweep or existing.sweep_id)
         objects = manifest.render(plan)
         place = secret_place(values)
@@ -348,6 +349,23 @@ def settle(values: Values, existing: Submission, options: SubmitOptions) -> Valu
     if options.agents is not None:
         changes["agents"] = options.agents
     return values.with_(changes) if changes else values
+
+
+def kept_settings(
+    asked: Values, settled: Values, existing: Submission, options: SubmitOptions
+) -> list[str]:
+    """Tell which settings a live Job does not follow, since it was scaled or paused."""
+    notes = []
+    wanted, kept = asked.at("agents"), settled.at("agents")
+    if options.agents is None and wanted not in (kept, chart().defaults["agents"]):
+        notes.append(
+            f"the Job keeps its {kept} agents, and the settings say {wanted}:"
+            f" --agents {wanted} changes it"
+        )
+    if settled.at("suspend") and not asked.at("suspend"):
+        here = f"{existing.name} -n {existing.namespace}"
+        notes.append(f"the Job is paused and stays so: sweepctl resume {here}")
+    return notes
 
 
 def check_name_is_free(existing: Submission, name: str) -> None:

@@ -15,11 +15,13 @@ from sweepctl.submit import (
     SubmitOptions,
     check_name_is_free,
     check_same_sweep,
+    kept_settings,
     name_of,
     settle,
 )
-from sweepctl.values import load_values
+from sweepctl.values import chart, load_values
 
+DEFAULT_AGENTS = chart().defaults["agents"]
 TEXT = """\
 method: random
 metric: {name: loss, goal: minimize}
@@ -189,3 +191,34 @@ def test_place_of_the_api_key_is_read_from_the_job() -> None:
     place = found(None, sent).secret_key
     assert place is not None
     assert (place.name, place.key) == ("wandb", "apiKey")
+
+
+@pytest.mark.parametrize(
+    ("existing", "asked", "set_agents", "notes"),
+    [
+        (found(), None, 5, []),
+        (found(config(), job(7)), 5, 5, []),
+        (found(config(), job(7)), None, 7, []),
+        (found(config(), job(7)), None, DEFAULT_AGENTS, []),
+        (
+            found(config(), job(7)),
+            None,
+            5,
+            ["the Job keeps its 7 agents, and the settings say 5: --agents 5 changes it"],
+        ),
+        (
+            found(config(), job(7, suspend=True)),
+            7,
+            7,
+            ["the Job is paused and stays so: sweepctl resume legs -n robots"],
+        ),
+        (found(config(), job(7, suspend=True, **ended("Complete"))), None, 5, []),
+    ],
+    ids=["new", "asked", "same", "not asked", "set otherwise", "paused", "ended"],
+)
+def test_setting_that_a_live_job_does_not_follow_is_told(
+    existing: Submission, asked: int | None, set_agents: int, notes: list[str]
+) -> None:
+    values = load_values(overrides={"agents": set_agents})
+    settled = settle(values, existing, SubmitOptions("legs", agents=asked))
+    assert kept_settings(values, settled, existing, SubmitOptions("legs", agents=asked)) == notes
