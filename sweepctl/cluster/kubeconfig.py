@@ -6,13 +6,16 @@ Opens a Cluster, or says what is wrong with the configuration; asks the cluster 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sweepctl.cluster.client import Cluster, Object, first_line
 from sweepctl.cluster.errors import SetupError
-from sweepctl.errors import nearest
+from sweepctl.errors import UsageError, nearest
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
 def open_cluster(
@@ -23,6 +26,11 @@ def open_cluster(
     """Open the cluster that kubectl would use; inside a pod without kubeconfig, its own."""
     from kubernetes import client, config
 
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise UsageError(
+            f"namespace '{namespace}': expected lower-case letters, digits and '-', 63 at most",
+            "the namespaces there are: kubectl get namespaces",
+        )
     configuration = client.Configuration()
     path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     files = [file for file in path.split(os.pathsep) if file and Path(file).expanduser().is_file()]
@@ -89,7 +97,7 @@ def _choose(known: list[Object], context: str | None, current: str | None, path:
     """Find the context that is asked for, else the current one, which a kubeconfig may lack."""
     names = [str(entry["name"]) for entry in known]
     wanted = context or current
-    has = f"it has: {', '.join(names) or 'none'}"
+    has = f"it has: {', '.join(names)}"
     if not wanted:
         raise SetupError(f"{path} has no current context", f"name one with --context; {has}")
     if wanted not in names:
@@ -108,7 +116,9 @@ def _read_contexts(config: Any, path: str) -> tuple[list[Object], str | None]:
         merged = config.kube_config.KubeConfigMerger(path).config
         if merged is None:
             raise config.ConfigException("it is empty")
-        known = [entry.value for entry in merged["contexts"]] if merged.safe_get("contexts") else []
+        if not merged.safe_get("contexts"):
+            raise config.ConfigException("it has no contexts")
+        known = [entry.value for entry in merged["contexts"]]
         current = merged.safe_get("current-context")
     except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
         is_other_text = isinstance(error, TypeError)

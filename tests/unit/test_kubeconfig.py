@@ -8,6 +8,7 @@ import pytest
 
 from sweepctl.cluster.errors import SetupError
 from sweepctl.cluster.kubeconfig import open_cluster
+from sweepctl.errors import UsageError
 
 FILE = """\
 apiVersion: v1
@@ -56,10 +57,11 @@ def test_context_is_the_one_named_else_the_current_one(
         (FILE + "current-context: gone", None, "no context 'gone' in .*, and it is the", "it has"),
         (FILE + "current-context: lab", "labs", "no context 'labs' in", "did you mean lab?"),
         ("", None, "is no usable kubeconfig", "kubectl config"),
+        ("method: random", None, "is no usable kubeconfig: it has no contexts$", "kubectl config"),
         ("- a", None, "is no usable kubeconfig$", "kubectl config"),
         ("a: [", None, "is no usable kubeconfig", "kubectl config"),
     ],
-    ids=["no current", "stale current", "misspelt", "empty", "another file", "no YAML"],
+    ids=["no current", "stale current", "misspelt", "empty", "a sweep file", "a list", "no YAML"],
 )
 def test_kubeconfig_that_names_no_cluster_is_refused(
     tmp_path: Path, text: str, context: str | None, message: str, hint: str
@@ -67,3 +69,11 @@ def test_kubeconfig_that_names_no_cluster_is_refused(
     with pytest.raises(SetupError, match=message) as refusal:
         open_cluster(context, None, environ(tmp_path, text))
     assert hint in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize("namespace", ["a/b", "Robots", "-a", "a" * 64])
+def test_namespace_that_cannot_be_is_refused_before_it_is_asked_for(
+    tmp_path: Path, namespace: str
+) -> None:
+    with pytest.raises(UsageError, match=f"namespace '{namespace}': expected lower-case"):
+        open_cluster("lab", namespace, environ(tmp_path, FILE))
