@@ -44,7 +44,10 @@ NEEDED: tuple[tuple[Access, str], ...] = (
     (Access("watch", "pods"), "logs"),
     (Access("get", "pods", subresource="log"), "logs"),
     (Access("list", "events"), "status"),
+    (Access("list", "configmaps"), "delete"),
     (Access("delete", "configmaps"), "delete"),
+    (Access("list", "serviceaccounts"), "delete"),
+    (Access("delete", "serviceaccounts"), "delete"),
 )
 HELPFUL: tuple[tuple[Access, str], ...] = (
     (Access("get", "secrets"), "a server inside the cluster"),

@@ -293,6 +293,8 @@ def delete(
         steer.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
     for kind, own, why in plan.kept:
         output.say(f"kept {kind.lower()}/{own} ({why})")
+    if plan.unseen:
+        output.say(f"not looked for, since you may not list them: {', '.join(plan.unseen)}")
 
 
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:

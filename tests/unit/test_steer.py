@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from kubernetes_objects import job
 
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.doctor import NEEDED
 from sweepctl.errors import UsageError
-from sweepctl.steer import check_size, undone_by
+from sweepctl.steer import check_size, plan_delete, undone_by
 from sweepctl.submission import Submission
 
 ARGO_NOTE = (
@@ -95,3 +97,32 @@ def test_owner_that_would_undo_a_change_is_named(
 ) -> None:
     sent = job(labels=labels, annotations=annotations)
     assert undone_by(found(sent), "agents", "4") == notes
+
+
+class Shown:
+    """A cluster with one object of each kind; some kinds may not be listed."""
+
+    def __init__(self, *forbidden: str) -> None:
+        self.forbidden = forbidden
+
+    def get(self, *_: Any) -> None:
+        return None
+
+    def list(self, kind: str, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        if kind in self.forbidden:
+            raise ClusterError(f"user 'ann' may not list {kind}", status=403)
+        return [job() if kind == "Job" else {"metadata": {"name": "legs"}}]
+
+
+def test_delete_tells_what_it_could_not_look_for() -> None:
+    cluster: Any = Shown("ConfigMap", "Service")
+    plan = plan_delete(cluster, "legs", "robots", data=False)
+    assert plan.unseen == ("Service", "ConfigMap")
+    assert ("ServiceAccount", "legs") in plan.deleted
+    assert "ConfigMap" not in [kind for kind, _ in plan.deleted]
+
+
+def test_doctor_asks_for_all_that_delete_needs_for_what_submit_makes() -> None:
+    asked = {(access.verb, access.resource) for access, _ in NEEDED}
+    made = ("jobs", "configmaps", "serviceaccounts")
+    assert {(verb, kind) for verb in ("list", "delete") for kind in made} <= asked
