@@ -142,6 +142,7 @@ def check_namespace(cluster: Cluster, namespace: str) -> Check:
 def check_permissions(cluster: Cluster, namespace: str) -> list[Check]:
     """Ask the API what this user may do, each thing by SelfSubjectAccessReview."""
     user = cluster.user()
+    who = f"user '{user}'" if user else "you"
     lacking = [access for access, _ in NEEDED if not cluster.may(access, namespace)]
     useful = [(access, why) for access, why in HELPFUL if not cluster.may(access, namespace)]
     wanted = [*lacking, *(access for access, _ in useful)]
@@ -154,12 +155,11 @@ def check_permissions(cluster: Cluster, namespace: str) -> list[Check]:
     ]
     if lacking:
         names = ", ".join(f"{' '.join(verbs)} {name}" for name, verbs in _rules(lacking))
-        words = f"user '{user}' may not: {names}"
+        words = f"{who} may not: {names}"
         found.append(Check("permissions", Level.MISSING, words, advice))
     elif useful:
         found[-1] = replace(found[-1], hint=advice)
     else:
-        who = f"user '{user}'" if user else "you"
         found.append(Check("permissions", Level.OK, f"{who} may do all that the verbs need"))
     return found
 

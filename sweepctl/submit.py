@@ -115,6 +115,8 @@ class Submitter:
         self._done.notes.extend(kept_settings(self._values, values, existing, self._options))
         plan = self._plan(values, self._options.sweep or existing.sweep_id)
         objects = manifest.render(plan)
+        if not plan.sweep_id:
+            self._sweep_place(values)  # or say now that W&B has no such names
         place = secret_place(values)
         may_make = self._options.create_secret
         is_there = check_secret(self._cluster, place, self._namespace, may_make=may_make)
@@ -232,15 +234,22 @@ class Submitter:
         config = self._cluster.get("ConfigMap", plan.sweep_name, self._namespace)
         if config is None:
             raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
+        entity, project = self._sweep_place(values)
         sweep = api.create_sweep(
-            entity_of(self._spec, values.at("wandb.entity") or None) or api.default_entity(),
-            project_of(self._spec, values.at("wandb.project") or None),
+            entity or api.default_entity(),
+            project,
             self._spec.to_wandb_config(),
             config_text,
             token=config["metadata"]["uid"],
         )
         self._say(f"sweep {sweep.entity}/{sweep.project}/{sweep.id}")
         return sweep
+
+    def _sweep_place(self, values: Values) -> tuple[str | None, str]:
+        return (
+            entity_of(self._spec, values.at("wandb.entity") or None),
+            project_of(self._spec, values.at("wandb.project") or None),
+        )
 
     def _named_sweep(self, api: WandbApi, plan: manifest.JobPlan) -> SweepInfo:
         name = parse_sweep_name(plan.sweep_id)

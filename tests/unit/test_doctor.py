@@ -10,6 +10,7 @@ from sweepctl.doctor import (
     HELPFUL,
     Level,
     check_kueue,
+    check_permissions,
     gpus_offered,
     gpus_used,
     probe_pod,
@@ -98,3 +99,11 @@ def test_probing_pod_that_may_not_be_removed_is_a_line_and_no_end() -> None:
     check = probe_server(cluster, load_values(), "robots")
     assert check.level is Level.WARNING
     assert check.words == "pod/p, which asked, stays: user 'ann' may not delete pods"
+
+
+def test_user_whose_name_is_not_told_is_you() -> None:
+    unknown: Any = Refusing()
+    unknown.user = lambda: None
+    unknown.may = lambda access, namespace: access.verb != "watch"
+    (check,) = check_permissions(unknown, "robots")
+    assert (check.level, check.words) == (Level.MISSING, "you may not: watch pods")

@@ -13,6 +13,7 @@ from sweepctl.spec import SweepSpec, load_sweep
 from sweepctl.submission import Submission
 from sweepctl.submit import (
     SubmitOptions,
+    Submitter,
     check_name_is_free,
     check_same_sweep,
     kept_settings,
@@ -222,3 +223,42 @@ def test_setting_that_a_live_job_does_not_follow_is_told(
     values = load_values(overrides={"agents": set_agents})
     settled = settle(values, existing, SubmitOptions("legs", agents=asked))
     assert kept_settings(values, settled, existing, SubmitOptions("legs", agents=asked)) == notes
+
+
+class Ready:
+    """A cluster that admits everything and has nothing but the Secret; `made` is what was made."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def get(self, kind: str, *_: Any) -> dict[str, Any] | None:
+        return {"data": {"apiKey": "eA=="}} if kind in ("Namespace", "Secret") else None
+
+    def list(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def create(self, *_: Any, dry_run: bool) -> None:
+        assert dry_run
+
+    def apply(self, wanted: dict[str, Any], **_: Any) -> None:
+        self.made.append(wanted["kind"])
+        raise AssertionError("made something")
+
+
+def test_project_that_wandb_refuses_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "walking/robots")
+    cluster: Any = Ready()
+    submitter = Submitter(
+        cluster,
+        spec(),
+        load_values(overrides={"server.enabled": True}),
+        SubmitOptions("legs"),
+        namespace="robots",
+        say=lambda line: None,
+        environ={},
+    )
+    with pytest.raises(UsageError, match="walking/robots"):
+        submitter.run()
+    assert cluster.made == []
