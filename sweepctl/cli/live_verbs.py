@@ -79,7 +79,7 @@ def list_(
 
 def status(
     name: NameArgument = None,
-    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on showing it.")] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until its end.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     server: Server = None,
@@ -132,7 +132,10 @@ def logs(
     server: Server = None,
     data: Data = None,
 ) -> None:
-    """Show the logs of all agents as one, each line once, across replaced pods."""
+    """Show the logs of all agents as one, each line once, across replaced pods.
+
+    Exit code 1 when one cannot be read whole, after what can be.
+    """
     from sweepctl import logs as logs_of
     from sweepctl import targets
     from sweepctl.cli import cluster_views
@@ -169,7 +172,8 @@ def wait(
 ) -> None:
     """Wait until the sweep has ended; says what is awaited and why agents do not run.
 
-    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on.
+    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
+    not ended after --timeout.
     """
     from sweepctl import launch, live, targets
     from sweepctl.log_lines import parse_duration_s
@@ -272,7 +276,10 @@ def delete(
     ] = False,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """Remove what submit made; the sweep at its server stays, and so do volumes without --data."""
+    """Remove what submit made; the sweep at its server stays, and so do volumes without --data.
+
+    Exit code 1 when you answer no.
+    """
     from sweepctl import steer, targets
 
     target = targets.open_target(name, targets.Place(namespace, context))

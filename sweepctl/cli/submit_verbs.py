@@ -64,7 +64,8 @@ def submit(
 ) -> None:
     """Create the sweep (once) and the Job whose agents train it; twice is the same as once.
 
-    With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed.
+    With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed. With
+    -o json, yaml or name, how the sweep ended is said on stderr; --logs is for tables only.
     """
     from sweepctl.cluster.kubeconfig import open_cluster
     from sweepctl.logs import LogOptions
