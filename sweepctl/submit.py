@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sweepctl import manifest
 from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
-from sweepctl.api_key import make_secret, own_key, secret_place
+from sweepctl.api_key import SecretKey, make_secret, own_key, secret_place
 from sweepctl.cluster.client import Cluster, Object, Outcome
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.cluster.pod_reasons import Reason, why_pending
@@ -120,6 +120,9 @@ class Submitter:
         place = secret_place(values)
         may_make = self._options.create_secret
         is_there = check_secret(self._cluster, place, self._namespace, may_make=may_make)
+        servers = plan.server and SecretKey(plan.server.keys_secret, plan.server.keys_key)
+        if servers and servers != place:
+            check_secret(self._cluster, servers, self._namespace, may_make=False, is_servers=True)
         if may_make and not is_there and plan.server is None:
             own_key(values, self._environ)  # or say now that there is none
         if existing.job is None:

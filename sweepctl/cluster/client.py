@@ -22,6 +22,8 @@ from sweepctl.cluster.errors import (
     FieldConflictError,
     SetupError,
     explain,
+    first_line,
+    short_reason,
     unreachable,
 )
 from sweepctl.cluster.kinds import RESOURCES, Access, Resource
@@ -128,7 +130,12 @@ class Cluster:
         }
         call = self._call("watch", resource, None, namespace)
         path = resource.path(namespace)
-        response = self._open("GET", path, call, query, read_s=seconds + 30.0, is_whole=False)
+        try:
+            response = self._open("GET", path, call, query, read_s=seconds + 30.0, is_whole=False)
+        except ClusterError as error:
+            if error.status == 410:  # what was listed is too old already
+                return
+            raise
         for line in stream_lines(response):
             event = _decoded(line, call)
             if event.get("type") == "ERROR":
@@ -366,16 +373,11 @@ def stream_lines(response: Any) -> Iterator[str]:
             for line in lines:
                 yield line.decode("utf-8", "replace")
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ClusterError(f"the stream broke off: {_reason(error)}") from error
+        raise ClusterError(f"the stream broke off: {short_reason(error)}") from error
     finally:
         response.close()
     if rest:
         yield rest.decode("utf-8", "replace")
-
-
-def first_line(error: object) -> str:
-    """Give the first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _translated(send: Callable[[], T], call: Call) -> T:
@@ -396,7 +398,7 @@ def _translated(send: Callable[[], T], call: Call) -> T:
             float(retry_after) if retry_after.isdigit() else None,
         ) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise unreachable(call.server, _reason(error)) from None
+        raise unreachable(call.server, short_reason(error)) from None
 
 
 def _decoded(text: str | bytes, call: Call) -> Object:
@@ -428,22 +430,3 @@ def _warnings(headers: Mapping[str, str]) -> tuple[str, ...]:
     values = headers.getlist("Warning") if hasattr(headers, "getlist") else []
     texts = [value.partition('"')[2].rpartition('"')[0] for value in values]
     return tuple(text.replace('\\"', '"') for text in texts if text)
-
-
-def _reason(error: object) -> str:
-    text = first_line(error)
-    for known in (
-        "Connection refused",
-        "Connection broken",
-        "Connection reset by peer",
-        "Remote end closed connection",
-        "timed out",
-        "Name or service not known",
-        "No route to host",
-        "Network is unreachable",
-        "Temporary failure in name resolution",
-        "certificate verify failed",
-    ):
-        if known.lower() in text.lower():
-            return known.lower()
-    return text

@@ -121,6 +121,31 @@ def unreachable(server: str, reason: str) -> ClusterError:
     )
 
 
+def first_line(error: object) -> str:
+    """Give the first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def short_reason(error: object) -> str:
+    """Say in a few words why a connection failed."""
+    text = first_line(error)
+    for known in (
+        "Connection refused",
+        "Connection broken",
+        "Connection reset by peer",
+        "Remote end closed connection",
+        "timed out",
+        "Name or service not known",
+        "No route to host",
+        "Network is unreachable",
+        "Temporary failure in name resolution",
+        "certificate verify failed",
+    ):
+        if known.lower() in text.lower():
+            return known.lower()
+    return text
+
+
 def role_advice(
     rules: Sequence[tuple[str, Sequence[str]]], user: str | None, namespace: str | None
 ) -> str:

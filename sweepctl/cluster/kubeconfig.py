@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweepctl.cluster.client import Cluster, Object, first_line
-from sweepctl.cluster.errors import SetupError
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import SetupError, first_line
 from sweepctl.errors import UsageError, nearest
 
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.cluster.client import Cluster, Object, dynamic_client, first_line
-from sweepctl.cluster.errors import Call, ClusterError, explain
+from sweepctl.cluster.client import Cluster, Object, dynamic_client
+from sweepctl.cluster.errors import Call, ClusterError, explain, first_line
 from sweepctl.cluster.kinds import RESOURCES
 
 _BLOCK = 1 << 16

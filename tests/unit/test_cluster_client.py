@@ -72,3 +72,11 @@ def test_object_that_is_going_away_is_not_taken_for_one_that_stays(
     assert refusal.value.message == "persistentvolumeclaim/legs-runs is still being deleted"
     assert not refusal.value.is_transient
     assert api.asked == ["GET /api/v1/namespaces/robots/persistentvolumeclaims/legs-runs"]
+
+
+def test_watch_that_comes_too_late_ends_and_is_begun_again_by_the_caller(
+    api: Api, cluster: Cluster
+) -> None:
+    listed = {"metadata": {"resourceVersion": "1"}, "items": PODS["items"]}
+    api.answers = [answer(listed), answer({"message": "too old resource version"}, 410)]
+    assert list(cluster.watch("Pod", "robots", selector="a=b")) == [("ADDED", PODS["items"][0])]

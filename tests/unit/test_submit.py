@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes_objects import ended, job
 
-from sweepctl.errors import UsageError
+from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.spec import SweepSpec, load_sweep
 from sweepctl.submission import Submission
 from sweepctl.submit import (
@@ -226,13 +226,11 @@ def test_setting_that_a_live_job_does_not_follow_is_told(
 
 
 class Ready:
-    """A cluster that admits everything and has nothing but the Secret; `made` is what was made."""
+    """A cluster that admits everything and has nothing but the Secret of the API key."""
 
-    def __init__(self) -> None:
-        self.made: list[str] = []
-
-    def get(self, kind: str, *_: Any) -> dict[str, Any] | None:
-        return {"data": {"apiKey": "eA=="}} if kind in ("Namespace", "Secret") else None
+    def get(self, kind: str, name: str, *_: Any) -> dict[str, Any] | None:
+        is_there = kind == "Namespace" or (kind == "Secret" and name == "wandb")
+        return {"data": {"apiKey": "eA=="}} if is_there else None
 
     def list(self, *_: Any, **__: Any) -> list[Any]:
         return []
@@ -241,24 +239,37 @@ class Ready:
         assert dry_run
 
     def apply(self, wanted: dict[str, Any], **_: Any) -> None:
-        self.made.append(wanted["kind"])
-        raise AssertionError("made something")
+        raise AssertionError(f"made {wanted['kind']}")
 
 
 def test_project_that_wandb_refuses_is_refused_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "walking/robots")
+    with pytest.raises(UsageError, match="walking/robots"):
+        submit_to_ready({"server.enabled": True})
+
+
+def test_secret_of_the_servers_own_keys_is_looked_for_before_anything_is_made() -> None:
+    with pytest.raises(SweepctlError) as refusal:
+        submit_to_ready({"server.enabled": True, "server.apiKeys.secretName": "keys"})
+    assert refusal.value.message == (
+        "the Secret 'keys' with the API key does not exist in namespace 'robots'"
+    )
+    assert refusal.value.hint == (
+        "make it: kubectl create secret generic keys -n robots --from-file=apiKey=FILE"
+    )
+
+
+def submit_to_ready(settings: dict[str, object]) -> None:
+    """Submit to a cluster that admits everything; what is made is an error."""
     cluster: Any = Ready()
-    submitter = Submitter(
+    Submitter(
         cluster,
         spec(),
-        load_values(overrides={"server.enabled": True}),
+        load_values(overrides=settings),
         SubmitOptions("legs"),
         namespace="robots",
         say=lambda line: None,
         environ={},
-    )
-    with pytest.raises(UsageError, match="walking/robots"):
-        submitter.run()
-    assert cluster.made == []
+    ).run()
