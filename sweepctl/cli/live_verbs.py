@@ -150,6 +150,7 @@ def logs(
         follow(target, options, timestamps)
         return
     job = target.submission().job
+    line = None
     for line in logs_of.read_logs(target.cluster, target.name, target.namespace, options):
         print(
             cluster_views.log_text(
@@ -160,6 +161,9 @@ def logs(
                 coloured=is_coloured(),
             )
         )
+    if line is None:
+        status_of = f"sweepctl status {target.name} -n {target.namespace}"
+        output.say(f"no such lines; what the agents do: {status_of}")
 
 
 def wait(

@@ -220,3 +220,11 @@ def test_what_submit_waits_for_does_not_mix_with_data(
     code, out, err = run("submit", str(tmp_path / "sweep.yaml"), "--logs", "-o", form)
     assert (code, out, followed) == (ExitCode.INVALID, "", [])
     assert "--logs" in err
+
+
+def test_logs_without_a_line_say_where_to_look(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    target(monkeypatch, job())
+    monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
+    code, out, err = run("logs", "legs", "--no-follow", "-n", "robots")
+    assert (code, out) == (0, "")
+    assert err == "no such lines; what the agents do: sweepctl status legs -n robots\n"
