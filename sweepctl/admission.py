@@ -30,10 +30,12 @@ def check_namespace(cluster: Cluster, namespace: str) -> None:
         )
 
 
-def check_secret(cluster: Cluster, place: SecretKey, namespace: str, *, may_make: bool) -> bool:
+def check_secret(
+    cluster: Cluster, place: SecretKey, namespace: str, *, may_make: bool, is_servers: bool = False
+) -> bool:
     """Refuse a Secret for the API key that lacks the key, or does not exist; say whether it does.
 
-    One that this user may not look at is taken to exist.
+    One of the server's own is never made. One that this user may not look at is taken to exist.
     """
     try:
         secret = cluster.get("Secret", place.name, namespace)
@@ -42,17 +44,19 @@ def check_secret(cluster: Cluster, place: SecretKey, namespace: str, *, may_make
             return True
         raise
     if secret is None and not may_make:
+        how = "make it from your own wandb login with --create-secret, or:\n"
         raise SweepctlError(
             f"the Secret '{place.name}' with the API key does not exist in namespace '{namespace}'",
-            "make it from your own wandb login with --create-secret, or:\n"
-            f"kubectl create secret generic {place.name} -n {namespace}"
+            ("make it: " if is_servers else how)
+            + f"kubectl create secret generic {place.name} -n {namespace}"
             f" --from-file={place.key}=FILE",
         )
     if secret is not None and place.key not in (secret.get("data") or {}):
         known = ", ".join(secret.get("data") or {}) or "none"
+        setting = "server.apiKeys" if is_servers else "wandb"
         raise SweepctlError(
             f"the Secret '{place.name}' has no key '{place.key}' (it has: {known})",
-            "name another with --set wandb.secretName=…,wandb.secretKey=…",
+            f"name another with --set {setting}.secretName=…,{setting}.secretKey=…",
         )
     return secret is not None
 

@@ -288,6 +288,8 @@ def _state(
         return ended, why_failed(pod, facts.name) if pod else None
     if ended is not None:
         return ended, None
+    if pod is not None and (pod.get("status") or {}).get("phase") == "Succeeded":
+        return AgentState.DONE, None  # the Job counts it in a moment
     if pod is None or not is_live:
         if facts.is_paused:
             return AgentState.PAUSED, None

@@ -44,12 +44,18 @@ NEEDED: tuple[tuple[Access, str], ...] = (
     (Access("watch", "pods"), "logs"),
     (Access("get", "pods", subresource="log"), "logs"),
     (Access("list", "events"), "status"),
+    (Access("list", "configmaps"), "delete"),
     (Access("delete", "configmaps"), "delete"),
+    (Access("list", "serviceaccounts"), "delete"),
+    (Access("delete", "serviceaccounts"), "delete"),
 )
 HELPFUL: tuple[tuple[Access, str], ...] = (
     (Access("get", "secrets"), "a server inside the cluster"),
+    # A websocket is a GET; Kubernetes 1.35 and later check "create" on top.
+    (Access("get", "pods", subresource="portforward"), "a server inside the cluster"),
     (Access("create", "pods", subresource="portforward"), "a server inside the cluster"),
     (Access("create", "pods"), "submit's check of quota and Pod Security"),
+    (Access("delete", "pods"), "doctor's look at the server from a pod"),
 )
 
 _PROBE = Path(__file__).parent / "manifest" / "templates" / "probe.sh"
@@ -136,6 +142,7 @@ def check_namespace(cluster: Cluster, namespace: str) -> Check:
 def check_permissions(cluster: Cluster, namespace: str) -> list[Check]:
     """Ask the API what this user may do, each thing by SelfSubjectAccessReview."""
     user = cluster.user()
+    who = f"user '{user}'" if user else "you"
     lacking = [access for access, _ in NEEDED if not cluster.may(access, namespace)]
     useful = [(access, why) for access, why in HELPFUL if not cluster.may(access, namespace)]
     wanted = [*lacking, *(access for access, _ in useful)]
@@ -148,12 +155,11 @@ def check_permissions(cluster: Cluster, namespace: str) -> list[Check]:
     ]
     if lacking:
         names = ", ".join(f"{' '.join(verbs)} {name}" for name, verbs in _rules(lacking))
-        words = f"user '{user}' may not: {names}"
+        words = f"{who} may not: {names}"
         found.append(Check("permissions", Level.MISSING, words, advice))
     elif useful:
         found[-1] = replace(found[-1], hint=advice)
     else:
-        who = f"user '{user}'" if user else "you"
         found.append(Check("permissions", Level.OK, f"{who} may do all that the verbs need"))
     return found
 
@@ -266,7 +272,12 @@ def check_kueue(cluster: Cluster, values: Values, namespace: str) -> list[Check]
         hint = "install Kueue, or leave kueue.queue empty"
         return [Check("Kueue", Level.MISSING, "is not installed", hint)]
     resource = Resource("LocalQueue", "localqueues", KUEUE, version)
-    queues = cluster.list(resource, namespace)
+    try:
+        queues = cluster.list(resource, namespace)
+    except ClusterError as error:
+        if not error.is_forbidden:
+            raise
+        return [Check("Kueue", Level.WARNING, error.message, error.hint)]
     names = [each["metadata"]["name"] for each in queues]
     if queue not in names:
         hint = f"the namespace has: {', '.join(names) or 'none'}"
@@ -291,26 +302,46 @@ def probe_server(
     except SweepctlError as error:
         return Check("server from a pod", Level.WARNING, f"not asked: {error.message}", error.hint)
     name = made["metadata"]["name"]
-    deadline = clock() + _PROBE_LIMIT_S
     try:
-        while agent_end(made) is None:
-            if clock() > deadline:
-                reason = why_pending(made)
-                return Check("server from a pod", Level.WARNING, reason.words, reason.hint)
-            sleep(1)
-            made = cluster.get("Pod", name, namespace) or made
-        ended: Any = agent_end(made) or {}
-        words = str(ended.get("message") or "").strip()
-        if ended.get("exitCode") == 0:
-            return Check("server from a pod", Level.OK, f"{plan.api_url} {words}")
-        return Check(
-            "server from a pod",
-            Level.MISSING,
-            f"{plan.api_url}: {words or 'no answer'}",
-            "check network policies, DNS, the proxy and caBundle settings",
-        )
+        found = _probed(cluster, plan, made, sleep, clock)
     finally:
-        cluster.delete("Pod", name, namespace)
+        left = _removed(cluster, name, namespace)
+    return found if left is None or found.level is Level.MISSING else left
+
+
+def _probed(
+    cluster: Cluster,
+    plan: manifest.JobPlan,
+    made: Object,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> Check:
+    deadline = clock() + _PROBE_LIMIT_S
+    while agent_end(made) is None:
+        if clock() > deadline:
+            reason = why_pending(made)
+            return Check("server from a pod", Level.WARNING, reason.words, reason.hint)
+        sleep(1)
+        made = cluster.get("Pod", made["metadata"]["name"], plan.namespace) or made
+    ended: Any = agent_end(made) or {}
+    words = str(ended.get("message") or "").strip()
+    if ended.get("exitCode") == 0:
+        return Check("server from a pod", Level.OK, f"{plan.api_url} {words}")
+    return Check(
+        "server from a pod",
+        Level.MISSING,
+        f"{plan.api_url}: {words or 'no answer'}",
+        "check network policies, DNS, the proxy and caBundle settings",
+    )
+
+
+def _removed(cluster: Cluster, pod: str, namespace: str) -> Check | None:
+    try:
+        cluster.delete("Pod", pod, namespace)
+    except ClusterError as error:
+        words = f"pod/{pod}, which asked, stays: {error.message}"
+        return Check("server from a pod", Level.WARNING, words, error.hint)
+    return None
 
 
 def probe_pod(plan: manifest.JobPlan) -> Object:

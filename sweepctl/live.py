@@ -5,12 +5,14 @@ Reads the cluster and the sweep's server at the same time. It changes nothing.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from sweepctl import manifest
 from sweepctl.agents_status import LIVE, JobStatus, job_status, needs_events, troubles
@@ -18,7 +20,7 @@ from sweepctl.cluster.client import Cluster, Object
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.launch import SeenSweep, read_status
-from sweepctl.status import SweepStatus
+from sweepctl.status import ENDED_SWEEP, SweepStatus
 from sweepctl.submission import (
     Submission,
     get_submission,
@@ -27,6 +29,8 @@ from sweepctl.submission import (
     sweep_name,
 )
 from sweepctl.wandb_api import WandbApi
+
+T = TypeVar("T")
 
 _EVERY_S = 2.0
 _SWEEP_EVERY_S = 10.0
@@ -73,12 +77,11 @@ def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> 
 def read_live(cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]) -> LiveSweep:
     """Read a submitted sweep: cluster and server at the same time."""
     submission = get_submission(cluster, name, namespace)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(_read_sweep, cluster, submission, say)
-        pods = cluster.list("Pod", namespace, selector=manifest.selector_text(name, "agent"))
-        now = datetime.now(timezone.utc)
-        events = _events(cluster, submission, pods, now)
-        seen, unread = asked.result()
+    asked = _begun(lambda: _read_sweep(cluster, submission, say))
+    pods = cluster.list("Pod", namespace, selector=manifest.selector_text(name, "agent"))
+    now = datetime.now(timezone.utc)
+    events = _events(cluster, submission, pods, now)
+    seen, unread = asked.result()
     runs = seen.status.runs if seen else ()
     job = submission.job
     return LiveSweep(
@@ -105,25 +108,36 @@ def wait_for_end(
     It has ended when its Job has, or when its server says so and no run is under way: an agent
     that never found a GPU must not hold up those who wait.
     """
-    deadline = clock() + timeout_s if timeout_s is not None else None
+    deadline = clock() + timeout_s if timeout_s is not None else math.inf
+    late = f"'{name}' has not ended after {timeout_s or 0:g} s"
+
+    def patiently(read: Callable[[], T]) -> T:
+        return _patiently(read, say, deadline, sleep, clock)
+
     told: tuple[str, ...] = ()
     look_at = clock()
-    while True:
-        submission = _patiently(lambda: get_submission(cluster, name, namespace), say)
-        if submission.job is None:
-            return ExitCode.FAILED, f"the Job of '{name}' was deleted"
-        is_over = job_end(submission.job) is not None
-        if is_over or clock() >= look_at:
-            began = clock()
-            live = _patiently(lambda: read_live(cluster, name, namespace, say), say)
-            told = _tell(live, told, say)
-            if is_over or (live.sweep is not None and live.sweep.has_ended):
-                return verdict(live)
-            # Thousands of runs take seconds to read: a wait must not be what keeps the API busy.
-            look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
-        if deadline is not None and clock() >= deadline:
-            return ExitCode.FAILED, f"'{name}' has not ended after {timeout_s:g} s"
-        sleep(_EVERY_S)
+    submission = get_submission(cluster, name, namespace)
+    try:
+        while True:
+            if submission.job is None:
+                return ExitCode.FAILED, f"the Job of '{name}' was deleted"
+            is_over = job_end(submission.job) is not None
+            if is_over or clock() >= look_at:
+                began = clock()
+                live = patiently(lambda: read_live(cluster, name, namespace, say))
+                told = _tell(live, told, say)
+                if is_over or (live.sweep is not None and live.sweep.has_ended):
+                    return verdict(live)
+                # Thousands of runs take seconds to read: a wait must not keep the API busy.
+                look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
+            if clock() >= deadline:
+                return ExitCode.FAILED, late
+            sleep(min(_EVERY_S, deadline - clock()))
+            submission = patiently(lambda: get_submission(cluster, name, namespace))
+    except ClusterError as error:
+        if not error.is_transient:
+            raise
+        return ExitCode.FAILED, f"{late}: {error.message}"
 
 
 def wait_for_sweep_end(
@@ -135,14 +149,14 @@ def wait_for_sweep_end(
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[ExitCode, str]:
     """Wait for the end of a sweep that is in no cluster."""
-    deadline = clock() + timeout_s if timeout_s is not None else None
+    deadline = clock() + timeout_s if timeout_s is not None else math.inf
     while True:
         status = read().status
         if status.has_ended:
             return _runs_verdict(status)
-        if deadline is not None and clock() >= deadline:
+        if clock() >= deadline:
             return ExitCode.FAILED, f"{status.sweep} at {api.where} has not ended yet"
-        sleep(_SWEEP_EVERY_S)
+        sleep(min(_SWEEP_EVERY_S, deadline - clock()))
 
 
 def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
@@ -155,17 +169,22 @@ def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
     if not live.sweep.has_ended:
         why = f": {job.end_reason.words}" if job and job.end_reason else ""
         more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
-        return (
-            ExitCode.FAILED,
-            f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} has work left: the"
-            f" same submit again starts another{more}",
+        left = (
+            f"was ended with runs under way, which nobody finishes: {_counts(live.sweep)}"
+            if live.sweep.state in ENDED_SWEEP
+            else "has work left: the same submit again starts another"
         )
+        words = f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} {left}{more}"
+        return ExitCode.FAILED, words
     return _runs_verdict(live.sweep)
 
 
 def _runs_verdict(status: SweepStatus) -> tuple[ExitCode, str]:
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
-    return status.exit_code, f"sweep {status.sweep} has ended: {counts or 'no runs'}"
+    return status.exit_code, f"sweep {status.sweep} has ended: {_counts(status) or 'no runs'}"
+
+
+def _counts(status: SweepStatus) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
 
 
 def _read_sweep(
@@ -206,33 +225,58 @@ def _tell(live: LiveSweep, told: tuple[str, ...], say: Callable[[str], None]) ->
     lines = []
     if live.job is not None:
         busy = sum(agent.state in LIVE for agent in live.job.agents)
-        lines.append(f"{live.job.ready} of {busy} agents run")
+        here = f"{live.job.name} -n {live.job.namespace}"
+        lines.append(
+            f"the Job is paused: sweepctl resume {here}"
+            if live.job.is_paused
+            else f"{live.job.ready} of {busy} agents run"
+        )
         lines += [
             f"agents {trouble.state.value}: {trouble.reason.words}"
             for trouble in troubles(live.job)[:3]
         ]
     if live.sweep is not None:
-        counts = ", ".join(f"{n} {state}" for state, n in sorted(live.sweep.counts.items()))
-        lines.append(f"runs: {counts or 'none yet'}")
+        lines.append(f"runs: {_counts(live.sweep) or 'none yet'}")
     for line in lines:
         if line not in told:
             say(line)
     return tuple(lines)
 
 
-def _patiently(read: Callable[[], Any], say: Callable[[str], None]) -> Any:
+def _begun(read: Callable[[], T]) -> Future[T]:
+    """Begin to read; whoever stops waiting for the answer, by Ctrl-C or an error, may just go."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(read())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
+
+
+def _patiently(
+    read: Callable[[], T],
+    say: Callable[[str], None],
+    deadline: float,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> T:
     """Read again while the API is away: a wait outlives a restart of the control plane."""
     delay_s, told = 1.0, False
     while True:
         try:
             return read()
         except ClusterError as error:
-            if not error.is_transient:
+            left_s = deadline - clock()
+            if not error.is_transient or left_s <= 0:
                 raise
             if not told:
                 say(f"{error.message}; trying again …")
                 told = True
-        time.sleep(delay_s)
+        sleep(min(delay_s, left_s))
         delay_s = min(2 * delay_s, 30.0)
 
 

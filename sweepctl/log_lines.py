@@ -5,10 +5,10 @@ Pure. A stream that is opened again repeats what was shown; `Resumption` tells w
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from sweepctl.errors import UsageError
 
@@ -31,9 +31,10 @@ class Line:
 
 
 def split_line(raw: str) -> tuple[str, str]:
-    """Part a line that was asked for with its time."""
+    """Part a line that was asked for with its time; the kubelet's own lines have none."""
     time, _, text = raw.partition(" ")
-    return _sortable(time), text
+    sortable = _sortable(time)
+    return (sortable, text) if sortable is not None else ("", raw)
 
 
 @dataclass(slots=True)
@@ -105,11 +106,10 @@ def parse_duration_s(text: str, flag: str = "--since") -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"{flag} {text} is no length of time", "try 30s, 5m or 2h")
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    total = sum(float(number) * units[unit] for number, unit in parts)
-    return timedelta(seconds=total).total_seconds()
+    return math.fsum(float(number) * units[unit] for number, unit in parts)
 
 
-def _sortable(time: str) -> str:
+def _sortable(time: str) -> str | None:
     """Write a time with all nine digits: Kubernetes leaves out zeros at the end."""
-    match = re.fullmatch(r"(.{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", time)
-    return f"{match[1]}.{(match[2] or '').ljust(9, '0')}{match[3]}" if match else time
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", time)
+    return f"{match[1]}.{(match[2] or '').ljust(9, '0')}{match[3]}" if match else None

@@ -42,11 +42,20 @@ class LogOptions:
 
 
 def read_logs(cluster: Cluster, name: str, namespace: str, options: LogOptions) -> Iterator[Line]:
-    """Give the lines that are there, of all agents, in the order of their times."""
+    """Give the lines that are there, of all agents, in the order of their times.
+
+    A log that cannot be had, as that of a node that is down, is an error after all the others.
+    """
     pods = choose_pods(_list_pods(cluster, name, namespace, options.agent), options)
     _check_count(len(pods), options)
-    streams = [_agent_lines(cluster, pods_of_agent, options) for pods_of_agent in pods]
+    lost: dict[int, ClusterError] = {}
+    streams = [_agent_lines(cluster, pods_of_agent, options, lost) for pods_of_agent in pods]
     yield from heapq.merge(*streams, key=lambda line: line.time)
+    if lost:
+        index, error = min(lost.items())
+        others = f" and of {len(lost) - 1} more" if lost.keys() - {index} else ""
+        words = f"the log of agent {index}{others} cannot be read whole: {error.message}"
+        raise ClusterError(words, error.hint, status=error.status)
 
 
 def follow_logs(
@@ -110,11 +119,15 @@ class _Follower:
         self._namespace = namespace
         self._options = options
         self._say = say
+        since_s = options.since_s
+        self._since_at = None if since_s is None else time.monotonic() - since_s
         self._queue: queue.Queue[Line] = queue.Queue(maxsize=10_000)
         self._stopped = threading.Event()
+        self._offering = threading.Lock()
         self._seen: set[str] = set()
         self._agents: dict[int, _AgentReader] = {}
         self._is_cut = False
+        self._refusal: ClusterError | None = None
 
     def lines(self, is_over: Callable[[], bool]) -> Iterator[Line]:
         watcher = threading.Thread(target=self._watch, daemon=True)
@@ -122,16 +135,18 @@ class _Follower:
         asked_at = time.monotonic()
         ended = False
         while True:
+            # Asked before the queue is: who is idle then has put its last line there.
+            is_read = ended and all(reader.is_idle() for reader in list(self._agents.values()))
             with suppress(queue.Empty):
                 yield self._queue.get(timeout=0.2)
                 continue
-            if ended and all(reader.is_idle() for reader in list(self._agents.values())):
+            if self._refusal is not None:
+                raise self._refusal
+            if is_read:
                 return
             if not ended and time.monotonic() - asked_at > 2:
-                ended = is_over()
+                ended = is_over() and self._look()
                 asked_at = time.monotonic()
-                if ended:
-                    self._look()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -148,23 +163,37 @@ class _Follower:
                     if self._stopped.is_set():
                         return
             except ClusterError as error:
-                self._say(f"{error.message}; trying again …")
                 if not error.is_transient:
-                    self._stopped.set()
+                    self._refuse(error)
                     return
+                self._say(f"{error.message}; trying again …")
             self._stopped.wait(delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 
-    def _look(self) -> None:
-        for pod in sorted(
-            self._cluster.list("Pod", self._namespace, selector=self._selector()), key=_age_order
-        ):
+    def _refuse(self, error: ClusterError) -> None:
+        self._refusal = error
+
+    def _look(self) -> bool:
+        """Look for pods that the watch has not told of yet; False while the API is away."""
+        selector = self._selector()
+        try:
+            pods = self._cluster.list("Pod", self._namespace, selector=selector)
+        except ClusterError as error:
+            if not error.is_transient:
+                raise
+            return False
+        for pod in sorted(pods, key=_age_order):
             self._offer(pod)
+        return True
 
     def _selector(self) -> str:
         return _selector(self._name, self._options.agent)
 
     def _offer(self, pod: Object) -> None:
+        with self._offering:
+            self._take(pod)
+
+    def _take(self, pod: Object) -> None:
         uid, index = pod["metadata"]["uid"], pod_index(pod)
         if uid in self._seen or index is None or not has_started(pod):
             return
@@ -178,8 +207,10 @@ class _Follower:
                     )
                 self._is_cut = True
                 return
-            self._agents[index] = _AgentReader(self._cluster, index, self._queue, self._stopped)
-        self._agents[index].add(pod, self._options.since_s)
+            self._agents[index] = _AgentReader(
+                self._cluster, index, self._since_at, self._queue, self._stopped, self._refuse
+            )
+        self._agents[index].add(pod)
 
 
 class _AgentReader:
@@ -189,22 +220,26 @@ class _AgentReader:
         self,
         cluster: Cluster,
         index: int,
+        since_at: float | None,
         lines: queue.Queue[Line],
         stopped: threading.Event,
+        on_refusal: Callable[[ClusterError], None],
     ) -> None:
         self._cluster = cluster
         self._index = index
+        self._since_at = since_at
         self._lines = lines
         self._stopped = stopped
-        self._pods: queue.Queue[tuple[Object, float | None]] = queue.Queue()
+        self._on_refusal = on_refusal
+        self._pods: queue.Queue[Object] = queue.Queue()
         self._busy = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, pod: Object, since_s: float | None) -> None:
+    def add(self, pod: Object) -> None:
         with self._lock:
             self._busy += 1
-            self._pods.put((pod, since_s))
+            self._pods.put(pod)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
@@ -216,12 +251,15 @@ class _AgentReader:
     def _run(self) -> None:
         while not self._stopped.is_set():
             try:
-                pod, since_s = self._pods.get(timeout=0.5)
+                pod = self._pods.get(timeout=0.5)
             except queue.Empty:
                 continue
             try:
-                for line in follow_pod(self._cluster, pod, self._index, since_s, self._stopped):
+                lines = follow_pod(self._cluster, pod, self._index, self._since_at, self._stopped)
+                for line in lines:
                     self._put(line)
+            except ClusterError as error:
+                self._on_refusal(error)
             finally:
                 with self._lock:
                     self._busy -= 1
@@ -239,17 +277,21 @@ def follow_pod(
     cluster: Cluster,
     pod: Object,
     index: int,
-    since_s: float | None,
+    since_at: float | None,
     stopped: threading.Event,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Line]:
-    """Give a pod's lines once each, until its agent has ended and all of them are read."""
+    """Give a pod's lines once each, until its agent has ended and all of them are read.
+
+    Those from before `since_at`, by the clock, are left out.
+    """
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     shown = Resumption()
     last_at: float | None = None
     delay_s = _FIRST_DELAY_S
     while not stopped.is_set():
-        reach_s = since_s if last_at is None else clock() - last_at + MARGIN_S
+        from_at = since_at if last_at is None else last_at - MARGIN_S
+        reach_s = None if from_at is None else clock() - from_at
         had_ended = _has_ended(cluster, name, namespace)
         shown.reopened()
         try:
@@ -262,8 +304,8 @@ def follow_pod(
         except ClusterError as error:
             if error.status in (400, 404) and had_ended:
                 return  # the pod is gone, or its log with its node
-            if not error.is_transient and error.status != 400:
-                return
+            if not error.is_transient and error.status not in (400, 404):
+                raise
         else:
             # A stream that ended by itself is whole only if the agent had ended before it began.
             if had_ended:
@@ -272,7 +314,9 @@ def follow_pod(
         delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 
 
-def _agent_lines(cluster: Cluster, pods: list[Object], options: LogOptions) -> Iterator[Line]:
+def _agent_lines(
+    cluster: Cluster, pods: list[Object], options: LogOptions, lost: dict[int, ClusterError]
+) -> Iterator[Line]:
     chosen = RunFilter(options.run) if options.run is not None else None
     for pod in pods:
         if not has_started(pod):
@@ -292,8 +336,11 @@ def _agent_lines(cluster: Cluster, pods: list[Object], options: LogOptions) -> I
                 if chosen is None or chosen.keeps(text):
                     yield Line(index or 0, written, text)
         except ClusterError as error:
-            if error.status != 404 and error.status != 400:
+            if error.status in (400, 404):
+                continue
+            if error.status is None or not error.is_transient:
                 raise
+            lost[index or 0] = error
 
 
 def _list_pods(cluster: Cluster, name: str, namespace: str, agent: int | None) -> list[Object]:
@@ -325,7 +372,9 @@ def _has_ended(cluster: Cluster, name: str, namespace: str) -> bool:
 
 def _earlier(pods: list[Object]) -> list[Object]:
     """Give the pods before the present one; when the last has ended it is itself a previous one."""
-    return pods if agent_end(pods[-1]) is not None and len(pods) == 1 else pods[:-1]
+    phase = (pods[-1].get("status") or {}).get("phase")
+    has_ended = phase in ("Succeeded", "Failed") or agent_end(pods[-1]) is not None
+    return pods if has_ended else pods[:-1]
 
 
 def _age_order(pod: Object) -> str:

@@ -142,7 +142,7 @@ def metric_value(summary: Mapping[str, Any], name: str) -> float | None:
             value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, Mapping):
         value = value.get("last", value.get("min", value.get("max")))
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
 

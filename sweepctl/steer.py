@@ -6,7 +6,7 @@ Each verb is decided by a pure function and carried out by one call; twice is th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl import manifest
@@ -54,6 +54,8 @@ class DeletePlan:
     deleted: tuple[tuple[str, str], ...]
     kept: tuple[tuple[str, str, str], ...]
     """(kind, name, why)"""
+    unseen: tuple[str, ...] = ()
+    """The kinds that this user may not list, so that things of them may stay."""
 
     @property
     def has_server(self) -> bool:
@@ -109,7 +111,7 @@ def check_size(
             f"free the GPUs with: sweepctl pause {name} {here}",
         )
     if not 0 < agents <= limit:
-        raise UsageError(f"--agents {agents}: expected 1 to {limit}")
+        raise UsageError(f"{agents} agents: expected 1 to {limit}")
     smallest = smallest_size(job)
     status = job.get("status") or {}
     ended = {*indexes(status.get("completedIndexes")), *indexes(status.get("failedIndexes"))}
@@ -150,8 +152,12 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
     used = _secrets_of_others(cluster, name, namespace)
     deleted: list[tuple[str, str]] = []
     kept: list[tuple[str, str, str]] = []
+    unseen: list[str] = []
     for kind in DELETED_KINDS:
-        for thing in _listed(cluster, kind, namespace, selector):
+        things = _listed(cluster, kind, namespace, selector)
+        if things is None:
+            unseen.append(kind)
+        for thing in things or ():
             own = thing["metadata"]["name"]
             if kind == "PersistentVolumeClaim" and not data:
                 kept.append((kind, own, "data: --data deletes it too"))
@@ -159,7 +165,7 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
                 kept.append((kind, own, f"used by {used[own]}"))
             elif not thing["metadata"].get("deletionTimestamp"):
                 deleted.append((kind, own))
-    return DeletePlan(name, namespace, tuple(deleted), tuple(kept))
+    return DeletePlan(name, namespace, tuple(deleted), tuple(kept), tuple(unseen))
 
 
 def check_may_delete(submission: Submission) -> None:
@@ -281,7 +287,7 @@ def _secrets_of_others(cluster: Cluster, name: str, namespace: str) -> dict[str,
     """Give the Secrets that other sweeps of the namespace take their API key from."""
     selector = manifest.selector_text(component="agent")
     found = {}
-    for job in _listed(cluster, "Job", namespace, selector):
+    for job in _listed(cluster, "Job", namespace, selector) or ():
         owner = _labels(job).get(manifest.INSTANCE_LABEL)
         place: SecretKey | None = Submission(str(owner), namespace, None, (job,)).secret_key
         if owner != name and place is not None:
@@ -289,13 +295,13 @@ def _secrets_of_others(cluster: Cluster, name: str, namespace: str) -> dict[str,
     return found
 
 
-def _listed(cluster: Cluster, kind: str, namespace: str, selector: str) -> Iterable[Object]:
-    """List what this user may see of a kind; who may not look has made none of it."""
+def _listed(cluster: Cluster, kind: str, namespace: str, selector: str) -> list[Object] | None:
+    """List what there is of a kind; None when this user may not look."""
     try:
         return cluster.list(kind, namespace, selector=selector)
     except ClusterError as error:
         if error.is_forbidden:
-            return []
+            return None
         raise
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sweepctl import manifest
 from sweepctl.admission import check_namespace, check_secret, missing_gpus, try_pod
-from sweepctl.api_key import make_secret, own_key, secret_place
+from sweepctl.api_key import SecretKey, make_secret, own_key, secret_place
 from sweepctl.cluster.client import Cluster, Object, Outcome
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.cluster.pod_reasons import Reason, why_pending
@@ -32,7 +32,7 @@ from sweepctl.submission import (
     job_end,
     open_cluster_api,
 )
-from sweepctl.values import Values
+from sweepctl.values import Values, chart
 from sweepctl.wandb_api import WandbApi, dashboard_url
 from sweepctl.wandb_http import SweepInfo
 
@@ -112,11 +112,17 @@ class Submitter:
         check_name_is_free(existing, self._options.name)
         check_same_sweep(existing, self._spec, self._options)
         values = settle(self._values, existing, self._options)
+        self._done.notes.extend(kept_settings(self._values, values, existing, self._options))
         plan = self._plan(values, self._options.sweep or existing.sweep_id)
         objects = manifest.render(plan)
+        if not plan.sweep_id:
+            self._sweep_place(values)  # or say now that W&B has no such names
         place = secret_place(values)
         may_make = self._options.create_secret
         is_there = check_secret(self._cluster, place, self._namespace, may_make=may_make)
+        servers = plan.server and SecretKey(plan.server.keys_secret, plan.server.keys_key)
+        if servers and servers != place:
+            check_secret(self._cluster, servers, self._namespace, may_make=False, is_servers=True)
         if may_make and not is_there and plan.server is None:
             own_key(values, self._environ)  # or say now that there is none
         if existing.job is None:
@@ -231,15 +237,22 @@ class Submitter:
         config = self._cluster.get("ConfigMap", plan.sweep_name, self._namespace)
         if config is None:
             raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
+        entity, project = self._sweep_place(values)
         sweep = api.create_sweep(
-            entity_of(self._spec, values.at("wandb.entity") or None) or api.default_entity(),
-            project_of(self._spec, values.at("wandb.project") or None),
+            entity or api.default_entity(),
+            project,
             self._spec.to_wandb_config(),
             config_text,
             token=config["metadata"]["uid"],
         )
         self._say(f"sweep {sweep.entity}/{sweep.project}/{sweep.id}")
         return sweep
+
+    def _sweep_place(self, values: Values) -> tuple[str | None, str]:
+        return (
+            entity_of(self._spec, values.at("wandb.entity") or None),
+            project_of(self._spec, values.at("wandb.project") or None),
+        )
 
     def _named_sweep(self, api: WandbApi, plan: manifest.JobPlan) -> SweepInfo:
         name = parse_sweep_name(plan.sweep_id)
@@ -348,6 +361,23 @@ def settle(values: Values, existing: Submission, options: SubmitOptions) -> Valu
     if options.agents is not None:
         changes["agents"] = options.agents
     return values.with_(changes) if changes else values
+
+
+def kept_settings(
+    asked: Values, settled: Values, existing: Submission, options: SubmitOptions
+) -> list[str]:
+    """Tell which settings a live Job does not follow, since it was scaled or paused."""
+    notes = []
+    wanted, kept = asked.at("agents"), settled.at("agents")
+    if options.agents is None and wanted not in (kept, chart().defaults["agents"]):
+        notes.append(
+            f"the Job keeps its {kept} agents, and the settings say {wanted}:"
+            f" --agents {wanted} changes it"
+        )
+    if settled.at("suspend") and not asked.at("suspend"):
+        here = f"{existing.name} -n {existing.namespace}"
+        notes.append(f"the Job is paused and stays so: sweepctl resume {here}")
+    return notes
 
 
 def check_name_is_free(existing: Submission, name: str) -> None:

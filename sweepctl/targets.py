@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweepctl import manifest
 from sweepctl.cluster.client import Cluster
 from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 from sweepctl.errors import UsageError
@@ -75,6 +76,11 @@ class Target:
 
 def open_target(name: str | None, place: Place) -> Target:
     """Open the cluster of a submitted sweep; without a name it must be the only one there."""
+    if name is not None and not manifest.is_name(name):
+        raise UsageError(
+            f"'{name}' is no name of a submitted sweep",
+            f"try {manifest.default_name(name)}; all of them: sweepctl list",
+        )
     cluster = open_cluster(place.context, place.namespace)
     if name is not None:
         return Target(cluster, name, cluster.namespace)

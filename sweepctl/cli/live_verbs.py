@@ -6,8 +6,7 @@ Those that a server's sweeps know as well take either, as `targets` decides. Par
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -32,10 +31,9 @@ from sweepctl.cli.options import (
     dry_text,
     is_coloured,
     print_lines,
+    show_pictures,
 )
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
-
-_WATCH_EVERY_S = 2.0
 
 if TYPE_CHECKING:
     from sweepctl.steer import Steered
@@ -81,7 +79,7 @@ def list_(
 
 def status(
     name: NameArgument = None,
-    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on showing it.")] = False,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until its end.")] = False,
     namespace: Namespace = None,
     context: Context = None,
     server: Server = None,
@@ -97,9 +95,9 @@ def status(
 
     place = targets.Place(namespace, context, server, data)
     if targets.is_in_cluster(name, place):
-        _watch(_live_pictures(targets.open_target(name, place), form), watch)
+        show_pictures(_live_pictures(targets.open_target(name, place), form), watch)
     else:
-        _watch(served_verbs.pictures(name, server, data, form), watch)
+        show_pictures(served_verbs.pictures(name, server, data, form), watch)
 
 
 def logs(
@@ -134,7 +132,10 @@ def logs(
     server: Server = None,
     data: Data = None,
 ) -> None:
-    """Show the logs of all agents as one, each line once, across replaced pods."""
+    """Show the logs of all agents as one, each line once, across replaced pods.
+
+    Exit code 1 when one cannot be read whole, after what can be.
+    """
     from sweepctl import logs as logs_of
     from sweepctl import targets
     from sweepctl.cli import cluster_views
@@ -149,6 +150,7 @@ def logs(
         follow(target, options, timestamps)
         return
     job = target.submission().job
+    line = None
     for line in logs_of.read_logs(target.cluster, target.name, target.namespace, options):
         print(
             cluster_views.log_text(
@@ -159,6 +161,9 @@ def logs(
                 coloured=is_coloured(),
             )
         )
+    if line is None:
+        status_of = f"sweepctl status {target.name} -n {target.namespace}"
+        output.say(f"no such lines; what the agents do: {status_of}")
 
 
 def wait(
@@ -171,7 +176,8 @@ def wait(
 ) -> None:
     """Wait until the sweep has ended; says what is awaited and why agents do not run.
 
-    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on.
+    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
+    not ended after --timeout.
     """
     from sweepctl import launch, live, targets
     from sweepctl.log_lines import parse_duration_s
@@ -207,12 +213,8 @@ def scale(
     def is_open() -> bool:
         return _is_open(target)
 
-    if dry_run is DryRun.CLIENT:
-        steer.check_size(agents, submission.job or {}, submission, is_open=is_open)
-        done = steer.Steered(f"job/{(submission.job or {})['metadata']['name']}", "scaled")
-    else:
-        is_dry = dry_run is DryRun.SERVER
-        done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
+    is_dry = dry_run is not DryRun.NONE
+    done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
     _print_steered(done, dry_run)
 
 
@@ -278,15 +280,17 @@ def delete(
     ] = False,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """Remove what submit made; the sweep at its server stays, and so do volumes without --data."""
+    """Remove what submit made; the sweep at its server stays, and so do volumes without --data.
+
+    Exit code 1 when you answer no.
+    """
     from sweepctl import steer, targets
 
     target = targets.open_target(name, targets.Place(namespace, context))
     plan = steer.plan_delete(target.cluster, name, target.namespace, data=with_data)
     if not plan.deleted:
-        output.answer(f"{name} unchanged: nothing of it in namespace '{target.namespace}'")
-        return
-    if dry_run is DryRun.NONE and not yes:
+        output.answer(f"{name} unchanged: nothing to delete in namespace '{target.namespace}'")
+    elif dry_run is DryRun.NONE and not yes:
         _ask_to_delete(plan, target)
 
     def deleted(kind: str, own: str) -> None:
@@ -300,6 +304,8 @@ def delete(
         steer.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
     for kind, own, why in plan.kept:
         output.say(f"kept {kind.lower()}/{own} ({why})")
+    if plan.unseen:
+        output.say(f"not looked for, since you may not list them: {', '.join(plan.unseen)}")
 
 
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
@@ -317,22 +323,6 @@ def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
             form=form,
             is_last=job is None or job.end is not None,
         )
-
-
-def _watch(pictures: Iterator[Picture], watch: bool) -> None:
-    """Print a picture, or with -w one after the other until the sweep has ended."""
-    from rich.live import Live
-
-    first = next(pictures)
-    if not watch or first.form not in (Form.TABLE, Form.WIDE):
-        first.print()
-        return
-    with Live(first.view(), console=output.console(), auto_refresh=False) as shown:
-        for picture in pictures:
-            shown.update(picture.view(), refresh=True)
-            if picture.is_last:
-                return
-            time.sleep(_WATCH_EVERY_S)
 
 
 def _suspend(
@@ -393,8 +383,10 @@ def follow(target: Target, options: Any, timestamps: bool) -> None:
         print(text, flush=True)
 
 
-def end_of_wait(target: Target, limit_s: float | None) -> None:
-    """Wait for the end of a submitted sweep and say how it was."""
+def end_of_wait(
+    target: Target, limit_s: float | None, tell: Callable[[str], None] = output.answer
+) -> None:
+    """Wait for the end of a submitted sweep and `tell` how it was."""
     from sweepctl.live import wait_for_end
 
     output.say(f"waiting for {target.name}; watch it: sweepctl status {target.name} -w"
@@ -402,14 +394,15 @@ def end_of_wait(target: Target, limit_s: float | None) -> None:
     _conclude(
         *wait_for_end(
             target.cluster, target.name, target.namespace, timeout_s=limit_s, say=output.say
-        )
+        ),
+        tell,
     )
 
 
-def _conclude(code: ExitCode, words: str) -> None:
+def _conclude(code: ExitCode, words: str, tell: Callable[[str], None] = output.answer) -> None:
     if code is ExitCode.FAILED:
         raise SweepctlError(words)
-    output.answer(words)
+    tell(words)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
 
@@ -433,7 +426,8 @@ def _ask_to_delete(plan: Any, target: Target) -> None:
         output.say(f"  delete {kind.lower()}/{own}")
     for kind, own, why in plan.kept:
         output.say(f"  keep   {kind.lower()}/{own} ({why})")
-    typer.confirm("delete them?", abort=True, err=True)
+    if not typer.confirm("delete them?", err=True):
+        raise SweepctlError("nothing was deleted")
 
 
 def _log_options(

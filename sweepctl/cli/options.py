@@ -6,8 +6,11 @@ Spelt for typer, with the small words of answers that go with them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -18,6 +21,8 @@ from sweepctl.cli.output import Format
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+_WATCH_EVERY_S = 2.0
 
 
 class Form(str, enum.Enum):
@@ -162,3 +167,33 @@ class Picture:
             print_lines(filter(None, [self.name]))
         else:
             output.console().print(self.view())
+
+
+def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
+    """Print a picture, or with -w one after the other until the sweep has ended.
+
+    On a terminal each takes the place of the one before it.
+    """
+    from rich.live import Live
+
+    first = next(pictures)
+    if not watch:
+        first.print()
+        return
+    console = output.console(width=None)
+    if not console.is_terminal or first.form not in (Form.TABLE, Form.WIDE):
+        for picture in chain([first], pictures):
+            if first.form is Form.YAML:
+                output.answer("---")
+            picture.print()
+            sys.stdout.flush()
+            if picture.is_last:
+                return
+            time.sleep(_WATCH_EVERY_S)
+        return
+    with Live(console=console, auto_refresh=False) as shown:
+        for picture in chain([first], pictures):
+            shown.update(picture.view(), refresh=True)
+            if picture.is_last:
+                return
+            time.sleep(_WATCH_EVERY_S)

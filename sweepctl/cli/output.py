@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import errno
 import io
+import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from sweepctl.errors import ExitCode, SpecError, SweepctlError
@@ -78,11 +79,22 @@ def data(value: object, form: Format) -> None:
     if form is Format.JSON:
         import json
 
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(json.dumps(_worded(value), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         import yaml  # only here: the quick verbs need none of it
 
         print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
+
+
+def _worded(value: object) -> object:
+    """Give numbers that JSON has no word for as W&B's text: "NaN", "Infinity"."""
+    if isinstance(value, Mapping):
+        return {key: _worded(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_worded(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool = True) -> Table:

@@ -28,7 +28,7 @@ from sweepctl.cli.options import (
     data_form,
 )
 from sweepctl.cli.output import Format
-from sweepctl.errors import ExitCode
+from sweepctl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,13 +64,20 @@ def submit(
 ) -> None:
     """Create the sweep (once) and the Job whose agents train it; twice is the same as once.
 
-    With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed.
+    With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed. With
+    -o json, yaml or name, how the sweep ended is said on stderr; --logs is for tables only.
     """
     from sweepctl.cluster.kubeconfig import open_cluster
     from sweepctl.logs import LogOptions
     from sweepctl.submit import SubmitOptions, Submitter, name_of
     from sweepctl.targets import Target
 
+    is_for_people = form in (Form.TABLE, Form.WIDE)
+    if logs and not is_for_people:
+        raise UsageError(
+            f"--logs and -o {form.value} would both write to stdout",
+            "leave one out, or show the logs by sweepctl logs",
+        )
     spec = _load(file)
     values = _values(files, sets, agents, image, gpus, sweep, server, with_server)
     chosen = name_of(spec, file, name)
@@ -82,14 +89,14 @@ def submit(
         SubmitOptions(chosen, agents, sweep, create_secret, dry_run.value, force_conflicts),
         namespace=cluster.namespace,
         say=output.say,
-        on_change=_print_change if form in (Form.TABLE, Form.WIDE) else lambda change: None,
+        on_change=_print_change if is_for_people else lambda change: None,
     ).run()
     _print_submitted(done, form, dry_run)
     if dry_run is DryRun.NONE and (wait or logs):
         target = Target(cluster, chosen, cluster.namespace)
         if logs:
             live_verbs.follow(target, LogOptions(), timestamps=False)
-        live_verbs.end_of_wait(target, None)
+        live_verbs.end_of_wait(target, None, output.answer if is_for_people else output.say)
 
 
 def render(

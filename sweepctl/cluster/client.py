@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import enum
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from sweepctl.cluster.errors import (
     Call,
     ClusterError,
     FieldConflictError,
+    SetupError,
     explain,
+    first_line,
+    short_reason,
     unreachable,
 )
 from sweepctl.cluster.kinds import RESOURCES, Access, Resource
@@ -126,8 +130,14 @@ class Cluster:
         }
         call = self._call("watch", resource, None, namespace)
         path = resource.path(namespace)
-        for line in stream_lines(self._open("GET", path, call, query, read_s=seconds + 30.0)):
-            event = json.loads(line)
+        try:
+            response = self._open("GET", path, call, query, read_s=seconds + 30.0, is_whole=False)
+        except ClusterError as error:
+            if error.status == 410:  # what was listed is too old already
+                return
+            raise
+        for line in stream_lines(response):
+            event = _decoded(line, call)
             if event.get("type") == "ERROR":
                 return
             yield event["type"], event["object"]
@@ -142,6 +152,12 @@ class Cluster:
         before = self.get(wanted["kind"], name, namespace)
         resource = RESOURCES[wanted["kind"]]
         call = self._call("patch", resource, name, namespace)
+        if before is not None and before["metadata"].get("deletionTimestamp"):
+            raise ClusterError(
+                f"{call.what} is still being deleted",
+                "run the same command again when it is gone",
+                status=409,
+            )
         path = resource.path(namespace, name)
 
         def send(force: bool) -> tuple[Object, tuple[str, ...]]:
@@ -212,10 +228,10 @@ class Cluster:
         call = Call("get", "pods/log", "pod", pod, namespace, self.server)
         query = {"container": container, "follow": str(follow).lower(), "timestamps": "true"}
         if since_s is not None:
-            query["sinceSeconds"] = str(max(1, int(since_s)))
+            query["sinceSeconds"] = str(max(1, math.ceil(since_s)))
         path = RESOURCES["Pod"].path(namespace, pod, "log")
         read_s = _STREAM_S if follow else _READ_S
-        return stream_lines(self._open("GET", path, call, query, read_s=read_s))
+        return stream_lines(self._open("GET", path, call, query, read_s=read_s, is_whole=False))
 
     def may(self, access: Access, namespace: str | None) -> bool:
         """Ask the API whether this user may do something (SelfSubjectAccessReview)."""
@@ -281,7 +297,7 @@ class Cluster:
         if dry_run:
             query["dryRun"] = "All"
         response = self._open(method, path, call, query, body=body, kind=kind, attempts=attempts)
-        return json.loads(response.data), _warnings(response.headers)
+        return _decoded(response.data, call), _warnings(response.headers)
 
     def _json(
         self,
@@ -292,8 +308,7 @@ class Cluster:
         *,
         body: Mapping[str, Any] | None = None,
     ) -> Object:
-        answer: Object = json.loads(self._open(method, path, call, query, body=body).data)
-        return answer
+        return _decoded(self._open(method, path, call, query, body=body).data, call)
 
     def _open(
         self,
@@ -306,13 +321,14 @@ class Cluster:
         kind: str = "application/json",
         read_s: float = _READ_S,
         attempts: int = _ATTEMPTS,
+        is_whole: bool = True,
     ) -> Any:
         delay_s = _FIRST_DELAY_S
         pairs = [(key, value) for key, value in (query or {}).items() if value is not None]
 
         def send() -> Any:
             self.requests += 1
-            return self._dynamic.request(
+            response = self._dynamic.request(
                 method,
                 path,
                 body=body,
@@ -322,6 +338,9 @@ class Cluster:
                 serialize=False,
                 _request_timeout=(_CONNECT_S, read_s),
             )
+            if is_whole:
+                response.data  # noqa: B018 - read here, where a connection that breaks is known
+            return response
 
         for attempt in range(1, attempts + 1):
             try:
@@ -354,16 +373,11 @@ def stream_lines(response: Any) -> Iterator[str]:
             for line in lines:
                 yield line.decode("utf-8", "replace")
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise ClusterError(f"the stream broke off: {_reason(error)}") from error
+        raise ClusterError(f"the stream broke off: {short_reason(error)}") from error
     finally:
         response.close()
     if rest:
         yield rest.decode("utf-8", "replace")
-
-
-def first_line(error: object) -> str:
-    """Give the first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _translated(send: Callable[[], T], call: Call) -> T:
@@ -384,7 +398,18 @@ def _translated(send: Callable[[], T], call: Call) -> T:
             float(retry_after) if retry_after.isdigit() else None,
         ) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise unreachable(call.server, _reason(error)) from None
+        raise unreachable(call.server, short_reason(error)) from None
+
+
+def _decoded(text: str | bytes, call: Call) -> Object:
+    try:
+        answer: Object = json.loads(text)
+    except ValueError:
+        raise SetupError(
+            f"{call.server} is no Kubernetes API: it answered no JSON to {call.verb} {call.what}",
+            "a proxy or a log-in page may be in between; does kubectl work? try: kubectl version",
+        ) from None
+    return answer
 
 
 def _created(item: Object) -> str:
@@ -405,19 +430,3 @@ def _warnings(headers: Mapping[str, str]) -> tuple[str, ...]:
     values = headers.getlist("Warning") if hasattr(headers, "getlist") else []
     texts = [value.partition('"')[2].rpartition('"')[0] for value in values]
     return tuple(text.replace('\\"', '"') for text in texts if text)
-
-
-def _reason(error: object) -> str:
-    text = first_line(error)
-    for known in (
-        "Connection refused",
-        "timed out",
-        "Name or service not known",
-        "No route to host",
-        "Network is unreachable",
-        "Temporary failure in name resolution",
-        "certificate verify failed",
-    ):
-        if known.lower() in text.lower():
-            return known.lower()
-    return text

@@ -88,11 +88,7 @@ def explain(status: int, body: str, call: Call, retry_after_s: float | None = No
     answer = _status_object(body)
     message = str(answer.get("message") or "").strip() or f"HTTP {status}"
     if status == 401:
-        return ClusterError(
-            f"the Kubernetes API at {call.server} does not accept your credentials",
-            "renew your login to the cluster, then try: kubectl auth whoami",
-            status=status,
-        )
+        return _unknown_user("does not accept your credentials", call)
     if status == 403:
         return _forbidden(message, call)
     if status == 404:
@@ -123,6 +119,31 @@ def unreachable(server: str, reason: str) -> ClusterError:
         f"cannot reach the Kubernetes API at {server}: {reason}",
         "check that the cluster runs and that your network or VPN reaches it: kubectl cluster-info",
     )
+
+
+def first_line(error: object) -> str:
+    """Give the first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def short_reason(error: object) -> str:
+    """Say in a few words why a connection failed."""
+    text = first_line(error)
+    for known in (
+        "Connection refused",
+        "Connection broken",
+        "Connection reset by peer",
+        "Remote end closed connection",
+        "timed out",
+        "Name or service not known",
+        "No route to host",
+        "Network is unreachable",
+        "Temporary failure in name resolution",
+        "certificate verify failed",
+    ):
+        if known.lower() in text.lower():
+            return known.lower()
+    return text
 
 
 def role_advice(
@@ -204,6 +225,14 @@ def pod_refusal(message: str, namespace: str | None) -> tuple[str, str] | None:
     return None
 
 
+def _unknown_user(words: str, call: Call) -> ClusterError:
+    return ClusterError(
+        f"the Kubernetes API at {call.server} {words}",
+        "renew your login to the cluster, then try: kubectl auth whoami",
+        status=401,
+    )
+
+
 def _forbidden(message: str, call: Call) -> ClusterError:
     known = pod_refusal(message, call.namespace)
     if known:
@@ -218,6 +247,8 @@ def _forbidden(message: str, call: Call) -> ClusterError:
             f"Kubernetes refuses to {call.verb} {call.what}: {_short(message)}", status=403
         )
     user, verb, resource, group, namespace = denied.groups()
+    if user == "system:anonymous":
+        return _unknown_user(f"got no credentials from you (for it you are {user})", call)
     plural, _, subresource = resource.partition("/")
     full = plural + (f".{group}" if group else "") + (f"/{subresource}" if subresource else "")
     where = f" in namespace '{namespace}'" if namespace else ""

@@ -6,13 +6,16 @@ Opens a Cluster, or says what is wrong with the configuration; asks the cluster 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweepctl.cluster.client import Cluster, Object, first_line
-from sweepctl.cluster.errors import SetupError
-from sweepctl.errors import nearest
+from sweepctl.cluster.client import Cluster, Object
+from sweepctl.cluster.errors import SetupError, first_line
+from sweepctl.errors import UsageError, nearest
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
 def open_cluster(
@@ -23,33 +26,32 @@ def open_cluster(
     """Open the cluster that kubectl would use; inside a pod without kubeconfig, its own."""
     from kubernetes import client, config
 
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise UsageError(
+            f"namespace '{namespace}': expected lower-case letters, digits and '-', 63 at most",
+            "the namespaces there are: kubectl get namespaces",
+        )
     configuration = client.Configuration()
     path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     files = [file for file in path.split(os.pathsep) if file and Path(file).expanduser().is_file()]
     if not files:
         return _own_cluster(config, client, configuration, context, namespace, path, environ)
     known, current = _read_contexts(config, path)
-    names = [entry["name"] for entry in known]
-    if context is not None and context not in names:
-        close = nearest(context, names)
-        raise SetupError(
-            f"no context '{context}' in {path}",
-            (f"did you mean {close}? " if close else "") + f"it has: {', '.join(names) or 'none'}",
-        )
-    chosen = next((entry for entry in known if entry["name"] == context), current)
+    chosen = _choose(known, context, current, path)
+    name = str(chosen["name"])
     try:
         config.load_kube_config(  # type: ignore[no-untyped-call] # the client has no types here
-            config_file=path, context=context, client_configuration=configuration
+            config_file=path, context=name, client_configuration=configuration
         )
     except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
         raise SetupError(
-            f"the context '{chosen.get('name')}' in {path} cannot be used: {first_line(error)}",
+            f"the context '{name}' in {path} cannot be used: {first_line(error)}",
             "does kubectl work? try: kubectl auth whoami",
         ) from error
     own = (chosen.get("context") or {}).get("namespace")
     return Cluster(
         _client(client, configuration),
-        context=str(chosen.get("name")),
+        context=name,
         namespace=namespace or own or "default",
     )
 
@@ -91,18 +93,40 @@ def _own_cluster(
     )
 
 
-def _read_contexts(config: Any, path: str) -> tuple[list[Object], Object]:
+def _choose(known: list[Object], context: str | None, current: str | None, path: str) -> Object:
+    """Find the context that is asked for, else the current one, which a kubeconfig may lack."""
+    names = [str(entry["name"]) for entry in known]
+    wanted = context or current
+    has = f"it has: {', '.join(names)}"
+    if not wanted:
+        raise SetupError(f"{path} has no current context", f"name one with --context; {has}")
+    if wanted not in names:
+        close = nearest(wanted, names)
+        raise SetupError(
+            f"no context '{wanted}' in {path}" + ("" if context else ", and it is the current one"),
+            (f"did you mean {close}? " if close else "") + has,
+        )
+    return known[names.index(wanted)]
+
+
+def _read_contexts(config: Any, path: str) -> tuple[list[Object], str | None]:
     import yaml
 
     try:
-        known, current = config.list_kube_config_contexts(config_file=path)
+        merged = config.kube_config.KubeConfigMerger(path).config
+        if merged is None:
+            raise config.ConfigException("it is empty")
+        if not merged.safe_get("contexts"):
+            raise config.ConfigException("it has no contexts")
+        known = [entry.value for entry in merged["contexts"]]
+        current = merged.safe_get("current-context")
     except (config.ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
         is_other_text = isinstance(error, TypeError)
         raise SetupError(
             f"{path} is no usable kubeconfig" + ("" if is_other_text else f": {first_line(error)}"),
             "look at it with: kubectl config get-contexts",
         ) from error
-    return list(known), current or {}
+    return known, current
 
 
 def _client(client: Any, configuration: Any) -> Any:

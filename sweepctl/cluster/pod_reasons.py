@@ -63,6 +63,7 @@ def why_failed(pod: Object, name: str) -> Reason:
         text = " ".join(filter(None, [status.get("reason"), status.get("message")]))
         return Reason(text or "it failed before its container started", see)
     said = str(ended.get("message") or "").strip().replace("\n", "; ")
+    node = (pod.get("spec") or {}).get("nodeName")
     code = int(ended.get("exitCode") or 0)
     if ended.get("reason") == "OOMKilled":
         return Reason(
@@ -73,7 +74,7 @@ def why_failed(pod: Object, name: str) -> Reason:
         int(ExitCode.HANDED_BACK): ("it handed its run back", None),
         int(ExitCode.NODE_UNFIT): (
             "its node is unfit",
-            f"keep pods away from it: kubectl cordon {(pod.get('spec') or {}).get('nodeName')}",
+            f"keep pods away from it: kubectl cordon {node}" if node else see,
         ),
         int(ExitCode.CONFIGURATION): ("configuration error", see),
         137: ("killed (137): out of memory, or the grace period was over", see),

@@ -6,17 +6,19 @@ connection is a stream of its own, opened as it comes, so a pod that is replaced
 
 from __future__ import annotations
 
+import queue
 import re
 import socket
 import threading
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.cluster.client import Cluster, Object, dynamic_client
-from sweepctl.cluster.errors import ClusterError
+from sweepctl.cluster.errors import Call, ClusterError, explain, first_line
 from sweepctl.cluster.kinds import RESOURCES
 
 _BLOCK = 1 << 16
@@ -54,12 +56,16 @@ def service_address(url: str, namespace: str) -> ServiceAddress | None:
 
 @contextmanager
 def forwarded(cluster: Cluster, address: ServiceAddress) -> Iterator[str]:
-    """Listen on a local port for as long as the block runs; give the address to use instead."""
+    """Listen on a local port for as long as the block runs; give the address to use instead.
+
+    A forward that is refused for good is an error here: who connects would only see it end.
+    """
     pod, port = _backend(cluster, address)
     relay = _Relay(cluster, address, pod, port)
     thread = threading.Thread(target=relay.serve, name="port-forward", daemon=True)
     thread.start()
     try:
+        relay.opened.result()
         yield f"{address.scheme}://127.0.0.1:{relay.port}"
     finally:
         relay.close()
@@ -150,10 +156,22 @@ class _Relay:
         # The client's port-forward swaps a method of its ApiClient while it connects.
         self._api = _Upgradable(client.ApiClient(cluster.client.configuration))
         self._connecting = threading.Lock()
+        self._first: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.opened: Future[None] = Future()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
     def serve(self) -> None:
+        try:
+            self._first.put(self._connect())
+        except ClusterError as error:
+            if not error.is_transient:
+                self.opened.set_exception(error)
+                return
+        except BaseException as error:
+            self.opened.set_exception(error)
+            return
+        self.opened.set_result(None)
         while True:
             try:
                 local, _ = self._listener.accept()
@@ -165,13 +183,18 @@ class _Relay:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        with suppress(queue.Empty):
+            self._first.get_nowait().close()
 
     def _join(self, local: socket.socket) -> None:
         with local:
             try:
-                remote = self._connect()
-            except ClusterError:
-                return  # the caller sees its connection end, and tries again or says so
+                remote = self._first.get_nowait()
+            except queue.Empty:
+                try:
+                    remote = self._connect()
+                except ClusterError:
+                    return  # the caller sees its connection end, and tries again or says so
             back = threading.Thread(target=_pump, args=(remote, local), daemon=True)
             back.start()
             _pump(local, remote)
@@ -196,7 +219,20 @@ class _Relay:
                 stream = portforward(self._api.connect, path, port)
             return stream.socket(port)
         except (ApiException, WebSocketException, OSError) as error:
-            raise ClusterError(f"cannot forward to pod {pod}: {error}") from error
+            raise self._explained(error, pod) from error
+
+    def _explained(self, error: Exception, pod: str) -> ClusterError:
+        from websocket import WebSocketBadStatusException
+
+        cause: BaseException | None = error  # the client keeps of the answer no more than a text
+        while cause is not None and not isinstance(cause, WebSocketBadStatusException):
+            cause = cause.__context__
+        if cause is not None:
+            body = (cause.resp_body or b"").decode("utf-8", "replace")
+            where = (pod, self._address.namespace, self._cluster.server)
+            return explain(cause.status_code, body, Call("get", "pods/portforward", "Pod", *where))
+        reason = first_line(getattr(error, "reason", None) or error)
+        return ClusterError(f"cannot forward to pod {pod}: {reason}")
 
 
 def _pump(source: Any, sink: Any) -> None:

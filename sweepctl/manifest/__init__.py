@@ -174,6 +174,11 @@ def plan_job(
     if agents is not None:
         changes["agents"] = agents
     tree = values.with_(changes).tree if changes else values.tree
+    if tree["server"]["enabled"] and name[0].isdigit():
+        raise UsageError(
+            f"--name '{name}': expected a letter first, as the server's Service takes the name",
+            f"try {default_name(f'sweep-{name}')}",
+        )
     code = pod_code() if tree["podCode"]["mount"] else None
     job_name = f"{name}-{job_hash(tree, sweep_text, code)}"
     api_url = _api_url(tree, name, namespace)
@@ -184,7 +189,7 @@ def plan_job(
     if tree["sweepId"]:
         annotations[SWEEP_ANNOTATION] = tree["sweepId"]
         sweep_data["sweepId"] = tree["sweepId"]
-    check_size("the sweep file", sweep_data)
+    check_size("the sweep file", sweep_data, None)
     return JobPlan(
         name=name,
         namespace=namespace,
@@ -299,6 +304,11 @@ def server_name(name: str) -> str:
 def check_name(name: str) -> None:
     """Refuse a name that the objects' names cannot be made of."""
     _check_label("--name", name, MAX_NAME)
+
+
+def is_name(text: str) -> bool:
+    """Say whether a sweep may have been submitted under a name."""
+    return len(text) <= MAX_NAME and _DNS_LABEL.fullmatch(text) is not None
 
 
 def default_name(text: str) -> str:

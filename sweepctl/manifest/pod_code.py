@@ -27,6 +27,7 @@ RING_0 = (
     *("stored_form", "wandb_connection", "wandb_http"),
 )
 _ENTRY = "pod.__main__.py"
+_BAKE = "bake it into an image (images/Dockerfile) and set podCode: {mount: false}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,12 @@ def script(name: str) -> str:
     return (chart_folder() / "files" / name).read_text("utf-8")
 
 
-def check_size(what: str, data: Mapping[str, str]) -> None:
+def check_size(what: str, data: Mapping[str, str], hint: str | None = _BAKE) -> None:
     """Refuse what a ConfigMap cannot hold (core/v1: 1 MiB of keys and values together)."""
     size = sum(len(key.encode()) + len(text.encode()) for key, text in data.items())
     if size > MAX_CONFIG_MAP_BYTES:
-        raise SweepctlError(
-            f"{what} has {size} bytes, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES} at most",
-            "bake it into an image (images/Dockerfile) and set podCode: {mount: false}",
-        )
+        message = f"{what} has {size} bytes, and a ConfigMap holds {MAX_CONFIG_MAP_BYTES} at most"
+        raise SweepctlError(message, hint)
 
 
 def short_hash(text: str) -> str:

@@ -85,8 +85,14 @@ def test_helm_says_word_for_word_what_sweepctl_says(
             f"the release's name: '{'x' * 46}': expected lower-case letters, digits and '-', "
             f"45 at most\n  = try helm install {'x' * 45}",
         ),
+        (
+            "3-legs",
+            ["--set", "sweep=a,server.enabled=true"],
+            "the release's name: '3-legs': expected a letter first, as the server's Service takes "
+            "the name\n  = try helm install sweep-3-legs",
+        ),
     ],
-    ids=["no sweep", "a dot in the name", "a long name"],
+    ids=["no sweep", "a dot in the name", "a long name", "a digit before a server"],
 )
 def test_helm_refuses_what_sweepctl_does_not_take_either(
     helm: Helm, name: str, arguments: list[str], complaint: str

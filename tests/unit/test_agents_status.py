@@ -51,6 +51,7 @@ def failed(index: int, finished_s: float, **fields: Any) -> dict[str, Any]:
         pytest.param(job(1, suspend=True), [], AgentState.PAUSED, id="paused"),
         pytest.param(job(1, suspend=True), [failed(0, 3)], AgentState.PAUSED, id="pod left"),
         pytest.param(job(1, completedIndexes="0"), [], AgentState.DONE, id="done"),
+        pytest.param(job(1), [pod(phase="Succeeded")], AgentState.DONE, id="done, not counted yet"),
         pytest.param(job(1, failedIndexes="0"), [failed(0, 3)], AgentState.FAILED, id="failed"),
         pytest.param(
             job(1),

@@ -38,6 +38,14 @@ DENIED = (
         ),
         pytest.param(
             403,
+            status(DENIED.replace('"ann"', '"system:anonymous"'), "Forbidden"),
+            f"the Kubernetes API at {SERVER} got no credentials from you"
+            " (for it you are system:anonymous)",
+            "auth whoami",
+            id="no credentials",
+        ),
+        pytest.param(
+            403,
             status(DENIED, "Forbidden"),
             "user 'ann' may not patch jobs.batch in namespace 'robots'",
             "kubectl create role sweepctl --verb=patch --resource=jobs.batch -n robots\n"
@@ -142,7 +150,7 @@ def test_refusal_says_what_is_wrong_and_what_to_do(
 ) -> None:
     error = explain(code, body, call())
     assert error.message == message
-    assert error.status == code
+    assert error.status == (401 if "credentials" in message else code)
     assert (error.hint is None) if hint is None else (hint in (error.hint or ""))
 
 

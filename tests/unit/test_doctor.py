@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from sweepctl import manifest
-from sweepctl.doctor import gpus_offered, gpus_used, probe_pod
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.doctor import (
+    HELPFUL,
+    Level,
+    check_kueue,
+    check_permissions,
+    gpus_offered,
+    gpus_used,
+    probe_pod,
+    probe_server,
+)
 from sweepctl.values import load_values
 
 GPU = "nvidia.com/gpu"
@@ -50,3 +60,50 @@ def test_probing_pod_is_an_agents_without_gpu_code_and_key() -> None:
     assert env["URL"] == "https://api.wandb.ai"
     assert env["HTTPS_PROXY"] == "http://proxy:3128"
     assert "WANDB_API_KEY" not in env
+
+
+def test_port_forward_is_asked_about_as_old_and_new_clusters_check_it() -> None:
+    # By websocket it is a GET; Kubernetes 1.35 and later check "create" on top.
+    asked = {access.verb for access, _ in HELPFUL if access.full_name == "pods/portforward"}
+    assert asked == {"get", "create"}
+
+
+class Refusing:
+    """A cluster in which a pod runs and ends, and where some calls are forbidden."""
+
+    def __init__(self) -> None:
+        ended = {"name": "agent", "state": {"terminated": {"exitCode": 0, "message": "ok"}}}
+        self.pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [ended]}}
+
+    def api_groups(self) -> dict[str, str]:
+        return {"kueue.x-k8s.io": "v1beta1"}
+
+    def list(self, *_: Any) -> None:
+        raise ClusterError("user 'ann' may not list localqueues", "ask for a role", status=403)
+
+    def create(self, *_: Any) -> dict[str, Any]:
+        return self.pod
+
+    def delete(self, *_: Any) -> None:
+        raise ClusterError("user 'ann' may not delete pods", "ask for a role", status=403)
+
+
+def test_queues_that_may_not_be_listed_are_a_line_and_no_end() -> None:
+    cluster: Any = Refusing()
+    check = check_kueue(cluster, load_values(overrides={"kueue.queue": "gpus"}), "robots")[0]
+    assert (check.level, check.words) == (Level.WARNING, "user 'ann' may not list localqueues")
+
+
+def test_probing_pod_that_may_not_be_removed_is_a_line_and_no_end() -> None:
+    cluster: Any = Refusing()
+    check = probe_server(cluster, load_values(), "robots")
+    assert check.level is Level.WARNING
+    assert check.words == "pod/p, which asked, stays: user 'ann' may not delete pods"
+
+
+def test_user_whose_name_is_not_told_is_you() -> None:
+    unknown: Any = Refusing()
+    unknown.user = lambda: None
+    unknown.may = lambda access, namespace: access.verb != "watch"
+    (check,) = check_permissions(unknown, "robots")
+    assert (check.level, check.words) == (Level.MISSING, "you may not: watch pods")

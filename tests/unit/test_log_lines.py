@@ -20,8 +20,9 @@ from sweepctl.log_lines import Resumption, RunFilter, parse_duration_s, split_li
         ),
         ("2026-05-01T12:00:00.12Z  indented", "2026-05-01T12:00:00.120000000Z", " indented"),
         ("2026-05-01T12:00:00Z ", "2026-05-01T12:00:00.000000000Z", ""),
+        ("unable to retrieve logs", "", "unable to retrieve logs"),
     ],
-    ids=["nine digits", "zeros left out", "empty"],
+    ids=["nine digits", "zeros left out", "empty", "the kubelet's own"],
 )
 def test_line_is_parted_from_its_time(raw: str, time: str, text: str) -> None:
     assert split_line(raw) == (time, text)
@@ -95,7 +96,15 @@ def test_lines_of_one_run_are_kept_from_its_start_to_its_end() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("1.5h", 5400), ("250ms", 0.25)],
+    [
+        ("99999999999d", 99999999999 * 86400),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("1.5h", 5400),
+        ("250ms", 0.25),
+    ],
 )
 def test_length_of_time_is_read_as_kubectl_does(text: str, seconds: float) -> None:
     assert parse_duration_s(text) == seconds

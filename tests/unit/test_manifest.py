@@ -701,6 +701,14 @@ def test_a_name_is_made_of_any_text(text: str, name: str) -> None:
     manifest.check_name(name)
 
 
+def test_a_server_begins_its_name_with_a_letter_as_services_must() -> None:
+    with_server = load_values(overrides={"server.enabled": True})
+    manifest.plan_job(load_values(), SWEEP, "3-legs", "team")
+    with pytest.raises(UsageError, match="--name '3-legs': expected a letter first") as refusal:
+        manifest.plan_job(with_server, SWEEP, "3-legs", "team")
+    assert refusal.value.hint == "try sweep-3-legs"
+
+
 def test_the_longest_name_and_the_most_agents_fit() -> None:
     plan = manifest.plan_job(load_values(), SWEEP, "a" * 45, "team", agents=5_000)
     manifest.render(plan)
@@ -709,8 +717,9 @@ def test_the_longest_name_and_the_most_agents_fit() -> None:
 
 
 def test_a_sweep_file_that_no_config_map_holds_is_refused() -> None:
-    with pytest.raises(SweepctlError, match=r"the sweep file has \d+ bytes"):
+    with pytest.raises(SweepctlError, match=r"the sweep file has \d+ bytes") as refusal:
         manifest.plan_job(load_values(), "#" * 2**20, "legs", "team")
+    assert refusal.value.hint is None
 
 
 def test_every_selector_finds_the_same_sweep() -> None:

@@ -67,6 +67,7 @@ def run(run_id: str, state: str = "finished", **fields: Any) -> RunInfo:
         ({}, "reward", None),
         ({"reward": "NaN"}, "reward", None),
         ({"reward": float("nan")}, "reward", None),
+        ({"reward": float("inf")}, "reward", None),
         ({"reward": True}, "reward", None),
         ({"reward": None}, "reward", None),
     ],

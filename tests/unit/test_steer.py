@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from kubernetes_objects import job
 
+from sweepctl.cluster.errors import ClusterError
+from sweepctl.doctor import NEEDED
 from sweepctl.errors import UsageError
-from sweepctl.steer import check_may_delete, check_size, undone_by
+from sweepctl.steer import check_may_delete, check_size, plan_delete, undone_by
 from sweepctl.submission import Submission
 
 ARGO_NOTE = (
@@ -26,8 +28,8 @@ def found(sent: dict[str, Any]) -> Submission:
     ("agents", "completed", "is_open", "message", "hint"),
     [
         (0, "", True, "a Job of 0 agents counts as finished", "sweepctl pause legs -n robots"),
-        (-1, "", True, "--agents -1: expected 1 to 5000", None),
-        (5001, "", True, "--agents 5001: expected 1 to 5000", None),
+        (-1, "", True, "-1 agents: expected 1 to 5000", None),
+        (5001, "", True, "5001 agents: expected 1 to 5000", None),
         (
             2,
             "0-1,4",
@@ -134,3 +136,32 @@ def test_what_another_keeps_is_not_deleted(
 @pytest.mark.parametrize("labels", [{}, HELM], ids=["by submit", "by helm template"])
 def test_what_was_only_applied_is_deleted(labels: dict[str, str]) -> None:
     check_may_delete(found(job(labels=labels)))
+
+
+class Shown:
+    """A cluster with one object of each kind; some kinds may not be listed."""
+
+    def __init__(self, *forbidden: str) -> None:
+        self.forbidden = forbidden
+
+    def get(self, *_: Any) -> None:
+        return None
+
+    def list(self, kind: str, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        if kind in self.forbidden:
+            raise ClusterError(f"user 'ann' may not list {kind}", status=403)
+        return [job() if kind == "Job" else {"metadata": {"name": "legs"}}]
+
+
+def test_delete_tells_what_it_could_not_look_for() -> None:
+    cluster: Any = Shown("ConfigMap", "Service")
+    plan = plan_delete(cluster, "legs", "robots", data=False)
+    assert plan.unseen == ("Service", "ConfigMap")
+    assert ("ServiceAccount", "legs") in plan.deleted
+    assert "ConfigMap" not in [kind for kind, _ in plan.deleted]
+
+
+def test_doctor_asks_for_all_that_delete_needs_for_what_submit_makes() -> None:
+    asked = {(access.verb, access.resource) for access, _ in NEEDED}
+    made = ("jobs", "configmaps", "serviceaccounts")
+    assert {(verb, kind) for verb in ("list", "delete") for kind in made} <= asked

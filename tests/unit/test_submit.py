@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 from kubernetes_objects import ended, job
 
-from sweepctl.errors import UsageError
+from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.spec import SweepSpec, load_sweep
 from sweepctl.submission import Submission
 from sweepctl.submit import (
     SubmitOptions,
+    Submitter,
     check_name_is_free,
     check_same_sweep,
+    kept_settings,
     name_of,
     settle,
 )
-from sweepctl.values import load_values
+from sweepctl.values import chart, load_values
 
+DEFAULT_AGENTS = chart().defaults["agents"]
 TEXT = """\
 method: random
 metric: {name: loss, goal: minimize}
@@ -204,3 +207,84 @@ def test_place_of_the_api_key_is_read_from_the_job() -> None:
     place = found(None, sent).secret_key
     assert place is not None
     assert (place.name, place.key) == ("wandb", "apiKey")
+
+
+@pytest.mark.parametrize(
+    ("existing", "asked", "set_agents", "notes"),
+    [
+        (found(), None, 5, []),
+        (found(config(), job(7)), 5, 5, []),
+        (found(config(), job(7)), None, 7, []),
+        (found(config(), job(7)), None, DEFAULT_AGENTS, []),
+        (
+            found(config(), job(7)),
+            None,
+            5,
+            ["the Job keeps its 7 agents, and the settings say 5: --agents 5 changes it"],
+        ),
+        (
+            found(config(), job(7, suspend=True)),
+            7,
+            7,
+            ["the Job is paused and stays so: sweepctl resume legs -n robots"],
+        ),
+        (found(config(), job(7, suspend=True, **ended("Complete"))), None, 5, []),
+    ],
+    ids=["new", "asked", "same", "not asked", "set otherwise", "paused", "ended"],
+)
+def test_setting_that_a_live_job_does_not_follow_is_told(
+    existing: Submission, asked: int | None, set_agents: int, notes: list[str]
+) -> None:
+    values = load_values(overrides={"agents": set_agents})
+    settled = settle(values, existing, SubmitOptions("legs", agents=asked))
+    assert kept_settings(values, settled, existing, SubmitOptions("legs", agents=asked)) == notes
+
+
+class Ready:
+    """A cluster that admits everything and has nothing but the Secret of the API key."""
+
+    def get(self, kind: str, name: str, *_: Any) -> dict[str, Any] | None:
+        is_there = kind == "Namespace" or (kind == "Secret" and name == "wandb")
+        return {"data": {"apiKey": "eA=="}} if is_there else None
+
+    def list(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+    def create(self, *_: Any, dry_run: bool) -> None:
+        assert dry_run
+
+    def apply(self, wanted: dict[str, Any], **_: Any) -> None:
+        raise AssertionError(f"made {wanted['kind']}")
+
+
+def test_project_that_wandb_refuses_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "walking/robots")
+    with pytest.raises(UsageError, match="walking/robots"):
+        submit_to_ready({"server.enabled": True})
+
+
+def test_secret_of_the_servers_own_keys_is_looked_for_before_anything_is_made() -> None:
+    with pytest.raises(SweepctlError) as refusal:
+        submit_to_ready({"server.enabled": True, "server.apiKeys.secretName": "keys"})
+    assert refusal.value.message == (
+        "the Secret 'keys' with the API key does not exist in namespace 'robots'"
+    )
+    assert refusal.value.hint == (
+        "make it: kubectl create secret generic keys -n robots --from-file=apiKey=FILE"
+    )
+
+
+def submit_to_ready(settings: dict[str, object]) -> None:
+    """Submit to a cluster that admits everything; what is made is an error."""
+    cluster: Any = Ready()
+    Submitter(
+        cluster,
+        spec(),
+        load_values(overrides=settings),
+        SubmitOptions("legs"),
+        namespace="robots",
+        say=lambda line: None,
+        environ={},
+    ).run()

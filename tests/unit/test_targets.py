@@ -8,7 +8,7 @@ import pytest
 
 from sweepctl.cluster.relay import ServiceAddress, service_address
 from sweepctl.errors import UsageError
-from sweepctl.targets import Place, is_in_cluster
+from sweepctl.targets import Place, is_in_cluster, open_target
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,20 @@ def test_contradicting_places_are_refused(name: str, place: Place) -> None:
 )
 def test_service_is_told_from_other_hosts(url: str, address: ServiceAddress | None) -> None:
     assert service_address(url, "robots") == address
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("Toy Legs", "'Toy Legs' is no name of a submitted sweep", "toy-legs"),
+        ("legs?", "'legs\\?' is no name of a submitted sweep", "legs"),
+    ],
+    ids=["the sweep's own name", "a character"],
+)
+def test_name_that_no_object_can_have_is_refused_before_the_cluster_is_asked(
+    monkeypatch: pytest.MonkeyPatch, name: str, message: str, hint: str
+) -> None:
+    monkeypatch.setattr("sweepctl.targets.open_cluster", lambda *_: pytest.fail("asked"))
+    with pytest.raises(UsageError, match=message) as refusal:
+        open_target(name, Place())
+    assert f"try {hint}" in (refusal.value.hint or "")

@@ -1,0 +1,230 @@
+"""What the live verbs print and how they exit, over what the rooms below answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes_objects import ended, job
+from rich.text import Text
+
+from sweepctl import cli, steer, targets
+from sweepctl.cli import live_verbs, output
+from sweepctl.cli.options import Form, Picture, show_pictures
+from sweepctl.cli.output import Format
+from sweepctl.errors import ExitCode
+from sweepctl.steer import DeletePlan
+from sweepctl.submission import Submission
+from sweepctl.submit import Submitted
+
+Run = Callable[..., tuple[int, str, str]]
+PLAN = DeletePlan(
+    "legs",
+    "robots",
+    (("Job", "legs-1a2b3c4d"),),
+    (("PersistentVolumeClaim", "legs-runs", "data: --data deletes it too"),),
+)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; give exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sweepctl", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return int(exit_.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+class Patched:
+    """A cluster that takes every patch; `dry` says which were only tried."""
+
+    context = "test"
+
+    def __init__(self) -> None:
+        self.dry: list[bool] = []
+
+    def patch(self, *_: Any, dry_run: bool = False) -> None:
+        self.dry.append(dry_run)
+
+
+def target(monkeypatch: pytest.MonkeyPatch, *jobs: dict[str, Any]) -> Patched:
+    cluster = Patched()
+    submission = Submission("legs", "robots", {"metadata": {}}, jobs)
+    found = SimpleNamespace(
+        cluster=cluster, name="legs", namespace="robots", submission=lambda: submission
+    )
+    monkeypatch.setattr(targets, "open_target", lambda *_: found)
+    return cluster
+
+
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        ("none", "job/legs-1a2b3c4d scaled to 5\n"),
+        ("client", "job/legs-1a2b3c4d scaled to 5 (dry run)\n"),
+        ("server", "job/legs-1a2b3c4d scaled to 5 (server dry run)\n"),
+    ],
+)
+def test_scale_says_what_it_does_or_would_do(
+    monkeypatch: pytest.MonkeyPatch, run: Run, strategy: str, said: str
+) -> None:
+    cluster = target(monkeypatch, job(3))
+    assert run("scale", "legs", "5", f"--dry-run={strategy}") == (0, said, "")
+    assert cluster.dry == [strategy != "none"]
+
+
+@pytest.mark.parametrize("strategy", ["none", "client", "server"])
+@pytest.mark.parametrize(
+    ("jobs", "agents", "message"),
+    [
+        ([], 5, "error: 'legs' has no Job yet"),
+        ([job(3, **ended("Complete"))], 5, "error: the Job of 'legs' has ended (Complete)"),
+        ([job(3)], 9999, "error: 9999 agents: expected 1 to 5000"),
+    ],
+    ids=["no Job", "ended", "too many"],
+)
+def test_scale_that_cannot_be_is_refused_whether_tried_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+    strategy: str,
+    jobs: list[dict[str, Any]],
+    agents: int,
+    message: str,
+) -> None:
+    cluster = target(monkeypatch, *jobs)
+    code, out, err = run("scale", "legs", str(agents), f"--dry-run={strategy}")
+    assert (code, out) == (2 if agents > 5000 else 1, "")
+    assert err.startswith(message)
+    assert not cluster.dry
+
+
+def test_delete_that_is_declined_deletes_nothing_and_is_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    target(monkeypatch, job())
+    monkeypatch.setattr(steer, "plan_delete", lambda *_, **__: PLAN)
+    terminal = io.StringIO("n\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    code, out, err = run("delete", "legs")
+    assert (code, out.strip()) == (ExitCode.FAILED, "")
+    assert "error: nothing was deleted" in err
+
+
+def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    target(monkeypatch)
+    kept = DeletePlan("legs", "robots", (), PLAN.kept)
+    monkeypatch.setattr(steer, "plan_delete", lambda *_, **__: kept)
+    code, out, err = run("delete", "legs", "--yes")
+    assert (code, out) == (0, "legs unchanged: nothing to delete in namespace 'robots'\n")
+    assert err == "kept persistentvolumeclaim/legs-runs (data: --data deletes it too)\n"
+
+
+def pictures(form: Form, count: int) -> Any:
+    for number in range(1, count + 1):
+        yield Picture(
+            view=lambda number=number: Text(f"seen {number} " + "x" * 60),
+            data=lambda number=number: {"seen": number},
+            name=f"job/{number}",
+            form=form,
+            is_last=number == count,
+        )
+
+
+def test_watch_prints_every_picture_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    show_pictures(pictures(Form.TABLE, 3), True)
+    assert [line[:6] for line in capsys.readouterr().out.splitlines()] == [
+        "seen 1",
+        "seen 2",
+        "seen 3",
+    ]
+    show_pictures(pictures(Form.YAML, 2), True)
+    assert list(yaml.safe_load_all(capsys.readouterr().out)) == [{"seen": 1}, {"seen": 2}]
+    show_pictures(pictures(Form.NAME, 2), False)
+    assert capsys.readouterr().out == "job/1\n"
+    assert len(slept) == 3
+
+
+def test_watch_draws_no_line_wider_than_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "20"}.items():
+        monkeypatch.setenv(name, value)
+    show_pictures(pictures(Form.TABLE, 2), True)
+    lines = [Text.from_ansi(line).plain for line in capsys.readouterr().out.splitlines()]
+    assert any("seen 2" in line for line in lines)
+    assert max(map(len, lines)) <= 40
+
+
+def test_numbers_that_json_has_no_word_for_are_written_as_wandb_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    inf = float("inf")
+    output.data({"a": [inf, -inf, float("nan"), 1.5], "b": {"c": (inf,)}}, Format.JSON)
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    assert json.loads(capsys.readouterr().out, parse_constant=refuse) == {
+        "a": ["Infinity", "-Infinity", "NaN", 1.5],
+        "b": {"c": ["Infinity"]},
+    }
+
+
+SWEEP = """
+method: random
+metric: {name: loss, goal: minimize}
+command: [python, t.py]
+parameters: {a.b: {min: 0.0, max: 1.0}}
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "name"])
+def test_what_submit_waits_for_does_not_mix_with_data(
+    monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path, form: str
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    done = Submitted("legs", "robots", job="legs-1a2b3c4d")
+    monkeypatch.setattr("sweepctl.submit.Submitter.run", lambda self: done)
+    cluster = SimpleNamespace(namespace="robots")
+    monkeypatch.setattr("sweepctl.cluster.kubeconfig.open_cluster", lambda *_: cluster)
+    monkeypatch.setattr(
+        "sweepctl.live.wait_for_end", lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended")
+    )
+    followed: list[Any] = []
+    monkeypatch.setattr(live_verbs, "follow", lambda *given, **_: followed.append(given))
+    code, out, err = run("submit", str(tmp_path / "sweep.yaml"), "--wait", "-o", form)
+    assert code == ExitCode.FAILED_RUNS
+    assert "it has ended" not in out
+    assert "it has ended" in err
+    code, out, err = run("submit", str(tmp_path / "sweep.yaml"), "--logs", "-o", form)
+    assert (code, out, followed) == (ExitCode.INVALID, "", [])
+    assert "--logs" in err
+
+
+def test_logs_without_a_line_say_where_to_look(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    target(monkeypatch, job())
+    monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
+    code, out, err = run("logs", "legs", "--no-follow", "-n", "robots")
+    assert (code, out) == (0, "")
+    assert err == "no such lines; what the agents do: sweepctl status legs -n robots\n"
