@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sweepctl.cluster.client import Cluster as SweepctlCluster
 from sweepctl.cluster.kubeconfig import open_cluster
 from sweepctl.live import read_live
+from sweepctl.resubmit import SubmitOptions
 from sweepctl.spec import load_sweep
 from sweepctl.steer import scale
 from sweepctl.submission import find_submission
-from sweepctl.submit import SubmitOptions, Submitter
+from sweepctl.submit import Submitter
 from sweepctl.values import load_values
 from sweepctl.wandb_http import Connection, WandbClient
 from tests.serving import ServerProcess

@@ -7,7 +7,6 @@ own UID is its token at W&B, and its id is then kept in that ConfigMap.
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,13 @@ from sweepctl.cluster.pod_reasons import Reason, why_pending
 from sweepctl.cluster.relay import ready_pod, service_address
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.launch import entity_of, parse_sweep_name, project_of
+from sweepctl.resubmit import (
+    SubmitOptions,
+    check_name_is_free,
+    check_same_sweep,
+    kept_settings,
+    settle,
+)
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.status import ENDED_SWEEP
 from sweepctl.submission import (
@@ -32,24 +38,12 @@ from sweepctl.submission import (
     job_end,
     open_cluster_api,
 )
-from sweepctl.values import Values, chart
+from sweepctl.values import Values
 from sweepctl.wandb_api import WandbApi, dashboard_url
 from sweepctl.wandb_http import SweepInfo
 
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """What the user asked for, besides the sweep file and the settings."""
-
-    name: str
-    agents: int | None = None
-    sweep: str | None = None
-    create_secret: bool = False
-    dry_run: str = "none"
-    force_conflicts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,94 +337,6 @@ class Submitter:
             raise
 
 
-def settle(values: Values, existing: Submission, options: SubmitOptions) -> Values:
-    """Give the settings with what the live Job has and nobody asked to change.
-
-    A Job that was scaled or paused stays so unless the command says otherwise, and a successor's
-    generation is kept.
-    """
-    changes: dict[str, object] = {}
-    job = existing.job
-    if job is not None and not job_end(job):
-        if options.agents is None:
-            changes["agents"] = int(job["spec"]["parallelism"])
-        if job["spec"].get("suspend") and not values.at("kueue.queue"):
-            changes["suspend"] = True
-    if existing.generation > values.at("generation"):
-        changes["generation"] = existing.generation
-    if options.agents is not None:
-        changes["agents"] = options.agents
-    return values.with_(changes) if changes else values
-
-
-def kept_settings(
-    asked: Values, settled: Values, existing: Submission, options: SubmitOptions
-) -> list[str]:
-    """Tell which settings a live Job does not follow, since it was scaled or paused."""
-    notes = []
-    wanted, kept = asked.at("agents"), settled.at("agents")
-    if options.agents is None and wanted not in (kept, chart().defaults["agents"]):
-        notes.append(
-            f"the Job keeps its {kept} agents, and the settings say {wanted}:"
-            f" --agents {wanted} changes it"
-        )
-    if settled.at("suspend") and not asked.at("suspend"):
-        here = f"{existing.name} -n {existing.namespace}"
-        notes.append(f"the Job is paused and stays so: sweepctl resume {here}")
-    return notes
-
-
-def check_name_is_free(existing: Submission, name: str) -> None:
-    """Refuse a name whose objects somebody else made."""
-    release = existing.helm_release
-    if release is not None:
-        raise UsageError(
-            f"'{name}' is the Helm release '{release}' in namespace '{existing.namespace}'",
-            f"change it with: helm upgrade {release} …; or choose another --name",
-        )
-    if existing.is_from_chart:
-        application = existing.argo_application
-        owner = f"the Argo CD application '{application}'" if application else "kubectl apply"
-        raise UsageError(
-            f"'{name}' in namespace '{existing.namespace}' is the chart's, by {owner}",
-            "change it where it is rendered; or choose another --name",
-        )
-    config = existing.config
-    labels = config["metadata"].get("labels") or {} if config else {}
-    if config is not None and labels.get(manifest.NAME_LABEL) != manifest.CHART:
-        raise UsageError(
-            f"the name '{name}' is taken: configmap/{config['metadata']['name']} in namespace"
-            f" '{existing.namespace}' is not sweepctl's",
-            "choose another --name",
-        )
-
-
-def check_same_sweep(existing: Submission, spec: SweepSpec, options: SubmitOptions) -> None:
-    """Refuse to put another sweep in the place of one that is there; show what differs."""
-    name = options.name
-    here = f"-n {existing.namespace}"
-    advice = (
-        "submit it under another --name; or, when the old one is not needed any more:\n"
-        f"sweepctl delete {name} {here}"
-    )
-    text = existing.sweep_text
-    if text is not None and text != spec.text:
-        diff = "".join(
-            _ended(line)
-            for line in difflib.unified_diff(
-                text.splitlines(True), spec.text.splitlines(True), f"{name} (submitted)", spec.file
-            )
-        )
-        raise UsageError(
-            f"'{name}' runs another sweep file, and a sweep cannot change under way:\n{diff}",
-            advice,
-        )
-    if existing.sweep_id and options.sweep and existing.sweep_id != options.sweep:
-        raise UsageError(
-            f"'{name}' works for sweep {existing.sweep_id}, not for {options.sweep}", advice
-        )
-
-
 def name_of(spec: SweepSpec, file: str, option: str | None) -> str:
     """Choose the name: the option, the sweep's own, else that of its file or folder."""
     if option is not None:
@@ -448,7 +354,3 @@ def name_of(spec: SweepSpec, file: str, option: str | None) -> str:
 def _config_maps(job: Object) -> set[str]:
     volumes = job["spec"]["template"]["spec"].get("volumes") or []
     return {each["configMap"]["name"] for each in volumes if "configMap" in each}
-
-
-def _ended(line: str) -> str:
-    return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

@@ -120,7 +120,7 @@ def preview(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     form: Output = Format.TABLE,
 ) -> None:
-    """Print the exact trainer command lines of a few sampled runs; nothing is created."""
+    """Print the exact trainer command lines of a few sampled runs. Nothing is created."""
     from sweepctl.preview import preview_runs
 
     spec = _load(file)
@@ -144,7 +144,7 @@ def init(
     ] = Path("sweep_ids.json"),
     form: Output = Format.TABLE,
 ) -> None:
-    """Create the sweep at W&B (or a sweepctl server); run it then with `sweepctl agent`."""
+    """Create the sweep at W&B or a sweepctl server. Run it then with `sweepctl agent`."""
     from sweepctl import launch
 
     spec = _load(file)
@@ -180,7 +180,7 @@ def agent(
         Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where init wrote the sweep's id.")
     ] = Path("sweep_ids.json"),
 ) -> None:
-    """Take runs from a sweep and train them one after the other on this machine."""
+    """Take runs from a sweep and train them in turn on this machine."""
     from sweepctl import launch
 
     _grammar(grammar)
@@ -210,7 +210,7 @@ def local(
         Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
     ] = Gpu.OFF,
 ) -> None:
-    """Run a sweep on this machine: the embedded server and N agents, until the sweep is done.
+    """Run a sweep on this machine: embedded server and N agents. Ends when it is done.
 
     Exit code 0 when every run finished, 3 when some or all failed, 1 when the agents could not go
     on and the sweep has work left: the codes of wait.
@@ -262,7 +262,7 @@ def best(
     data: Data = None,
     form: Output = Format.TABLE,
 ) -> None:
-    """Rank the finished runs; show the best one's exact values and the command that repeats it.
+    """Rank the finished runs. Show the best one's exact values and the command that repeats it.
 
     Exit code 1 when no run has finished with the metric.
     """

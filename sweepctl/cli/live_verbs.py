@@ -54,7 +54,7 @@ def list_(
     data: Data = None,
     form: Output = Form.TABLE,
 ) -> None:
-    """List the submitted sweeps; with --server or --data, or without a cluster, a server's."""
+    """List the submitted sweeps. With --server or --data, or without a cluster, a server's."""
     from sweepctl import live
     from sweepctl.cli import cluster_views
     from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
@@ -86,7 +86,7 @@ def status(
     data: Data = None,
     form: Output = Form.TABLE,
 ) -> None:
-    """Show a sweep: its state, its agents and runs, the best so far, and why agents do not run.
+    """Show a sweep: state, agents, runs, and why agents do not run.
 
     Without a name: the newest sweep of W&B or of this machine; with -n, or where there is neither,
     the only one of the namespace.
@@ -132,7 +132,7 @@ def logs(
     server: Server = None,
     data: Data = None,
 ) -> None:
-    """Show the logs of all agents as one, each line once, across replaced pods.
+    """Show the logs of all agents as one. Each line once, across replaced pods.
 
     Exit code 1 when one cannot be read whole, after what can be.
     """
@@ -174,7 +174,7 @@ def wait(
     server: Server = None,
     data: Data = None,
 ) -> None:
-    """Wait until the sweep has ended; says what is awaited and why agents do not run.
+    """Wait until the sweep has ended. Says what is awaited and why agents do not run.
 
     Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
     not ended after --timeout.
@@ -204,7 +204,7 @@ def scale(
     context: Context = None,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """Change the number of agents; runs of agents that go are finished by the others."""
+    """Change the number of agents. Runs of agents that go are finished by the others."""
     from sweepctl import steer, targets
 
     target = targets.open_target(name, targets.Place(namespace, context))
@@ -226,7 +226,7 @@ def pause(
     data: Data = None,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """Free the GPUs: the agents hand their runs back and their pods go.
+    """Free the GPUs: agents hand their runs back and their pods go.
 
     A server's sweep hands out no new runs; those under way go on.
     """
@@ -253,7 +253,7 @@ def stop(
     data: Data = None,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """End the sweep after its current runs: it hands out no more, and the agents leave."""
+    """End the sweep after its current runs. It hands out no more, and the agents leave."""
     from sweepctl import launch, targets
     from sweepctl.status import ENDED_SWEEP
 
@@ -280,7 +280,7 @@ def delete(
     ] = False,
     dry_run: DryRunOption = DryRun.NONE,
 ) -> None:
-    """Remove what submit made; the sweep at its server stays, and so do volumes without --data.
+    """Remove what submit made. The sweep at its server stays, and so do volumes without --data.
 
     Exit code 1 when you answer no.
     """

@@ -62,14 +62,15 @@ def submit(
     logs: Annotated[bool, typer.Option("--logs", help="Show the agents' logs until then.")] = False,
     form: Output = Form.TABLE,
 ) -> None:
-    """Create the sweep (once) and the Job whose agents train it; twice is the same as once.
+    """Create the sweep and the Job whose agents train it. Twice is the same as once.
 
     With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed. With
     -o json, yaml or name, how the sweep ended is said on stderr; --logs is for tables only.
     """
     from sweepctl.cluster.kubeconfig import open_cluster
     from sweepctl.logs import LogOptions
-    from sweepctl.submit import SubmitOptions, Submitter, name_of
+    from sweepctl.resubmit import SubmitOptions
+    from sweepctl.submit import Submitter, name_of
     from sweepctl.targets import Target
 
     is_for_people = form in (Form.TABLE, Form.WIDE)
@@ -115,7 +116,7 @@ def render(
     with_server: WithServer = False,
     form: Annotated[Format, typer.Option("-o", "--output", help="yaml or json.")] = Format.YAML,
 ) -> None:
-    """Print the objects that submit would make; asks no cluster and no server."""
+    """Print the objects that submit would make. Asks no cluster and no server."""
     from sweepctl import manifest
     from sweepctl.cli import cluster_views
     from sweepctl.submit import name_of
@@ -144,7 +145,7 @@ def doctor(
     ] = True,
     form: Annotated[Format, typer.Option("-o", "--output", help="Form.")] = Format.TABLE,
 ) -> None:
-    """Say whether this cluster is able to run a sweep, and what is missing.
+    """Say whether this cluster can run a sweep, and what is missing.
 
     Exit code 0 when nothing is missing, 1 otherwise.
     """

@@ -15,7 +15,7 @@ RING = {
     **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "status", "log_lines"], 1),
     **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
     **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "api_key"], 3),
-    **dict.fromkeys(["submission", "submit", "admission", "targets"], 3),
+    **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),
     **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }

@@ -9,17 +9,16 @@ import pytest
 from kubernetes_objects import ended, job
 
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.spec import SweepSpec, load_sweep
-from sweepctl.submission import Submission
-from sweepctl.submit import (
+from sweepctl.resubmit import (
     SubmitOptions,
-    Submitter,
     check_name_is_free,
     check_same_sweep,
     kept_settings,
-    name_of,
     settle,
 )
+from sweepctl.spec import SweepSpec, load_sweep
+from sweepctl.submission import Submission
+from sweepctl.submit import Submitter, name_of
 from sweepctl.values import chart, load_values
 
 DEFAULT_AGENTS = chart().defaults["agents"]
