@@ -125,10 +125,12 @@ def test_a_run_that_is_killed_is_crashed_after_its_silence(
 def test_a_run_that_is_stopped_from_outside_ends_by_itself(server: ServerProcess, sdk: Sdk) -> None:
     child = sdk.start(
         "import time, wandb\nr = wandb.init(project='p')\n"
-        "while True:\n    r.log({'a': 1})\n    time.sleep(0.05)"
+        # The client interrupts its program once: it had better not be within the client just then.
+        "while True:\n    r.log({'a': 1})\n    time.sleep(1)"
     )
     wait_for("the run", lambda: server_runs(server))
     sdk.run("import sys, wandb; wandb.Api().run(sys.argv[1]).stop()", run_path(server))
+    assert "is asked to stop" in server.log
     code, _, _ = sdk.end(child)
     assert code != 0
     assert only_run(server)["state"] == "killed"
