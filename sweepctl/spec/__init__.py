@@ -1,7 +1,7 @@
 """sweep.yaml: from its text to the sweep as W&B stores it, or every problem of it at once.
 
 A W&B sweep file, plus the nested form of a scaled dictionary. The rules of single parameters are in
-spec_rules, of the trainer's overrides in spec_scaled. It samples nothing and sends nothing.
+`rules`, of the trainer's overrides in `scaled`. It samples nothing and sends nothing.
 """
 
 from __future__ import annotations

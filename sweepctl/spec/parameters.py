@@ -1,6 +1,6 @@
 """The `parameters` of a sweep: from the file's form to W&B's flat, stored form.
 
-Each is checked as W&B's parameter (spec_rules) and as what reaches the trainer (spec_scaled); here
+Each is checked as W&B's parameter (`rules`) and as what reaches the trainer (`scaled`); here
 is how they go together: names that collide, types that JSON would lose, paths set twice.
 """
 

@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 @example(tree={}, sweep="method: grid\r\n\ttab \u0085\u2028\ufeff\x7f", name="legs")
 @example(
-    tree={"server": {"enabled": True}, "networkPolicy": {"enabled": True}}, sweep="a", name="1"
+    tree={"server": {"enabled": True}, "networkPolicy": {"enabled": True}}, sweep="a", name="null"
 )
 @hypothesis_settings(
     max_examples=EXAMPLES,
@@ -82,6 +82,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_helm_and_sweepctl_make_the_same_objects_of_the_same_settings(
     helm: Helm, chart: Path, folder: Path, tree: dict[str, Any], sweep: str, name: str
 ) -> None:
+    if tree.get("server", {}).get("enabled") is True and name[0].isdigit():
+        name = f"a{name}"  # refused by both: the server's Service takes the name
     values = folder / "values.yaml"
     values.write_text(config_text(tree))
     sweep_file = folder / "sweep.yaml"

@@ -112,7 +112,7 @@ def test_every_setting_is_required_so_that_templates_find_it() -> None:
 
 
 def test_patterns_mean_the_same_to_go_and_to_python() -> None:
-    # RE2 has no look-around and no backreference; $ is taken for the very end (value_problems).
+    # RE2 has no look-around and no backreference; $ is taken for the very end (values/problems.py).
     for path, part in parts(SCHEMA):
         pattern = part.get("pattern")
         if isinstance(pattern, str):
