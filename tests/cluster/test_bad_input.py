@@ -238,8 +238,9 @@ WAITING = {
         r"image testbed.invalid/none:1 is not on the node and imagePullPolicy is Never",
     ),
     "an image that cannot be pulled": (
-        ("--image", "testbed.invalid/none:1", "--set", "image.pullPolicy=Always"),
-        r"cannot pull image testbed.invalid/none:1: ",
+        # No name to look up: the node's own loopback refuses at once.
+        ("--image", "127.0.0.1:9/none:1", "--set", "image.pullPolicy=Always"),
+        r"cannot pull image 127.0.0.1:9/none:1: ",
     ),
     "a resource that no node has": (
         ("--set", "gpuResource=example.com/gpu"),
