@@ -35,7 +35,7 @@ def answering(status: int, body: bytes) -> Callable[[], tuple[HTTPServer, str]]:
 
     def start() -> tuple[HTTPServer, str]:
         server = HTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server, f"http://127.0.0.1:{server.server_address[1]}"
 
     return start
