@@ -38,6 +38,8 @@ from sweepctl.errors import ExitCode, SweepctlError, UsageError
 if TYPE_CHECKING:
     from sweepctl.steer import Steered
     from sweepctl.targets import Target
+    from sweepctl.wandb_api import WandbApi
+    from sweepctl.wandb_http import SweepInfo
 
 
 def list_(
@@ -260,11 +262,9 @@ def stop(
     place = targets.Place(namespace, context, server, data)
     with targets.open_sweep(name, place, output.say) as (api, wanted):
         sweep = launch.find_sweep(api, wanted)
-        verb = "unchanged" if sweep.state in ENDED_SWEEP else "stopped"
-        if verb == "stopped" and dry_run is DryRun.NONE:
-            api.set_state(sweep, "FINISHED")
-    output.answer(f"sweep/{sweep.entity}/{sweep.project}/{sweep.id} {verb}{dry_text(dry_run)}")
-    if verb == "stopped" and dry_run is DryRun.NONE:
+        is_changed = sweep.state not in ENDED_SWEEP
+        _set_state(api, sweep, "FINISHED", "stopped" if is_changed else None, dry_run)
+    if is_changed and dry_run is DryRun.NONE:
         output.say("the runs under way are trained to their end, then the agents leave")
 
 
@@ -348,10 +348,17 @@ def _suspend(
     state, done = ("PAUSED", "paused") if is_paused else ("RUNNING", "resumed")
     with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
         sweep = launch.find_sweep(api, wanted)
-        done = "unchanged" if sweep.state == state else done
-        if done != "unchanged" and dry_run is DryRun.NONE:
-            api.set_state(sweep, state)
-    output.answer(f"sweep/{sweep.entity}/{sweep.project}/{sweep.id} {done}{dry_text(dry_run)}")
+        _set_state(api, sweep, state, None if sweep.state == state else done, dry_run)
+
+
+def _set_state(
+    api: WandbApi, sweep: SweepInfo, state: str, verb: str | None, dry_run: DryRun
+) -> None:
+    """Set a sweep's state at its server and say so with `verb`; None: it is so already."""
+    if verb is not None and dry_run is DryRun.NONE:
+        api.set_state(sweep, state)
+    name = f"sweep/{sweep.entity}/{sweep.project}/{sweep.id}"
+    output.answer(f"{name} {verb or 'unchanged'}{dry_text(dry_run)}")
 
 
 def follow(target: Target, options: Any, timestamps: bool) -> None:

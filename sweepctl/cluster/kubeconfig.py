@@ -32,9 +32,8 @@ def open_cluster(
             "the namespaces there are: kubectl get namespaces",
         )
     configuration = client.Configuration()
-    path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    files = [file for file in path.split(os.pathsep) if file and Path(file).expanduser().is_file()]
-    if not files:
+    path = _search_path(environ)
+    if not _has_file(path):
         return _own_cluster(config, client, configuration, context, namespace, path, environ)
     known, current = _read_contexts(config, path)
     chosen = _choose(known, context, current, path)
@@ -58,9 +57,15 @@ def open_cluster(
 
 def has_cluster(environ: Mapping[str, str] = os.environ) -> bool:
     """Say whether this user is configured for any cluster, without asking it."""
-    path = environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    files = (Path(file).expanduser() for file in path.split(os.pathsep) if file)
-    return any(file.is_file() for file in files) or "KUBERNETES_SERVICE_HOST" in environ
+    return _has_file(_search_path(environ)) or "KUBERNETES_SERVICE_HOST" in environ
+
+
+def _search_path(environ: Mapping[str, str]) -> str:
+    return environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+
+
+def _has_file(path: str) -> bool:
+    return any(Path(file).expanduser().is_file() for file in path.split(os.pathsep) if file)
 
 
 def _own_cluster(

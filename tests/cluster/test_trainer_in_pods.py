@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ import yaml
 from sweepctl.values import chart_folder
 from tests.cluster.conftest import refuse
 from tests.cluster.sweeps import Sweepctl
+from tests.local.local_sweeps import read_record, setting, toy_sweep
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import Bed
 from tests.testbed.playground import VALUES, prepare
@@ -21,34 +21,8 @@ from tests.testbed.requirements import BedUnavailable
 
 pytestmark = [pytest.mark.cluster, pytest.mark.trainer]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "toy_legs" / "sweep.yaml"
 RUNS = 3
 NAME = "toy-legs"
-
-
-def small_example() -> dict[str, Any]:
-    """Give the example's sweep with few runs, fewer environments and the fewest iterations."""
-    sweep: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
-    sweep["run_cap"] = RUNS
-    command = sweep["command"]
-    for flag, value in (("--num_envs", 16), ("--max_iterations", 7)):
-        command[command.index(flag) + 1] = value
-    return sweep
-
-
-class _AnyTag(yaml.SafeLoader):
-    """Reads the trainer's own record, whose tags name Python's types."""
-
-
-def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return node.value
-
-
-_AnyTag.add_multi_constructor("tag:yaml.org,2002:python", _untagged)
 
 
 @pytest.fixture
@@ -62,7 +36,7 @@ def ready(cluster: Cluster, the_bed: Bed, namespace: str) -> None:
 
 @pytest.fixture
 def sweepctl(cluster: Cluster, namespace: str, ready: None, tmp_path: Path) -> Sweepctl:
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(small_example(), sort_keys=False))
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(toy_sweep(RUNS), sort_keys=False))
     return Sweepctl(cluster, namespace, tmp_path)
 
 
@@ -108,14 +82,11 @@ def check_training(
     volume = the_bed.volumes / claim["spec"]["volumeName"]
     best = json.loads(sweepctl.answer("best", NAME, "-o", "json"))
     assert len(best["runs"]) == RUNS
-    table = small_example()["parameters"]["p_gain_leg"]["p_gain_leg_base_dict"]["value"]
+    table = toy_sweep(RUNS)["parameters"]["p_gain_leg"]["p_gain_leg_base_dict"]["value"]
     path = "env.scene.robot.actuators.legs.stiffness"
     for run in best["runs"]:
         factor = run["parameters"]["p_gain_leg"]
         wanted = {key: factor * gain for key, gain in table.items()}
         assert run["overrides"][path] == wanted
         (record,) = volume.rglob(f"*{run['run']}*/params/env.yaml")
-        setting = yaml.load(record.read_text(), _AnyTag)
-        for part in path.split(".")[1:]:
-            setting = setting[part]
-        assert setting == wanted
+        assert setting(read_record(record), path) == wanted

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from serving import wait_for
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "toy_legs" / "sweep.yaml"
 SWEEPCTL = (sys.executable, "-m", "sweepctl")
 _MARK = "SWEEPCTL_TEST_MARK"
 _KINDS = {
@@ -196,6 +197,19 @@ def overrides_of(command: list[str]) -> dict[str, object]:
             except (SyntaxError, ValueError):
                 found[path] = text
     return found
+
+
+def toy_sweep(runs: int) -> dict[str, Any]:
+    """Give the example's sweep with few runs, fewer environments and the fewest iterations.
+
+    An episode must end for the metric to be logged: 100 steps, and an iteration has 16.
+    """
+    sweep: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    sweep["run_cap"] = runs
+    command = sweep["command"]
+    for flag, value in (("--num_envs", 16), ("--max_iterations", 7)):
+        command[command.index(flag) + 1] = value
+    return sweep
 
 
 def read_record(file: Path) -> Any:

@@ -4,32 +4,16 @@ import re
 import shlex
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from local_sweeps import LocalSweep, overrides_of, read_record, setting
+from local_sweeps import LocalSweep, overrides_of, read_record, setting, toy_sweep
 
 pytestmark = pytest.mark.trainer
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "toy_legs" / "sweep.yaml"
 STIFFNESS = "env.scene.robot.actuators.legs.stiffness"
 LEARNING_RATE = "agent.algorithm.learning_rate"
 RUNS = 3
-
-
-def toy_sweep(runs: int) -> dict[str, Any]:
-    """Give the example's sweep with few runs, fewer environments and the fewest iterations.
-
-    An episode must end for the metric to be logged: 100 steps, and an iteration has 16.
-    """
-    sweep: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
-    sweep["run_cap"] = runs
-    command = sweep["command"]
-    for flag, value in (("--num_envs", 16), ("--max_iterations", 7)):
-        command[command.index(flag) + 1] = value
-    return sweep
 
 
 def scaled_tables(sweep: dict[str, Any]) -> dict[str, tuple[str, dict[str, float]]]:
