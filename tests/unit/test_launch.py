@@ -12,6 +12,7 @@ from sweepctl.launch import (
     Where,
     agent_sweep_name,
     entity_of,
+    knows_sweeps,
     parse_sweep_name,
     project_of,
     remember_sweep,
@@ -108,6 +109,30 @@ def test_a_sweep_is_looked_for_where_options_and_environment_say(
     monkeypatch.setenv("HOME", str(tmp_path))
     found = server_of(where, SweepName(entity, "legs", "abc"), environ)
     assert (found and found.base_url) == server
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_data", "expected"),
+    [
+        ({}, False, False),
+        ({}, True, True),
+        ({"WANDB_API_KEY": "k"}, False, True),
+        ({"WANDB_BASE_URL": "http://127.0.0.1:9"}, False, True),
+    ],
+    ids=["nothing", "data", "login", "a server without a key"],
+)
+def test_a_verb_without_a_name_has_a_sweep_to_find_where_there_is_a_server(
+    environ: dict[str, str],
+    has_data: bool,
+    expected: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SWEEPCTL_DATA", str(tmp_path))
+    if has_data:
+        (tmp_path / "sweepctl.sqlite").touch()
+    assert knows_sweeps(environ) is expected
 
 
 @pytest.mark.parametrize(("viewer", "is_embedded"), [("team", True), ("local", False)])
