@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.sweeps import Sweepctl, offer_plain_trainer
 from tests.testbed import lifecycle
 from tests.testbed.binaries import MODULES, is_built
 from tests.testbed.cluster import Cluster, restricted_namespace
 from tests.testbed.layout import Bed, bed
 from tests.testbed.requirements import BedUnavailable
+from tests.testbed.server_image import offer_server_image
 from tests.testbed.state import State
 
 OWN_CLUSTER = "SWEEPCTL_TEST_KUBECONFIG"
@@ -72,6 +74,19 @@ def the_bed(cluster: Cluster) -> Bed:
     if cluster.bed is None:
         pytest.skip(f"{OWN_CLUSTER} names a cluster that is not a test bed")
     return cluster.bed
+
+
+@pytest.fixture(scope="session")
+def server_image(cluster: Cluster, the_bed: Bed) -> None:
+    """Have the server's image of this checkout on the nodes."""
+    offer_server_image(cluster, the_bed)
+
+
+@pytest.fixture
+def sweepctl(cluster: Cluster, namespace: str, tmp_path: Path) -> Sweepctl:
+    """The command line in a namespace with the plain trainer, and in a folder of its own."""
+    offer_plain_trainer(cluster, namespace)
+    return Sweepctl(cluster, namespace, tmp_path)
 
 
 @pytest.fixture

@@ -24,10 +24,9 @@ from tests.cluster.sweeps import (
     write_values,
 )
 from tests.testbed.cluster import Cluster
-from tests.testbed.layout import Bed
-from tests.testbed.server_image import SERVER_IMAGE, offer_server_image
+from tests.testbed.server_image import SERVER_IMAGE
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("server_image")]
 
 NAME = "plain"
 GAINS = [0.1, 0.30000000000000004, 123.456, 7.0]
@@ -110,11 +109,6 @@ class Release:
 
     def sweep(self) -> str:
         return str(self.sweepctl.status(NAME)["sweep"]["sweep"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server_image(cluster: Cluster, the_bed: Bed) -> None:
-    offer_server_image(cluster, the_bed)
 
 
 @pytest.fixture

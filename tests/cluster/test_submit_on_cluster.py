@@ -9,26 +9,11 @@ import pytest
 
 from tests.cluster.sweeps import (
     Sweepctl,
-    offer_plain_trainer,
     write_sweep,
     write_values,
 )
-from tests.testbed.cluster import Cluster
-from tests.testbed.layout import Bed
-from tests.testbed.server_image import offer_server_image
 
-pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server_image(cluster: Cluster, the_bed: Bed) -> None:
-    offer_server_image(cluster, the_bed)
-
-
-@pytest.fixture
-def sweepctl(cluster: Cluster, namespace: str, tmp_path: Path) -> Sweepctl:
-    offer_plain_trainer(cluster, namespace)
-    return Sweepctl(cluster, namespace, tmp_path)
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("server_image")]
 
 
 GAINS = [0.1, 0.30000000000000004, 1e-07, 123.456]
