@@ -12,13 +12,17 @@ import os
 import re
 from pathlib import Path
 
-from sweepctl.pod.trainers import Trainer
+from sweepctl.pod.launchers import Trainer
 
-_TRAINING_TIME = re.compile(rb"^Training time: [0-9.]+ seconds", re.MULTILINE)
+_RANK = rb"^(?:\[[\w.-]+\]:)?"
+"""What `torchrun --tee` puts before a line of one of its processes: [default0]:"""
+_TRAINING_TIME = re.compile(_RANK + rb"Training time: [0-9.]+ seconds", re.MULTILINE)
 _ITERATION = re.compile(rb"Learning iteration (\d+)/(\d+)")
-_LOG_ROOT = re.compile(rb"^\[INFO\] Logging experiment in directory: ([^\r\n]+)", re.MULTILINE)
+_LOG_ROOT = re.compile(
+    _RANK + rb"\[INFO\] Logging experiment in directory: ([^\r\n]+)", re.MULTILINE
+)
 _LOG_NAME = re.compile(
-    rb"^Exact experiment name requested from command line: ([^\r\n]+)", re.MULTILINE
+    _RANK + rb"Exact experiment name requested from command line: ([^\r\n]+)", re.MULTILINE
 )
 _DISK_FULL = re.compile(os.strerror(errno.ENOSPC).encode() + rb"|\[Errno 28\]")
 _ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")

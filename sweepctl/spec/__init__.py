@@ -26,7 +26,7 @@ from sweepctl.command import (
 from sweepctl.document import MAX_SIZE_BYTES, Path, number_text, read_document, string_text
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
-from sweepctl.pod.trainers import Trainer as TrainerKind
+from sweepctl.pod.launchers import Trainer as TrainerKind
 from sweepctl.pod.trainers import trainer_for
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name

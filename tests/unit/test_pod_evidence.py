@@ -7,7 +7,7 @@ import pytest
 from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.effective import differences
 from sweepctl.pod.evidence import Evidence
-from sweepctl.pod.trainers import Trainer
+from sweepctl.pod.launchers import Trainer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trainer_output"
 
@@ -51,6 +51,18 @@ def test_end_of_training_is_read_from_output_and_models(
     assert evidence.shows_end() is shows_end
     if trainer is not Trainer.PLAIN:
         assert evidence.log_folder() == folder
+
+
+def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "rsl_rl" / "legs" / "r1").mkdir(parents=True)
+    output = recorded("isaaclab-3.0-finished.txt", tmp_path)
+    ranked = b"".join(
+        b"[default%d]:%s" % (number % 2, line)
+        for number, line in enumerate(output.splitlines(keepends=True))
+    )
+    evidence = evidence_of(Trainer.ISAACLAB3, ranked)
+    assert evidence.shows_end()
+    assert evidence.log_folder() == tmp_path / "logs" / "rsl_rl" / "legs" / "r1"
 
 
 def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:

@@ -5,16 +5,8 @@ import shlex
 import pytest
 
 from sweepctl.overrides import Grammar, Override
-from sweepctl.pod.trainers import (
-    Trainer,
-    arguments_of,
-    complete,
-    default_grammar,
-    option,
-    python_of,
-    resolve_command,
-    trainer_for,
-)
+from sweepctl.pod.launchers import Trainer, arguments_of, option, processes_of, python_of
+from sweepctl.pod.trainers import complete, default_grammar, resolve_command, trainer_for
 
 H, L = Grammar.HYDRA, Grammar.LITERAL
 ADDED_3 = "--logger wandb --log_project_name legs --run_timestamp r1"
@@ -150,6 +142,52 @@ WRAPPER = "scripts/wandb_sweep/train_wrapper.py"
             3,
             id="ancestor-behind-env-where-3-is-installed",
         ),
+        pytest.param(
+            L,
+            "isaaclab train_multigpu --nproc_per_node 2 --task T --headless",
+            f"isaaclab train_multigpu --nproc_per_node 2 --task T {ADDED_3}",
+            3,
+            id="3-on-several-gpus",
+        ),
+        pytest.param(
+            L,
+            "nice /workspace/isaaclab/isaaclab.sh train_multigpu --num_gpus=4 --run_timestamp x",
+            "nice /workspace/isaaclab/isaaclab.sh train_multigpu --num_gpus=4 --run_timestamp x"
+            " --logger wandb --log_project_name legs",
+            3,
+            id="3-on-several-gpus-by-isaaclab.sh",
+        ),
+        pytest.param(
+            L,
+            "torchrun --nproc-per-node=2 -m isaaclab train --distributed",
+            f"torchrun --nproc-per-node=2 -m isaaclab train --distributed {ADDED_3}",
+            3,
+            id="3-under-torchrun",
+        ),
+        pytest.param(
+            H,
+            "./isaaclab.sh -p -m torch.distributed.run --nnodes=1 --nproc_per_node=2"
+            " scripts/reinforcement_learning/rsl_rl/train.py --task T --headless --distributed",
+            "./isaaclab.sh -p -m torch.distributed.run --nnodes=1 --nproc_per_node=2"
+            " scripts/reinforcement_learning/rsl_rl/train.py --task T --headless --distributed"
+            f" {ADDED_2}",
+            2,
+            id="2-under-torch.distributed.run",
+        ),
+        pytest.param(
+            H,
+            "/opt/venv/bin/torchrun --standalone my/train.py --task T --distributed",
+            f"/opt/venv/bin/torchrun --standalone my/train.py --task T --distributed {ADDED_2}",
+            2,
+            id="2-own-script-under-torchrun",
+        ),
+        pytest.param(
+            H,
+            "torchrun --nproc_per_node 2 my/train.py --lr 1",
+            "torchrun --nproc_per_node 2 my/train.py --lr 1",
+            0,
+            id="any-script-under-torchrun",
+        ),
         pytest.param(H, "python train.py --lr 1", "python train.py --lr 1", 0, id="any-script"),
         pytest.param(
             H, "python scripts/train.py", "python scripts/train.py", 0, id="any-scripts-folder"
@@ -253,7 +291,11 @@ def test_grammar_without_a_trainer_to_ask_is_the_likeliest(command: str, grammar
         pytest.param("./isaaclab.sh train", ("./isaaclab.sh", "-p"), id="3-by-isaaclab.sh"),
         pytest.param("/isaac-sim/python.sh x/train.py", ("/isaac-sim/python.sh",), id="python.sh"),
         pytest.param("env -i A=b python3.11 train.py", ("python3.11",), id="behind-env"),
+        pytest.param(
+            "python3 -m torch.distributed.run rsl_rl/train.py --distributed", ("python3",), id="run"
+        ),
         pytest.param("isaaclab train --python python3", None, id="isaaclab-is-a-script"),
+        pytest.param("torchrun rsl_rl/train.py --python python3", None, id="so-is-torchrun"),
         pytest.param("sh -c 'python train.py'", None, id="inside-a-shells-text"),
         pytest.param("./train.sh python", None, id="only-an-argument"),
         pytest.param("", None, id="nothing"),
@@ -275,6 +317,37 @@ def test_isaac_labs_own_arguments_come_without_the_library() -> None:
         "--task",
         "T",
     ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "isaaclab train_multigpu --task T --num_gpus 2 a.b=1",
+        "isaaclab train_multigpu --rl_library rsl_rl --nproc_per_node=2 --task T a.b=1",
+        "./isaaclab.sh train_multigpu --master_port 29401 --log_all_ranks --task T a.b=1",
+        "isaaclab train_multigpu --tee 3 -- --task T a.b=1",
+        "isaaclab train_multigpu -- --rl_library rsl_rl --task T a.b=1",
+    ],
+)
+def test_what_the_launcher_keeps_for_itself_is_no_argument_of_the_trainer(command: str) -> None:
+    assert arguments_of(shlex.split(command)) == ["--task", "T", "a.b=1"]
+
+
+@pytest.mark.parametrize(
+    ("command", "processes"),
+    [
+        pytest.param("isaaclab train --num_gpus 2", "1", id="one"),
+        pytest.param("isaaclab train_multigpu --task T", "gpu", id="train_multigpus-default"),
+        pytest.param("isaaclab train_multigpu --nproc_per_node 2", "2", id="train_multigpu"),
+        pytest.param("./isaaclab.sh train_multigpu --num_gpus=4", "4", id="by-isaaclab.sh"),
+        pytest.param("torchrun rsl_rl/train.py --nproc_per_node 2", "1", id="the-scripts-own"),
+        pytest.param("torchrun --nproc-per-node auto rsl_rl/train.py", "auto", id="torchrun"),
+        pytest.param("python -m torch.distributed.run --nproc_per_node=8 x.py", "8", id="any"),
+        pytest.param("sh -c 'torchrun --nproc_per_node 2'", "1", id="inside-a-shells-text"),
+    ],
+)
+def test_processes_of_a_node_are_read_from_the_command(command: str, processes: str) -> None:
+    assert processes_of(shlex.split(command)) == processes
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,8 @@ from typing import Any
 from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.in_trainer import MARK
-from sweepctl.pod.trainers import (
-    Trainer,
-    arguments_of,
-    default_grammar,
-    python_of,
-    trainer_for,
-)
+from sweepctl.pod.launchers import Trainer, arguments_of, python_of, scripts_of
+from sweepctl.pod.trainers import default_grammar, trainer_for
 
 _SCRIPT = Path(__file__).with_name("in_trainer.py")
 _USUAL_PYTHONS = (
@@ -109,9 +104,8 @@ class TrainerPython:
             found.append((named,))
         if (python := python_of(words)) is not None:
             found.append(python)
-        launchers = [word for word in words if os.path.basename(word) == "isaaclab"]
-        for launcher in launchers or ["isaaclab"]:
-            if (python := self._python_of_script(launcher)) is not None:
+        for script in scripts_of(words) or ["isaaclab"]:
+            if (python := self._python_of_script(script)) is not None:
                 found.append(python)
         if not words or trainer_for(words) is not Trainer.PLAIN:
             if folder := self._environ.get("ISAACLAB_PATH"):

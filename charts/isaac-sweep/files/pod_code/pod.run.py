@@ -25,7 +25,8 @@ from sweepctl.pod.console import Console
 from sweepctl.pod.effective import differences
 from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.trainers import Resolved, Trainer, resolve
+from sweepctl.pod.launchers import Trainer
+from sweepctl.pod.trainers import Resolved, resolve
 from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
 from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
 
