@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -300,6 +300,7 @@ def run_server(
     *,
     agent_timeout_s: float,
     api_keys: Path | None,
+    allowed_hosts: Sequence[str],
     say: Callable[[str], None],
 ) -> None:
     """Run the embedded server until it is told to end."""
@@ -320,6 +321,7 @@ def run_server(
             host.strip("[]"),
             int(port),
             api_keys=_read_api_keys(api_keys),
+            allowed_hosts=allowed_hosts,
             agent_timeout_s=agent_timeout_s,
             on_listening=announce,
         )

@@ -244,11 +244,26 @@ def server(
         Optional[Path],  # noqa: UP045
         typer.Option("--api-keys", metavar="FILE", help="A file of API keys, one a line."),
     ] = None,
+    allowed_hosts: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="A further name that a server on loopback answers to; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Run the embedded W&B-compatible server by itself."""
     from sweepctl.launch import run_server
 
-    run_server(data, listen, agent_timeout_s=agent_timeout, api_keys=api_keys, say=output.say)
+    run_server(
+        data,
+        listen,
+        agent_timeout_s=agent_timeout,
+        api_keys=api_keys,
+        allowed_hosts=allowed_hosts or (),
+        say=output.say,
+    )
 
 
 @app.command(epilog="Example: sweepctl best local/toy-legs/1a2b3c4d --top 3")

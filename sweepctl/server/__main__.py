@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--agent-timeout-s", type=float, default=60.0)
     parser.add_argument("--run-timeout-s", type=float, default=300.0)
     parser.add_argument("--api-keys", type=Path)
+    parser.add_argument("--allowed-host", action="append", default=[])
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
     keys = given.api_keys.read_text().split() if given.api_keys else ()
@@ -27,6 +28,7 @@ def main() -> int:
             host.strip("[]"),
             int(port),
             api_keys=keys,
+            allowed_hosts=given.allowed_host,
             agent_timeout_s=given.agent_timeout_s,
             run_timeout_s=given.run_timeout_s,
             on_listening=lambda url: print(f"listening on {url}", flush=True),

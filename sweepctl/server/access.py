@@ -53,14 +53,15 @@ def _problem_of(key: str) -> str | None:
 
 def check_listen(host: str, keys: Sequence[str]) -> None:
     """Refuse to listen beyond this machine without an API key."""
-    if not keys and not _is_loopback(host):
+    if not keys and not is_loopback(host):
         raise UsageError(
             f"an API key is needed to listen on {host}: others could reach the server",
             "give a file of keys with --api-keys, or listen on 127.0.0.1",
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches what listens on a host."""
     if host == "localhost":
         return True
     try:

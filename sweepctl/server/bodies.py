@@ -61,6 +61,12 @@ def json_response(
     return Response(text, status, headers, "application/json")
 
 
+def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    """Answer with an error, in the forms that W&B's clients look for."""
+    document = {"errors": [{"message": message}], "error": message}
+    return json_response(document, status, headers)
+
+
 def _parsed(raw: bytes) -> Any:
     try:
         document = json.loads(raw)

@@ -21,6 +21,7 @@ from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Dispatcher
 from sweepctl.server.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.files import RunFiles
+from sweepctl.server.gate import Gate
 from sweepctl.server.graphql import Engine
 from sweepctl.server.intake import Intake
 from sweepctl.server.lifecycle import Limits
@@ -42,6 +43,7 @@ def serve(
     port: int,
     *,
     api_keys: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
     agent_timeout_s: float = 60.0,
     run_timeout_s: float = 300.0,
     on_listening: Callable[[str], None] | None = None,
@@ -49,17 +51,18 @@ def serve(
     """Serve the data folder until SIGTERM or SIGINT.
 
     `port` 0 takes a free one; `on_listening` gets the address as soon as requests are answered.
-    Without `api_keys` it listens on loopback only.
+    Without `api_keys` it listens on loopback only. There it answers to the names that loopback has,
+    and to `allowed_hosts`.
     """
     check_listen(host, api_keys)
-    access = Access(api_keys)
+    access, gate = Access(api_keys), Gate.of(host, allowed_hosts)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
     with (
         _listener(host, port) as listener,
         contextlib.closing(Database(data)) as database,
         contextlib.closing(SweepsEngine(find_python(os.environ), log)) as engine,
     ):
-        rooms, reaper, early_stop = _furnish(database, access, limits, engine)
+        rooms, reaper, early_stop = _furnish(database, access, gate, limits, engine)
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
         config = uvicorn.Config(
@@ -91,7 +94,7 @@ def log(line: str) -> None:
 
 
 def _furnish(
-    database: Database, access: Access, limits: Limits, engine: SweepsEngine
+    database: Database, access: Access, gate: Gate, limits: Limits, engine: SweepsEngine
 ) -> tuple[Rooms, Reaper, EarlyStop]:
     presence = Presence(time.monotonic)
     results = Results()
@@ -108,6 +111,7 @@ def _furnish(
         pages=Pages(database, presence, files, time.time, limits),
         engine=Engine(RESOLVERS, log),
         access=access,
+        gate=gate,
         now=time.time,
         log=log,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +44,8 @@ def _project(
 def _server_info(root: object, info: Info) -> dict[str, Any]:
     return {
         "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
-        "cliVersionInfo": json.dumps({"max_cli_version": "99.0.0", "min_cli_version": "0.0.0"}),
+        # Clients up to 0.29 look keys up in it before they log a table or an image.
+        "cliVersionInfo": {"max_cli_version": "99.0.0", "min_cli_version": "0.0.0"},
         "latestLocalVersionInfo": {
             "outOfDate": False,
             "latestVersionString": "0.81.4",

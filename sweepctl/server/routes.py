@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 from graphql import ExecutionResult, GraphQLError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -23,11 +24,12 @@ from starlette.routing import Route
 from sweepctl.errors import SweepctlError
 from sweepctl.server import run_store
 from sweepctl.server.access import Access
-from sweepctl.server.bodies import BodyError, json_response, read_json
+from sweepctl.server.bodies import BodyError, error_response, json_response, read_json
 from sweepctl.server.context import Context
 from sweepctl.server.database import Database, StoreUnavailableError
 from sweepctl.server.dispatch import Dispatcher, Log, NotFoundError
 from sweepctl.server.files import FileNameError, RunFiles, checked_name
+from sweepctl.server.gate import Gate, GatedApp
 from sweepctl.server.graphql import DocumentError, Engine
 from sweepctl.server.intake import BadMessageError, Intake, read_stream
 from sweepctl.server.pages import Pages
@@ -64,6 +66,7 @@ class Rooms:
     pages: Pages
     engine: Engine
     access: Access
+    gate: Gate
     now: Callable[[], float]
     log: Log
 
@@ -88,7 +91,8 @@ def application(rooms: Rooms) -> Starlette:
             route("/{rest:path}", routes.page, "GET"),
             # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
             route("/{rest:path}", routes.unknown, *_CHANGING, is_open=True),
-        ]
+        ],
+        middleware=[Middleware(GatedApp, gate=rooms.gate)],
     )
 
 
@@ -103,13 +107,13 @@ class _Routes:
         async def answer(request: Request) -> Response:
             if not is_open and not self._rooms.access.allows(request.headers.get("authorization")):
                 headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
-                return _error(401, "the API key is not one of this server's", headers)
+                return error_response(401, "the API key is not one of this server's", headers)
             try:
                 return await handler(request)
             except BodyError as error:
-                return _error(error.status, error.message)
+                return error_response(error.status, error.message)
             except (BadMessageError, FileNameError) as error:
-                return _error(400, error.message)
+                return error_response(400, error.message)
             except NotFoundError as error:
                 return self._missing(request, error.message)
             except (StoreUnavailableError, EngineUnavailableError) as error:
@@ -150,7 +154,7 @@ class _Routes:
             if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
                 return self._unavailable(cause.message)
             if isinstance(cause, NotFoundError):
-                return _error(404, cause.message)
+                return error_response(404, cause.message)
             if isinstance(cause, OSError):
                 return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
             if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
@@ -167,7 +171,7 @@ class _Routes:
     async def file_stream(self, request: Request) -> Response:
         parts = _segments(request)[1:]
         if len(parts) != 4 or parts[3] != "file_stream":
-            return _error(404, "only a run's file_stream takes posts")
+            return error_response(404, "only a run's file_stream takes posts")
         message = read_stream(await read_json(request))
         attempt = _attempt(request)
 
@@ -182,7 +186,7 @@ class _Routes:
     async def download(self, request: Request) -> Response:
         parts = _segments(request)[1:]
         if len(parts) < 4:
-            return _error(404, "a file's address is /files/ENTITY/PROJECT/RUN/NAME")
+            return error_response(404, "a file's address is /files/ENTITY/PROJECT/RUN/NAME")
         run = await to_thread.run_sync(self._run_at, parts[0], parts[1], parts[2])
         return await self._file(run.pk, "/".join(parts[3:]))
 
@@ -274,12 +278,12 @@ class _Routes:
         """Answer people with a page, and clients as they expect it."""
         is_for_people = "text/html" in request.headers.get("accept", "")
         if request.method != "GET" or not is_for_people or _segments(request)[0] in _API:
-            return _error(404, message)
+            return error_response(404, message)
         return HTMLResponse(self._rooms.pages.missing(message), 404, headers=_PAGE)
 
     def _unavailable(self, message: str) -> Response:
         self._rooms.log(message)
-        return _error(503, message, _RETRY_AFTER)
+        return error_response(503, message, _RETRY_AFTER)
 
     def _unexpected(self, request: Request, error: Exception) -> Response:
         where = f"{request.method} {request.url.path}"
@@ -290,7 +294,7 @@ class _Routes:
             self._told.add(trace)
             for line in trace.rstrip().splitlines():
                 self._rooms.log(line)
-        return _error(500, "an unexpected error in the server; its log tells more")
+        return error_response(500, "an unexpected error in the server; its log tells more")
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
@@ -324,8 +328,3 @@ def _base_url(request: Request) -> str:
     if scheme not in ("http", "https"):
         scheme = request.url.scheme
     return f"{scheme}://{request.headers.get('host') or request.url.netloc}"
-
-
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    document = {"errors": [{"message": message}], "error": message}
-    return json_response(document, status, headers)

@@ -9,13 +9,20 @@ import httpx
 from starlette.applications import Starlette
 
 from sweepctl.server import run_store, store
+from sweepctl.server.access import Access
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Command, Dispatcher
+from sweepctl.server.files import RunFiles
+from sweepctl.server.gate import Gate
+from sweepctl.server.graphql import Engine
 from sweepctl.server.intake import Intake, RunChange, read_stream
 from sweepctl.server.lifecycle import Limits
+from sweepctl.server.pages import Pages
 from sweepctl.server.presence import Presence
 from sweepctl.server.reaper import Reaper
+from sweepctl.server.resolvers import RESOLVERS
 from sweepctl.server.results import Results
+from sweepctl.server.routes import Rooms, application
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Sweep
 from sweepctl.server.sweeps import Sweeps
@@ -25,15 +32,17 @@ GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 
 
 class ApiClient:
-    """Sends requests to the routes, without a socket, as to http://server:1234."""
+    """Sends requests to the routes, without a socket: JSON to http://server:1234."""
 
     def __init__(self, application: Starlette) -> None:
         self._transport = httpx.ASGITransport(application, raise_app_exceptions=False)
 
     def request(self, method: str, url: str, **how: Any) -> httpx.Response:
         async def send() -> httpx.Response:
-            base = "http://server:1234"
-            async with httpx.AsyncClient(transport=self._transport, base_url=base) as client:
+            base, kind = "http://server:1234", {"Content-Type": "application/json"}
+            async with httpx.AsyncClient(
+                transport=self._transport, base_url=base, headers=kind
+            ) as client:
                 return await client.request(method, url, **how)
 
         return anyio.run(send)
@@ -149,3 +158,32 @@ class ServerRooms:
     def params(self, sweep: Sweep) -> list[dict[str, Any]]:
         with self.database.read() as rows:
             return [params for _, params in run_store.run_params(rows, sweep.pk, 0)]
+
+    def config_text(self, sweep: Sweep) -> str:
+        with self.database.read() as rows:
+            return store.sweep_text(rows, sweep.pk)
+
+
+def served(
+    rooms: ServerRooms,
+    engine: Engine | None = None,
+    keys: tuple[str, ...] = (),
+    gate: Gate = Gate(None),  # noqa: B008
+) -> ApiClient:
+    """Give a client of the routes that lead to the rooms."""
+    files = RunFiles(rooms.database, rooms.clock)
+    routes = Rooms(
+        database=rooms.database,
+        presence=rooms.presence,
+        dispatcher=rooms.dispatcher,
+        intake=rooms.intake,
+        sweeps=rooms.sweeps,
+        files=files,
+        pages=Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits),
+        engine=engine or Engine(RESOLVERS, rooms.log.append),
+        access=Access(keys),
+        gate=gate,
+        now=rooms.clock,
+        log=rooms.log.append,
+    )
+    return ApiClient(application(routes))

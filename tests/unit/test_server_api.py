@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ApiClient, ServerRooms
+from server_rooms import ApiClient, ServerRooms, served
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from sweepctl.api_key import random_key
@@ -19,9 +19,7 @@ from sweepctl.server.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.filters import FilterError, config_value, run_filter, run_order
 from sweepctl.server.graphql import DocumentError, Engine
 from sweepctl.server.node_ids import node_id, row_of
-from sweepctl.server.pages import Pages
 from sweepctl.server.resolvers import RESOLVERS
-from sweepctl.server.routes import Rooms, application
 
 KEY = "k" * 40
 
@@ -36,27 +34,9 @@ def engine() -> Engine:
     return Engine(RESOLVERS, lambda line: None)
 
 
-def client_of(rooms: ServerRooms, engine: Engine, keys: tuple[str, ...] = ()) -> ApiClient:
-    files = RunFiles(rooms.database, rooms.clock)
-    routes = Rooms(
-        database=rooms.database,
-        presence=rooms.presence,
-        dispatcher=rooms.dispatcher,
-        intake=rooms.intake,
-        sweeps=rooms.sweeps,
-        files=files,
-        pages=Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits),
-        engine=engine,
-        access=Access(keys),
-        now=rooms.clock,
-        log=rooms.log.append,
-    )
-    return ApiClient(application(routes))
-
-
 @pytest.fixture
 def client(rooms: ServerRooms, engine: Engine) -> ApiClient:
-    return client_of(rooms, engine)
+    return served(rooms, engine)
 
 
 def ask(client: ApiClient, query: str, **variables: Any) -> Any:
@@ -128,7 +108,7 @@ LENIENT: dict[str, tuple[str, dict[str, Any], Any, str]] = {
 def test_what_is_unknown_is_null_and_told_once(
     rooms: ServerRooms, query: str, variables: dict[str, Any], expected: Any, noted: str
 ) -> None:
-    client = client_of(rooms, Engine(RESOLVERS, rooms.log.append))
+    client = served(rooms, Engine(RESOLVERS, rooms.log.append))
     for _ in range(2):
         assert ask(client, query, **variables) == expected
     assert [line for line in rooms.log if "unknown" in line] == [f"unknown {noted}: ignored"]
@@ -553,7 +533,7 @@ def test_only_a_right_key_is_let_in(header: str | None, is_allowed: bool) -> Non
 def test_every_route_but_health_wants_a_key_or_a_signature(
     rooms: ServerRooms, engine: Engine, method: str, path: str, status: int
 ) -> None:
-    answer = client_of(rooms, engine, (KEY,)).request(method, path)
+    answer = served(rooms, engine, (KEY,)).request(method, path)
     assert answer.status_code == status
     if status == 401:
         assert answer.headers["www-authenticate"].startswith("Basic")
