@@ -5,7 +5,6 @@ Pure: it takes what was read and the time, and gives what is to be shown.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ from typing import Any
 
 from sweepctl.errors import ExitCode
 from sweepctl.wandb_http import RunInfo, SweepInfo
+from sweepctl.wandb_summary import duration_s, read_metric, reason_of
 
 ENDED_WELL = frozenset({"finished"})
 ENDED_BADLY = frozenset({"failed", "crashed", "killed"})
+LIVE_RUNS = frozenset({"running", "preempting"})
 OPEN_RUNS = frozenset({"running", "pending", "preempting", "preempted", "queued"})
 ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 
@@ -44,6 +45,11 @@ class RunRow:
     step: int | None
     age_s: float | None
     parameters: Mapping[str, Any]
+    metric_instead: str | None = None
+    """What was logged in the metric's place where that is no finite number: `NaN`, `"7.5"`."""
+    reason: str | None = None
+    """Why it did not finish, as its agent judged it, else as far as the server knows."""
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,40 +139,50 @@ def changes(before: SweepStatus | None, after: SweepStatus) -> list[RunRow]:
     return [row for row in after.runs if known.get(row.id) != row.state]
 
 
-def metric_value(summary: Mapping[str, Any], name: str) -> float | None:
-    """Read a metric from a run's summary: by its flat name, else along its dots as W&B nests."""
-    value: Any = summary.get(name)
-    if value is None and "." in name:
-        value = summary
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-    if isinstance(value, Mapping):
-        value = value.get("last", value.get("min", value.get("max")))
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def why_not_finished(state: str, reason: str | None, exit_code: int | None) -> str | None:
+    """Say why a run has ended otherwise, or waits to be taken again; None while it goes on."""
+    if state in LIVE_RUNS or state in ENDED_WELL or state == "pending":
         return None
-    return float(value)
+    if reason is not None:
+        return reason
+    if state == "crashed":
+        return "nothing was heard of it any more"
+    if state == "failed" and exit_code is not None:
+        return f"the trainer ended with exit code {exit_code}"
+    return None
 
 
 def _row(run: RunInfo, metric: Metric | None, now: datetime) -> RunRow:
     step = run.summary.get("_step")
+    reading = read_metric(run.summary, metric.name, metric.goal) if metric else None
+    created = _time(run.created_at)
+    heard = _time(run.heartbeat_at)
     return RunRow(
         id=run.id,
         state=run.state,
         agent=run.host,
-        metric=metric_value(run.summary, metric.name) if metric else None,
+        metric=reading.number if reading else None,
         step=int(step) if isinstance(step, (int, float)) else None,
-        age_s=_age_s(run.created_at, now),
+        age_s=(now - created).total_seconds() if created else None,
         parameters=run.config,
+        metric_instead=reading.instead if reading else None,
+        reason=why_not_finished(run.state, reason_of(run.summary), run.exit_code),
+        duration_s=None
+        if run.state == "pending"
+        else duration_s(
+            run.summary,
+            is_live=run.state in LIVE_RUNS,
+            created_s=created.timestamp() if created else None,
+            heard_s=heard.timestamp() if heard else None,
+            now_s=now.timestamp(),
+        ),
     )
 
 
-def _age_s(created_at: str | None, now: datetime) -> float | None:
-    if not created_at:
-        return None
+def _time(text: str | None) -> datetime | None:
+    """Read a time of the API, which is in UTC also where it does not say so."""
     try:
-        when = datetime.fromisoformat(created_at.replace("Z", "+00:00"))
+        when = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
     except ValueError:
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)
-    return (now - when).total_seconds()
+    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)

@@ -343,7 +343,7 @@ class WandbClient:
     def upload_file(
         self, entity: str, project: str, run_id: str, name: str, content: bytes
     ) -> None:
-        """Store a file with a run."""
+        """Store a file with a run; its state stays as it is."""
         variables = {"entity": entity, "project": project, "run": run_id, "files": [name]}
         answer = self.graphql(
             "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files:"
@@ -357,7 +357,6 @@ class WandbClient:
             headers = dict(line.split(":", 1) for line in created.get("uploadHeaders") or [])
             with self._transport.open(self._transport.request("PUT", url, content, headers)):
                 pass
-        self.post_file_stream(entity, project, run_id, {"uploaded": [name]})
 
     def _run_query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Ask for runs with the optional fields as well, as long as the server knows them."""

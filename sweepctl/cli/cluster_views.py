@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sweepctl.agents_status import AgentRow, JobStatus, troubles
 from sweepctl.cli import output
-from sweepctl.cli.views import status_data, sweep_table
+from sweepctl.cli.views import metric_text, reason_lines, status_data, sweep_table
 
 if TYPE_CHECKING:
     from sweepctl.cluster.client import Object
@@ -74,7 +74,7 @@ def live_view(live: LiveSweep, *, wide: bool) -> RenderableType:
     """Lay a submitted sweep out: itself, its agents, and why agents do not run."""
     parts: list[RenderableType] = [_head(live), Text()]
     if live.sweep is not None:
-        parts.append(sweep_table(live.sweep))
+        parts += [sweep_table(live.sweep), *reason_lines(live.sweep)]
     else:
         parts.append(Text(f"sweep {live.submission.sweep_id or 'not created yet'}"))
     if live.job is not None:
@@ -100,7 +100,7 @@ def agents_table(agents: Sequence[AgentRow], *, wide: bool) -> Table:
             agent.state.value,
             agent.run.id if agent.run else "<none>",
             "<none>" if agent.run is None or agent.run.step is None else str(agent.run.step),
-            output.number(agent.run.metric if agent.run else None),
+            metric_text(agent.run) if agent.run else "<none>",
             output.age(agent.age_s),
         ]
         for agent in agents

@@ -19,6 +19,8 @@ from sweepctl.cli import output
 from sweepctl.report import RankedRun
 from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, changes
 
+_MOST_REASONS = 5
+
 
 def print_status(status: SweepStatus) -> None:
     """Print a sweep as two tables: the sweep, its runs."""
@@ -29,7 +31,7 @@ def status_view(status: SweepStatus) -> Group:
     """Lay a sweep out as two tables: the sweep, its runs."""
     if not status.runs:
         return Group(sweep_table(status))
-    return Group(sweep_table(status), Text(), runs_table(status))
+    return Group(sweep_table(status), Text(), runs_table(status), *reason_lines(status))
 
 
 def sweep_table(status: SweepStatus) -> Table:
@@ -53,19 +55,42 @@ def sweep_table(status: SweepStatus) -> Table:
 def runs_table(status: SweepStatus) -> Table:
     """Lay out one line for each run."""
     return output.table(
-        ["RUN", "STATE", "AGENT", "METRIC", "STEP", "AGE"],
+        ["RUN", "STATE", "AGENT", "METRIC", "STEP", "DURATION", "AGE"],
         [
             [
                 row.id,
                 row.state,
                 row.agent or "<none>",
-                output.number(row.metric),
+                metric_text(row),
                 "<none>" if row.step is None else str(row.step),
+                output.age(row.duration_s),
                 output.age(row.age_s),
             ]
             for row in status.runs
         ],
     )
+
+
+def reason_lines(status: SweepStatus) -> list[Text]:
+    """Say why runs did not finish, each reason once, and where to read on."""
+    groups: dict[tuple[str, str], list[RunRow]] = {}
+    for row in status.runs:
+        if row.reason is not None:
+            groups.setdefault((row.state, row.reason), []).append(row)
+    found = sorted(groups.items(), key=lambda group: -len(group[1]))
+    lines = [Text()] if found else []
+    for (state, reason), rows in found[:_MOST_REASONS]:
+        names = ", ".join(row.id for row in rows[:3]) + (" …" if len(rows) > 3 else "")
+        who = f"run {names}" if len(rows) == 1 else f"{len(rows)} runs ({names})"
+        lines.append(Text(f"{who} {state}: {reason}", style="red" if state == "failed" else ""))
+    if len(found) > _MOST_REASONS:
+        lines.append(Text(f"… and {len(found) - _MOST_REASONS} more reasons: -o json"))
+    return lines
+
+
+def metric_text(row: RunRow) -> str:
+    """Write a run's metric: the number, else what was logged in its place, else `<none>`."""
+    return row.metric_instead or output.number(row.metric)
 
 
 def runs_line(status: SweepStatus) -> str:
@@ -100,7 +125,9 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         console.print(f"{status.sweep}: the sweep has no metric, so no run is the best")
         return
     if not runs:
-        console.print(f"{status.sweep}: no run has finished with {status.metric.name} yet")
+        odd = [row.metric_instead for row in status.runs if row.metric_instead is not None]
+        instead = f"; {len(odd)} logged {', '.join(sorted(set(odd))[:3])} instead" if odd else ""
+        console.print(f"{status.sweep}: no run has finished with {status.metric.name} yet{instead}")
         return
     searched = list(runs[0].sampled)
     console.print(
@@ -231,8 +258,11 @@ def _run_data(row: RunRow) -> dict[str, Any]:
         "state": row.state,
         "agent": row.agent,
         "metric": row.metric,
+        "metric_instead": row.metric_instead,
         "step": row.step,
+        "duration_s": row.duration_s,
         "age_s": row.age_s,
+        "reason": row.reason,
         "parameters": dict(row.parameters),
     }
 

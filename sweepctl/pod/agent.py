@@ -201,6 +201,7 @@ class Agent:
             command=tuple(command) if isinstance(command, (list, tuple)) else (str(command),),
             program=config.get("program"),
             metric=metric.get("name") if isinstance(metric, dict) else None,
+            goal=metric.get("goal") if isinstance(metric, dict) else None,
         )
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:

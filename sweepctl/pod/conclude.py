@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from sweepctl.pod.calls import Bell, Call
 from sweepctl.pod.run import End, RunTask, SweepTask, Training
-from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, metric_of
+from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge
 from sweepctl.wandb_http import RunInfo, WandbClient
+from sweepctl.wandb_summary import read_metric
 
 Look = Call["RunInfo | None"]
 
@@ -95,7 +96,7 @@ def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
         and end.exit_code == 0
         and end.intervention is Intervention.NONE
         and sweep.metric is not None
-        and metric_of(info.summary, sweep.metric) is None
+        and read_metric(info.summary, sweep.metric).is_missing
     )
 
 
@@ -114,6 +115,7 @@ def _facts(
         disk_full=end.disk_full,
         undying=end.undying,
         metric=sweep.metric,
+        goal=sweep.goal,
         summary=info.summary if info else None,
         is_started=info.is_started if info else False,
         attempts=attempts,

@@ -105,18 +105,23 @@ def _tasks(
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
+    metric, goal = _metric(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
     sweep = SweepTask(
         entity=entity,
         project=project,
         id=environ["WANDB_SWEEP_ID"],
         command=tuple(argv),
         program=None,
-        metric=_metric(client, python, (entity, project, environ["WANDB_SWEEP_ID"])),
+        metric=metric,
+        goal=goal,
     )
     return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
 
 
-def _metric(client: WandbClient, python: TrainerPython, name: tuple[str, str, str]) -> str | None:
+def _metric(
+    client: WandbClient, python: TrainerPython, name: tuple[str, str, str]
+) -> tuple[str | None, str | None]:
+    """Ask for the name and the goal of the sweep's metric."""
     config: Any = python.read_yaml(client.sweep(*name).config_text)
     metric = config.get("metric") if isinstance(config, dict) else None
-    return metric.get("name") if isinstance(metric, dict) else None
+    return (metric.get("name"), metric.get("goal")) if isinstance(metric, dict) else (None, None)

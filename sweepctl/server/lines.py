@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweepctl.wandb_summary import read_metric
+
 EVENTS = "wandb-events.jsonl"
 HISTORY = "wandb-history.jsonl"
 SUMMARY = "wandb-summary.json"
@@ -152,26 +154,26 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
 def metric_points(
     rows: sqlite3.Connection, run: int, metric: str, samples: int
 ) -> list[tuple[int, float]]:
-    """Give (step, value) of one metric, at most `samples` of them, for a plot."""
+    """Give (step, value) of one metric where it is a number, at most `samples`, for a plot."""
     points = []
     for text in spread_history(rows, run, _MAX_PLOTTED_LINES):
         values = _object(text)
-        step, value = values.get("_step"), values.get(metric)
-        if type(step) is int and isinstance(value, int | float) and not isinstance(value, bool):
-            points.append((step, float(value)))
+        step, value = values.get("_step"), read_metric(values, metric).number
+        if type(step) is int and value is not None:
+            points.append((step, value))
     return [points[number] for number in spread(len(points), samples)]
 
 
 def metric_values(
     rows: sqlite3.Connection, run: int, metric: str, first_line: int
 ) -> Iterator[float]:
-    """Give the values of one metric from a line of the history on, in the order of the lines."""
+    """Give the numbers of one metric from a line of the history on, in the order of the lines."""
     query = "SELECT text FROM history WHERE run = ? AND line >= ? AND instr(text, ?) ORDER BY line"
-    name = json.dumps(metric, ensure_ascii=False)
+    name = json.dumps(metric.rpartition(".")[2], ensure_ascii=False)[1:]  # flat or nested
     for (text,) in rows.execute(query, (run, first_line, name)):
-        value = _object(text).get(metric)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield float(value)
+        value = read_metric(_object(text), metric).number
+        if value is not None:
+            yield value
 
 
 def spread(count: int, samples: int) -> Sequence[int]:

@@ -6,7 +6,6 @@ Addresses are W&B's, so that the links which its client prints lead here.
 from __future__ import annotations
 
 import json
-import math
 import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from sweepctl.server.plot import Mark, lay_out, short
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Project, Rows, Sweep
+from sweepctl.wandb_summary import OWN_KEYS, duration_s, read_metric
 
 _REFRESH_S = 5
 _MAX_SWEEPS = 200
@@ -49,11 +49,13 @@ class RunRow:
     """A line of the table of runs."""
 
     run: Run
-    metric: float | None
+    metric: str
+    """The number in short, else what was logged in its place."""
     parameters: tuple[str, ...]
     is_best: bool
     why: str | None
     """Why it did not finish."""
+    duration_s: float | None
 
 
 class Pages:
@@ -79,7 +81,10 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"ago": self._ago, "path": _path, "number": _number}
+        self._templates.filters |= {
+            **{"ago": self._ago, "path": _path, "number": _number},
+            "duration": told.duration,
+        }
 
     def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
         """Write the page that lists the sweeps, of one project or of all, newest first."""
@@ -123,17 +128,24 @@ class Pages:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
             spec = store.sweep_spec(rows, sweep.pk)
             runs = run_store.runs(rows, sweep=sweep.pk)
-            metrics = run_store.summary_values(rows, sweep.pk, sweep.metric) if sweep.metric else {}
+            summaries = run_store.summaries(rows, sweep.pk)
+            readings = {
+                pk: read_metric(summary, sweep.metric, sweep.goal)
+                for pk, summary in summaries.items()
+                if sweep.metric
+            }
+            metrics = {pk: read.number for pk, read in readings.items() if read.number is not None}
             agents = self._agents(rows, sweep, runs)
             best = _best(sweep, runs, metrics)
             names = told.searched(spec)
             table = [
                 RunRow(
                     run,
-                    metrics.get(run.pk),
+                    told.metric(readings.get(run.pk)),
                     tuple(told.value_at(run_store.params_of(rows, run.pk), name) for name in names),
                     run.pk == best,
-                    told.why_not_finished(run, self._limits),
+                    told.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
+                    self._duration_s(run, summaries.get(run.pk, {})),
                 )
                 for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
             ]
@@ -183,9 +195,15 @@ class Pages:
             plot=lay_out(marks, "step"),
             parameters=told.values(parameters),
             config=_rest_of(config, parameters),
-            summary={k: told.shown(v) for k, v in sorted(summary.items()) if not k.startswith("_")},
+            summary={
+                key: told.shown(value)
+                for key, value in sorted(summary.items())
+                if not key.startswith(("_", OWN_KEYS))
+            },
             log=log,
-            why=told.why_not_finished(run, self._limits, _last_line(log)),
+            why=told.why_not_finished(run, summary, self._limits, _last_line(log)),
+            trouble=told.metric_trouble(sweep, summary),
+            duration_s=self._duration_s(run, summary),
             files=[(file, self._files.url("", run.pk, file.name)) for file in files],
         )
 
@@ -222,6 +240,18 @@ class Pages:
         ago = self._presence.seconds_ago("agent", agent.pk)
         return agent.heartbeat if ago is None else self._now() - ago
 
+    def _duration_s(self, run: Run, summary: Mapping[str, Any]) -> float | None:
+        if run.state == RunState.PENDING:
+            return None
+        ago = self._presence.seconds_ago("run", run.pk)
+        return duration_s(
+            summary,
+            is_live=run.state in LIVE,
+            created_s=run.created,
+            heard_s=run.heartbeat if ago is None else self._now() - ago,
+            now_s=self._now(),
+        )
+
     def _ago(self, time: float) -> str:
         seconds = max(0, int(self._now() - time))
         for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -246,7 +276,7 @@ def _best(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | 
     best: int | None = None
     for run in runs:
         value = metrics.get(run.pk)
-        if value is None or not math.isfinite(value) or run.state != RunState.FINISHED:
+        if value is None or run.state != RunState.FINISHED:
             continue
         if best is None or _is_better(sweep, value, metrics[best]):
             best = run.pk
@@ -298,6 +328,6 @@ def _last_line(log: list[dict[str, Any]]) -> str:
 
 
 def _first(wanted: str | None, keys: list[str]) -> str | None:
-    if wanted in keys:
+    if wanted is not None and (wanted in keys or wanted.partition(".")[0] in keys):
         return wanted
     return keys[0] if keys else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any
 
 from sweepctl.server import lines, run_store
@@ -16,6 +15,7 @@ from sweepctl.server.lifecycle import LIVE, RunState
 from sweepctl.server.run_store import Run
 from sweepctl.server.search import wrapped
 from sweepctl.server.store import Rows, Sweep
+from sweepctl.wandb_summary import read_metric
 
 
 @dataclass(slots=True)
@@ -72,13 +72,16 @@ class Results:
             series = self._series[run.pk] = _Series(run.attempt)
         if series.lines < count and sweep.metric is not None:
             found = lines.metric_values(rows, run.pk, sweep.metric, series.lines)
-            series.values.extend(value for value in found if isfinite(value))
+            series.values.extend(found)
             series.lines = count
         return series
 
 
 def _with_summaries(rows: Rows, sweep: Sweep) -> list[tuple[Run, float | None]]:
     """Give the runs that the sweep handed out, each with its summary's value of the metric."""
-    summaries = run_store.summary_values(rows, sweep.pk, sweep.metric or "")
+    summaries = run_store.summaries(rows, sweep.pk)
     with_params = run_store.runs(rows, sweep=sweep.pk, where=run_store.HANDED_OUT)
-    return [(run, summaries.get(run.pk)) for run in with_params]
+    return [
+        (run, read_metric(summaries.get(run.pk, {}), sweep.metric or "", sweep.goal).number)
+        for run in with_params
+    ]

@@ -7,7 +7,6 @@ elsewhere: in `lifecycle`.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +25,7 @@ from sweepctl.server.store import (
     storable,
     update,
 )
+from sweepctl.wandb_summary import metric_keys, read_metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +268,10 @@ def count_states(rows: Rows, sweep: int) -> dict[str, int]:
     return dict(rows.execute(query, (sweep,)).fetchall())
 
 
-def summary_values(rows: Rows, sweep: int, key: str) -> dict[int, float]:
-    """Give one number of the summaries of a sweep's runs, by run."""
-    query = (
-        "SELECT run, value FROM summary_values JOIN runs ON runs.pk = run"
-        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')"
-    )
-    return dict(rows.execute(query, (sweep, key)).fetchall())
+def summaries(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
+    """Give the summaries of a sweep's runs, by run."""
+    query = "SELECT pk, summary FROM runs WHERE sweep = ? AND summary != '{}'"
+    return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep,))}
 
 
 def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
@@ -290,14 +287,23 @@ def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float
     """Give the best value of the sweep's metric among its runs' summaries."""
     if sweep.metric is None:
         return None
-    pick = "max" if sweep.goal == "maximize" else "min"
+    order, sign = ("DESC", 1) if sweep.goal == "maximize" else ("ASC", -1)
+    names = metric_keys(sweep.metric)
     found = rows.execute(
-        f"SELECT {pick}(value) FROM summary_values JOIN runs ON runs.pk = run"
-        " WHERE runs.sweep = ? AND key = ? AND typeof(value) IN ('integer', 'real')"
-        " AND (runs.state = 'finished' OR NOT ?)",
-        (sweep.pk, sweep.metric, only_finished),
-    ).fetchone()[0]
-    return float(found) if found is not None and math.isfinite(found) else None
+        "SELECT value, summary FROM summary_values JOIN runs ON runs.pk = run"
+        f" WHERE runs.sweep = ? AND key IN ({', '.join('?' * len(names))})"
+        " AND typeof(value) IN ('integer', 'real') AND (runs.state = 'finished' OR NOT ?)"
+        f" ORDER BY value {order}",
+        (sweep.pk, *names, only_finished),
+    )
+    best: float | None = None
+    for value, summary in found:
+        if best is not None and sign * value <= sign * best:
+            break  # a metric is never better than the best of what stands under its keys
+        number = read_metric(json.loads(summary), sweep.metric, sweep.goal).number
+        if number is not None and (best is None or sign * number > sign * best):
+            best = number
+    return best
 
 
 def delete_run(tx: Rows, pk: int) -> list[str]:

@@ -11,11 +11,14 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweepctl import wandb_summary
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX
-from sweepctl.server.lifecycle import Limits, RunState
+from sweepctl.server.lifecycle import LIVE, Limits, RunState
 from sweepctl.server.plot import short
 from sweepctl.server.run_store import Run
+from sweepctl.server.store import Sweep
 from sweepctl.stored_form import part_owner
+from sweepctl.wandb_summary import MetricReading, read_metric, reason_of
 
 _MAX_VALUE = 300
 _MAX_COLUMNS = 8
@@ -68,8 +71,47 @@ def shown(value: object) -> str:
     return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
 
 
-def why_not_finished(run: Run, limits: Limits, last_line: str = "") -> str | None:
-    """Say why a run ended otherwise, as far as the server knows; None when there is nothing."""
+def metric(reading: MetricReading | None) -> str:
+    """Give a metric in short: its number, else what was logged in its place."""
+    if reading is None:
+        return ""
+    return short(reading.number) if reading.number is not None else reading.instead or ""
+
+
+def metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with what a run logged as its sweep's metric."""
+    if sweep is None or sweep.metric is None:
+        return None
+    reading = read_metric(summary, sweep.metric, sweep.goal)
+    return wandb_summary.metric_trouble(summary, sweep.metric, reading)
+
+
+def duration(seconds: float | None) -> str:
+    """Write how long something took: 12 s, 3 min 4 s, 2 h 5 min."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def why_not_finished(
+    run: Run, summary: Mapping[str, Any], limits: Limits, last_line: str = ""
+) -> str | None:
+    """Say why a run ended otherwise: by its agent's word, else as far as the server knows."""
+    if run.state in LIVE or run.state == RunState.FINISHED:
+        return None
+    said = reason_of(summary)
+    if said is not None and run.queued is None:
+        return said
+    known = _why_as_known(run, limits, last_line)
+    return f"{known}: {said}" if said and known else known or said
+
+
+def _why_as_known(run: Run, limits: Limits, last_line: str) -> str | None:
     if run.state == RunState.KILLED:
         return "it was stopped, alone or with its sweep"
     if run.queued is not None and run.state == RunState.PREEMPTED:

@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from sweepctl.errors import ExitCode
-from sweepctl.pod.verdict import Ending, Facts, Intervention, judge, metric_of
+from sweepctl.pod.verdict import Ending, Facts, Intervention, judge
 
 GOOD = {"exit_code": 0, "metric": "loss", "summary": {"loss": 1.0}, "is_started": True}
 KIT = {**GOOD, "shows_its_end": True}
@@ -33,6 +33,38 @@ KIT = {**GOOD, "shows_its_end": True}
             1,
             None,
             id="metric-is-null",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"loss": float("nan"), "_step": 12}},
+            "failed",
+            "metric loss is NaN at step 12: the training diverged",
+            1,
+            None,
+            id="metric-is-nan",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"loss": "-Infinity"}},
+            "failed",
+            "metric loss is -Infinity",
+            1,
+            None,
+            id="metric-is-infinite-as-the-api-writes-it",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"loss": "7.5"}},
+            "failed",
+            'metric loss is the text "7.5", no number',
+            1,
+            None,
+            id="metric-is-text",
+        ),
+        pytest.param(
+            {**GOOD, "summary": {"loss": {"min": 1, "max": 9}}, "goal": "maximize"},
+            "finished",
+            "loss = 9",
+            0,
+            None,
+            id="metric-by-the-goals-own-aggregate",
         ),
         pytest.param(
             {**GOOD, "summary": {"_step": 3, "other": 1}},
@@ -211,19 +243,3 @@ def test_facts_make_the_verdict(
     assert verdict.ending is Ending(ending)
     assert reason in verdict.reason
     assert (verdict.exit_code, verdict.leave) == (record, leave)
-
-
-@pytest.mark.parametrize(
-    ("summary", "name", "value"),
-    [
-        ({"a.b": 1, "a": {"b": 2}}, "a.b", 1),
-        ({"a": {"b": 2}}, "a.b", 2),
-        ({"Train/mean_reward": 3}, "Train/mean_reward", 3),
-        ({"a": 1}, "a.b", None),
-        ({}, "a", None),
-    ],
-)
-def test_metric_is_read_flat_then_nested(
-    summary: dict[str, object], name: str, value: object
-) -> None:
-    assert metric_of(summary, name) == value

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from server_rooms import GRID, ServerRooms
 
-from sweepctl.server import lines
+from sweepctl.server import lines, run_store, store
 from sweepctl.server.dispatch import NotFoundError
 from sweepctl.server.files import RunFiles
 from sweepctl.server.pages import Pages
 from sweepctl.server.plot import Mark, lay_out, short
+from sweepctl.server.results import Results
+from sweepctl.wandb_summary import REASON_KEY
 
 EVIL = "<script>alert('x')</script>"
 
@@ -314,3 +316,104 @@ def test_a_plot_of_nothing_is_none() -> None:
 def test_numbers_for_people_are_short() -> None:
     numbers = (1.0, 0.00012345678, 1e-9, 123456.7)
     assert [short(v) for v in numbers] == ["1", "0.000123457", "1e-09", "123457"]
+
+
+STRANGE: list[tuple[dict[str, Any], str]] = [
+    ({"Metrics/error": math.nan}, "NaN"),
+    ({"Metrics/error": "Infinity"}, "Infinity"),
+    ({"Metrics/error": -math.inf}, "-Infinity"),
+    ({"Metrics/error": "0.01"}, '"0.01"'),
+    ({"Metrics/error": False}, "false"),
+    ({"Metrics/error": {"min": 0.75, "max": 9.0}}, "0.75"),
+]
+
+
+def strange(rooms: ServerRooms) -> tuple[str, list[str]]:
+    """Have a sweep whose runs all finished, most with a metric that is no number."""
+    sweep = rooms.sweep({**SPEC, "run_cap": len(STRANGE)})
+    agent = rooms.agent(sweep, "node-0")
+    names = []
+    for summary, _ in STRANGE:
+        run = rooms.take(agent)["run_id"]
+        content = [json.dumps({**summary, "_step": 3, "_runtime": 200})]
+        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        rooms.end(run, 0)
+        names.append(run)
+    return sweep.id, names
+
+
+def test_the_pages_tell_a_metric_that_is_no_number_as_what_it_is(
+    rooms: ServerRooms, pages: Pages
+) -> None:
+    sweep, runs = strange(rooms)
+    texts = Strict(pages.sweep("local", "p", sweep)).texts
+    for _, shown in STRANGE:
+        assert shown in texts
+    assert texts.count("3 min 20 s") == len(runs)
+    assert "0.75" in Strict(pages.sweeps()).texts
+    said = [Strict(pages.run("local", "p", run, None)).text for run in runs]
+    assert "metric Metrics/error is NaN at step 3" in said[0]
+    assert 'is the text "0.01" at step 3, no number' in said[3]
+    assert "no number" not in said[5]
+
+
+def test_the_search_takes_nothing_else_for_a_number(rooms: ServerRooms) -> None:
+    sweep, runs = strange(rooms)
+    with rooms.database.read() as rows:
+        found = store.find_sweep(rows, id=sweep)
+        assert found is not None
+        told = {run["name"]: run["summary_metrics"] for run in Results().brief(rows, found)}
+        assert run_store.best_loss(rows, found) == 0.75
+    assert [told[run] for run in runs] == [{}] * 5 + [{"Metrics/error": 0.75}]
+
+
+@pytest.mark.parametrize(
+    ("goal", "values", "best"),
+    [
+        ("maximize", [{"last": 3, "max": 9}, {"last": 5, "max": 6}, 4], 5.0),
+        ("minimize", [{"last": 3, "min": 1}, {"last": 5, "min": 0}, "-9"], 3.0),
+        ("minimize", [math.inf, -math.inf, math.nan, True], None),
+        ("maximize", [{"max": 7, "min": 0}, {"max": 8, "min": -1}], 8.0),
+    ],
+    ids=str,
+)
+def test_best_value_of_a_sweep_is_the_best_of_its_runs_metrics(
+    goal: str, values: list[Any], best: float | None, rooms: ServerRooms
+) -> None:
+    sweep = rooms.sweep({**SPEC, "metric": {"name": "m.error", "goal": goal}, "run_cap": 9})
+    agent = rooms.agent(sweep, "node-0")
+    for value in values:
+        run = rooms.take(agent)["run_id"]
+        content = [json.dumps({"m": {"error": value}})]
+        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        rooms.end(run, 0)
+    with rooms.database.read() as rows:
+        found = store.find_sweep(rows, id=sweep.id)
+        assert found is not None
+        assert run_store.best_loss(rows, found) == best
+
+
+def test_a_runs_page_gives_its_agents_reason_first(rooms: ServerRooms, pages: Pages) -> None:
+    sweep, runs = trained(rooms)
+    content = [json.dumps({"Metrics/error": 1.0, REASON_KEY: "no such task: <Legs>"})]
+    rooms.stream(runs[2], files={lines.SUMMARY: {"offset": 0, "content": content}})
+    page = Strict(pages.run("local", "p", runs[2], None))
+    assert "no such task: <Legs>" in page.texts
+    assert REASON_KEY not in page.text
+    assert "no such task: <Legs>" in Strict(pages.sweep("local", "p", sweep)).texts
+
+
+def test_nested_metric_is_plotted_and_counted_from_the_history(
+    rooms: ServerRooms, pages: Pages
+) -> None:
+    sweep = rooms.sweep({**SPEC, "metric": {"name": "m.error", "goal": "minimize"}})
+    run = rooms.take(rooms.agent(sweep, "node-0"))["run_id"]
+    values: list[Any] = [2.0, math.nan, "1.0", 3.0]
+    history = [json.dumps({"_step": n, "m": {"error": v}}) for n, v in enumerate(values)]
+    rooms.stream(run, files={lines.HISTORY: {"offset": 0, "content": history}})
+    with rooms.database.read() as rows:
+        found = store.find_sweep(rows, id=sweep.id)
+        assert found is not None
+        (told,) = Results().whole(rows, found)
+    assert told["history"] == [{"m.error": 2.0}, {"m.error": 3.0}]
+    assert Strict(pages.run("local", "p", run, None)).tags.count("circle") == 2

@@ -11,11 +11,11 @@ from sweepctl.status import (
     Metric,
     changes,
     metric_of,
-    metric_value,
     ranked,
     sweep_status,
 )
 from sweepctl.wandb_http import RunInfo, SweepInfo
+from sweepctl.wandb_summary import REASON_KEY
 
 NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=timezone.utc)
 CONFIG = {"method": "random", "metric": {"name": "reward", "goal": "maximize"}, "run_cap": 4}
@@ -53,30 +53,6 @@ def run(run_id: str, state: str = "finished", **fields: Any) -> RunInfo:
         **fields,
     }
     return RunInfo(id=run_id, state=state, **form)
-
-
-@pytest.mark.parametrize(
-    ("summary", "name", "value"),
-    [
-        ({"reward": 1.5}, "reward", 1.5),
-        ({"reward": 2}, "reward", 2.0),
-        ({"Train/mean_reward": 0.25}, "Train/mean_reward", 0.25),
-        ({"a": {"b": 3.0}}, "a.b", 3.0),
-        ({"a.b": 1.0, "a": {"b": 3.0}}, "a.b", 1.0),
-        ({"reward": {"min": 0.5}}, "reward", 0.5),
-        ({}, "reward", None),
-        ({"reward": "NaN"}, "reward", None),
-        ({"reward": float("nan")}, "reward", None),
-        ({"reward": float("inf")}, "reward", None),
-        ({"reward": True}, "reward", None),
-        ({"reward": None}, "reward", None),
-    ],
-    ids=str,
-)
-def test_metric_is_read_as_wandb_writes_it(
-    summary: dict[str, Any], name: str, value: float | None
-) -> None:
-    assert metric_value(summary, name) == value
 
 
 @pytest.mark.parametrize(
@@ -141,6 +117,34 @@ def test_the_exit_code_tells_failed_runs_from_a_sweep_that_has_not_ended(
 def test_runs_stand_in_the_order_of_their_creation_with_their_age() -> None:
     status = sweep_status(sweep(), CONFIG, [run("r2"), run("r1")], NOW)
     assert [(row.id, row.age_s) for row in status.runs] == [("r1", 29.0), ("r2", 28.0)]
+
+
+@pytest.mark.parametrize(
+    ("state", "summary", "exit_code", "reason"),
+    [
+        ("failed", {REASON_KEY: "boom"}, 1, "boom"),
+        ("failed", {}, 3, "the trainer ended with exit code 3"),
+        ("crashed", {}, None, "nothing was heard of it any more"),
+        ("preempted", {REASON_KEY: "killed, attempt 1 of 3"}, 137, "killed, attempt 1 of 3"),
+        ("running", {REASON_KEY: "of an earlier attempt"}, None, None),
+        ("finished", {REASON_KEY: "of an earlier attempt"}, 0, None),
+        ("killed", {}, None, None),
+    ],
+)
+def test_reason_is_the_agents_else_what_the_server_knows(
+    state: str, summary: dict[str, Any], exit_code: int | None, reason: str | None
+) -> None:
+    runs = [run("r1", state, summary=summary, exit_code=exit_code)]
+    (row,) = sweep_status(sweep(), CONFIG, runs, NOW).runs
+    assert row.reason == reason
+
+
+def test_row_tells_what_was_logged_in_place_of_a_number_and_how_long_it_took() -> None:
+    summary = {"reward": "NaN", "_wandb": {"runtime": 17}}
+    runs = [run("r1", summary=summary), run("r2", heartbeat_at="2026-05-01T12:00:12Z")]
+    first, second = sweep_status(sweep(), CONFIG, runs, NOW).runs
+    assert (first.metric, first.metric_instead, first.duration_s) == (None, "NaN", 17.0)
+    assert (second.metric, second.metric_instead, second.duration_s) == (None, None, 10.0)
 
 
 def test_changes_are_new_runs_and_new_states() -> None:

@@ -109,9 +109,31 @@ def test_status_table_keeps_within_80_columns(capsys: pytest.CaptureFixture[str]
     views.print_status(status(row("abcd1234", 1.0, 0.123456789)))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["SWEEP", "STATE", "METHOD"]
-    assert lines[3].split() == ["RUN", "STATE", "AGENT", "METRIC", "STEP", "AGE"]
-    assert lines[4].split() == ["abcd1234", "finished", "host-0", "0.123457", "7", "1m1s"]
+    assert lines[3].split() == ["RUN", "STATE", "AGENT", "METRIC", "STEP", "DURATION", "AGE"]
+    cells = ["abcd1234", "finished", "host-0", "0.123457", "7", "<none>", "1m1s"]
+    assert lines[4].split() == cells
     assert max(len(line.rstrip()) for line in lines) <= 80
+
+
+def test_status_gives_each_reason_once_and_a_metric_that_is_no_number_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [
+        replace(row(f"r{number}", 1.0, None, "failed"), reason="no such file: motions.npz")
+        for number in range(5)
+    ]
+    odd = replace(row("odd1", 1.0, None, "failed"), metric_instead="NaN", reason="it is NaN")
+    late = replace(row("done", 1.0, 0.5), duration_s=191.0)
+    views.print_status(status(*rows, odd, late))
+    printed = capsys.readouterr().out
+    assert "5 runs (r0, r1, r2 …) failed: no such file: motions.npz" in printed
+    assert "run odd1 failed: it is NaN" in printed
+    table = {line.split()[0]: line.split() for line in printed.splitlines() if line.strip()}
+    assert table["odd1"][3] == "NaN"
+    assert table["done"][5] == "3m11s"
+    data = views.status_data(status(*rows, odd, late))["runs"]
+    assert (data[0]["reason"], data[0]["duration_s"]) == ("no such file: motions.npz", None)
+    assert (data[5]["metric"], data[5]["metric_instead"]) == (None, "NaN")
 
 
 def test_data_forms_are_plain_json() -> None:

@@ -49,6 +49,7 @@ class SweepTask:
     command: tuple[object, ...]
     program: str | None
     metric: str | None
+    goal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ isaaclab_rl/entrypoints, 2.x: scripts) and https://github.com/nvidia-isaac/WBC-A
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sweepctl.command import expand_command
 from sweepctl.overrides import Grammar, Override
@@ -37,6 +38,8 @@ class Resolved:
     argv: tuple[str, ...]
     trainer: Trainer
     notes: tuple[str, ...]
+    written: tuple[str, ...] = ()
+    """The argv with each `${envvar:X}` as it stands in the sweep's command."""
 
 
 def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> Trainer:
@@ -95,16 +98,52 @@ def resolve(
     args_json_file: str | None = None,
 ) -> Resolved:
     """Do what `resolve_command` does and tell about it as well."""
-    argv = expand_command(
-        _without_wrapper([str(word) for word in command]),
-        config=config,
-        overrides=[override.text(grammar) for override in overrides],
-        program=program,
-        environ=environ,
-        args_json_file=args_json_file,
-    )
-    argv = _without_wrapper(argv)
-    return complete(argv, run_id=run_id, project=project, grammar=grammar)
+
+    def expanded(environ: Mapping[str, str]) -> list[str]:
+        return expand_command(
+            _without_wrapper([str(word) for word in command]),
+            config=config,
+            overrides=[override.text(grammar) for override in overrides],
+            program=program,
+            environ=environ,
+            args_json_file=args_json_file,
+        )
+
+    argv = expanded(environ)
+    resolved = complete(_without_wrapper(argv), run_id=run_id, project=project, grammar=grammar)
+    written = [_as_written(word) for word in expanded(_Unread())]
+    return replace(resolved, written=_written(resolved.argv, argv, written))
+
+
+class _Unread(Mapping[str, str]):
+    """An environment that gives each variable a mark of its name: nothing that has a meaning."""
+
+    def __getitem__(self, name: str) -> str:
+        return f"\ue000{name}\ue001"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _as_written(word: str) -> str:
+    return re.sub("\ue000(.*?)\ue001", r"${envvar:\1}", word)
+
+
+def _written(
+    argv: Sequence[str], expanded: Sequence[str], written: Sequence[str]
+) -> tuple[str, ...]:
+    """Give the completed argv in the words of the sweep's file; `complete` keeps their order."""
+    if len(written) != len(expanded):
+        return tuple(argv)  # a variable that holds a macro
+    found, start = [], 0
+    for word in argv:
+        place = next((n for n in range(start, len(expanded)) if expanded[n] == word), None)
+        found.append(word if place is None else written[place])
+        start = start if place is None else place + 1
+    return tuple(found)
 
 
 def complete(argv: Sequence[str], *, run_id: str, project: str, grammar: Grammar) -> Resolved:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sweepctl.errors import ExitCode
+from sweepctl.wandb_summary import OWN_KEYS, metric_trouble, read_metric
 
 MAX_ATTEMPTS = 3
 """How often a run whose trainer was killed from outside is tried in all."""
@@ -64,6 +65,7 @@ class Facts:
     disk_full: str | None = None
     undying: Sequence[int] = ()
     metric: str | None = None
+    goal: str | None = None
     summary: Mapping[str, object] | None = None
     """The run's summary at the API; None when the run is not there."""
     is_started: bool = False
@@ -85,18 +87,6 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """Judge a run by the facts of its end."""
     return _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
-
-
-def metric_of(summary: Mapping[str, object], name: str) -> object:
-    """Read a metric from a summary: by its flat name, else along its dots, as W&B nests."""
-    if name in summary:
-        return summary[name]
-    found: object = summary
-    for part in name.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            return None
-        found = found[part]
-    return found
 
 
 def _not_this_runs_fault(facts: Facts) -> Verdict | None:
@@ -166,16 +156,19 @@ def _trainers_end(facts: Facts) -> Verdict | None:
 def _without_metric(facts: Facts) -> Verdict:
     if facts.metric is None:
         return Verdict(Ending.FINISHED, "the trainer came to its end", 0)
-    value = metric_of(facts.summary or {}, facts.metric)
-    if value is not None:
-        return Verdict(Ending.FINISHED, f"{facts.metric} = {value}", 0)
+    summary = facts.summary or {}
+    reading = read_metric(summary, facts.metric, facts.goal)
+    if reading.is_number:
+        return Verdict(Ending.FINISHED, f"{facts.metric} = {reading.number}", 0)
+    if trouble := metric_trouble(summary, facts.metric, reading):
+        return Verdict(Ending.FAILED, trouble, 1)
     if not facts.is_started and not facts.summary:
         why = (
             "the trainer opened no W&B run: does it call wandb.init (Isaac Lab: --logger wandb),"
             " and is WANDB_MODE not offline or disabled?"
         )
     else:
-        names = sorted(name for name in facts.summary or {} if not name.startswith("_"))
+        names = sorted(name for name in summary if not name.startswith(("_", OWN_KEYS)))
         why = f"it logged {', '.join(names[:20]) or 'nothing'}; correct metric.name, or log it"
     return Verdict(Ending.FAILED, f"the sweep's metric {facts.metric} was not logged: {why}", 1)
 
