@@ -47,6 +47,8 @@ class Chart:
 
     version: str
     app_version: str
+    oldest_kubernetes: str
+    """The oldest version on which what it makes works, as 1.33."""
     defaults: Mapping[str, Any]
     schema: Mapping[str, Any]
 
@@ -149,7 +151,9 @@ def chart() -> Chart:
     about = yaml.safe_load((folder / "Chart.yaml").read_text("utf-8"))
     defaults = yaml.safe_load((folder / "values.yaml").read_text("utf-8"))
     schema = json.loads((folder / "values.schema.json").read_text("utf-8"))
-    return Chart(str(about["version"]), str(about["appVersion"]), defaults, schema)
+    oldest = re.fullmatch(r">=(\d+\.\d+)\.0-0", about["kubeVersion"])
+    assert oldest is not None
+    return Chart(str(about["version"]), str(about["appVersion"]), oldest[1], defaults, schema)
 
 
 def chart_folder() -> FilePath:

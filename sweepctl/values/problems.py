@@ -38,7 +38,7 @@ _FAMILIAR = {
     "env": "extraEnv",
     "volumes": "extraVolumes",
     "volumeMounts": "extraVolumeMounts",
-    "initContainers": "sidecars",
+    "scheduler": "schedulerName",
     "labels": "podLabels",
     "annotations": "podAnnotations",
     "topologySpreadConstraints": "topologySpread",
@@ -113,11 +113,13 @@ def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Fin
             yield Finding((*path, key), "there is no such setting", hint, at_key=True)
     elif name == "required":
         for key in [key for key in rules["required"] if key not in found]:
-            if path and isinstance(path[-1], int):
+            if any(isinstance(step, int) for step in path):
                 yield Finding(path, f"'{key}' is missing", f"add {key}: …", missing=key)
             else:
                 message = "this setting cannot be taken away"
                 yield Finding((*path, key), message, "leave it out to keep its default")
+    elif name == "oneOf" and set(found) - set(rules["properties"]):
+        return  # what it lacks is misspelt, and that is said
     elif "propertyNames" in error.absolute_schema_path:
         yield Finding((*path, found), f"expected {rules['title']}", None, at_key=True)
     elif name in ("minimum", "maximum"):
