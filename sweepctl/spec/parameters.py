@@ -39,8 +39,10 @@ class Parameters:
     given: Mapping[str, object]
     method: object
     trainer: Trainer
-    reaches_as_arguments: bool
-    """Whether the command passes every parameter on by an `${args…}` macro."""
+    arguments: str | None
+    """The `${args…}` macro by which the command passes every parameter on."""
+    writes_overrides: bool
+    """Whether the command has a place for overrides."""
 
     scaled: list[ScaledDict] = field(default_factory=list)
     """The result: the scaled dictionaries among them."""
@@ -67,17 +69,23 @@ class Parameters:
     def _check_one(self, name: str, spec: Mapping[str, object]) -> None:
         at = ("parameters", name)
         own = {key: value for key, value in spec.items() if key in PARAMETER_KEYS}
-        self.checker.known_keys(
-            spec, at, (*PARAMETER_KEYS, "type", name + PATH_SUFFIX, name + TABLE_SUFFIX)
-        )
-        kind = check_parameter(self.checker, at, own, is_grid=self.method == "grid")
         inside = {key: part for key, part in spec.items() if key.endswith(tuple(_SIDES))}
         beside = {key: self.given[key] for key in self._side_names(name) if key in self.given}
-        if inside or beside:
+        is_scaled = bool(inside or beside)
+        is_override = "." in name and not name.startswith("_") and is_parameter_name(name)
+        is_written = is_scaled or (is_override and self.writes_overrides)
+        kind = check_parameter(
+            self.checker,
+            at,
+            spec,
+            is_grid=self.method == "grid",
+            parts=("type", name + PATH_SUFFIX, name + TABLE_SUFFIX),
+            passed_by=None if is_written else self.arguments or "wandb.config",
+        )
+        if is_scaled:
             self._check_scaled(name, own, inside, beside)
             return
         self._check_reach(at, name, is_nested="parameters" in spec)
-        is_override = "." in name and not name.startswith("_") and is_parameter_name(name)
         if is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
@@ -131,7 +139,7 @@ class Parameters:
     def _check_type(
         self, at: Path, name: str, spec: Mapping[str, object], kind: str | None
     ) -> None:
-        if "type" in spec:
+        if "type" in spec and not isinstance(spec["type"], dict):  # a nested parameter's name
             self.checker.choice(spec["type"], (*at, "type"), VALUE_TYPES)
         key = name + TYPE_SUFFIX
         is_taken = key in self.given and not is_type(self.given[key])
@@ -144,7 +152,7 @@ class Parameters:
             )
 
     def _check_reach(self, at: Path, name: str, is_nested: bool) -> None:
-        if self.reaches_as_arguments:
+        if self.arguments:
             return
         if is_nested:
             reason = "is a map of nested parameters"

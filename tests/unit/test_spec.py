@@ -225,6 +225,27 @@ def test_fields_of_a_sweep() -> None:
     assert spec.to_wandb_config() == yaml.safe_load(spec.text)
 
 
+def test_sweep_without_metric_or_goal_is_stored_as_it_is_written() -> None:
+    rest = "program: train.py\nmethod: grid\nparameters: {seed: {values: [1, 2]}}\n"
+    without = load(rest)
+    assert without.metric is None
+    assert without.to_wandb_config() == yaml.safe_load(rest)
+    goalless = load(f"metric: {{name: loss}}\n{rest}")
+    assert goalless.metric == Metric("loss", "minimize")
+    assert goalless.to_wandb_config()["metric"] == {"name": "loss"}
+
+
+def test_whole_numbers_that_are_floats_in_the_file_are_stored_as_integers() -> None:
+    spec = load(
+        "program: train.py\nmethod: random\nrun_cap: 9.0\nmetric: {name: r, goal: maximize}\n"
+        "early_terminate: {type: hyperband, max_iter: 81.0, s: 2}\n"
+        "parameters: {lr: {min: 0.1, max: 1.0}}\n"
+    )
+    config: Any = spec.to_wandb_config()
+    whole = (spec.run_cap, config["run_cap"], config["early_terminate"]["max_iter"])
+    assert [repr(number) for number in whole] == ["9", "9", "81"]
+
+
 def test_the_config_that_is_given_out_is_a_copy() -> None:
     spec = load(ANCESTOR)
     spec.to_wandb_config()["parameters"].clear()  # type: ignore[attr-defined]

@@ -38,6 +38,10 @@ def stored_config(root: object) -> dict[str, object]:
     config = {str(key): value for key, value in root.items()}
     if config.get("entity") == PLACEHOLDER_ENTITY:
         del config["entity"]
+    _make_whole(config, "run_cap")
+    if isinstance(early := config.get("early_terminate"), Mapping):
+        config["early_terminate"] = early = dict(early)
+        _make_whole(early, "min_iter", "max_iter")
     return {**config, "parameters": stored_parameters(parameters)}
 
 
@@ -143,6 +147,13 @@ def string_text(value: str) -> str:
     """
     text = json.dumps(value, ensure_ascii=False)
     return _NOT_RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _make_whole(rules: dict[str, object], *keys: str) -> None:
+    """Make 10 of 10.0, which W&B's schema takes for a whole number."""
+    for key in keys:
+        if isinstance(value := rules.get(key), float) and value.is_integer():
+            rules[key] = int(value)
 
 
 def _is_part(name: str, given: Mapping[str, object]) -> bool:
