@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.command import DEFAULT_COMMAND, shell_line
-from sweepctl.overrides import Grammar, overrides_from_config
-from sweepctl.pod.trainers import default_grammar, resolve_command
+from sweepctl.overrides import Grammar
+from sweepctl.pod.trainers import default_grammar, resolve
+from sweepctl.run_parameters import run_parameters
 from sweepctl.server.search import PastRun, next_params
 from sweepctl.spec import SweepSpec
 
@@ -52,15 +53,15 @@ def preview_runs(
         if parameters is None:
             break
         past.append(PastRun(params=parameters))
-        argv = resolve_command(
+        resolved = resolve(
             command,
             program=spec.program,
-            config=parameters,
-            overrides=overrides_from_config(parameters),
+            parameters=run_parameters(parameters, config["parameters"]),
             run_id=f"preview{len(runs) + 1}",
             project=spec.project or "PROJECT",
             grammar=grammar or default_grammar(command),
             environ={},
+            args_json_file=f"parameters-preview{len(runs) + 1}.json",
         )
-        runs.append(PreviewedRun(parameters, tuple(argv)))
+        runs.append(PreviewedRun(parameters, resolved.argv))
     return runs

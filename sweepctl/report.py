@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.command import DEFAULT_COMMAND, expand_command, shell_line
-from sweepctl.overrides import Grammar, Override, overrides_from_config
+from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.trainers import default_grammar
+from sweepctl.run_parameters import run_parameters
 from sweepctl.status import RunRow, SweepStatus, ranked
 
 
@@ -77,11 +78,12 @@ def _ranked_run(
         for name in config.get("parameters", {})
         if name in row.parameters
     }
-    overrides = tuple(overrides_from_config(known))
+    parameters = run_parameters(known, config.get("parameters"))
+    overrides = tuple(parameters.overrides())
     written = grammar or default_grammar(command)
     argv = expand_command(
         command,
-        config=known,
+        config=parameters.given,
         overrides=[override.text(written) for override in overrides],
         program=config.get("program"),
         environ={},  # a secret that the command takes from the environment stays a name

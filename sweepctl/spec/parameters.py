@@ -1,7 +1,7 @@
 """The `parameters` of a sweep: from the file's form to W&B's flat, stored form.
 
 Each is checked as W&B's parameter (`rules`) and as what reaches the trainer (`scaled`); here
-is how they go together: names that collide, types that JSON would lose, paths set twice.
+is how they go together: names that collide, companions, paths set twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweepctl.document import Path, described
-from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
+from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, ScaledDict
+from sweepctl.run_parameters import TYPE_SUFFIX, VALUE_TYPES, type_owner
 from sweepctl.spec.checker import Checker, is_parameter_name
 from sweepctl.spec.rules import DISTRIBUTIONS, check_parameter
 from sweepctl.spec.scaled import (
@@ -20,7 +21,7 @@ from sweepctl.spec.scaled import (
     check_override_value,
     check_scaled,
 )
-from sweepctl.stored_form import PARAMETER_KEYS, is_type, part_owner, type_hint
+from sweepctl.stored_form import PARAMETER_KEYS, part_owner
 
 _SIDES = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
 _FLOAT_DISTRIBUTIONS = frozenset(DISTRIBUTIONS) - {
@@ -90,7 +91,7 @@ class Parameters:
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)
-        self._check_type(at, name, spec, kind)
+        self._check_type(at, name, spec)
 
     def _check_scaled(
         self,
@@ -136,18 +137,15 @@ class Parameters:
                 f"write {number}.0: Isaac Lab 2.x refuses the one where it wants the other",
             )
 
-    def _check_type(
-        self, at: Path, name: str, spec: Mapping[str, object], kind: str | None
-    ) -> None:
+    def _check_type(self, at: Path, name: str, spec: Mapping[str, object]) -> None:
         if "type" in spec and not isinstance(spec["type"], dict):  # a nested parameter's name
             self.checker.choice(spec["type"], (*at, "type"), VALUE_TYPES)
         key = name + TYPE_SUFFIX
-        is_taken = key in self.given and not is_type(self.given[key])
-        if is_taken and type_hint(name, spec, kind) is not None:
+        if self.arguments and type_owner(key, self.given) == name:
             self.checker.warn(
                 ("parameters", key),
-                f"the type of {name} would be kept in {key}, which is a setting here",
-                f"mind that 1.0 may come back from W&B as 1 for {name}",
+                f"{key} is taken for the type of {name}: W&B's agent passes it on, sweepctl's not",
+                "remove it: the values tell their type",
                 at_key=True,
             )
 
