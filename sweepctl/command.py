@@ -52,6 +52,11 @@ def takes_overrides(command: Sequence[object]) -> bool:
     return OVERRIDES_MACRO in map(str, words) or not uses_args(words)
 
 
+def environment_names(command: Sequence[object]) -> list[str]:
+    """List the variables X that a command names as `${envvar:X}`, each once."""
+    return list(dict.fromkeys(name for item in command for name in _ENVVAR.findall(str(item))))
+
+
 def expand_command(
     command: Sequence[object],
     *,
