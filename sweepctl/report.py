@@ -13,7 +13,7 @@ from sweepctl.command import DEFAULT_COMMAND, expand_command, shell_line
 from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.trainers import default_grammar
 from sweepctl.run_parameters import run_parameters
-from sweepctl.status import RunRow, SweepStatus, ranked
+from sweepctl.status import RunRow, SweepStatus, ranked, searched_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,6 @@ def best_runs(
     return [
         _ranked_run(rank, row, searched, config, grammar)
         for rank, row in enumerate(ranked(status.runs, status.metric)[:top], start=1)
-    ]
-
-
-def searched_parameters(config: Mapping[str, Any]) -> list[str]:
-    """Name the parameters that the sweep varies, in the order of the file."""
-    parameters = config.get("parameters")
-    if not isinstance(parameters, Mapping):
-        return []
-    return [
-        str(name)
-        for name, form in parameters.items()
-        if not (isinstance(form, Mapping) and "value" in form)
     ]
 
 
