@@ -23,6 +23,11 @@ NO_SUCH = "there is no such setting"
 KEPT = "this setting cannot be taken away"
 NAME = "expected the name of an object"
 SIZE = "expected a size such as 500Mi or 20Gi"
+NO_KEY = "an API key is no setting: whoever may read the Job or the release could read it"
+MAKE_SECRET = (
+    "kubectl create secret generic {} --from-literal={}=YOUR_KEY,"
+    " or sweepctl submit --create-secret"
+)
 QUANTITY = "expected a quantity such as 500m, 8 or 32Gi"
 PATH = "expected an absolute path such as /data/assets"
 
@@ -44,7 +49,6 @@ SCHEMA = [
     Broken("cache: {storageclass: fast}", "cache.storageclass", NO_SUCH, "mean storageClass?"),
     Broken("runs: {home: /r}", "runs.home", NO_SUCH, "did you mean cache.home?"),
     Broken("code: {git: {url: a}}", "code.git.url", NO_SUCH, "the settings here are repository"),
-    Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_SUCH, "did you mean wandb.secretName?"),
     Broken("wandb: {base_url: a}", "wandb.base_url", NO_SUCH, "did you mean baseUrl?"),
     Broken("kueue: {minparallelism: 2}", "kueue.minparallelism", NO_SUCH, "minParallelism?"),
     Broken("security: {runAsuser: 5}", "security.runAsuser", NO_SUCH, "did you mean runAsUser?"),
@@ -228,7 +232,6 @@ SCHEMA = [
     Broken("extraEnv: [{value: b}]", "extraEnv[0]", "'name' is missing", "add name: …"),
     Broken("extraEnv: [{name: 1A, value: b}]", "extraEnv[0].name", "expected a variable's name"),
     Broken("extraEnv: [{name: HOME, value: b}]", "extraEnv[0].name", "itself", "use cache.home"),
-    Broken("extraEnv: [{name: WANDB_API_KEY}]", "extraEnv[0].name", "itself", "wandb.secretName"),
     Broken(
         "extraEnv: [{name: SWEEPCTL_GRACE_S, value: '1'}]",
         "extraEnv[0].name",
@@ -255,6 +258,50 @@ SCHEMA = [
 ]
 
 CONTRADICTIONS = [
+    Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken(
+        "wandb: {api_key: abc, secretName: team, secretKey: key}",
+        "wandb.api_key",
+        NO_KEY,
+        MAKE_SECRET.format("team", "key"),
+    ),
+    Broken("wandb: {key: 12345}", "wandb.key", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandb: {token: [a]}", "wandb.token", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandb: {secret: a}", "wandb.secret", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("apiKey: abc", "apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("WANDB_API_KEY: abc", "WANDB_API_KEY", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandbApiKey: abc", "wandbApiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("server: {apiKey: a}", "server.apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken(
+        f"wandb: {{secretKey: {'0a1b2c3d4e' * 4}}}",
+        "wandb.secretKey",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        f"wandb: {{secretName: local-{'0a1b2c3d4e' * 4}}}",
+        "wandb.secretName",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        f"server: {{apiKeys: {{secretKey: wandb_v1_{'aB3_' * 12}}}}}",
+        "server.apiKeys.secretKey",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        "initContainers: [{name: a, image: b, env: [{name: WANDB_API_KEY, value: abc}]}]",
+        "initContainers[0].env[0].value",
+        NO_KEY,
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        "extraEnv: [{name: A, value: b}, {name: WANDB_API_KEY, value: abc}]",
+        "extraEnv[1].name",
+        "the Job sets WANDB_API_KEY itself, from a Secret",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
     Broken(
         "code: {git: {repository: https://x.org/a}, claim: {name: a}}",
         "code.claim.name",
