@@ -21,6 +21,7 @@ from sweepctl.cli.views import (
     counts_text,
     metric_text,
     progress_text,
+    reason_lines,
     status_data,
     sweep_table,
 )
