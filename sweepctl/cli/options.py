@@ -22,8 +22,6 @@ from sweepctl.cli.output import Format
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from sweepctl.cli.screen import Room
-
 _WATCH_EVERY_S = 2.0
 
 
@@ -153,9 +151,9 @@ def is_coloured() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a sweep is at one moment, ready to be shown in any form, in any room or all of it."""
+    """What a sweep is at one moment, ready to be shown in any form."""
 
-    view: Callable[[Room | None], RenderableType]
+    view: Callable[[], RenderableType]
     data: Callable[[], Any]
     name: str | None
     form: Form
@@ -168,7 +166,7 @@ class Picture:
         elif self.form is Form.NAME:
             print_lines(filter(None, [self.name]))
         else:
-            output.console().print(self.view(None))
+            output.console().print(self.view())
 
 
 def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
@@ -176,13 +174,14 @@ def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
 
     On a terminal each takes the place of the one before it.
     """
-    from sweepctl.cli.screen import Screen, is_drawable
+    from rich.live import Live
 
     first = next(pictures)
     if not watch:
         first.print()
         return
-    if not is_drawable(sys.stdout) or first.form not in (Form.TABLE, Form.WIDE):
+    console = output.console(width=None)
+    if not console.is_terminal or first.form not in (Form.TABLE, Form.WIDE):
         for picture in chain([first], pictures):
             if first.form is Form.YAML:
                 output.answer("---")
@@ -192,9 +191,9 @@ def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
                 return
             time.sleep(_WATCH_EVERY_S)
         return
-    with Screen() as screen:
+    with Live(console=console, auto_refresh=False) as shown:
         for picture in chain([first], pictures):
-            screen.draw(picture.view)
+            shown.update(picture.view(), refresh=True)
             if picture.is_last:
                 return
-            screen.rest(_WATCH_EVERY_S)
+            time.sleep(_WATCH_EVERY_S)

@@ -17,7 +17,6 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,16 +24,24 @@ from typing import Any, TypeVar
 from sweepctl.command import DEFAULT_COMMAND
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
-from sweepctl.pod.calls import Bell, Call, Courier, InterruptedBySignalError, Patience, Signals
+from sweepctl.pod.calls import (
+    Bell,
+    Call,
+    Courier,
+    InterruptedBySignalError,
+    Patience,
+    Signals,
+    UntoldError,
+)
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude, look, tell
-from sweepctl.pod.console import Console
+from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
-from sweepctl.pod.verdict import Ending, Verdict
+from sweepctl.pod.verdict import Ending, Verdict, untold
 from sweepctl.wandb_http import (
     ApiError,
     WandbClient,
@@ -94,7 +101,6 @@ class Agent:
             pod.bell,
             pod.family,
             self._say,
-            options.grace_s,
             self._beat,
         )
 
@@ -192,18 +198,16 @@ class Agent:
                 raise ConfigurationError(error.message, error.hint) from None
         if not isinstance(config, dict):
             raise ConfigurationError("the sweep's config at W&B is not a map")
-        command, metric = config.get("command"), config.get("metric")
-        parameters = config.get("parameters")
+        command = config.get("command") or DEFAULT_COMMAND
+        metric = config.get("metric")
         return SweepTask(
             entity=self._options.entity,
             project=self._options.project,
             id=self._options.sweep_id,
-            # As W&B's own agent, which takes its default where there is no list.
-            command=tuple(command) if isinstance(command, list) and command else DEFAULT_COMMAND,
+            command=tuple(command) if isinstance(command, (list, tuple)) else (str(command),),
             program=config.get("program"),
             metric=metric.get("name") if isinstance(metric, dict) else None,
             goal=metric.get("goal") if isinstance(metric, dict) else None,
-            parameters=parameters if isinstance(parameters, dict) else {},
         )
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
@@ -237,12 +241,8 @@ class Agent:
                     return None
                 self._take(command)
             if not self._waiting:
-                self._rest_until(asked_at + HEARTBEAT_S)
+                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
         return self._waiting.popleft()
-
-    def _rest_until(self, time_s: float) -> None:
-        while (left_s := time_s - time.monotonic()) > 0:
-            self._patience.sleep(left_s)
 
     def _take(self, command: Mapping[str, Any]) -> None:
         """Take a run that a command hands out; `resume` is a run that was begun before."""
@@ -265,9 +265,12 @@ class Agent:
         except SweepctlError as error:
             hint = f"; {error.hint}" if error.hint else ""
             verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
-            tell(self._client, self._courier.call, self._sweep, run, verdict, None)
-            self._say(f"run {run.id} failed: {verdict.reason}")
-            return None
+            try:
+                tell(self._client, self._courier, self._sweep, run, verdict, None)
+            except UntoldError as silence:
+                verdict = untold(verdict, silence.message)
+            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            return verdict.leave
         for note in training.resolved.notes:
             self._say(f"run {run.id}: {note}")
         self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
@@ -282,8 +285,7 @@ class Agent:
         self._attempts[run.id] += 1
         verdict = conclude(
             self._client,
-            self._courier.call,
-            self._sleep,
+            self._courier,
             self._sweep,
             training,
             end,
@@ -301,10 +303,6 @@ class Agent:
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
         ids = [run_id, *(run.id for run in self._waiting)]
         return self._client.heartbeat(self._agent_id, ids)
-
-    def _sleep(self, seconds: float) -> None:
-        with suppress(InterruptedBySignalError):
-            self._rest_until(time.monotonic() + seconds)
 
     def _say_goodbye(self) -> None:
         """Have the embedded server give back at once what this agent held.
@@ -334,10 +332,11 @@ def run_agent(
     client: WandbClient,
     environ: Mapping[str, str],
     console: Console | None = None,
+    received: Sequence[int] = (),
 ) -> ExitCode:
     """Run one agent in this process, which must have no other work: strays are killed."""
     bell = Bell()
-    signals = Signals(bell)
+    signals = Signals(bell, options.grace_s, received)
     signals.install()
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
@@ -357,18 +356,23 @@ def run_agent(
     finally:
         family.kill_strays(time.monotonic() + _STRAYS_LIMIT_S)
         guardian.dismiss()
+        pod.console.flush(FLUSH_LIMIT_S)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run an agent as its command line and environment say; give its exit code."""
+def main(argv: Sequence[str], environ: Mapping[str, str], received: Sequence[int] = ()) -> int:
+    """Run an agent as its command line and environment say; give its exit code.
+
+    `received` are the signals that came before anything was imported.
+    """
     console = Console()
     try:
         options = read_options(argv, environ)
         client = WandbClient(connection_from_environ(environ, Path.home()))
     except SweepctlError as error:
         console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        console.flush(FLUSH_LIMIT_S)
         return int(error.exit_code)
-    return int(run_agent(options, client, environ, console))
+    return int(run_agent(options, client, environ, console, received))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ nothing is posted that the trainer's own SDK has said already.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
-from sweepctl.pod.calls import Bell, Call
+from sweepctl.pod.calls import BELIEVED_AFTER_S, Bell, Call, Courier, UntoldError
 from sweepctl.pod.run import End, RunTask, SweepTask, Training
-from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge
+from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, untold
 from sweepctl.wandb_http import RunInfo, WandbClient
 from sweepctl.wandb_summary import read_metric
 
@@ -28,65 +29,73 @@ def look(client: WandbClient, sweep: SweepTask, run: RunTask, bell: Bell) -> Loo
 
 def conclude(
     client: WandbClient,
-    call: Callable[[Callable[[], object]], object],
-    sleep: Callable[[float], None],
+    courier: Courier,
     sweep: SweepTask,
     training: Training,
     end: End,
     looks: list[Look],
     attempts: int,
 ) -> Verdict:
-    """Judge a run and tell W&B; `call` makes an API call with the caller's patience.
+    """Judge a run and tell W&B.
 
     `looks` are questions begun before the trainer's end was complete: used first, then asked anew.
     """
     run = training.run
 
-    answered = False
-
-    def ask_once() -> object:
-        nonlocal answered
+    def ask_once() -> RunInfo | None:
         begun = looks.pop() if looks else None
         if begun is not None and begun.wait(client.timeout_s):
-            found = begun.result()
-        else:
-            found = client.run(sweep.entity, sweep.project, run.id)
-        answered = True
-        return found
+            return begun.result()
+        return client.run(sweep.entity, sweep.project, run.id)
 
-    def ask() -> RunInfo | None:
-        found = call(ask_once)
-        return found if isinstance(found, RunInfo) else None
-
-    info = ask()
-    if info is None and answered:
-        return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
-    for lag_s in _LAG_S:
-        if not _may_lag(sweep, end, info):
-            break
-        sleep(lag_s)
-        info = ask()
-    verdict = judge(_facts(sweep, training, end, info, attempts))
-    tell(client, call, sweep, run, verdict, info)
+    info, silence = None, None
+    try:
+        info = _believable(courier, ask_once)
+        if info is None:
+            return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
+        for lag_s in _LAG_S:
+            if not _may_lag(sweep, end, info) or not courier.rest(lag_s):
+                break
+            info = courier.call(ask_once) or info
+    except UntoldError as error:
+        silence = error.message
+    verdict = judge(_facts(sweep, training, end, info, silence, attempts))
+    try:
+        tell(client, courier, sweep, run, verdict, info)
+    except UntoldError as error:
+        return untold(verdict, error.message)
     return verdict
+
+
+def _believable(courier: Courier, ask: Callable[[], RunInfo | None]) -> RunInfo | None:
+    """Ask for a run; None when it is gone, and was at every look for half a minute."""
+    until = time.monotonic() + BELIEVED_AFTER_S
+    while True:
+        found = courier.call(ask)
+        if found is not None or time.monotonic() >= until:
+            return found
+        if not courier.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
+            raise UntoldError("W&B says that there is no such run, and there is no time to ask on")
 
 
 def tell(
     client: WandbClient,
-    call: Callable[[Callable[[], object]], object],
+    courier: Courier,
     sweep: SweepTask,
     run: RunTask,
     verdict: Verdict,
     info: RunInfo | None,
 ) -> None:
-    """Post what W&B does not know yet about the run's end."""
+    """Post what W&B does not know yet about the run's end; UntoldError when it cannot be told."""
+    if verdict.ending is Ending.UNTOLD:
+        return
     place = (sweep.entity, sweep.project, run.id)
     state = info.state if info else "running"
     if verdict.ending is Ending.HANDED_BACK:
-        call(lambda: client.mark_preempting(*place, run.attempt))
+        courier.call(lambda: client.mark_preempting(*place, run.attempt))
     elif verdict.ending.value == state or (verdict.ending is Ending.STOPPED and state not in _LIVE):
         return
-    call(lambda: client.post_exit_code(*place, verdict.exit_code, run.attempt))
+    courier.call(lambda: client.post_exit_code(*place, verdict.exit_code, run.attempt))
 
 
 def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
@@ -101,7 +110,12 @@ def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
 
 
 def _facts(
-    sweep: SweepTask, training: Training, end: End, info: RunInfo | None, attempts: int
+    sweep: SweepTask,
+    training: Training,
+    end: End,
+    info: RunInfo | None,
+    silence: str | None,
+    attempts: int,
 ) -> Facts:
     trainer = training.resolved.trainer
     return Facts(
@@ -116,6 +130,7 @@ def _facts(
         undying=end.undying,
         metric=sweep.metric,
         goal=sweep.goal,
+        silence=silence,
         summary=info.summary if info else None,
         is_started=info.is_started if info else False,
         attempts=attempts,

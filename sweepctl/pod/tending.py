@@ -21,6 +21,8 @@ HEARTBEAT_S = 5.0  # W&B takes an agent that is silent for longer for dead
 SLOWEST_HEARTBEAT_S = 30.0
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
 _PREEMPTING_LIMIT_S = 1.0
+LAST_WORDS_S = 10.0
+"""What is kept of the time to leave for telling W&B."""
 
 Command = dict[str, Any]
 Beat = Callable[[str], "list[Command]"]
@@ -48,7 +50,6 @@ class Tending:
         bell: Bell,
         family: Family,
         say: Callable[[str], None],
-        grace_s: float,
         beat: Beat | None = None,
     ) -> None:
         self._client = client
@@ -57,7 +58,6 @@ class Tending:
         self._bell = bell
         self._family = family
         self._say = say
-        self._grace_s = grace_s
         self._beat = beat
         self._is_unknown = False
         self.must_exit = False
@@ -132,10 +132,9 @@ class Tending:
             return
         run = training.run
         name = signal.Signals(self._signals.received[-1]).name
-        self._say(f"{name}: handing run {run.id} back, {self._grace_s:g} s left")
-        leave_by = self._courier.leave_within(self._grace_s)
+        self._say(f"{name}: handing run {run.id} back, {self._signals.left_s:.0f} s left")
         place = (sweep.entity, sweep.project, run.id)
         mark = Call(lambda: self._client.mark_preempting(*place, run.attempt), self._bell)
         mark.wait(_PREEMPTING_LIMIT_S)
-        last_words_s = min(self._courier.LAST_WORDS_S, self._grace_s / 2)
-        training.end(Intervention.LEAVING, max(0.0, leave_by - last_words_s - time.monotonic()))
+        left_s = self._signals.left_s
+        training.end(Intervention.LEAVING, left_s - min(LAST_WORDS_S, left_s / 2))

@@ -32,6 +32,8 @@ class Ending(str, enum.Enum):
     FAILED = "failed"
     STOPPED = "stopped"
     HANDED_BACK = "handed back"
+    UNTOLD = "left as W&B has it"
+    """Unknown is never failed: without an answer that can be believed W&B is told nothing."""
 
 
 class Intervention(enum.Enum):
@@ -66,8 +68,10 @@ class Facts:
     undying: Sequence[int] = ()
     metric: str | None = None
     goal: str | None = None
+    silence: str | None = None
+    """Why W&B gave no answer about the run, if it gave none."""
     summary: Mapping[str, object] | None = None
-    """The run's summary at the API; None when the run is not there."""
+    """The run's summary at the API; None when it gave none."""
     is_started: bool = False
     """Whether the run was ever opened by W&B's SDK."""
     attempts: int = 1
@@ -87,6 +91,25 @@ class Verdict:
 def judge(facts: Facts) -> Verdict:
     """Judge a run by the facts of its end."""
     return _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
+
+
+def untold(verdict: Verdict, silence: str) -> Verdict:
+    """Give the ending of a run of which W&B could not be asked or told: it may be taken again."""
+    return Verdict(
+        Ending.UNTOLD,
+        f"it {_PAST[verdict.ending]} ({verdict.reason}), and W&B gave no answer: {silence}",
+        verdict.exit_code,
+        ExitCode.FAILED,
+    )
+
+
+_PAST = {
+    Ending.FINISHED: "may have finished",
+    Ending.FAILED: "failed",
+    Ending.STOPPED: "was stopped",
+    Ending.HANDED_BACK: "was to be handed back",
+    Ending.UNTOLD: "has ended",
+}
 
 
 def _not_this_runs_fault(facts: Facts) -> Verdict | None:
@@ -156,6 +179,8 @@ def _trainers_end(facts: Facts) -> Verdict | None:
 def _without_metric(facts: Facts) -> Verdict:
     if facts.metric is None:
         return Verdict(Ending.FINISHED, "the trainer came to its end", 0)
+    if facts.silence is not None:
+        return untold(Verdict(Ending.FINISHED, "the trainer came to its end", 0), facts.silence)
     summary = facts.summary or {}
     reading = read_metric(summary, facts.metric, facts.goal)
     if reading.is_number:

@@ -15,17 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweepctl.command import takes_overrides
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.calls import Bell, Courier, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
-from sweepctl.pod.console import Console
+from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tending import Tending
-from sweepctl.pod.trainers import wrapped_command
 from sweepctl.pod.verdict import Ending
 from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
 
@@ -39,6 +37,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return _run(argv, environ, console)
     except SweepctlError as error:
         console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        console.flush(FLUSH_LIMIT_S)
         return int(error.exit_code)
 
 
@@ -51,7 +50,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     client = WandbClient(connection_from_environ(environ, Path.home()))
     python = TrainerPython(environ)
     bell = Bell()
-    signals = Signals(bell)
+    signals = Signals(bell, GRACE_S)
     patience = Patience(bell, signals, console.say, random.Random())
     courier = Courier(patience, signals, bell, console.say)
     sweep, run = _tasks(argv, environ, client, python)
@@ -67,7 +66,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         for note in training.resolved.notes:
             console.say(f"run {run.id}: {note}")
         console.say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
-        tending = Tending(client, courier, signals, bell, family, console.say, GRACE_S)
+        tending = Tending(client, courier, signals, bell, family, console.say)
         tending.tend(training, sweep)
         end = training.finish()
         if training.may_try_again(end):
@@ -75,22 +74,19 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
             tending.tend(training, sweep)
             end = training.finish()
         # How often this run was tried is not known to one process of it: the stock agent goes on.
-        verdict = conclude(client, courier.call, time.sleep, sweep, training, end, [], attempts=1)
+        verdict = conclude(client, courier, sweep, training, end, [], attempts=1)
         console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         family.kill_strays(time.monotonic() + GRACE_S)
         guardian.dismiss()
+        console.flush(FLUSH_LIMIT_S)
 
 
 def _tasks(
     argv: Sequence[str], environ: Mapping[str, str], client: WandbClient, python: TrainerPython
 ) -> tuple[SweepTask, RunTask]:
-    """Read what the stock agent left in the environment, and the sweep's config at the API.
-
-    The stock agent leaves `${overrides}` out: where the sweep's command names the wrapper, what
-    follows is expanded anew, so that the trainer gets what our own agent would give it.
-    """
+    """Read what the stock agent left in the environment; ask the API only for the metric's name."""
     needed = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
     missing = [name for name in needed if not environ.get(name)]
     if missing:
@@ -111,25 +107,23 @@ def _tasks(
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
-    config = _sweep_config(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
-    metric, parameters, command = (config.get(k) for k in ("metric", "parameters", "command"))
-    command = command if isinstance(command, list) else []
+    metric, goal = _metric(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
     sweep = SweepTask(
         entity=entity,
         project=project,
         id=environ["WANDB_SWEEP_ID"],
-        command=tuple(wrapped_command(command) or argv),
-        program=config.get("program"),
-        metric=metric.get("name") if isinstance(metric, dict) else None,
-        goal=metric.get("goal") if isinstance(metric, dict) else None,
-        parameters=parameters if isinstance(parameters, dict) else {},
-        has_arguments=wrapped_command(command) is None and not takes_overrides(command),
+        command=tuple(argv),
+        program=None,
+        metric=metric,
+        goal=goal,
     )
     return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
 
 
-def _sweep_config(
+def _metric(
     client: WandbClient, python: TrainerPython, name: tuple[str, str, str]
-) -> dict[str, Any]:
+) -> tuple[str | None, str | None]:
+    """Ask for the name and the goal of the sweep's metric."""
     config: Any = python.read_yaml(client.sweep(*name).config_text)
-    return config if isinstance(config, dict) else {}
+    metric = config.get("metric") if isinstance(config, dict) else None
+    return (metric.get("name"), metric.get("goal")) if isinstance(metric, dict) else (None, None)

@@ -20,7 +20,6 @@ import yaml
 
 from sweepctl.document import Document, Path, Unreadable, described, path_text, read_document
 from sweepctl.errors import Problem, SpecError, SweepctlError, UsageError
-from sweepctl.values.api_keys import covered, keys_in_settings, private_texts
 from sweepctl.values.problems import Finding, schema_findings
 from sweepctl.values.rules import contradictions
 from sweepctl.values.set_flags import FLAG, Assignment, assign, parse_set, set_problem
@@ -48,8 +47,6 @@ class Chart:
 
     version: str
     app_version: str
-    oldest_kubernetes: str
-    """The oldest version on which what it makes works, as 1.33."""
     defaults: Mapping[str, Any]
     schema: Mapping[str, Any]
 
@@ -73,7 +70,7 @@ class Values:
         for dotted, value in overrides.items():
             assign(tree, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
         if problems := _complaints(tree, [_Flags(overrides)]):
-            raise _refusal(problems, tree)
+            raise SpecError(problems)
         return Values(tree)
 
 
@@ -98,15 +95,8 @@ def load_values(
     """Read settings as helm does: files in turn, then --set in turn, then `overrides`.
 
     `overrides` are settings by dotted place that flags of their own gave. Raises SpecError with
-    every problem, UsageError where there is no such file; no key or password is in its words.
+    every problem, UsageError where there is no such file.
     """
-    try:
-        return _load(files, sets, overrides or {})
-    except SpecError as refusal:
-        raise _refusal(refusal.problems) from None
-
-
-def _load(files: Sequence[str], sets: Sequence[str], overrides: Mapping[str, object]) -> Values:
     user: dict[str, Any] = {}
     sources: list[_Source] = []
     problems: list[Problem] = []
@@ -123,9 +113,9 @@ def _load(files: Sequence[str], sets: Sequence[str], overrides: Mapping[str, obj
         for assignment in assignments:
             assign(user, assignment, text, ordinal)
         sources.append(_Set(text, ordinal, assignments))
-    for dotted, value in overrides.items():
+    for dotted, value in (overrides or {}).items():
         assign(user, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
-    sources.append(_Flags(overrides))
+    sources.append(_Flags(overrides or {}))
     tree = _whole(_coalesced(user, chart().defaults))
     places = {(problem.file, problem.line, problem.column) for problem in problems}
     problems += [
@@ -134,14 +124,8 @@ def _load(files: Sequence[str], sets: Sequence[str], overrides: Mapping[str, obj
         if (problem.file, problem.line, problem.column) not in places
     ]
     if problems:
-        raise _refusal(problems, tree)
+        raise SpecError(problems)
     return Values(tree)
-
-
-def _refusal(problems: Sequence[Problem], tree: Mapping[str, Any] | None = None) -> SpecError:
-    """Make the error of these problems, with keys and passwords covered."""
-    private = list(private_texts(tree or {}))
-    return SpecError([covered(problem, private) for problem in problems])
 
 
 def image_settings(reference: str) -> dict[str, object]:
@@ -165,9 +149,7 @@ def chart() -> Chart:
     about = yaml.safe_load((folder / "Chart.yaml").read_text("utf-8"))
     defaults = yaml.safe_load((folder / "values.yaml").read_text("utf-8"))
     schema = json.loads((folder / "values.schema.json").read_text("utf-8"))
-    oldest = re.fullmatch(r">=(\d+\.\d+)\.0-0", about["kubeVersion"])
-    assert oldest is not None
-    return Chart(str(about["version"]), str(about["appVersion"]), oldest[1], defaults, schema)
+    return Chart(str(about["version"]), str(about["appVersion"]), defaults, schema)
 
 
 def chart_folder() -> FilePath:
@@ -251,8 +233,7 @@ class _Flags:
 
 
 def _complaints(tree: dict[str, Any], sources: Sequence[_Source]) -> list[Problem]:
-    findings = schema_findings(tree, chart().schema)
-    findings = findings or [*keys_in_settings(tree), *contradictions(tree)]
+    findings = schema_findings(tree, chart().schema) or contradictions(tree)
     return [_located(finding, sources) for finding in findings]
 
 

@@ -16,6 +16,7 @@ from sweepctl.pod.calls import (
     InterruptedBySignalError,
     Patience,
     Signals,
+    UntoldError,
 )
 from sweepctl.pod.tending import beat_after_s
 from sweepctl.wandb_http import ApiError
@@ -30,13 +31,13 @@ class Scene:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.bell = Bell()
-        self.signals = Signals(self.bell)
+        self.signals = Signals(self.bell, grace_s=30)
         self.patience = Patience(self.bell, self.signals, self.said.append, random.Random(1))
         self.courier = Courier(self.patience, self.signals, self.bell, self.said.append)
 
-    def signal(self, signum: int) -> None:
-        self.signals.received.append(signum)
-        self.bell.ring()
+    def signal(self, signum: int, grace_s: float = 30) -> None:
+        self.signals._grace_s = grace_s
+        self.signals.note(signum)
 
 
 @pytest.fixture
@@ -90,23 +91,95 @@ def test_signal_ends_the_waiting_for_a_call_that_hangs(scene: Scene) -> None:
     gate.set()
 
 
-def test_courier_without_time_gives_up_and_says_no_more_than_the_trouble(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "error", [DOWN, REFUSED, ApiError("no run r1", status=404)], ids=["down", "refused", "gone"]
+)
+def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
+    error: ApiError, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweepctl.pod.calls.LAST_CALLS_EVERY_S", 0.01)
+    scene.signal(signal.SIGTERM, grace_s=0.5)
+    tried = []
+
+    def work() -> None:
+        tried.append(1)
+        raise error
+
+    with pytest.raises(UntoldError, match=error.message):
+        scene.courier.call(work)
+    assert scene.signals.left_s == 0
+    assert len(tried) > 2
+    assert [line.split(" (")[0].split(";")[0] for line in scene.said] == [error.message]
+
+
+@pytest.mark.parametrize(
+    "error", [DOWN, REFUSED, ApiError("no run r1", status=404)], ids=["down", "refused", "gone"]
+)
+def test_last_call_that_gets_through_late_counts(error: ApiError, scene: Scene) -> None:
     scene.signal(signal.SIGTERM)
-    scene.courier.leave_within(0.3)
-    assert scene.courier.call(failing(*[DOWN] * 100)) is None
-    assert scene.said == [f"{DOWN.message}; trying again until it works"]
+    assert scene.courier.call(failing(error)) == "done"
 
 
-def test_courier_gets_the_last_words_through_when_there_is_time(scene: Scene) -> None:
-    scene.signal(signal.SIGTERM)
-    scene.courier.leave_within(20)
-    assert scene.courier.call(failing(DOWN)) == "done"
+def test_answer_of_a_call_under_way_is_heard_out_after_a_signal(scene: Scene) -> None:
+    gate = threading.Event()
+    calls = []
+
+    def work() -> str:
+        calls.append(1)
+        gate.wait(30)
+        return "done"
+
+    def tell() -> None:
+        scene.signal(signal.SIGTERM)
+        gate.set()
+
+    threading.Timer(0.05, tell).start()
+    assert scene.courier.call(work) == "done"
+    assert calls == [1]
 
 
-def test_courier_goes_on_without_what_is_gone(scene: Scene) -> None:
+def test_one_negative_answer_is_asked_again(scene: Scene) -> None:
     gone = ApiError("no run r1", status=404)
-    assert scene.courier.call(failing(DOWN, gone)) is None
-    assert scene.said[-1] == "no run r1; going on without it"
+    assert scene.courier.call(failing(gone, REFUSED, gone)) == "done"
+
+
+def test_what_is_refused_for_minutes_is_given_up_untold(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweepctl.pod.calls.HOPELESS_AFTER_S", 0.0)
+    with pytest.raises(UntoldError, match="401"):
+        scene.courier.call(failing(DOWN, DOWN, REFUSED))
+
+
+def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(scene: Scene) -> None:
+    scene.signal(signal.SIGTERM, grace_s=100)
+    first = scene.signals.left_s
+    scene.signal(signal.SIGINT, grace_s=100)
+    assert 97 < scene.signals.left_s <= first <= 98
+    short = Signals(scene.bell, grace_s=1, received=[signal.SIGTERM])
+    assert 0.5 < short.left_s <= 0.8
+
+
+@pytest.mark.parametrize(
+    ("signum", "was_ignored", "is_taken"),
+    [
+        (signal.SIGHUP, True, False),
+        (signal.SIGHUP, False, True),
+        (signal.SIGINT, True, True),
+        (signal.SIGTERM, True, True),
+    ],
+)
+def test_nohup_is_respected_and_what_a_shell_ignores_for_background_jobs_is_not(
+    signum: int, was_ignored: bool, is_taken: bool, scene: Scene
+) -> None:
+    before = {kind: signal.getsignal(kind) for kind in (15, 2, 1)}
+    try:
+        signal.signal(signum, signal.SIG_IGN if was_ignored else signal.SIG_DFL)
+        scene.signals.install()
+        assert (signal.getsignal(signum) == scene.signals.note) == is_taken
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def test_delays_double_to_a_cap_with_jitter_and_respect_the_api() -> None:

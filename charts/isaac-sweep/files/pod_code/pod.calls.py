@@ -12,9 +12,9 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from sweepctl.errors import SweepctlError
 from sweepctl.wandb_http import ApiError
@@ -22,6 +22,11 @@ from sweepctl.wandb_http import ApiError
 T = TypeVar("T")
 
 HOPELESS_AFTER_S = 300.0
+BELIEVED_AFTER_S = float(os.environ.get("SWEEPCTL_BELIEVED_AFTER_S") or 30.0)
+"""How long W&B must say that something is not there until that is believed."""
+LEAVING_MARGIN_S = 2.0
+"""What is kept of the grace for the way out: the kernel kills what is still here at its end."""
+LAST_CALLS_EVERY_S = 0.5
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
@@ -109,29 +114,47 @@ class Backoff:
 
 
 class Signals:
-    """The signals that ask this process to end: noted as they come, acted on by the main thread."""
+    """The order to leave: noted as it comes, with the time by which this process must be gone."""
 
-    def __init__(self, bell: Bell) -> None:
+    def __init__(self, bell: Bell, grace_s: float = 30.0, received: Sequence[int] = ()) -> None:
+        """`received` are signals that came before this object was there."""
         self._bell = bell
-        self.received: list[int] = []
+        self._grace_s = grace_s
+        self._heard_at = time.monotonic()
+        self.received = list(received)
 
     def install(self) -> None:
-        """Take the signals, also those that a shell had ignored for a background process."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(signum, self._note)
+        """Take the signals, also a SIGINT that a shell had ignored for a background process.
 
-    def _note(self, signum: int, _frame: object) -> None:
+        A SIGHUP that is ignored stays so: the process was started by `nohup`.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self.note)
+
+    def note(self, signum: int, _frame: object = None) -> None:
+        """Note a signal: the first sets the time to leave."""
+        if not self.received:
+            self._heard_at = time.monotonic()
         self.received.append(signum)
         self._bell.ring()
 
+    @property
+    def left_s(self) -> float:
+        """The seconds that are left, at least 0: the grace less a margin for the way out."""
+        margin_s = min(LEAVING_MARGIN_S, self._grace_s / 5)
+        return max(0.0, self._heard_at + self._grace_s - margin_s - time.monotonic())
+
 
 class InterruptedBySignalError(Exception):
-    """This process was asked to end while it waited."""
+    """This process was told to leave while it waited; `call` is what it waited for, if anything."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, call: Call[Any] | None = None) -> None:
         super().__init__(signum)
         self.signum = signum
+        self.call = call
 
 
 class Patience:
@@ -160,24 +183,36 @@ class Patience:
         backoff = Backoff(0.5, 30.0, self._rng)
         began = time.monotonic()
         while True:
-            under_way = Call(work, self._bell)
-            while not under_way.is_done():
-                self.sleep(60.0)
             try:
-                value = under_way.result()
+                value = self.run(work)
             except ApiError as error:
                 if is_final(error, time.monotonic() - began):
                     raise
                 self.note_failure(error)
-                wake_at = time.monotonic() + backoff.next_s(error)
-                while (left_s := wake_at - time.monotonic()) > 0:
-                    self.sleep(left_s)
+                self.rest(backoff.next_s(error))
             else:
                 self.note_success()
                 return value
 
+    def run(self, work: Callable[[], T]) -> T:
+        """Do once what may take long, in a thread; raise when this process is told to leave."""
+        call = Call(work, self._bell)
+        while not call.is_done():
+            try:
+                self.sleep(60.0)
+            except InterruptedBySignalError as interrupted:
+                raise InterruptedBySignalError(interrupted.signum, call) from None
+        return call.result()
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long; raise when this process is told to leave."""
+        until = time.monotonic() + seconds
+        self.sleep(seconds)
+        while (left_s := until - time.monotonic()) > 0:
+            self.sleep(left_s)
+
     def sleep(self, timeout_s: float) -> None:
-        """Wait for the bell, at most so long; raise when this process is asked to end."""
+        """Wait for the bell, at most so long; raise when this process is told to leave."""
         if not self._signals.received:
             self._bell.wait(timeout_s)
         if self._signals.received:
@@ -199,11 +234,12 @@ class Patience:
             self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
 
 
-class Courier:
-    """Calls that must get through: tried until they work; briefly once this process has to go."""
+class UntoldError(SweepctlError):
+    """The API gave no answer that can be believed, to the end of the time there was."""
 
-    LAST_WORDS_S = 10.0
-    """What is kept of the time to leave for telling W&B."""
+
+class Courier:
+    """Calls that must get through: tried until they work, or to the end of the time to leave."""
 
     def __init__(
         self, patience: Patience, signals: Signals, bell: Bell, say: Callable[[str], None]
@@ -212,40 +248,40 @@ class Courier:
         self._signals = signals
         self._bell = bell
         self._say = say
-        self._leave_by: float | None = None
 
-    def leave_within(self, seconds: float) -> float:
-        """Set when this process must be gone, unless that is set; give it, as monotonic time."""
-        if self._leave_by is None:
-            self._leave_by = time.monotonic() + seconds
-        return self._leave_by
+    def call(self, work: Callable[[], T]) -> T:
+        """Call the API until it works; UntoldError when it does not in the time that there is.
 
-    def call(self, work: Callable[[], T]) -> T | None:
-        """Call the API until it works; None when it never will, or there is no time left."""
-        if not self._signals.received:
+        One negative answer is not the truth: an ingress answers 404 while its server restarts.
+        """
+        try:
+            return self.patience.call(work, is_final=_is_hopeless)
+        except ApiError as error:
+            raise UntoldError(error.message, error.hint) from None
+        except InterruptedBySignalError as interrupted:
+            under_way = interrupted.call or Call(work, self._bell)
+        trouble = "the time to leave was over"
+        while under_way.wait(self._signals.left_s):
             try:
-                return self.patience.call(work, is_final=_is_hopeless)
-            except ApiError as error:
-                self._say(f"{error.message}; going on without it")
-                return None
-            except InterruptedBySignalError:
-                pass
-        leave_by = self.leave_within(self.LAST_WORDS_S)
-        while (left_s := leave_by - time.monotonic()) > 0:
-            under_way = Call(work, self._bell)
-            if not under_way.wait(left_s):
-                break
-            try:
-                return under_way.result()
+                return cast(T, under_way.result())
             except ApiError as error:
                 self.patience.note_failure(error)
-                if not error.is_transient:
-                    break
-                time.sleep(min(0.5, max(0.0, leave_by - time.monotonic())))
-        return None
+                trouble = error.message
+            time.sleep(min(LAST_CALLS_EVERY_S, self._signals.left_s))
+            if self._signals.left_s <= 0:
+                break
+            under_way = Call(work, self._bell)
+        raise UntoldError(trouble)
+
+    def rest(self, seconds: float) -> bool:
+        """Wait so long; False when this process is told to leave."""
+        try:
+            self.patience.rest(seconds)
+        except InterruptedBySignalError:
+            return False
+        return True
 
 
 def _is_hopeless(error: ApiError, lasted_s: float) -> bool:
-    """Tell what no patience mends: what is gone, and a request that is refused as such."""
-    is_refused_as_such = not error.is_transient and not error.is_refused
-    return error.is_missing or (is_refused_as_such and lasted_s > HOPELESS_AFTER_S)
+    """Tell what no patience mends: what is refused, or gone, for minutes."""
+    return not error.is_transient and lasted_s > HOPELESS_AFTER_S

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sweepctl.pod.console import Console
+from sweepctl.pod.trainer_log import TrainerLog
 
 MARKER = "SWEEPCTL_AGENT"
 """The environment variable by which the processes of one agent's trainers are known."""
@@ -209,24 +210,23 @@ class Child:
             if not block or (not end and len(line) > _LONGEST_LINE_BYTES):
                 end = len(line)
             if end:
-                self._pass(line[shown:end])
+                # Evidence first: a disk or a reader that hangs must not keep it from being seen.
                 # What is looked for stands on one line, however many pieces that came in.
                 self._on_lines(line[:end])
+                self._pass(line[shown:end])
                 line, shown = line[end:], 0
             if not block:
                 break
         os.close(self._output)
         if self._log is not None:
             with suppress(OSError):
-                os.close(self._log)
+                self._log.close()
 
     def _pass(self, data: bytes) -> None:
         self._console.pass_on(data)
         if self._log is not None and self.log_failed is None:
             try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(self._log, rest) :]
+                self._log.write(data)
             except OSError as error:
                 self.log_failed = error
 
@@ -243,10 +243,9 @@ def become_subreaper() -> bool:
         return False
 
 
-def _open_log(path: Path) -> int | None:
+def _open_log(path: Path) -> TrainerLog | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return TrainerLog(path)
     except OSError:
         return None
 
