@@ -44,7 +44,7 @@ def check_secret(
             return True
         raise
     if secret is None and not may_make:
-        how = "make it from your own wandb login with --create-secret, or:\n"
+        how = "make it from your own W&B login with --create-secret, or:\n"
         raise SweepctlError(
             f"the Secret '{place.name}' with the API key does not exist in namespace '{namespace}'",
             ("make it: " if is_servers else how)

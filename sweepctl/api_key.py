@@ -15,7 +15,7 @@ from sweepctl.cluster.client import Cluster, Outcome
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.errors import UsageError
 from sweepctl.values import Values
-from sweepctl.wandb_http import connection_from_environ
+from sweepctl.wandb_connection import connection_from_environ, how_to_log_in
 
 _KEY_BYTES = 20
 """Forty hexadecimal digits: the wandb client wants 40 characters, and counts those after a dash."""
@@ -88,6 +88,6 @@ def own_key(values: Values, environ: Mapping[str, str]) -> str:
     if connection.api_key is None:
         raise UsageError(
             f"--create-secret: there is no W&B login for {connection.base_url} here",
-            f"log in first: wandb login --host {connection.base_url}, or set WANDB_API_KEY",
+            how_to_log_in(connection.base_url, environ),
         )
     return connection.api_key

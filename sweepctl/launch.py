@@ -25,7 +25,7 @@ from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.status import SweepStatus, sweep_status
 from sweepctl.stored_form import DEFAULT_PROJECT
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
-from sweepctl.wandb_connection import DEFAULT_BASE_URL
+from sweepctl.wandb_connection import DEFAULT_BASE_URL, how_to_log_in
 from sweepctl.wandb_http import (
     ApiError,
     Connection,
@@ -369,7 +369,7 @@ def _want_login(where: Where, name: SweepName) -> None:
     if not is_asked_for and server_of(where, name) is None:
         raise UsageError(
             "no W&B login: no WANDB_API_KEY and no entry in netrc",
-            "run `wandb login`; a sweep without W&B is run by `sweepctl local`",
+            f"{how_to_log_in(DEFAULT_BASE_URL)}; a sweep without W&B is run by `sweepctl local`",
         )
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.wandb_connection import how_to_log_in
 from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient, sweep_url
 
 T = TypeVar("T")
@@ -195,7 +196,7 @@ def read_config(text: str) -> dict[str, Any]:
 
 
 def _refused(error: ApiError, connection: Connection) -> SweepctlError:
-    log_in = f"log in with `wandb login --host {connection.base_url}`, or set WANDB_API_KEY"
+    log_in = how_to_log_in(connection.base_url)
     refusal = UsageError(
         f"{connection.name or connection.base_url} refused the API key ({error.status})",
         "set WANDB_API_KEY to one of its keys" if connection.name else log_in,

@@ -22,6 +22,7 @@ from sweepctl.wandb_connection import (
     Transport,
     app_url,
     connection_from_environ,
+    how_to_log_in,
     run_url,
     sweep_url,
     url_path,
@@ -116,7 +117,7 @@ class WandbClient:
         if not viewer:
             raise ApiError(
                 f"{self._transport.where} knows nobody by this key",
-                "check WANDB_API_KEY (or run `wandb login`)",
+                how_to_log_in(self.connection.base_url),
                 status=401,
             )
         return str(viewer.get("entity") or viewer.get("username") or "")

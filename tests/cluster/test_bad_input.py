@@ -101,7 +101,7 @@ REFUSED = {
         ("--set", "wandb.secretName=none-such"),
         1,
         r"error: the Secret 'none-such' with the API key does not exist in namespace '\S+'\n"
-        r"  make it from your own wandb login with --create-secret",
+        r"  make it from your own W&B login with --create-secret",
     ),
     "no key in the secret": (
         ("--set", "wandb.secretKey=token"),
@@ -122,7 +122,7 @@ REFUSED = {
         ("--set", "wandb.secretName=other", "--create-secret"),
         2,
         r"error: --create-secret: there is no W&B login for http://127.0.0.1:\d+ here\n"
-        r"  log in first: wandb login",
+        r"  set WANDB_API_KEY, or ",
     ),
 }
 

@@ -160,7 +160,7 @@ def test_refused_key_is_one_error_that_says_how_to_log_in(
     code, out, err = sweepctl(server.url, *arguments, WANDB_API_KEY=wrong)
     assert (code, out) == (1, "")
     assert "refused the API key (401)" in err
-    assert "wandb login" in err
+    assert "set WANDB_API_KEY" in err
     assert wrong not in err
     assert not (tmp_path / "work" / "sweep_ids.json").exists()
     code, out, err = sweepctl(server.url, *arguments, WANDB_API_KEY="k" * 40)

@@ -2,7 +2,8 @@
 
 Ring 0: standard library only (urllib, so proxies and SSL_CERT_FILE are honoured). A call is one
 attempt; whether to try again is the caller's decision, for which `ApiError` says what kind of
-trouble it was. It never prints, and the key is in no error and no repr.
+trouble it was. The key is in no error and no repr; nothing is printed, but for one warning when
+certificates are not checked.
 """
 
 from __future__ import annotations
@@ -14,23 +15,30 @@ import http.client
 import json
 import netrc
 import os
+import shutil
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import SweepctlError
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
+_TRUE = ("y", "yes", "t", "true", "on", "1")
 _CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 )
+
+
+_UNKNOWN_ISSUER = (18, 19, 20, 21)
+"""OpenSSL's X509_V_ERR_* of certificates that nothing trusted stands behind."""
 
 
 class ApiError(SweepctlError):
@@ -76,6 +84,7 @@ class Connection:
     base_url: str
     api_key: str | None = field(default=None, repr=False)
     entity: str | None = None
+    checks_certificate: bool = True
     name: str | None = None
     """What people know the API by, where its address is one that sweepctl chose itself."""
 
@@ -93,7 +102,22 @@ def connection_from_environ(environ: Mapping[str, str], home: Path) -> Connectio
         )
     api_key = environ.get("WANDB_API_KEY", "").strip() or _key_from_netrc(environ, home, base_url)
     entity = environ.get("WANDB_ENTITY") or settings.get("entity")
-    return Connection(base_url=base_url, api_key=api_key or None, entity=entity or None)
+    # The words that the wandb client takes for true.
+    is_unchecked = environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in _TRUE
+    return Connection(base_url, api_key or None, entity or None, not is_unchecked)
+
+
+def how_to_log_in(base_url: str, environ: Mapping[str, str] | None = None) -> str:
+    """Say how to give a key for a server: by programs that are there."""
+    environ = os.environ if environ is None else environ
+    if "SWEEPCTL_JOB_UID" in environ:
+        return "check the Secret that the setting wandb.secretName names"
+    host = "" if base_url == DEFAULT_BASE_URL else f" --host {base_url}"
+    for program, command in (("wandb", "wandb login"), ("uvx", "uvx wandb login")):
+        if shutil.which(program, path=environ.get("PATH")):
+            return f"set WANDB_API_KEY, or run `{command}{host}`"
+    machine = urllib.parse.urlsplit(base_url).hostname
+    return f"set WANDB_API_KEY, or write `machine {machine} login user password KEY` into ~/.netrc"
 
 
 def app_url(base_url: str) -> str:
@@ -132,7 +156,7 @@ class Transport:
     def __init__(self, connection: Connection, *, timeout_s: float = 30) -> None:
         self.connection = connection
         self.timeout_s = timeout_s
-        self._opener = _make_opener(connection.base_url)
+        self._opener = _make_opener(connection)
 
     @property
     def where(self) -> str:
@@ -194,13 +218,14 @@ class Transport:
         try:
             return self._opener.open(request, timeout=self.timeout_s)
         except urllib.error.HTTPError as error:
-            failure = _http_error(error, self.where)
+            failure = _http_error(error, self.where, self.connection.base_url)
             failure.hint = failure.hint and self._hint(failure.hint)
             raise failure from None
         except urllib.error.URLError as error:
+            hint = _certificate_hint(error.reason)
             raise ApiError(
                 f"cannot reach {self.where}: {_reason(error.reason)}",
-                self._hint("check WANDB_BASE_URL, proxy settings and the network"),
+                hint or self._hint("check WANDB_BASE_URL, proxy settings and the network"),
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"cannot reach {self.where}: {_reason(error)}") from None
@@ -210,18 +235,22 @@ class Transport:
         return None if self.connection.name else text
 
 
-def _make_opener(base_url: str) -> urllib.request.OpenerDirector:
+def _make_opener(connection: Connection) -> urllib.request.OpenerDirector:
     handlers: list[urllib.request.BaseHandler] = []
-    host = urllib.parse.urlsplit(base_url).hostname or ""
+    host = urllib.parse.urlsplit(connection.base_url).hostname or ""
     if host == "localhost" or host == "::1" or host.startswith("127."):
         # A proxy cannot reach this machine's loopback; wandb-core skips it as well.
         handlers.append(urllib.request.ProxyHandler({}))
-    if base_url.startswith("https:"):
+    if connection.base_url.startswith("https:") or not connection.checks_certificate:
         import ssl
 
         paths = ssl.get_default_verify_paths()
         context = ssl.create_default_context()
-        if not (paths.cafile or paths.capath):
+        if not connection.checks_certificate:
+            _warn_unchecked()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif not (paths.cafile or paths.capath):
             # Python builds inside simulators know no certificates; the system's are right.
             bundle = next((path for path in _CA_BUNDLES if os.path.isfile(path)), None)
             if bundle:
@@ -230,7 +259,33 @@ def _make_opener(base_url: str) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(*handlers)
 
 
-def _http_error(error: urllib.error.HTTPError, where: str) -> ApiError:
+@lru_cache(maxsize=1)
+def _warn_unchecked() -> None:
+    import logging
+
+    logging.getLogger("sweepctl").warning(
+        "warning: WANDB_INSECURE_DISABLE_SSL is set: nobody checks that the server is the right one"
+    )
+
+
+def _certificate_hint(reason: object) -> str | None:
+    """Say what to do where a server's certificate is not trusted here."""
+    import ssl
+
+    if not isinstance(reason, ssl.SSLCertVerificationError):
+        return None
+    if reason.verify_code not in _UNKNOWN_ISSUER:
+        return "check WANDB_BASE_URL, the server's certificate and the clock here"
+    file = os.environ.get("SSL_CERT_FILE")
+    if file and not os.path.isfile(file):
+        return f"SSL_CERT_FILE names {file}, and there is no such file"
+    return (
+        "name a file with the certificate of its CA in SSL_CERT_FILE (for pods: the setting"
+        " caBundle), or do not check it: WANDB_INSECURE_DISABLE_SSL=true"
+    )
+
+
+def _http_error(error: urllib.error.HTTPError, where: str, base_url: str) -> ApiError:
     retry_after_s = _retry_after_s(error.headers.get("Retry-After") if error.headers else None)
     try:
         text = error.read(100_000).decode("utf-8", "replace")
@@ -240,7 +295,7 @@ def _http_error(error: urllib.error.HTTPError, where: str) -> ApiError:
         error.close()
     said = _said(text)
     hints = {
-        401: "check WANDB_API_KEY (or run `wandb login`)",
+        401: how_to_log_in(base_url),
         403: "this key may not do that: check WANDB_API_KEY and WANDB_ENTITY",
         404: "check WANDB_BASE_URL, and the entity, project and id",
     }
@@ -335,6 +390,8 @@ def _without_userinfo(url: str) -> str:
 
 
 def _reason(reason: object) -> str:
+    if verify_message := getattr(reason, "verify_message", None):
+        return f"its certificate is not trusted: {verify_message}"
     if isinstance(reason, TimeoutError):
         return "no answer in time"
     if isinstance(reason, OSError) and reason.strerror:
