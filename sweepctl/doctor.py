@@ -7,6 +7,7 @@ looked at is said to be so, never guessed.
 from __future__ import annotations
 
 import enum
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,7 @@ from sweepctl.cluster.pod_reasons import agent_end, why_pending
 from sweepctl.errors import SweepctlError
 from sweepctl.manifest import pod_spec
 from sweepctl.steer import KUEUE
-from sweepctl.values import Values
-
-OLDEST = (1, 31)
-"""The first Kubernetes with a stable podFailurePolicy, and backoffLimitPerIndex on by default."""
+from sweepctl.values import Values, chart
 
 NEEDED: tuple[tuple[Access, str], ...] = (
     (Access("get", "configmaps"), "submit"),
@@ -111,10 +109,10 @@ def examine(
 def check_api(cluster: Cluster) -> Check:
     """Look at the API: does it answer, is it new enough."""
     version = cluster.version()
-    numbers = tuple(int(part) for part in version.lstrip("v").split(".")[:2])
     words = f"{cluster.server} (context {cluster.context}) is Kubernetes {version}"
-    if numbers < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
+    oldest = chart().oldest_kubernetes
+    found, wanted = ([int(n) for n in re.findall(r"\d+", v)[:2]] for v in (version, oldest))
+    if found < wanted:
         return Check("API", Level.MISSING, words, f"sweepctl needs Kubernetes {oldest} or later")
     return Check("API", Level.OK, words)
 

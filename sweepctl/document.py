@@ -46,6 +46,7 @@ _SYNTAX = (
     (r"'\t' that cannot start", "a tab where YAML takes spaces only", "indent with spaces"),
     ("mapping values are not allowed", None, "put quotes round a text that holds ': '"),
     ("could not find expected ':'", None, "a key needs a colon and a space after it"),
+    ("or ']', but got '{'", None, "in [ ] a word with ${…} wants quotes: '${program}'"),
     ("but found another document", "a second document begins here", "one file holds one sweep"),
     ("undefined alias", None, "define it before, as &name"),
     ("while scanning a quoted scalar", None, "close the quote; a text with backslashes wants '…'"),

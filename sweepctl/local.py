@@ -275,7 +275,8 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         status = _settled(api, sweep, config)
         view.show(status, _reasons(processes))
         view.end(status, best_runs(status, config, top=10))
-        again = shlex.join(["sweepctl", "best", processes.sweep, *_data_option(plan)])
+        verb = "best" if status.metric else "status"
+        again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
     return status.exit_code
 

@@ -21,8 +21,6 @@ Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Va
 
 PATH_SUFFIX = "_cli_path"
 TABLE_SUFFIX = "_base_dict"
-TYPE_SUFFIX = "_type"
-VALUE_TYPES = ("float", "int", "bool", "str", "json")
 
 MAX_TEXT_BYTES = 131_071
 """Linux refuses a longer argument: MAX_ARG_STRLEN, 32 pages, with its closing NUL."""
@@ -122,9 +120,9 @@ class Override:
 def overrides_from_config(config: Mapping[str, object]) -> list[Override]:
     """Give the overrides of one run, in the order of its parameters.
 
-    `config` is the run's flat {name: value}, in the stored form of WBC-AGILE's wandb_sweep: a
-    scaled dictionary is the three parameters X, X_cli_path and X_base_dict; X_type names the type
-    that X had before JSON (where 1.0 may come back as 1). Any other name with a dot is a path.
+    `config` is the run's flat {name: value} (`RunParameters.meant`), in the stored form of
+    WBC-AGILE's wandb_sweep: a scaled dictionary is the three parameters X, X_cli_path and
+    X_base_dict. Any other name with a dot is a path.
     """
     overrides: list[Override] = []
     for name, value in config.items():
@@ -135,9 +133,7 @@ def overrides_from_config(config: Mapping[str, object]) -> list[Override]:
             table = scaled.times(_factor(name, value))
             overrides.append(Override(scaled.path, table, name))
         elif "." in name:
-            kind = config.get(name + TYPE_SUFFIX)
-            typed = _restore_type(name, value, kind) if kind in VALUE_TYPES else value
-            overrides.append(Override(name, _as_value(name, typed), name))
+            overrides.append(Override(name, _as_value(name, value), name))
     return overrides
 
 
@@ -290,7 +286,7 @@ def _check_argument(text: str) -> None:
 
 
 def _is_side_of_another(name: str, config: Mapping[str, object]) -> bool:
-    """Tell whether `name` is X_cli_path, X_base_dict or a type hint X_type of some X."""
+    """Tell whether `name` is X_cli_path or X_base_dict of some X."""
     for suffix in (PATH_SUFFIX, TABLE_SUFFIX):
         owner = name.removesuffix(suffix)
         if owner != name and (owner in config or owner + _OTHER_SIDE[suffix] in config):
@@ -300,8 +296,7 @@ def _is_side_of_another(name: str, config: Mapping[str, object]) -> bool:
                     hint="create the sweep again from its file",
                 )
             return True
-    owner = name.removesuffix(TYPE_SUFFIX)
-    return owner != name and owner in config and config[name] in VALUE_TYPES
+    return False
 
 
 _OTHER_SIDE = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
@@ -314,37 +309,6 @@ def _factor(name: str, value: object) -> float:
             hint=f"give {name} a numeric distribution, such as uniform with min and max",
         )
     return float(value)
-
-
-def _restore_type(name: str, value: object, kind: object) -> object:
-    try:
-        if kind == "float":
-            return _floats(value)
-        if kind == "int" and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if kind == "bool" and value in (0, 1):
-            return bool(value)
-        if kind == "json" and isinstance(value, str):
-            return json.loads(value)
-    except (ValueError, OverflowError, RecursionError) as problem:
-        raise SweepctlError(
-            f"parameter {name}: {value!r} is not of the type {kind} that {name}{TYPE_SUFFIX} "
-            f"names ({problem})"
-        ) from None
-    return value
-
-
-def _floats(value: object) -> object:
-    """Make every integer in `value` a float, where that changes its type only."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if float(value) != value:
-            raise ValueError("no float is equal to it")
-        return float(value)
-    if isinstance(value, (list, tuple)):
-        return [_floats(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _floats(item) for key, item in value.items()}
-    return value
 
 
 def _as_value(name: str, value: object) -> Value:

@@ -1,18 +1,19 @@
 """What the trainer would be given: a few sampled runs of a sweep file, resolved as the pod does.
 
-Pure but for the file system that tells the pod's trainers apart. Nothing is created.
+Pure: nothing is created, and the environment is read only when it is given.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.command import DEFAULT_COMMAND, shell_line
-from sweepctl.overrides import Grammar, overrides_from_config
-from sweepctl.pod.trainers import default_grammar, resolve_command
+from sweepctl.command import ARGS_JSON_FILE_MACRO, DEFAULT_COMMAND, environment_names, shell_line
+from sweepctl.overrides import Grammar
+from sweepctl.pod.trainers import default_grammar, resolve
+from sweepctl.run_parameters import run_parameters
 from sweepctl.server.search import PastRun, next_params
 from sweepctl.spec import SweepSpec
 
@@ -23,6 +24,8 @@ class PreviewedRun:
 
     parameters: Mapping[str, Any]
     command: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What is told about the command: what was left out of it, what it lacks."""
 
     def shell_command(self) -> str:
         """Write the command so that it can be pasted into a shell."""
@@ -30,21 +33,33 @@ class PreviewedRun:
 
     def as_dict(self) -> dict[str, Any]:
         """Give the fields for `-o json`."""
-        return {"parameters": dict(self.parameters), "command": list(self.command)}
+        return {
+            "parameters": dict(self.parameters),
+            "command": list(self.command),
+            "notes": list(self.notes),
+        }
 
 
 def preview_runs(
-    spec: SweepSpec, *, count: int, grammar: Grammar | None, seed: int
+    spec: SweepSpec,
+    *,
+    count: int,
+    grammar: Grammar | None,
+    seed: int,
+    environ: Mapping[str, str],
+    expand_env: bool = False,
 ) -> list[PreviewedRun]:
     """Sample up to `count` runs (fewer when a grid ends) and resolve the command of each.
 
-    A bayes sweep is previewed by random sampling: what it would choose depends on results.
+    A bayes sweep is previewed by random sampling: what it would choose depends on results. Each
+    `${envvar:X}` stays as it is written unless `expand_env`, when `environ` has its value.
     """
     config = spec.to_wandb_config()
     if config.get("method") == "bayes":
         config = {**config, "method": "random"}
     rng = random.Random(seed)
     command = spec.command or DEFAULT_COMMAND
+    told = _notes_on_command(command, environ)
     runs: list[PreviewedRun] = []
     past: list[PastRun] = []
     while len(runs) < count:
@@ -52,15 +67,29 @@ def preview_runs(
         if parameters is None:
             break
         past.append(PastRun(params=parameters))
-        argv = resolve_command(
+        resolved = resolve(
             command,
             program=spec.program,
-            config=parameters,
-            overrides=overrides_from_config(parameters),
+            parameters=run_parameters(parameters, config["parameters"]),
             run_id=f"preview{len(runs) + 1}",
             project=spec.project or "PROJECT",
             grammar=grammar or default_grammar(command),
-            environ={},
+            environ=environ if expand_env else {},
+            args_json_file=f"parameters-preview{len(runs) + 1}.json",
         )
-        runs.append(PreviewedRun(parameters, tuple(argv)))
+        argv = resolved.argv if expand_env else resolved.written
+        runs.append(PreviewedRun(parameters, argv, (*resolved.notes, *told)))
     return runs
+
+
+def _notes_on_command(command: Sequence[object], environ: Mapping[str, str]) -> list[str]:
+    """Tell what an agent puts in; of a variable only whether it is set: it may be a secret."""
+    notes = [
+        f"{name} is set here; each agent puts its own value in its place"
+        if name in environ
+        else f"{name} is not set here: an agent that has none either writes {name} itself"
+        for name in environment_names(command)
+    ]
+    if ARGS_JSON_FILE_MACRO in map(str, command):
+        notes.append(f"each run has its own file for {ARGS_JSON_FILE_MACRO}, named by its id")
+    return notes

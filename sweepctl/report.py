@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.command import DEFAULT_COMMAND, expand_command, shell_line
-from sweepctl.overrides import Grammar, Override, overrides_from_config
+from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.trainers import default_grammar
-from sweepctl.status import RunRow, SweepStatus, ranked
+from sweepctl.run_parameters import run_parameters
+from sweepctl.status import RunRow, SweepStatus, ranked, searched_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,6 @@ def best_runs(
     ]
 
 
-def searched_parameters(config: Mapping[str, Any]) -> list[str]:
-    """Name the parameters that the sweep varies, in the order of the file."""
-    parameters = config.get("parameters")
-    if not isinstance(parameters, Mapping):
-        return []
-    return [
-        str(name)
-        for name, form in parameters.items()
-        if not (isinstance(form, Mapping) and "value" in form)
-    ]
-
-
 def _ranked_run(
     rank: int,
     row: RunRow,
@@ -77,11 +66,12 @@ def _ranked_run(
         for name in config.get("parameters", {})
         if name in row.parameters
     }
-    overrides = tuple(overrides_from_config(known))
+    parameters = run_parameters(known, config.get("parameters"))
+    overrides = tuple(parameters.overrides())
     written = grammar or default_grammar(command)
     argv = expand_command(
         command,
-        config=known,
+        config=parameters.given,
         overrides=[override.text(written) for override in overrides],
         program=config.get("program"),
         environ={},  # a secret that the command takes from the environment stays a name

@@ -12,13 +12,15 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sweepctl.errors import ExitCode
+from sweepctl.progress import Phase, eta_s, progress
 from sweepctl.wandb_http import RunInfo, SweepInfo
 from sweepctl.wandb_summary import duration_s, read_metric, reason_of
 
 ENDED_WELL = frozenset({"finished"})
 ENDED_BADLY = frozenset({"failed", "crashed", "killed"})
 LIVE_RUNS = frozenset({"running", "preempting"})
-OPEN_RUNS = frozenset({"running", "pending", "preempting", "preempted", "queued"})
+AT_WORK = LIVE_RUNS | {"pending"}
+OPEN_RUNS = AT_WORK | {"preempted", "queued"}
 ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 
 
@@ -36,7 +38,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as a line of a table; `metric` is None until it was logged as a number."""
+    """One run as a line of a table; `metric` is None until it was logged as a number.
+
+    `step` is W&B's last step, `done` of `steps` the iterations; `parameters` are the sweep's own.
+    """
 
     id: str
     state: str
@@ -50,11 +55,18 @@ class RunRow:
     reason: str | None = None
     """Why it did not finish, as its agent judged it, else as far as the server knows."""
     duration_s: float | None = None
+    phase: Phase | None = None
+    """What its trainer is doing, while it is under way."""
+    done: int | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStatus:
-    """A sweep at one moment. `runs` is in the order in which the runs were created."""
+    """A sweep at one moment. `runs` is in the order in which the runs were created.
+
+    `searched` names the parameters that the sweep varies.
+    """
 
     sweep: str
     name: str | None
@@ -63,6 +75,8 @@ class SweepStatus:
     metric: Metric | None
     run_cap: int | None
     runs: tuple[RunRow, ...]
+    run_count_expected: int | None = None
+    searched: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,6 +88,30 @@ class SweepStatus:
         """Give the finished run with the best metric."""
         rows = ranked(self.runs, self.metric)
         return rows[0] if rows else None
+
+    @property
+    def expected(self) -> int | None:
+        """Tell how many runs there will be, if there is an end to them."""
+        return self.run_cap if self.run_count_expected is None else self.run_count_expected
+
+    @property
+    def ended_count(self) -> int:
+        """Count the runs that are over."""
+        return sum(row.state not in OPEN_RUNS for row in self.runs)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Tell in how many seconds the sweep will be done; None while that is unknown."""
+        if self.expected is None or self.state != "RUNNING":
+            return None
+        at_work = [row for row in self.runs if row.state in AT_WORK]
+        handed_back = sum(row.state in OPEN_RUNS - AT_WORK for row in self.runs)
+        return eta_s(
+            [row.duration_s for row in self.runs if row.state in ENDED_WELL and row.duration_s],
+            [row.duration_s or 0.0 for row in at_work],
+            waiting=max(0, self.expected - len(self.runs)) + handed_back,
+            agents=len(at_work),
+        )
 
     @property
     def has_bad_ends(self) -> bool:
@@ -115,9 +153,32 @@ def sweep_status(
         metric=metric,
         run_cap=config.get("run_cap"),
         runs=tuple(
-            _row(run, metric, now) for run in sorted(runs, key=lambda run: run.created_at or "")
+            _row(run, metric, config, now)
+            for run in sorted(runs, key=lambda run: run.created_at or "")
         ),
+        run_count_expected=sweep.run_count_expected,
+        searched=tuple(searched_parameters(config)),
     )
+
+
+def searched_parameters(config: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that the sweep varies, in the order of the file."""
+    return [
+        str(name)
+        for name, form in _parameters(config).items()
+        if not (isinstance(form, Mapping) and "value" in form)
+    ]
+
+
+def by_interest(status: SweepStatus) -> list[RunRow]:
+    """Order the runs for who watches: under way, then the best, then what else has ended, newest
+    first."""
+    best = ranked(status.runs, status.metric)
+    at_work = [row for row in status.runs if row.state in AT_WORK]
+    waiting = [row for row in status.runs if row.state in OPEN_RUNS - AT_WORK]
+    shown = {row.id for row in (*best, *at_work, *waiting)}
+    others = [row for row in reversed(status.runs) if row.id not in shown]
+    return [*at_work, *waiting, *best, *others]
 
 
 def ranked(rows: Sequence[RunRow], metric: Metric | None) -> list[RunRow]:
@@ -152,19 +213,24 @@ def why_not_finished(state: str, reason: str | None, exit_code: int | None) -> s
     return None
 
 
-def _row(run: RunInfo, metric: Metric | None, now: datetime) -> RunRow:
-    step = run.summary.get("_step")
+def _parameters(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    parameters = config.get("parameters")
+    return parameters if isinstance(parameters, Mapping) else {}
+
+
+def _row(run: RunInfo, metric: Metric | None, config: Mapping[str, Any], now: datetime) -> RunRow:
     reading = read_metric(run.summary, metric.name, metric.goal) if metric else None
     created = _time(run.created_at)
     heard = _time(run.heartbeat_at)
+    known = progress(run.state, run.summary, run.config, config.get("command"))
     return RunRow(
         id=run.id,
         state=run.state,
         agent=run.host,
         metric=reading.number if reading else None,
-        step=int(step) if isinstance(step, (int, float)) else None,
+        step=known.step,
         age_s=(now - created).total_seconds() if created else None,
-        parameters=run.config,
+        parameters={name: run.config[name] for name in _parameters(config) if name in run.config},
         metric_instead=reading.instead if reading else None,
         reason=why_not_finished(run.state, reason_of(run.summary), run.exit_code),
         duration_s=None
@@ -176,6 +242,9 @@ def _row(run: RunInfo, metric: Metric | None, now: datetime) -> RunRow:
             heard_s=heard.timestamp() if heard else None,
             now_s=now.timestamp(),
         ),
+        phase=known.phase,
+        done=known.done,
+        steps=known.steps,
     )
 
 

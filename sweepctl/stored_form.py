@@ -1,17 +1,18 @@
-"""A sweep file's content as W&B stores it: scaled dictionaries flattened, types kept.
+"""A sweep file's content as W&B stores it: what `wandb sweep` sends, scaled dictionaries flattened.
 
 Ring 0: `spec` uses it after its checks, and the pod where nobody has checked the file before. It
-refuses what it cannot flatten, and judges nothing else.
+refuses what it cannot flatten, and judges nothing else. No parameter is added to the user's.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from sweepctl.errors import SweepctlError
-from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, read_table
+from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, read_table
+from sweepctl.run_parameters import TYPE_SUFFIX, distribution_of, tells_type, type_owner
 
 DEFAULT_PROJECT = "sweeps"
 """The project of a sweep whose file and settings name none."""
@@ -23,7 +24,6 @@ PARAMETER_KEYS = (
     *("distribution", "value", "values", "probabilities"),
     *("min", "max", "q", "mu", "sigma", "a", "b", "parameters"),
 )
-_COUNTED = ("constant", "categorical", "categorical_w_probabilities")
 _NOT_RAW = re.compile("[\x7f-\uffff]")
 _CHECK = "sweepctl validate names every problem of a sweep file"
 
@@ -38,24 +38,29 @@ def stored_config(root: object) -> dict[str, object]:
     config = {str(key): value for key, value in root.items()}
     if config.get("entity") == PLACEHOLDER_ENTITY:
         del config["entity"]
+    _make_whole(config, "run_cap")
+    if isinstance(early := config.get("early_terminate"), Mapping):
+        config["early_terminate"] = early = dict(early)
+        _make_whole(early, "min_iter", "max_iter")
     return {**config, "parameters": stored_parameters(parameters)}
 
 
 def stored_parameters(given: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    """Flatten the parameters of a sweep file; those that are parts of others follow them."""
+    """Flatten the parameters of a sweep file: the parts inside of a scaled dictionary follow it."""
     config: dict[str, dict[str, object]] = {}
     for name, spec in given.items():
-        if _is_part(name, given):
-            continue
         if not isinstance(spec, Mapping):
             raise SweepctlError(f"parameters.{name} is not a map", _CHECK)
+        _check_owner(name, given)
+        inside = _sides(name, spec, given)
+        own = {key: value for key, value in spec.items() if key not in inside}
+        if isinstance(own.get("type"), str):
+            del own["type"]
         kind = distribution_of(spec)
-        own = {key: value for key, value in spec.items() if key in PARAMETER_KEYS}
         if kind in ("int_uniform", "uniform"):
             own["distribution"] = kind  # as W&B's client does before it sends
         config[name] = own
-        sides = _sides(name, spec, given)
-        config.update(sides or _type(name, spec, given, kind))
+        config.update(inside or _type(name, spec, given))
     return config
 
 
@@ -89,43 +94,13 @@ def json_text(value: object, depth: int = 3) -> str:
     return opening + indent + "  " + f",{indent}  ".join(items) + indent + closing
 
 
-def distribution_of(spec: Mapping[str, object]) -> str | None:
-    """Give the distribution that a parameter names or, as in W&B's client, that its keys imply."""
-    if "parameters" in spec:
-        return None
-    if "distribution" in spec:
-        return str(spec["distribution"])
-    if "value" in spec:
-        return "constant"
-    if "values" in spec:
-        return "categorical_w_probabilities" if "probabilities" in spec else "categorical"
-    bounds = (spec.get("min"), spec.get("max"))
-    for kind, type_ in (("int_uniform", int), ("uniform", float)):
-        if all(isinstance(bound, type_) and not isinstance(bound, bool) for bound in bounds):
-            return kind
-    return None
-
-
-def type_hint(name: str, spec: Mapping[str, object], kind: str | None) -> object:
-    """Give the type to keep where JSON, on its way through W&B, may make 1 of 1.0."""
-    if "type" in spec:
-        return spec["type"]
-    return "float" if "." in name and _is_float(spec, kind) else None
-
-
-def is_type(spec: object) -> bool:
-    """Tell whether a parameter X_type keeps the type of X."""
-    return isinstance(spec, Mapping) and spec.get("value") in VALUE_TYPES
-
-
 def part_owner(name: str, given: Mapping[str, object]) -> str | None:
     """Give X for the X_cli_path and X_base_dict of a scaled dictionary and for X's X_type."""
     for suffix, other in ((PATH_SUFFIX, TABLE_SUFFIX), (TABLE_SUFFIX, PATH_SUFFIX)):
         owner = name.removesuffix(suffix)
         if owner != name and (owner in given or owner + other in given):
             return owner
-    owner = name.removesuffix(TYPE_SUFFIX)
-    return owner if owner != name and owner in given and is_type(given[name]) else None
+    return type_owner(name, given)
 
 
 def number_text(value: float) -> str:
@@ -145,23 +120,31 @@ def string_text(value: str) -> str:
     return _NOT_RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def _is_part(name: str, given: Mapping[str, object]) -> bool:
+def _make_whole(rules: dict[str, object], *keys: str) -> None:
+    """Make 10 of 10.0, which W&B's schema takes for a whole number."""
+    for key in keys:
+        if isinstance(value := rules.get(key), float) and value.is_integer():
+            rules[key] = int(value)
+
+
+def _check_owner(name: str, given: Mapping[str, object]) -> None:
     owner = part_owner(name, given)
     if owner is not None and owner not in given:
         raise SweepctlError(
             f"parameters.{name} is a part of the scaled dictionary {owner}, which is not there",
             _CHECK,
         )
-    return owner is not None
 
 
 def _sides(
     name: str, spec: Mapping[str, object], given: Mapping[str, object]
 ) -> dict[str, dict[str, object]]:
-    """Give the path and the table of a scaled dictionary; nothing for another parameter."""
+    """Give the path and the table inside of a scaled dictionary; those beside it are sent as they
+    are, and only looked at here.
+    """
     keys = (name + PATH_SUFFIX, name + TABLE_SUFFIX)
-    inside = any(key in spec for key in keys)
-    parts = [(spec if inside else given).get(key) for key in keys]
+    is_inside = any(key in spec for key in keys)
+    parts = [(spec if is_inside else given).get(key) for key in keys]
     if parts == [None, None]:
         return {}
     values = [part.get("value") if isinstance(part, Mapping) else None for part in parts]
@@ -172,32 +155,15 @@ def _sides(
         table = read_table(values[1])
     except ValueError as problem:
         raise SweepctlError(f"{keys[1]} {problem}", _CHECK) from None
-    return {keys[0]: {"value": values[0]}, keys[1]: {"value": json.dumps(table)}}
+    stored: tuple[object, ...] = (values[0], json.dumps(table))
+    return {k: {"value": v} for k, v in zip(keys, stored, strict=True)} if is_inside else {}
 
 
 def _type(
-    name: str, spec: Mapping[str, object], given: Mapping[str, object], kind: str | None
+    name: str, spec: Mapping[str, object], given: Mapping[str, object]
 ) -> dict[str, dict[str, object]]:
-    key = name + TYPE_SUFFIX
-    own = given.get(key)
-    if isinstance(own, Mapping) and is_type(own):
-        return {key: dict(own)}
-    hint = type_hint(name, spec, kind)
-    return {key: {"value": hint}} if hint is not None and key not in given else {}
-
-
-def _is_float(spec: Mapping[str, object], kind: str | None) -> bool:
-    """Tell whether a parameter gives floats and nothing else."""
-    if kind in _COUNTED:
-        numbers = list(_numbers(spec.get("value", spec.get("values"))))
-        return bool(numbers) and all(isinstance(number, float) for number in numbers)
-    # W&B draws integers where q is one.
-    return kind not in (None, "int_uniform") and not isinstance(spec.get("q"), int)
-
-
-def _numbers(value: object) -> Iterator[float]:
-    if isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(item)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield value
+    """Give the companion that WBC-AGILE's key `type` asks for, where the rest does not tell it."""
+    kind, key = spec.get("type"), name + TYPE_SUFFIX
+    if not isinstance(kind, str) or "." not in name or key in given or tells_type(spec, kind):
+        return {}
+    return {key: {"value": kind}}

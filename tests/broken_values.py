@@ -23,6 +23,11 @@ NO_SUCH = "there is no such setting"
 KEPT = "this setting cannot be taken away"
 NAME = "expected the name of an object"
 SIZE = "expected a size such as 500Mi or 20Gi"
+NO_KEY = "an API key is no setting: whoever may read the Job or the release could read it"
+MAKE_SECRET = (
+    "kubectl create secret generic {} --from-literal={}=YOUR_KEY,"
+    " or sweepctl submit --create-secret"
+)
 QUANTITY = "expected a quantity such as 500m, 8 or 32Gi"
 PATH = "expected an absolute path such as /data/assets"
 
@@ -44,7 +49,6 @@ SCHEMA = [
     Broken("cache: {storageclass: fast}", "cache.storageclass", NO_SUCH, "mean storageClass?"),
     Broken("runs: {home: /r}", "runs.home", NO_SUCH, "did you mean cache.home?"),
     Broken("code: {git: {url: a}}", "code.git.url", NO_SUCH, "the settings here are repository"),
-    Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_SUCH, "did you mean wandb.secretName?"),
     Broken("wandb: {base_url: a}", "wandb.base_url", NO_SUCH, "did you mean baseUrl?"),
     Broken("kueue: {minparallelism: 2}", "kueue.minparallelism", NO_SUCH, "minParallelism?"),
     Broken("security: {runAsuser: 5}", "security.runAsuser", NO_SUCH, "did you mean runAsUser?"),
@@ -155,7 +159,64 @@ SCHEMA = [
     Broken("wandb: {secretName: ''}", "wandb.secretName", NAME),
     Broken("wandb: {secretKey: 'a/b'}", "wandb.secretKey", "expected a key in a Secret"),
     Broken("wandb: {project: 'a/b'}", "wandb.project", "expected a name as W&B has them"),
-    Broken("code: {git: {repository: 'git@x.org:a'}}", "code.git.repository", "such as https://"),
+    Broken("code: {git: {repository: 'x.org:a'}}", "code.git.repository", "such as https://"),
+    Broken("code: {git: {repository: '-oa@x.org:a'}}", "code.git.repository", "such as https://"),
+    Broken("code: {git: {repository: 'git@x.org:-a'}}", "code.git.repository", "such as https://"),
+    Broken("code: {git: {repository: 'ssh://a:b@x.org/a'}}", "code.git.repository", "without pass"),
+    Broken("code: {git: {repository: 'file:///a'}}", "code.git.repository", "such as https://"),
+    Broken(
+        "code: {git: {knownHosts: [a]}}", "code.git.knownHosts", "expected lines of known_hosts"
+    ),
+    Broken("schedulerName: My_Scheduler", "schedulerName", NAME),
+    Broken("scheduler: volcano", "scheduler", NO_SUCH, "did you mean schedulerName?"),
+    Broken("envfrom: []", "envfrom", NO_SUCH, "did you mean envFrom?"),
+    Broken("envFrom: {secretRef: {name: a}}", "envFrom", "expected a list, found a map"),
+    Broken("envFrom: [a]", "envFrom[0]", "one of configMapRef and secretRef"),
+    Broken("envFrom: [{}]", "envFrom[0]", "one of configMapRef and secretRef"),
+    Broken("envFrom: [{prefix: A_}]", "envFrom[0]", "one of configMapRef and secretRef"),
+    Broken(
+        "envFrom: [{configMapRef: {name: a}, secretRef: {name: b}}]",
+        "envFrom[0]",
+        "one of configMapRef and secretRef",
+    ),
+    Broken("envFrom: [{secret: {name: a}}]", "envFrom[0].secret", NO_SUCH),
+    Broken("envFrom: [{secretref: {name: a}}]", "envFrom[0].secretref", NO_SUCH, "secretRef?"),
+    Broken("envFrom: [{secretRef: a}]", "envFrom[0].secretRef", "expected a map", "name, optional"),
+    Broken("envFrom: [{secretRef: {}}]", "envFrom[0].secretRef", "'name' is missing"),
+    Broken("envFrom: [{secretRef: {name: A}}]", "envFrom[0].secretRef.name", NAME),
+    Broken(
+        "envFrom: [{configMapRef: {name: a, optional: 1}}]",
+        "envFrom[0].configMapRef.optional",
+        "expected true or false",
+    ),
+    Broken(
+        "envFrom: [{prefix: SWEEPCTL_, secretRef: {name: a}}]",
+        "envFrom[0].prefix",
+        "none of the Job's own",
+    ),
+    Broken(
+        "envFrom: [{prefix: a-, secretRef: {name: a}}]",
+        "envFrom[0].prefix",
+        "what variables' names begin with",
+    ),
+    Broken("initContainers: {name: a}", "initContainers", "expected a list, found a map"),
+    Broken("initContainers: [{name: a}]", "initContainers[0]", "'image' is missing", "add image"),
+    Broken(
+        "initContainers: [{name: code, image: a}]",
+        "initContainers[0].name",
+        "none of the Job's own",
+    ),
+    Broken(
+        "initContainers: [{name: a, image: b, restartPolicy: Always}]",
+        "initContainers[0]",
+        "one that stays belongs into sidecars",
+    ),
+    Broken(
+        "initContainers: [{name: a, image: b, securityContext: x}]",
+        "initContainers[0].securityContext",
+        "expected a map",
+    ),
+    Broken("extraVolumes: [{name: code-key, emptyDir: {}}]", "extraVolumes[0].name", "Job's own"),
     Broken("code: {git: {ref: '-u x'}}", "code.git.ref", "a branch, a tag or a full commit"),
     Broken("code: {image: {reference: 'A b'}}", "code.image.reference", "expected an image such"),
     Broken("code: {claim: {subPath: ../x}}", "code.claim.subPath", "a folder such as tasks/legs"),
@@ -171,7 +232,6 @@ SCHEMA = [
     Broken("extraEnv: [{value: b}]", "extraEnv[0]", "'name' is missing", "add name: …"),
     Broken("extraEnv: [{name: 1A, value: b}]", "extraEnv[0].name", "expected a variable's name"),
     Broken("extraEnv: [{name: HOME, value: b}]", "extraEnv[0].name", "itself", "use cache.home"),
-    Broken("extraEnv: [{name: WANDB_API_KEY}]", "extraEnv[0].name", "itself", "wandb.secretName"),
     Broken(
         "extraEnv: [{name: SWEEPCTL_GRACE_S, value: '1'}]",
         "extraEnv[0].name",
@@ -198,6 +258,50 @@ SCHEMA = [
 ]
 
 CONTRADICTIONS = [
+    Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken(
+        "wandb: {api_key: abc, secretName: team, secretKey: key}",
+        "wandb.api_key",
+        NO_KEY,
+        MAKE_SECRET.format("team", "key"),
+    ),
+    Broken("wandb: {key: 12345}", "wandb.key", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandb: {token: [a]}", "wandb.token", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandb: {secret: a}", "wandb.secret", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("apiKey: abc", "apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("WANDB_API_KEY: abc", "WANDB_API_KEY", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("wandbApiKey: abc", "wandbApiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken("server: {apiKey: a}", "server.apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
+    Broken(
+        f"wandb: {{secretKey: {'0a1b2c3d4e' * 4}}}",
+        "wandb.secretKey",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        f"wandb: {{secretName: local-{'0a1b2c3d4e' * 4}}}",
+        "wandb.secretName",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        f"server: {{apiKeys: {{secretKey: wandb_v1_{'aB3_' * 12}}}}}",
+        "server.apiKeys.secretKey",
+        "this looks like an API key; the name of a Secret, or of a key in it, belongs here",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        "initContainers: [{name: a, image: b, env: [{name: WANDB_API_KEY, value: abc}]}]",
+        "initContainers[0].env[0].value",
+        NO_KEY,
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
+    Broken(
+        "extraEnv: [{name: A, value: b}, {name: WANDB_API_KEY, value: abc}]",
+        "extraEnv[1].name",
+        "the Job sets WANDB_API_KEY itself, from a Secret",
+        MAKE_SECRET.format("wandb", "apiKey"),
+    ),
     Broken(
         "code: {git: {repository: https://x.org/a}, claim: {name: a}}",
         "code.claim.name",
@@ -209,6 +313,24 @@ CONTRADICTIONS = [
         "code.claim.name",
         "code comes from one place, and code.image is set as well",
         'set code: {claim: {name: ""}}',
+    ),
+    Broken(
+        "code: {git: {repository: 'git@x.org:a'}}",
+        "code.git.secretName",
+        "git over ssh needs a key, and code.git.secretName is empty",
+        "set code: {git: {secretName: YOUR_SECRET}}, of type kubernetes.io/ssh-auth",
+    ),
+    Broken(
+        "code: {git: {repository: https://x.org/a, knownHosts: x.org ssh-rsa AAAA}}",
+        "code.git.knownHosts",
+        "code.git.knownHosts is for git over ssh, and code.git.repository is no address of ssh",
+        'set code: {git: {knownHosts: ""}}',
+    ),
+    Broken(
+        "sidecars: [{name: a, image: b}]\ninitContainers: [{name: a, image: c}]",
+        "initContainers[0].name",
+        "a second container of the name a",
+        "remove one of the two",
     ),
     Broken(
         "agents: 9\nkueue: {queue: a, elastic: true, minParallelism: 2}",

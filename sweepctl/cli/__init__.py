@@ -118,16 +118,32 @@ def preview(
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many runs.")] = 3,
     grammar: GrammarOption = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    expand_env: Annotated[
+        bool,
+        typer.Option("--expand-env", help="Put the values of this shell in place of ${envvar:X}."),
+    ] = False,
     form: Output = Format.TABLE,
 ) -> None:
-    """Print the exact trainer command lines of a few sampled runs. Nothing is created."""
+    """Print the exact trainer command lines of a few sampled runs. Nothing is created.
+
+    What there is to know about them follows on stderr.
+    """
     from sweepctl.preview import preview_runs
 
     spec = _load(file)
-    runs = preview_runs(spec, count=count, grammar=_grammar(grammar), seed=seed)
+    runs = preview_runs(
+        spec,
+        count=count,
+        grammar=_grammar(grammar),
+        seed=seed,
+        environ=os.environ,
+        expand_env=expand_env,
+    )
     if form is Format.TABLE:
         for run in runs:
             output.answer(run.shell_command())
+        for note in dict.fromkeys(note for run in runs for note in run.notes):
+            output.say(f"note: {note}")
     else:
         output.data([run.as_dict() for run in runs], form)
 

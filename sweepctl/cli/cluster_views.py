@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,41 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sweepctl.agents_status import AgentRow, JobStatus, troubles
+from sweepctl.agents_status import LIVE, AgentRow, JobStatus, troubles
 from sweepctl.cli import output
-from sweepctl.cli.views import metric_text, reason_lines, status_data, sweep_table
+from sweepctl.cli.views import (
+    counts_text,
+    metric_text,
+    progress_text,
+    reason_lines,
+    status_data,
+    sweep_table,
+)
 
 if TYPE_CHECKING:
+    from sweepctl.cli.screen import Room
     from sweepctl.cluster.client import Object
     from sweepctl.doctor import Check
     from sweepctl.live import JobLine, LiveSweep
     from sweepctl.log_lines import Line
     from sweepctl.submit import Submitted
+
+_AGENT_COLUMNS = (
+    output.Column("AGENT", 9),
+    output.Column("STATE", 8),
+    output.Column("RUN", 7),
+    output.Column("PHASE", 3),
+    output.Column("STEP", 6),
+    output.Column("METRIC", 5),
+    output.Column("TIME", 4),
+)
+_WIDE_AGENT_COLUMNS = (
+    output.Column("FAILURES", 0),
+    output.Column("NODE", 1, elastic=True),
+    output.Column("POD", 0, elastic=True),
+)
+_HEAD_LINES = 5
+"""Two of the Job, two of the sweep, and the titles of the agents."""
 
 _MOST_TROUBLES = 5
 _MOST_AGENTS = 40
@@ -70,46 +96,75 @@ def job_line_data(line: JobLine) -> dict[str, Any]:
     }
 
 
-def live_view(live: LiveSweep, *, wide: bool) -> RenderableType:
-    """Lay a submitted sweep out: itself, its agents, and why agents do not run."""
-    parts: list[RenderableType] = [_head(live), Text()]
+def live_view(live: LiveSweep, room: Room | None = None, *, wide: bool) -> RenderableType:
+    """Lay a submitted sweep out: itself, its agents, and why agents do not run.
+
+    Where there is only so much room, as many agents are shown as it has lines for.
+    """
+    width = room.columns if room else None
+    head: list[RenderableType] = [_head(live, width)]
     if live.sweep is not None:
-        parts += [sweep_table(live.sweep), *reason_lines(live.sweep)]
+        head.append(sweep_table(live.sweep, width))
     else:
-        parts.append(Text(f"sweep {live.submission.sweep_id or 'not created yet'}"))
+        head.append(Text(f"sweep {live.submission.sweep_id or 'not created yet'}"))
+    foot: list[RenderableType] = []
+    if live.job is not None:
+        foot += _trouble_lines(live.job, wide=wide)
+    else:
+        foot.append(Text("no Job: the same submit again completes it"))
+    if live.unread:
+        foot.append(Text(f"runs are not known: {live.unread}", style="yellow"))
+    if live.sweep is not None:
+        foot += reason_lines(live.sweep)[1:]
+    if room is not None:
+        foot = foot[: room.lines // 3]
+        lines = room.lines - 1 - _HEAD_LINES - len(foot)
+        return Group(*head, *_agents_that_fit(live.job, lines, width, wide=wide), *foot)
+    parts = [head[0], Text(), head[1]]
     if live.job is not None:
         shown = live.job.agents if wide else live.job.agents[:_MOST_AGENTS]
         if shown:
             parts += [Text(), agents_table(shown, wide=wide)]
         if len(shown) < len(live.job.agents):
             parts.append(Text(f"… and {len(live.job.agents) - len(shown)} more: -o wide"))
-        parts += _trouble_lines(live.job, wide=wide)
-    else:
-        parts.append(Text("no Job: the same submit again completes it"))
-    if live.unread:
-        parts += [Text(), Text(f"runs are not known: {live.unread}", style="yellow")]
-    return Group(*parts)
+    return Group(*parts, *([Text()] if foot else []), *foot)
 
 
-def agents_table(agents: Sequence[AgentRow], *, wide: bool) -> Table:
+def _agents_that_fit(
+    job: JobStatus | None, lines: int, width: int | None, *, wide: bool
+) -> list[RenderableType]:
+    """Lay out as many agents as there are lines for: those that train first."""
+    if job is None or not job.agents:
+        return []
+    if len(job.agents) <= lines:
+        return [agents_table(job.agents, width, wide=wide)]
+    ordered = sorted(job.agents, key=lambda agent: (agent.run is None, agent.state not in LIVE))
+    shown, rest = ordered[: max(1, lines - 1)], ordered[max(1, lines - 1) :]
+    counts = counts_text(Counter(agent.state.value for agent in rest))
+    table = agents_table(sorted(shown, key=lambda agent: agent.index), width, wide=wide)
+    return [table, Text(f"… {len(rest)} more agents: {counts}")]
+
+
+def agents_table(
+    agents: Sequence[AgentRow], width: int | None = None, *, wide: bool = False
+) -> Table:
     """Lay out one line for each agent."""
-    columns = ["AGENT", "STATE", "RUN", "STEP", "METRIC", "AGE"]
+    columns = [*_AGENT_COLUMNS, *(_WIDE_AGENT_COLUMNS if wide else ())]
     rows = [
         [
             str(agent.index),
             agent.state.value,
             agent.run.id if agent.run else "<none>",
-            "<none>" if agent.run is None or agent.run.step is None else str(agent.run.step),
+            agent.run.phase.value if agent.run and agent.run.phase else "<none>",
+            progress_text(agent.run.done, agent.run.steps) if agent.run else "<none>",
             metric_text(agent.run) if agent.run else "<none>",
+            output.age(agent.run.duration_s if agent.run else None),
+            *([str(agent.failures), agent.node or "<none>", agent.pod or "<none>"] if wide else []),
             output.age(agent.age_s),
         ]
         for agent in agents
     ]
-    if wide:
-        columns[5:5] = ["FAILURES", "NODE", "POD"]
-        for row, agent in zip(rows, agents, strict=True):
-            row[5:5] = [str(agent.failures), agent.node or "<none>", agent.pod or "<none>"]
-    return output.table(columns, rows)
+    return output.fitted_table([*columns, output.Column("AGE", 2)], rows, width)
 
 
 def live_data(live: LiveSweep) -> dict[str, Any]:
@@ -194,26 +249,29 @@ def colour(name: str) -> int:
     return _COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(_COLOURS)]
 
 
-def _head(live: LiveSweep) -> Table:
+def _head(live: LiveSweep, width: int | None) -> Table:
     job = live.job
-    return output.table(
-        ["NAME", "STATE", "AGENTS", "JOB", "AGE"],
-        [
-            [
-                live.submission.name,
-                job.state if job else "<none>",
-                f"{job.ready}/{job.wanted}" if job else "0/0",
-                job.job if job else "<none>",
-                output.age(job.age_s if job else None),
-            ]
-        ],
-    )
+    columns = [
+        output.Column("NAME", 9, elastic=True),
+        output.Column("STATE", 8),
+        output.Column("AGENTS", 7),
+        output.Column("JOB", 5, elastic=True),
+        output.Column("AGE", 6),
+    ]
+    cells = [
+        live.submission.name,
+        job.state if job else "<none>",
+        f"{job.ready}/{job.wanted}" if job else "0/0",
+        job.job if job else "<none>",
+        output.age(job.age_s if job else None),
+    ]
+    return output.fitted_table(columns, [cells], width)
 
 
 def _trouble_lines(job: JobStatus, *, wide: bool) -> list[RenderableType]:
     found = troubles(job)
     shown = found if wide else found[:_MOST_TROUBLES]
-    lines: list[RenderableType] = [Text()] if found or job.end_reason else []
+    lines: list[RenderableType] = []
     if job.end_reason is not None:
         lines.append(Text(f"the Job has failed: {job.end_reason.words}", style="red"))
     for trouble in shown:
@@ -234,7 +292,9 @@ def _agent_data(agent: AgentRow) -> dict[str, Any]:
         "pod": agent.pod,
         "node": agent.node,
         "run": run.id if run else None,
+        "phase": run.phase.value if run and run.phase else None,
         "step": run.step if run else None,
+        "steps": run.steps if run else None,
         "metric": run.metric if run else None,
         "failures": agent.failures,
         "age_s": agent.age_s,

@@ -22,6 +22,8 @@ from sweepctl.cli.output import Format
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from sweepctl.cli.screen import Room
+
 _WATCH_EVERY_S = 2.0
 
 
@@ -151,9 +153,9 @@ def is_coloured() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a sweep is at one moment, ready to be shown in any form."""
+    """What a sweep is at one moment, ready to be shown in any form, in any room or all of it."""
 
-    view: Callable[[], RenderableType]
+    view: Callable[[Room | None], RenderableType]
     data: Callable[[], Any]
     name: str | None
     form: Form
@@ -166,7 +168,7 @@ class Picture:
         elif self.form is Form.NAME:
             print_lines(filter(None, [self.name]))
         else:
-            output.console().print(self.view())
+            output.console().print(self.view(None))
 
 
 def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
@@ -174,14 +176,13 @@ def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
 
     On a terminal each takes the place of the one before it.
     """
-    from rich.live import Live
+    from sweepctl.cli.screen import Screen, is_drawable
 
     first = next(pictures)
     if not watch:
         first.print()
         return
-    console = output.console(width=None)
-    if not console.is_terminal or first.form not in (Form.TABLE, Form.WIDE):
+    if not is_drawable(sys.stdout) or first.form not in (Form.TABLE, Form.WIDE):
         for picture in chain([first], pictures):
             if first.form is Form.YAML:
                 output.answer("---")
@@ -191,9 +192,9 @@ def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
                 return
             time.sleep(_WATCH_EVERY_S)
         return
-    with Live(console=console, auto_refresh=False) as shown:
+    with Screen() as screen:
         for picture in chain([first], pictures):
-            shown.update(picture.view(), refresh=True)
+            screen.draw(picture.view)
             if picture.is_last:
                 return
-            time.sleep(_WATCH_EVERY_S)
+            screen.rest(_WATCH_EVERY_S)

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from sweepctl.errors import ExitCode, SpecError, SweepctlError
@@ -50,6 +51,9 @@ def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Conso
         no_color=bool(os.environ.get("NO_COLOR")) or None,
     )
 
+
+_ELASTIC_WIDTH = 12
+"""What is left at least of a column that may be cut."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """How the system says that nothing can be written: an expected error."""
@@ -109,6 +113,52 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool
     for row in rows:
         laid.add_row(*(state_text(cell) for cell in row))
     return laid
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table that may be too wide: what is given up first has the least `worth`.
+
+    A cell is never cut, unless the column is `elastic`.
+    """
+
+    title: str
+    worth: int
+    elastic: bool = False
+
+
+def fitted_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None
+) -> Table:
+    """Lay rows out in no more than `width`, if that is given, by leaving columns out."""
+    if width is None:
+        return table([column.title for column in columns], rows)
+    cells = [[column.title for column in columns], *rows]
+    widths = [max(map(len, texts)) for texts in zip(*cells, strict=True)]
+    shown = list(range(len(columns)))
+    while len(shown) > 1 and sum(_least(columns, widths, shown)) + 2 * (len(shown) - 1) > width:
+        shown.remove(min(shown, key=lambda place: columns[place].worth))
+    spare = width - sum(_least(columns, widths, shown)) - 2 * (len(shown) - 1)
+    for place, least in zip(shown, _least(columns, widths, shown), strict=True):
+        given = min(widths[place] - least, max(0, spare))
+        widths[place], spare = least + given, spare - given
+    fitted = [[shortened(row[place], widths[place]) for place in shown] for row in cells]
+    return table(fitted[0], fitted[1:])
+
+
+def _least(columns: Sequence[Column], widths: Sequence[int], shown: Sequence[int]) -> list[int]:
+    """Give what each column that is shown needs at least."""
+    return [
+        min(widths[place], max(_ELASTIC_WIDTH, len(columns[place].title)))
+        if columns[place].elastic
+        else widths[place]
+        for place in shown
+    ]
+
+
+def shortened(text: str, width: int) -> str:
+    """Cut a text that is too wide, and show that by its last character."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 def number(value: float | None) -> str:

@@ -6,18 +6,40 @@ Values come in ready; nothing is fetched or decided here.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from sweepctl.cli import output
+from sweepctl.cli.screen import Room, Screen, is_drawable
 from sweepctl.report import RankedRun
-from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, changes
+from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, by_interest, changes
+
+_SWEEP_COLUMNS = (
+    output.Column("SWEEP", 9, elastic=True),
+    output.Column("STATE", 8),
+    output.Column("METHOD", 1),
+    output.Column("RUNS", 7),
+    output.Column("ETA", 6),
+)
+_RUN_COLUMNS = (
+    output.Column("RUN", 9),
+    output.Column("STATE", 8),
+    output.Column("PHASE", 4),
+    output.Column("STEP", 5),
+    output.Column("METRIC", 6),
+    output.Column("TIME", 7),
+    output.Column("AGENT", 3, elastic=True),
+)
+_AGE = output.Column("AGE", 1)
+_HEAD_LINES = 4
+"""The sweep's two lines, an empty one, and the titles of the runs."""
 
 _MOST_REASONS = 5
 
@@ -27,47 +49,62 @@ def print_status(status: SweepStatus) -> None:
     output.console().print(status_view(status))
 
 
-def status_view(status: SweepStatus) -> Group:
-    """Lay a sweep out as two tables: the sweep, its runs."""
+def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = False) -> Group:
+    """Lay a sweep out as two tables: the sweep, its runs in the order of their creation.
+
+    Where there is only so much room: those under way first, then the best, and how many others.
+    """
+    width = room.columns if room else None
+    head = sweep_table(status, width)
     if not status.runs:
-        return Group(sweep_table(status))
-    return Group(sweep_table(status), Text(), runs_table(status), *reason_lines(status))
+        return Group(head)
+    if room is None:
+        table = runs_table(status.runs, None, wide=wide)
+        return Group(head, Text(), table, *reason_lines(status))
+    lines = max(2, room.lines - 1 - _HEAD_LINES)
+    reasons = reason_lines(status)
+    if len(status.runs) + len(reasons) <= lines:
+        return Group(head, Text(), runs_table(by_interest(status), width), *reasons)
+    shown, rest = _that_fit(status, lines)
+    return Group(head, Text(), runs_table(shown, width), *rest_lines(rest, width))
 
 
-def sweep_table(status: SweepStatus) -> Table:
+def sweep_table(status: SweepStatus, width: int | None = None) -> Table:
     """Lay out one line that says what the sweep is doing."""
     best = status.best
     name = status.metric.name if status.metric else "METRIC"
-    return output.table(
-        ["SWEEP", "STATE", "METHOD", "RUNS", f"BEST {name}"],
-        [
-            [
-                status.sweep,
-                status.state,
-                status.method,
-                runs_line(status),
-                f"{output.number(best.metric)} ({best.id})" if best else "<none>",
-            ]
-        ],
+    cells = [
+        status.sweep,
+        status.state,
+        status.method,
+        progress_text(status.ended_count, status.expected),
+        output.age(status.eta_s),
+        f"{output.number(best.metric)} ({best.id})" if best else "<none>",
+    ]
+    return output.fitted_table(
+        [*_SWEEP_COLUMNS, output.Column(f"BEST {name}", 5, elastic=True)], [cells], width
     )
 
 
-def runs_table(status: SweepStatus) -> Table:
-    """Lay out one line for each run."""
-    return output.table(
-        ["RUN", "STATE", "AGENT", "METRIC", "STEP", "DURATION", "AGE"],
+def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool = False) -> Table:
+    """Lay out one line for each run; columns that say nothing here are left out."""
+    columns = [*_RUN_COLUMNS, *([_AGE] if wide else [])]
+    cells = [
         [
-            [
-                row.id,
-                row.state,
-                row.agent or "<none>",
-                metric_text(row),
-                "<none>" if row.step is None else str(row.step),
-                output.age(row.duration_s),
-                output.age(row.age_s),
-            ]
-            for row in status.runs
-        ],
+            row.id,
+            row.state,
+            row.phase.value if row.phase else "",
+            progress_text(row.done, row.steps),
+            metric_text(row),
+            output.age(row.duration_s),
+            row.agent or "<none>",
+            *([output.age(row.age_s)] if wide else []),
+        ]
+        for row in rows
+    ]
+    said = [place for place, column in enumerate(zip(*cells, strict=True)) if any(column)]
+    return output.fitted_table(
+        [columns[place] for place in said], [[row[place] for place in said] for row in cells], width
     )
 
 
@@ -93,11 +130,49 @@ def metric_text(row: RunRow) -> str:
     return row.metric_instead or output.number(row.metric)
 
 
+def rest_lines(rows: Sequence[RunRow], width: int | None) -> list[Text]:
+    """Count the runs that are not shown, and say why the last of them failed."""
+    if not rows:
+        return []
+    line = f"… {len(rows)} more: {counts_text(Counter(row.state for row in rows))}"
+    failed = next((row for row in rows if row.state in ENDED_BADLY and row.reason), None)
+    if failed is not None:
+        line += f"; {failed.id}: {failed.reason}"
+    return [Text(line if width is None else output.shortened(line, width))]
+
+
+def progress_text(done: int | None, whole: int | None) -> str:
+    """Write how much is done of how much: `340/1500`, `340` where the whole is not known."""
+    if done is None:
+        return "<none>"
+    return str(done) if whole is None else f"{done}/{whole}"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Count runs in words: `4 finished, 2 running`."""
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+
+
 def runs_line(status: SweepStatus) -> str:
     """Count the runs in words: `4 finished, 2 running of 6`."""
-    parts = [f"{count} {state}" for state, count in sorted(status.counts.items())]
-    whole = ", ".join(parts) or "none"
-    return f"{whole} of {status.run_cap}" if status.run_cap else whole
+    whole = counts_text(status.counts)
+    return f"{whole} of {status.expected}" if status.expected else whole
+
+
+def _that_fit(status: SweepStatus, lines: int) -> tuple[list[RunRow], list[RunRow]]:
+    """Choose the runs to show in so many lines, one of which counts the rest; give both.
+
+    However many are under way, the best is among them.
+    """
+    rows = by_interest(status)
+    if len(rows) <= lines:
+        return rows, []
+    shown = rows[: lines - 1]
+    best = status.best
+    if best is not None and best not in shown and len(shown) > 1:
+        shown[-1] = best
+    chosen = {row.id for row in shown}
+    return shown, [row for row in rows if row.id not in chosen]
 
 
 def status_data(status: SweepStatus) -> dict[str, Any]:
@@ -112,9 +187,12 @@ def status_data(status: SweepStatus) -> dict[str, Any]:
         if status.metric
         else None,
         "run_cap": status.run_cap,
+        "expected": status.expected,
+        "ended": status.ended_count,
+        "eta_s": status.eta_s,
         "counts": status.counts,
         "best": best.id if best else None,
-        "runs": [_run_data(row) for row in status.runs],
+        "runs": [_run_data(row, status.searched) for row in status.runs],
     }
 
 
@@ -174,16 +252,13 @@ class LocalView:
     """What `local` shows while it runs: a live table on a terminal, else a line for each event."""
 
     def __init__(self) -> None:
-        self._console = output.console()
-        self._live: Live | None = None
+        self._screen = Screen() if is_drawable(sys.stdout) else None
         self._before: SweepStatus | None = None
         self._unexplained: set[str] = set()
 
     def __enter__(self) -> LocalView:
-        if self._console.is_terminal:
-            live = output.console(width=None)
-            self._live = Live(console=live, refresh_per_second=4, transient=True)
-            self._live.start()
+        if self._screen is not None:
+            self._screen.__enter__()
         return self
 
     def __exit__(
@@ -192,12 +267,13 @@ class LocalView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop_live()
+        if self._screen is not None:
+            self._screen.__exit__(kind, error, trace)
 
     def note(self, line: str) -> None:
         """Show one line about the processes."""
-        if self._live is not None:
-            self._live.console.print(Text(line))
+        if self._screen is not None:
+            self._screen.say(line)
         else:
             print(line, flush=True)
 
@@ -211,19 +287,19 @@ class LocalView:
             if row.id in changed and is_bad and row.id not in reasons:
                 # The trainer's own report of its end comes before its agent says why.
                 self._unexplained.add(row.id)
-            elif row.id in late or (row.id in changed and (is_bad or self._live is None)):
+            elif row.id in late or (row.id in changed and (is_bad or self._screen is None)):
                 self.note(event_line(row, status, reasons.get(row.id)))
         self._before = status
-        if self._live is not None:
-            self._live.update(Group(sweep_table(status), Text(), runs_table(status)))
+        if self._screen is not None:
+            self._screen.draw(partial(status_view, status))
 
     def end(self, status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         """Show how the sweep ended."""
         self._note_unexplained(status)
-        self._stop_live()
-        if self._console.is_terminal:
+        if self._screen is not None:
+            self._screen.wipe()
             print_status(status)
-        self._console.print()
+        print()
         print_best(status, runs)
         sys.stdout.flush()
 
@@ -232,11 +308,6 @@ class LocalView:
             if row.id in self._unexplained:
                 self.note(event_line(row, status, None))
         self._unexplained = set()
-
-    def _stop_live(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
 
 def event_line(row: RunRow, status: SweepStatus, reason: str | None) -> str:
@@ -252,18 +323,20 @@ def event_line(row: RunRow, status: SweepStatus, reason: str | None) -> str:
     return f"{line} [{runs_line(status)}]"
 
 
-def _run_data(row: RunRow) -> dict[str, Any]:
+def _run_data(row: RunRow, searched: Sequence[str]) -> dict[str, Any]:
     return {
         "run": row.id,
         "state": row.state,
+        "reason": row.reason,
         "agent": row.agent,
+        "phase": row.phase.value if row.phase else None,
         "metric": row.metric,
         "metric_instead": row.metric_instead,
         "step": row.step,
+        "steps": row.steps,
         "duration_s": row.duration_s,
         "age_s": row.age_s,
-        "reason": row.reason,
-        "parameters": dict(row.parameters),
+        "parameters": {name: row.parameters[name] for name in searched if name in row.parameters},
     }
 
 

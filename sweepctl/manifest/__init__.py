@@ -119,6 +119,7 @@ class JobPlan:
     command: list[str]
     working_dir: str
     env: list[Piece]
+    env_from: list[Piece]
     resources: Piece
     pod_security: Piece
     container_security: Piece
@@ -202,7 +203,7 @@ def plan_job(
         job_labels={**labels(name, "agent"), **kueue_labels},
         job_annotations={**annotations, **kueue_annotations},
         pod_labels={**tree["podLabels"], **pods},
-        pod_annotations=dict(tree["podAnnotations"]),
+        pod_annotations=pod_spec.pod_annotations(tree),
         backoff_limit_per_index=tree["backoffLimitPerIndex"],
         ttl_s=tree["ttlSecondsAfterFinished"] or None,
         service_account=_service_account(tree, name),
@@ -215,6 +216,7 @@ def plan_job(
         command=pod_spec.command(tree),
         working_dir=tree["workingDir"],
         env=pod_spec.environment(tree, name=name, api_url=api_url),
+        env_from=list(tree["envFrom"]),
         resources=pod_spec.resources(tree),
         pod_security=pod_spec.pod_security(tree),
         container_security=pod_spec.container_security(tree),
@@ -391,7 +393,7 @@ def _server(tree: Settings, name: str, namespace: str) -> ServerPlan:
     keys = ["--api-keys", "/etc/sweepctl/keys/api-keys"]
     silence = ["--agent-timeout", str(server["agentTimeoutSeconds"])]
     peer = {"podSelector": {"matchLabels": selector(name, "agent")}}
-    placed = {**server, "runtimeClassName": "", "topologySpread": []}
+    placed = {**server, "runtimeClassName": "", "schedulerName": "", "topologySpread": []}
     return ServerPlan(
         name=server_name(name),
         url=_api_url(tree, name, namespace),

@@ -24,7 +24,8 @@ MOUNT_PATH = "/opt/sweepctl"
 MAX_CONFIG_MAP_BYTES = 1024 * 1024
 RING_0 = (
     *("__init__", "errors", "overrides", "command"),
-    *("stored_form", "wandb_connection", "wandb_http", "wandb_summary"),
+    *("run_parameters", "stored_form"),
+    *("wandb_connection", "wandb_http", "wandb_summary"),
 )
 _ENTRY = "pod.__main__.py"
 _BAKE = "bake it into an image (images/Dockerfile) and set podCode: {mount: false}"

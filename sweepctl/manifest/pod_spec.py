@@ -6,11 +6,13 @@ from its environment is decided here and nowhere else. The chart's helpers mirro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, PodCode, script
 from sweepctl.values.problems import THREAD_LIBRARIES
+from sweepctl.values.rules import DATA_VOLUMES, SIZE, amount, is_ssh
 
 Settings = Mapping[str, Any]
 Piece = dict[str, Any]
@@ -20,7 +22,11 @@ WORK = "/work"
 SWEEP_FOLDER = "/etc/sweepctl"
 WANDB_CLOUD = "https://api.wandb.ai"
 JOB_UID_LABEL = "batch.kubernetes.io/controller-uid"
+PASSWD_ANNOTATION = "sweepctl/passwd"
+"""The line of /etc/passwd under which git runs ssh, which works for no user without one."""
 _CODE_VOLUME = "/code-volume"
+_CODE_KEY = "/etc/sweepctl-key"
+_MAX_MI = 2**40
 _CLUSTER_HOSTS = "localhost,127.0.0.1,.svc,.cluster.local"
 
 
@@ -74,11 +80,33 @@ def environment(values: Settings, *, name: str, api_url: str) -> list[Piece]:
 
 
 def resources(values: Settings) -> Piece:
-    """Give what one agent asks for, GPUs included, quantities as texts."""
+    """Give what one agent asks for, GPUs and the room for its files included, as texts."""
     asked = quantities(values["resources"])
+    if not any("ephemeral-storage" in part for part in asked.values()):
+        size_mi = sum(math.ceil(amount(size) / 2**20) for size in _emptied_with_the_pod(values))
+        if size_mi:
+            asked["requests"]["ephemeral-storage"] = _mebibytes(size_mi)
     if values["gpus"]:
         asked["limits"] = {**asked["limits"], values["gpuResource"]: str(values["gpus"])}
     return asked
+
+
+def _emptied_with_the_pod(values: Settings) -> Iterator[str]:
+    """Give the limits of the emptyDirs on the node's disk: what a pod may write without eviction.
+
+    A node short of disk evicts those first that use more than they asked for.
+    """
+    yield from (values[name]["size"] for name in DATA_VOLUMES if values[name]["type"] == "emptyDir")
+    for volume in values["extraVolumes"]:
+        source = volume.get("emptyDir")
+        limit = source.get("sizeLimit") if isinstance(source, dict) else None
+        if isinstance(limit, str) and SIZE.fullmatch(limit) and source.get("medium") != "Memory":
+            yield limit
+
+
+def _mebibytes(size_mi: int) -> str:
+    size_mi = min(size_mi, _MAX_MI)
+    return f"{size_mi}Mi" if size_mi % 1024 else f"{size_mi // 1024}Gi"
 
 
 def quantities(settings: Settings) -> Piece:
@@ -104,6 +132,8 @@ def volumes(values: Settings, *, name: str, code: PodCode | None, code_name: str
     source = _code_source(values)
     if source:
         found.append({"name": "code", **source})
+    if is_ssh(values):
+        found.append({"name": "code-key", "projected": _code_key(values)})
     return [*found, *values["extraVolumes"]]
 
 
@@ -144,13 +174,20 @@ def mounts(values: Settings) -> list[Piece]:
 
 
 def init_containers(values: Settings) -> list[Piece]:
-    """List what runs before the agent: sidecars, and the clone of code.git."""
-    confined = container_security(values)
-    sidecars = [
-        {"restartPolicy": "Always", "securityContext": confined, **sidecar}
-        for sidecar in values["sidecars"]
-    ]
-    return [*sidecars, *_clone(values)]
+    """List what starts before the agent: sidecars, the clone of code.git, the user's own."""
+    sidecars = [{"restartPolicy": "Always", **sidecar} for sidecar in values["sidecars"]]
+    confined = [_confined(values, each) for each in sidecars]
+    return [*confined, *_clone(values), *(_confined(values, c) for c in values["initContainers"])]
+
+
+def pod_annotations(values: Settings) -> dict[str, str]:
+    """Give the pod's annotations."""
+    found = dict(values["podAnnotations"])
+    security = values["security"]
+    if is_ssh(values) and security["profile"] == "restricted":
+        ids = f"{security['runAsUser']}:{security['runAsGroup']}"
+        found[PASSWD_ANNOTATION] = f"git:x:{ids}::/tmp:/bin/sh"
+    return found
 
 
 def pod_security(values: Settings) -> Piece:
@@ -192,6 +229,7 @@ def scheduling(values: Settings, selector: Mapping[str, str]) -> Piece:
     parts = {
         "priorityClassName": values["priorityClassName"],
         "runtimeClassName": values["runtimeClassName"],
+        "schedulerName": values["schedulerName"],
         "nodeSelector": values["nodeSelector"],
         "tolerations": values["tolerations"],
         "affinity": values["affinity"],
@@ -261,6 +299,26 @@ def _code_source(values: Settings) -> Piece:
     return {}
 
 
+def _code_key(values: Settings) -> Piece:
+    """Give the key of git over ssh, and the file by which the user of the clone has a name."""
+    name = values["code"]["git"]["secretName"]
+    sources: list[Piece] = []
+    for key in ("ssh-privatekey", "known_hosts"):
+        items = [{"key": key, "path": key}]
+        is_optional = key == "known_hosts"
+        sources.append({"secret": {"name": name, "items": items, "optional": is_optional}})
+    if PASSWD_ANNOTATION in pod_annotations(values):
+        items = [{"path": "passwd", **_field(f"metadata.annotations['{PASSWD_ANNOTATION}']")}]
+        sources.append({"downwardAPI": {"items": items}})
+    return {"sources": sources, "defaultMode": 0o440}
+
+
+def _confined(values: Settings, container: Piece) -> Piece:
+    """Confine a container of the user's own as the agent is, but for what it says itself."""
+    own = container.get("securityContext") or {}
+    return {**container, "securityContext": {**container_security(values), **own}}
+
+
 def _cache_mount(cache: Settings, path: str, folder: str) -> Piece:
     if cache["perAgent"]:
         return {
@@ -285,8 +343,19 @@ def _clone(values: Settings) -> Sequence[Piece]:
     }
     if "SSL_CERT_FILE" in network:
         plain["GIT_SSL_CAINFO"] = network["SSL_CERT_FILE"]
+    mounts: list[Piece] = [
+        {"name": "code", "mountPath": _CODE_VOLUME},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "sweep", "mountPath": SWEEP_FOLDER, "readOnly": True},
+    ]
+    if is_ssh(values):
+        plain |= {"CODE_KEY": _CODE_KEY, "CODE_KNOWN_HOSTS": git["knownHosts"]}
+        mounts.append({"name": "code-key", "mountPath": _CODE_KEY, "readOnly": True})
+        if PASSWD_ANNOTATION in pod_annotations(values):
+            passwd = {"mountPath": "/etc/passwd", "subPath": "passwd", "readOnly": True}
+            mounts.append({"name": "code-key", **passwd})
     env: list[Piece] = [{"name": key, "value": value} for key, value in plain.items() if value]
-    if git["secretName"]:
+    if git["secretName"] and not is_ssh(values):
         for variable, key in (("GIT_USERNAME", "username"), ("GIT_PASSWORD", "password")):
             secret = {"name": git["secretName"], "key": key, "optional": key == "username"}
             env.append({"name": variable, "valueFrom": {"secretKeyRef": secret}})
@@ -299,10 +368,6 @@ def _clone(values: Settings) -> Sequence[Piece]:
             "env": env,
             "resources": quantities(values["resources"]),
             "securityContext": container_security(values),
-            "volumeMounts": [
-                {"name": "code", "mountPath": _CODE_VOLUME},
-                {"name": "tmp", "mountPath": "/tmp"},
-                {"name": "sweep", "mountPath": SWEEP_FOLDER, "readOnly": True},
-            ],
+            "volumeMounts": mounts,
         }
     ]

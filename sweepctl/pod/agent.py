@@ -198,16 +198,18 @@ class Agent:
                 raise ConfigurationError(error.message, error.hint) from None
         if not isinstance(config, dict):
             raise ConfigurationError("the sweep's config at W&B is not a map")
-        command = config.get("command") or DEFAULT_COMMAND
-        metric = config.get("metric")
+        command, metric = config.get("command"), config.get("metric")
+        parameters = config.get("parameters")
         return SweepTask(
             entity=self._options.entity,
             project=self._options.project,
             id=self._options.sweep_id,
-            command=tuple(command) if isinstance(command, (list, tuple)) else (str(command),),
+            # As W&B's own agent, which takes its default where there is no list.
+            command=tuple(command) if isinstance(command, list) and command else DEFAULT_COMMAND,
             program=config.get("program"),
             metric=metric.get("name") if isinstance(metric, dict) else None,
             goal=metric.get("goal") if isinstance(metric, dict) else None,
+            parameters=parameters if isinstance(parameters, dict) else {},
         )
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:

@@ -13,12 +13,12 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweepctl.command import args_json
 from sweepctl.errors import nearest
-from sweepctl.overrides import Grammar, Override, overrides_from_config
+from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.calls import Bell, Call
 from sweepctl.pod.child import Child, Family, Guardian
 from sweepctl.pod.console import Console
@@ -28,6 +28,7 @@ from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.trainers import Resolved, resolve
 from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
+from sweepctl.run_parameters import run_parameters
 from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
 
 UNDYING_LIMIT_S = 30.0
@@ -50,6 +51,10 @@ class SweepTask:
     program: str | None
     metric: str | None
     goal: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """What the sweep's config says of each parameter."""
+    has_arguments: bool = False
+    """Whether another agent has put the parameters into the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +142,19 @@ class Training:
         self._settings = settings
         self.run = run
         self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
-        self._overrides = overrides_from_config(run.config)
+        self._parameters = run_parameters(run.config, sweep.parameters)
         self.resolved: Resolved = resolve(
             sweep.command,
             program=sweep.program,
-            config=run.config,
-            overrides=self._overrides,
+            parameters=self._parameters,
             run_id=run.id,
             project=sweep.project,
             grammar=grammar,
             environ=pod.environ,
             args_json_file=str(self.folder / "args.json"),
+            has_arguments=sweep.has_arguments,
         )
+        self._overrides = self.resolved.overrides
         self._environ = trainer_environ(pod, sweep, run, self.folder)
         self._child: Child | None = None
         self._start_error: str | None = None
@@ -262,8 +268,9 @@ class Training:
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.yaml").write_text(param_file_text(self.run.config), encoding="utf-8")
-        (self.folder / "args.json").write_text(args_json(self.run.config))
+        given = self._parameters.given
+        (self.folder / "config.yaml").write_text(param_file_text(given), encoding="utf-8")
+        (self.folder / "args.json").write_text(args_json(given))
 
     def _check_record(self, now: float) -> float:
         """Compare the trainer's record with what was asked, as soon as there is one."""

@@ -12,8 +12,10 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from sweepctl.command import expand_command
+from sweepctl.command import expand_command, takes_overrides
+from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.launchers import (
     PYTHON,
@@ -26,6 +28,7 @@ from sweepctl.pod.launchers import (
     option,
     runs_python,
 )
+from sweepctl.run_parameters import RunParameters
 
 WRAPPER_MODULE = "sweepctl.pod.run"
 _RSL_RL = "rsl_rl"
@@ -40,6 +43,8 @@ class Resolved:
     notes: tuple[str, ...]
     written: tuple[str, ...] = ()
     """The argv with each `${envvar:X}` as it stands in the sweep's command."""
+    overrides: tuple[Override, ...] = ()
+    """The settings that the command asks for, also where `${args…}` print them."""
 
 
 def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> Trainer:
@@ -58,61 +63,52 @@ def default_grammar(command: Sequence[object]) -> Grammar:
     return Grammar.LITERAL if trainer is Trainer.ISAACLAB3 else Grammar.HYDRA
 
 
-def resolve_command(
-    command: Sequence[object],
-    *,
-    program: str | None,
-    config: Mapping[str, object],
-    overrides: Sequence[Override],
-    run_id: str,
-    project: str,
-    grammar: Grammar,
-    environ: Mapping[str, str],
-    args_json_file: str | None = None,
-) -> list[str]:
-    """Give the argv of one run: macros expanded, overrides written, what is lacking injected."""
-    resolved = resolve(
-        command,
-        program=program,
-        config=config,
-        overrides=overrides,
-        run_id=run_id,
-        project=project,
-        grammar=grammar,
-        environ=environ,
-        args_json_file=args_json_file,
-    )
-    return list(resolved.argv)
-
-
 def resolve(
     command: Sequence[object],
     *,
     program: str | None,
-    config: Mapping[str, object],
-    overrides: Sequence[Override],
+    parameters: RunParameters,
     run_id: str,
     project: str,
     grammar: Grammar,
     environ: Mapping[str, str],
     args_json_file: str | None = None,
+    has_arguments: bool = False,
 ) -> Resolved:
-    """Do what `resolve_command` does and tell about it as well."""
+    """Give the argv of one run: macros expanded, overrides written, what is lacking injected.
+
+    `has_arguments` says that the command has the parameters as arguments already.
+    """
+    words = _without_wrapper([str(word) for word in command])
+    is_overridden = takes_overrides(words) and not has_arguments
+    overrides = parameters.overrides() if is_overridden else _printed(parameters)
 
     def expanded(environ: Mapping[str, str]) -> list[str]:
         return expand_command(
-            _without_wrapper([str(word) for word in command]),
-            config=config,
-            overrides=[override.text(grammar) for override in overrides],
+            words,
+            config=parameters.given,
+            overrides=[override.text(grammar) for override in overrides] if is_overridden else (),
             program=program,
             environ=environ,
             args_json_file=args_json_file,
         )
 
     argv = expanded(environ)
-    resolved = complete(_without_wrapper(argv), run_id=run_id, project=project, grammar=grammar)
+    found = complete(_without_wrapper(argv), run_id=run_id, project=project, grammar=grammar)
     written = [_as_written(word) for word in expanded(_Unread())]
-    return replace(resolved, written=_written(resolved.argv, argv, written))
+    return replace(
+        found,
+        overrides=tuple(overrides),
+        written=_written(found.argv, argv, written),
+    )
+
+
+def wrapped_command(command: Sequence[object]) -> list[object] | None:
+    """Give what a sweep's command has the wrapper run; None when it does not name the wrapper."""
+    for index, pair in enumerate(pairwise(map(str, command))):
+        if pair == ("-m", WRAPPER_MODULE):
+            return list(command[index + 2 :]) or None
+    return None
 
 
 class _Unread(Mapping[str, str]):
@@ -167,6 +163,25 @@ def complete(argv: Sequence[str], *, run_id: str, project: str, grammar: Grammar
     else:
         notes.append(f"nothing is added for {library}: name the options that make it log to W&B")
     return Resolved((*launching, *own), launch.trainer, tuple(notes))
+
+
+def _printed(parameters: RunParameters) -> list[Override]:
+    """Give the settings that `${args…}` ask for, as far as the trainer's record can tell of them.
+
+    Printed as Python prints it, a text or a None may be read as something else, and nobody knows
+    what of; what is no override at all is the trainer's own affair.
+    """
+    try:
+        overrides = parameters.overrides()
+    except SweepctlError:
+        return []
+    return [override for override in overrides if _is_numeric(override.value)]
+
+
+def _is_numeric(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_numeric, value))
+    return isinstance(value, (int, float))
 
 
 def _lacking(

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import NamedTuple
 
 import yaml
 
@@ -23,13 +22,16 @@ from sweepctl.command import (
     unknown_macros,
     uses_args,
 )
-from sweepctl.document import MAX_SIZE_BYTES, Path, number_text, read_document, string_text
+from sweepctl.document import MAX_SIZE_BYTES, Path, read_document, string_text
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
 from sweepctl.pod.trainers import trainer_for
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name
+from sweepctl.spec.nesting import complain_at_the_top
+from sweepctl.spec.objective import Metric as Metric
+from sweepctl.spec.objective import check_early_terminate, check_metric
 from sweepctl.spec.parameters import Parameters
 from sweepctl.spec.scaled import Trainer
 from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
@@ -48,16 +50,6 @@ _FOREIGN_KEYS = {
     "scheduler": "W&B's custom schedulers",
     "metrics": "W&B's custom schedulers",
 }
-_METRIC_KEYS = ("name", "goal", "target", "impute", "impute_while_running")
-_GOALS = ("minimize", "maximize")
-_HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
-
-
-class Metric(NamedTuple):
-    """What the sweep optimizes."""
-
-    name: str
-    goal: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +125,22 @@ class _Sweep:
         self.checker = checker
         self.root = root
         self.grammar = grammar
+        self._has_strays = False
 
     def check(self, file: str, text: str) -> SweepSpec:
         self._check_keys()
         for key in _TEXTS:
-            if key in self.root and self.checker.text(given := self.root[key], (key,)):
+            given = self.root.get(key)
+            if given == "" and key != "program":
+                self.checker.warn(
+                    (key,), f"{key} is empty, as if it were not there", f"remove {key}"
+                )
+            elif key in self.root and self.checker.text(given, (key,)):
                 self._check_name(key, given)
         method = self._method()
-        metric = self._metric(method)
+        metric = check_metric(self.checker, self.root, method)
         self._check_run_cap()
-        self._check_early_terminate()
+        check_early_terminate(self.checker, self.root)
         self._check_controller()
         command = self._command()
         parameters = self._parameters(method, command)
@@ -160,25 +158,33 @@ class _Sweep:
             name=self._optional_text("name"),
             project=self._optional_text("project"),
             entity=entity,
-            run_cap=run_cap if isinstance(run_cap, int) else None,
+            run_cap=int(run_cap) if isinstance(run_cap, (int, float)) else None,
             scaled=tuple(parameters.scaled),
             warnings=tuple(dict.fromkeys(p for p in self.checker.problems if p.is_warning)),
         )
 
     def _optional_text(self, key: str) -> str | None:
         value = self.root.get(key)
-        return value if isinstance(value, str) else None
+        return value if isinstance(value, str) and value else None
 
     def _check_keys(self) -> None:
+        is_custom = "scheduler" in self.root or self.root.get("method") == "custom"
         for key, owner in _FOREIGN_KEYS.items():
-            if key in self.root:
+            if key in self.root and (key != "metrics" or is_custom):
                 self.checker.error(
                     (key,),
                     f"{key} belongs to {owner}, which sweepctl does not run",
                     f"remove {key}",
                     at_key=True,
                 )
-        own = {key: value for key, value in self.root.items() if key not in _FOREIGN_KEYS}
+        strays = complain_at_the_top(self.checker, self.root, (*_KEYS, *_FOREIGN_KEYS))
+        self._has_strays = bool(strays)
+        own = {
+            key: value
+            for key, value in self.root.items()
+            if key not in strays
+            and (key not in _FOREIGN_KEYS or (key == "metrics" and not is_custom))
+        }
         self.checker.known_keys(own, (), _KEYS)
 
     def _check_name(self, key: str, name: str) -> None:
@@ -195,78 +201,15 @@ class _Sweep:
     def _method(self) -> object:
         if "method" not in self.root:
             self.checker.missing((), "method", "write method: random (or grid, or bayes)")
-            return None
+            return self.root.get(self.checker.misspelt((), "method") or "")
         method = self.root["method"]
         self.checker.choice(method, ("method",), METHODS)
         return method
 
-    def _metric(self, method: object) -> Metric | None:
-        example = "write metric: {name: Train/mean_reward, goal: maximize}"
-        if "metric" not in self.root:
-            if method == "bayes":
-                self.checker.error(("method",), "bayes needs a metric to learn from", example)
-            else:
-                message = "metric is missing: runs cannot be ranked, nor checked for it"
-                self.checker.error((), message, example)
-            return None
-        metric = self.root["metric"]
-        if not self.checker.mapping(metric, ("metric",), example):
-            return None
-        self.checker.known_keys(metric, ("metric",), _METRIC_KEYS)
-        for key in ("name", "goal"):
-            if key not in metric:
-                self.checker.missing(("metric",), key, example)
-        if "target" in metric:
-            self.checker.number(metric["target"], ("metric", "target"))
-        for key, options in (
-            ("goal", _GOALS),
-            ("impute", ("latest", "best", "worst")),
-            ("impute_while_running", ("latest", "best", "worst", "false")),
-        ):
-            if key in metric:
-                self.checker.choice(metric[key], ("metric", key), options)
-        name = metric.get("name")
-        if "name" in metric and self.checker.text(name, ("metric", "name")):
-            return Metric(name, str(metric.get("goal")))
-        return None
-
     def _check_run_cap(self) -> None:
         run_cap = self.root.get("run_cap")
-        if "run_cap" in self.root and self.checker.integer(run_cap, ("run_cap",)) and run_cap < 1:
+        if "run_cap" in self.root and self.checker.whole(run_cap, ("run_cap",)) and run_cap < 1:
             self.checker.error(("run_cap",), f"run_cap is {run_cap}: no run would be made")
-
-    def _check_early_terminate(self) -> None:
-        at = ("early_terminate",)
-        example = "write early_terminate: {type: hyperband, min_iter: 100}"
-        if "early_terminate" not in self.root:
-            return
-        rules = self.root["early_terminate"]
-        if not self.checker.mapping(rules, at, example):
-            return
-        self.checker.known_keys(rules, at, _HYPERBAND_KEYS)
-        if "type" in rules:
-            self.checker.choice(rules["type"], (*at, "type"), ("hyperband",))
-        else:
-            self.checker.missing(at, "type", example)
-        if "min_iter" not in rules and not {"max_iter", "s"} <= set(rules):
-            message = "hyperband needs min_iter, or max_iter and s"
-            self.checker.missing(at, "min_iter", "add min_iter: 100", message=message)
-        for key in ("min_iter", "max_iter"):
-            if key in rules and self.checker.integer(rules[key], (*at, key)):
-                self._at_least((*at, key), rules[key], 1)
-        if "s" in rules and self.checker.number(rules["s"], (*at, "s")):
-            self._at_least((*at, "s"), rules["s"], 1)
-        if "eta" in rules and self.checker.number(eta := rules["eta"], (*at, "eta")) and eta <= 1:
-            self.checker.error((*at, "eta"), f"eta must be above 1, found {number_text(eta)}")
-        if "strict" in rules and not isinstance(rules["strict"], bool):
-            self.checker.expected(rules["strict"], (*at, "strict"), "true or false")
-        if "metric" not in self.root:
-            self.checker.error(at, "hyperband needs a metric to compare runs by", at_key=True)
-
-    def _at_least(self, path: Path, value: object, least: int) -> None:
-        if isinstance(value, (int, float)) and value < least:
-            message = f"{path[-1]} must be {least} or more, found {number_text(value)}"
-            self.checker.error(path, message)
 
     def _check_controller(self) -> None:
         if "kind" in self.root:
@@ -286,7 +229,7 @@ class _Sweep:
         at = ("command",)
         command = self.root.get("command")
         if "command" not in self.root:
-            if "program" not in self.root:
+            if "program" not in self.root and not self.checker.misspelt((), "program"):
                 example = "[isaaclab, train, --task, Isaac-Humanoid]"
                 self.checker.missing((), "command", f"write command: {example}")
             return None
@@ -343,6 +286,8 @@ class _Sweep:
         example = "write agent.algorithm.learning_rate: {min: 1.0e-4, max: 1.0e-3} below it"
         found: Mapping[str, object] = {}
         if "parameters" not in self.root:
+            if self._has_strays:
+                return Parameters(self.checker, {}, method, self._trainer(words), None, True)
             self.checker.missing(
                 (), "parameters", "write parameters: and the settings to search below it"
             )
@@ -352,13 +297,17 @@ class _Sweep:
                 p.path.startswith("parameters") for p in self.checker.problems
             ):
                 self.checker.error(("parameters",), "parameters is empty", example)
-        parameters = Parameters(self.checker, found, method, self._trainer(words), uses_args(words))
+        arguments = next((str(word) for word in words if uses_args([word])), None)
+        writes_overrides = arguments is None or OVERRIDES_MACRO in map(str, words)
+        parameters = Parameters(
+            self.checker, found, method, self._trainer(words), arguments, writes_overrides
+        )
         parameters.check()
-        if parameters.scaled and uses_args(words) and OVERRIDES_MACRO not in map(str, words):
+        if parameters.scaled and not writes_overrides:
             place = next(i for i, word in enumerate(words) if uses_args([word]))
             self.checker.warn(
                 ("command", place),
-                f"{words[place]} passes a scaled dictionary on as three raw parameters",
+                f"{arguments} passes a scaled dictionary on as three raw parameters",
                 f"write {OVERRIDES_MACRO} instead",
             )
         return parameters

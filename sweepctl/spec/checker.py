@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
+import yaml
+
 from sweepctl.document import (
     Document,
     Path,
@@ -30,6 +32,7 @@ _TEXT_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7]")
+_SHORT = 120
 
 
 @dataclass(slots=True)
@@ -40,8 +43,8 @@ class Checker:
     problems: list[Problem] = field(default_factory=list)
     _errors: set[tuple[int, int]] = field(default_factory=set)
     """The places of errors."""
-    _meant: set[Path] = field(default_factory=set)
-    """The keys that misspelt ones were probably meant to be."""
+    _meant: dict[Path, str] = field(default_factory=dict)
+    """The keys that misspelt ones were probably meant to be, with what stands there."""
 
     def add(self, problem: Problem) -> None:
         """Take a complaint in."""
@@ -103,6 +106,13 @@ class Checker:
         self.expected(value, path, "an integer", hint)
         return False
 
+    def whole(self, value: object, path: Path) -> TypeGuard[float]:
+        """Tell whether `value` is a whole number: W&B's schema takes 10.0 for 10."""
+        if isinstance(value, float) and value.is_integer():
+            self.warn(path, f"{number_text(value)} is taken as {int(value)}", f"write {int(value)}")
+            return True
+        return self.integer(value, path)
+
     def choice(self, value: object, path: Path, options: Collection[str]) -> bool:
         """Tell whether `value` is one of `options`; complain with the nearest if not."""
         if isinstance(value, str) and value in options:
@@ -122,6 +132,10 @@ class Checker:
         if (*path, key) not in self._meant:
             self.error(path, message or f"{key} is missing", hint, at_key=at_key)
 
+    def misspelt(self, path: Path, key: str) -> str | None:
+        """Give what stands for `key` in the map at `path`, if it was complained about."""
+        return self._meant.get((*path, key))
+
     def has_misspelt(self, path: Path) -> bool:
         """Tell whether the map at `path` has a key that was complained about as misspelt."""
         return any(meant[:-1] == path for meant in self._meant)
@@ -130,9 +144,10 @@ class Checker:
         """Complain about every key of a map that is not known, with the nearest that is."""
         for key in value:
             if key not in known:
-                near = nearest(key, [name for name in known if name not in value] or known)
+                free = [name for name in known if name not in value] or known
+                near = nearest(key, free) or nearest(key.lower(), free)
                 if near:
-                    self._meant.add((*path, near))
+                    self._meant.setdefault((*path, near), key)
                 hint = f"did you mean {near}?" if near else f"the keys here are {listed(known)}"
                 self.error((*path, key), f"unknown key {key!r}", hint, at_key=True)
 
@@ -146,21 +161,34 @@ class Checker:
                 at_key=True,
             )
         if isinstance(value, list):
-            hint = "write {values: [...]}"
+            hint = f"write {short_text({'values': value}) or '{values: [...]}'}"
         elif isinstance(value, (str, int, float)):
             hint = f"write {{value: {self.document.raw(path)}}}"
         else:
             hint = "write {value: …}, {values: […]} or {min: …, max: …} below it"
         return self.mapping(value, path, hint)
 
-    def oddities(self, value: object, path: Path) -> None:
-        """Complain where YAML 1.1 makes something else of a scalar than what most people read."""
+    def oddities(self, value: object, path: Path, passed_by: str | None = None) -> None:
+        """Complain where YAML 1.1 makes something else of a scalar than what most people read.
+
+        A text that looks like a number is legal where something passes it on as it stands.
+        """
         raw = self.document.raw(path)
         if not self.document.is_plain(path):
             return
         if isinstance(value, str) and _TEXT_NUMBER.fullmatch(raw):
             hint = self._number_hint(raw, path)
-            self.error(path, f"{raw} is the string '{raw}' to YAML 1.1, not a number", hint)
+            message = f"{raw} is the string '{raw}' to YAML 1.1, not a number"
+            if passed_by is None:
+                self.error(path, message, hint)
+            else:
+                fine = "fine where the trainer makes a number of it, as argparse does"
+                meant = hint.partition(" (")[0] if hint and hint.startswith("write ") else None
+                self.warn(
+                    path,
+                    f"{message}; {passed_by} gives the trainer the text",
+                    f"{fine}; else {meant}" if meant else fine,
+                )
         elif isinstance(value, bool):
             if raw.lower() not in ("true", "false"):
                 self.warn(
@@ -181,16 +209,16 @@ class Checker:
                 f"write '{raw}' if the text is meant",
             )
 
-    def value(self, value: object, path: Path) -> None:
+    def value(self, value: object, path: Path, passed_by: str | None = None) -> None:
         """Complain about YAML's oddities anywhere in a parameter's value."""
         if isinstance(value, dict):
             for key, item in value.items():
-                self.value(item, (*path, key))
+                self.value(item, (*path, key), passed_by)
         elif isinstance(value, list):
             for index, item in enumerate(value):
-                self.value(item, (*path, index))
+                self.value(item, (*path, index), passed_by)
         else:
-            self.oddities(value, path)
+            self.oddities(value, path, passed_by)
 
     def _number(self, value: object, path: Path, what: str) -> TypeGuard[float]:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -216,6 +244,14 @@ class Checker:
 def is_parameter_name(name: str) -> bool:
     """Tell whether W&B takes `name` for a parameter."""
     return _NAME.fullmatch(name) is not None
+
+
+def short_text(value: object) -> str | None:
+    """Write a value as YAML to paste; nothing when it is too long for a hint."""
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf
+    ).strip()
+    return text if len(text) <= _SHORT and "\n" not in text else None
 
 
 def one_of(options: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """The `parameters` of a sweep: from the file's form to W&B's flat, stored form.
 
 Each is checked as W&B's parameter (`rules`) and as what reaches the trainer (`scaled`); here
-is how they go together: names that collide, types that JSON would lose, paths set twice.
+is how they go together: names that collide, companions, paths set twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sweepctl.document import Path, described
-from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, TYPE_SUFFIX, VALUE_TYPES, ScaledDict
+from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, ScaledDict
+from sweepctl.run_parameters import TYPE_SUFFIX, VALUE_TYPES, type_owner
 from sweepctl.spec.checker import Checker, is_parameter_name
 from sweepctl.spec.rules import DISTRIBUTIONS, check_parameter
 from sweepctl.spec.scaled import (
@@ -20,7 +21,7 @@ from sweepctl.spec.scaled import (
     check_override_value,
     check_scaled,
 )
-from sweepctl.stored_form import PARAMETER_KEYS, is_type, part_owner, type_hint
+from sweepctl.stored_form import PARAMETER_KEYS, part_owner
 
 _SIDES = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
 _FLOAT_DISTRIBUTIONS = frozenset(DISTRIBUTIONS) - {
@@ -39,8 +40,10 @@ class Parameters:
     given: Mapping[str, object]
     method: object
     trainer: Trainer
-    reaches_as_arguments: bool
-    """Whether the command passes every parameter on by an `${args…}` macro."""
+    arguments: str | None
+    """The `${args…}` macro by which the command passes every parameter on."""
+    writes_overrides: bool
+    """Whether the command has a place for overrides."""
 
     scaled: list[ScaledDict] = field(default_factory=list)
     """The result: the scaled dictionaries among them."""
@@ -67,22 +70,28 @@ class Parameters:
     def _check_one(self, name: str, spec: Mapping[str, object]) -> None:
         at = ("parameters", name)
         own = {key: value for key, value in spec.items() if key in PARAMETER_KEYS}
-        self.checker.known_keys(
-            spec, at, (*PARAMETER_KEYS, "type", name + PATH_SUFFIX, name + TABLE_SUFFIX)
-        )
-        kind = check_parameter(self.checker, at, own, is_grid=self.method == "grid")
         inside = {key: part for key, part in spec.items() if key.endswith(tuple(_SIDES))}
         beside = {key: self.given[key] for key in self._side_names(name) if key in self.given}
-        if inside or beside:
+        is_scaled = bool(inside or beside)
+        is_override = "." in name and not name.startswith("_") and is_parameter_name(name)
+        is_written = is_scaled or (is_override and self.writes_overrides)
+        kind = check_parameter(
+            self.checker,
+            at,
+            spec,
+            is_grid=self.method == "grid",
+            parts=("type", name + PATH_SUFFIX, name + TABLE_SUFFIX),
+            passed_by=None if is_written else self.arguments or "wandb.config",
+        )
+        if is_scaled:
             self._check_scaled(name, own, inside, beside)
             return
         self._check_reach(at, name, is_nested="parameters" in spec)
-        is_override = "." in name and not name.startswith("_") and is_parameter_name(name)
         if is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)
-        self._check_type(at, name, spec, kind)
+        self._check_type(at, name, spec)
 
     def _check_scaled(
         self,
@@ -128,23 +137,20 @@ class Parameters:
                 f"write {number}.0: Isaac Lab 2.x refuses the one where it wants the other",
             )
 
-    def _check_type(
-        self, at: Path, name: str, spec: Mapping[str, object], kind: str | None
-    ) -> None:
-        if "type" in spec:
+    def _check_type(self, at: Path, name: str, spec: Mapping[str, object]) -> None:
+        if "type" in spec and not isinstance(spec["type"], dict):  # a nested parameter's name
             self.checker.choice(spec["type"], (*at, "type"), VALUE_TYPES)
         key = name + TYPE_SUFFIX
-        is_taken = key in self.given and not is_type(self.given[key])
-        if is_taken and type_hint(name, spec, kind) is not None:
+        if self.arguments and type_owner(key, self.given) == name:
             self.checker.warn(
                 ("parameters", key),
-                f"the type of {name} would be kept in {key}, which is a setting here",
-                f"mind that 1.0 may come back from W&B as 1 for {name}",
+                f"{key} is taken for the type of {name}: W&B's agent passes it on, sweepctl's not",
+                "remove it: the values tell their type",
                 at_key=True,
             )
 
     def _check_reach(self, at: Path, name: str, is_nested: bool) -> None:
-        if self.reaches_as_arguments:
+        if self.arguments:
             return
         if is_nested:
             reason = "is a map of nested parameters"

@@ -7,11 +7,12 @@ its client. They know nothing about trainers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweepctl.document import Path, Unreadable, described, number_text
 from sweepctl.spec.checker import Checker, listed
+from sweepctl.spec.nesting import complain_of_strays, stray_parameters
 from sweepctl.stored_form import PARAMETER_KEYS
 
 
@@ -55,17 +56,32 @@ _MAX_EXPONENT = math.log(1.7976931348623157e308)
 
 
 def check_parameter(
-    checker: Checker, path: Path, spec: Mapping[str, object], *, is_grid: bool
+    checker: Checker,
+    path: Path,
+    spec: Mapping[str, object],
+    *,
+    is_grid: bool,
+    parts: Collection[str] = (),
+    passed_by: str | None = None,
 ) -> str | None:
     """Check one parameter's W&B keys; give its distribution when that much is certain.
 
-    Nested parameters (`parameters:` inside one) give None, checked as deep as they go.
+    Nested parameters (`parameters:` inside one) give None, checked as deep as they go. `parts` are
+    keys that others check; `passed_by` names what hands the value on as the text that it is.
     """
+    strays = {key: spec[key] for key in stray_parameters(spec, parts)}
+    rest = {key: item for key, item in spec.items() if key not in strays}
+    checker.known_keys(rest, path, (*PARAMETER_KEYS, *parts))
+    spec = {key: item for key, item in rest.items() if key in PARAMETER_KEYS}
+    if strays:
+        unchecked = complain_of_strays(checker, path, spec, strays)
+        _check_each(checker, path, unchecked, is_grid, passed_by)
     if "parameters" in spec:
-        _check_nested(checker, path, spec, is_grid)
+        _check_nested(checker, path, spec, is_grid, passed_by)
+    if strays or "parameters" in spec:
         return None
     kind = _distribution(checker, path, spec)
-    _check_values(checker, path, spec)
+    _check_values(checker, path, spec, passed_by)
     if kind is None:
         for key in (key for key in _NUMBERS if key in spec):
             checker.number(spec[key], (*path, key))
@@ -73,7 +89,7 @@ def check_parameter(
     rules = DISTRIBUTIONS[kind]
     allowed = (*rules.required, *rules.optional, "distribution")
     for key in spec:
-        if key in PARAMETER_KEYS and key not in allowed:
+        if key not in allowed:
             fits = [name for name, d in DISTRIBUTIONS.items() if _takes(d, spec)]
             hint = f"remove {key}" + (f", or write distribution: {fits[0]}" if fits else "")
             checker.error((*path, key), f"{key} says nothing to {kind}", hint, at_key=True)
@@ -89,13 +105,19 @@ def check_parameter(
 
 
 def _takes(distribution: Distribution, spec: Mapping[str, object]) -> bool:
-    given = {key for key in spec if key in PARAMETER_KEYS} - {"distribution"}
+    given = set(spec) - {"distribution"}
     return set(distribution.required) <= given <= {*distribution.required, *distribution.optional}
 
 
-def _check_nested(checker: Checker, path: Path, spec: Mapping[str, object], is_grid: bool) -> None:
+def _check_nested(
+    checker: Checker,
+    path: Path,
+    spec: Mapping[str, object],
+    is_grid: bool,
+    passed_by: str | None,
+) -> None:
     for key in spec:
-        if key != "parameters" and key in PARAMETER_KEYS:
+        if key != "parameters":
             checker.error((*path, key), f"{key} cannot stand beside parameters", at_key=True)
     inner = (*path, "parameters")
     nested = spec["parameters"]
@@ -103,11 +125,20 @@ def _check_nested(checker: Checker, path: Path, spec: Mapping[str, object], is_g
         return
     if not nested:
         checker.error(inner, "parameters is empty", "remove it, or name a parameter below it")
+    _check_each(checker, inner, nested, is_grid, passed_by)
+
+
+def _check_each(
+    checker: Checker,
+    path: Path,
+    nested: Mapping[str, object],
+    is_grid: bool,
+    passed_by: str | None,
+) -> None:
     for name, below in nested.items():
-        place = (*inner, name)
+        place = (*path, name)
         if checker.parameter(below, place, name):
-            checker.known_keys(below, place, PARAMETER_KEYS)
-            check_parameter(checker, place, below, is_grid=is_grid)
+            check_parameter(checker, place, below, is_grid=is_grid, passed_by=passed_by)
 
 
 def _distribution(checker: Checker, path: Path, spec: Mapping[str, object]) -> str | None:
@@ -145,18 +176,25 @@ def _implied_by_bounds(checker: Checker, path: Path, spec: Mapping[str, object])
     if isinstance(low, float) and isinstance(high, float):
         return "uniform"
     key = "min" if isinstance(low, int) else "max"
+    if len(path) > 2:  # W&B's client looks at the bounds of the top level alone
+        message = "one of min and max is an integer, the other is not: uniform is assumed"
+        checker.warn((*path, key), message, "add distribution: uniform")
+        return "uniform"
     checker.error(
         (*path, key),
         "one of min and max is an integer, the other is not: W&B takes that as ambiguous",
         f"write {key}: {number_text(float(spec[key]))}, or add distribution: uniform",  # type: ignore[arg-type]
     )
-    _check_bounds(checker, path, float(low), float(high), "uniform")  # type: ignore[arg-type]
+    bounds = {"min": float(low), "max": float(high)}  # type: ignore[arg-type]
+    _check_bounds(checker, path, bounds, "uniform")
     return None
 
 
-def _check_values(checker: Checker, path: Path, spec: Mapping[str, object]) -> None:
+def _check_values(
+    checker: Checker, path: Path, spec: Mapping[str, object], passed_by: str | None
+) -> None:
     if "value" in spec:
-        checker.value(spec["value"], (*path, "value"))
+        checker.value(spec["value"], (*path, "value"), passed_by)
         if spec["value"] is None and not checker.document.raw((*path, "value")):
             checker.warn((*path, "value"), "the value is nothing", "write null if that is meant")
     if "values" not in spec:
@@ -168,7 +206,7 @@ def _check_values(checker: Checker, path: Path, spec: Mapping[str, object]) -> N
         return
     if not values:
         checker.error(place, "values is empty", "write at least one value")
-    checker.value(values, place)
+    checker.value(values, place, passed_by)
     _check_repeats(checker, place, values)
     if "probabilities" in spec:
         _check_probabilities(checker, (*path, "probabilities"), spec["probabilities"], values)
@@ -232,11 +270,14 @@ def _check_numbers(checker: Checker, path: Path, spec: Mapping[str, object], kin
             f"{kind} takes logarithms: min must be above 0, found {number_text(numbers['min'])}",
             "write a small number, such as min: 1.0e-5, or use distribution: uniform",
         )
+    if kind in ("log_normal", "q_log_normal"):
+        _check_logarithms(checker, path, numbers.get("mu", 0), numbers.get("sigma", 1), kind)
     if "min" in numbers and "max" in numbers:
-        _check_bounds(checker, path, numbers["min"], numbers["max"], kind)
+        _check_bounds(checker, path, numbers, kind)
 
 
-def _check_bounds(checker: Checker, path: Path, low: float, high: float, kind: str) -> None:
+def _check_bounds(checker: Checker, path: Path, numbers: Mapping[str, float], kind: str) -> None:
+    low, high = numbers["min"], numbers["max"]
     low_text, high_text = number_text(low), number_text(high)
     if low > high:
         checker.error(
@@ -249,27 +290,50 @@ def _check_bounds(checker: Checker, path: Path, low: float, high: float, kind: s
             (*path, "max"), f"min and max are both {low_text}", f"write value: {low_text}"
         )
     elif DISTRIBUTIONS[kind].is_exponent:
-        _check_exponents(checker, path, low, high, kind)
+        q = f", q: {number_text(numbers['q'])}" if "q" in numbers else ""
+        _check_exponents(checker, path, low, high, kind, q)
 
 
-def _check_exponents(checker: Checker, path: Path, low: float, high: float, kind: str) -> None:
-    """Catch W&B's old trap: log_uniform takes exponents, so min 1e-4 and max 1e-3 is always 1.0."""
-    place = (*path, "distribution")
+def _check_exponents(
+    checker: Checker, path: Path, low: float, high: float, kind: str, q: str
+) -> None:
+    """Say what W&B's old log_uniform draws: its bounds are exponents, so 1e-4 to 1e-3 is 1.0."""
     if high > _MAX_EXPONENT:
         checker.error((*path, "max"), f"max is an exponent of e here, and e^{high:g} has no float")
         return
     first, last = math.exp(low), math.exp(high)
     if kind.startswith("inv_"):
         first, last = 1 / last, (1 / first if first else math.inf)
-    message = (
-        f"min and max are exponents of e here: {kind} draws from {first:.6g} to {last:.6g}, "
-        f"not from {number_text(low)} to {number_text(high)}"
-    )
+    same = f"{{distribution: {kind}_values, min: {_rounded(first)}, max: {_rounded(last)}{q}}}"
+    hints = [f"the same without exponents: {same}"] if first > 0 and last < math.inf else []
     if low > 0:
-        checker.error(place, message, f"write distribution: {kind}_values")
-    else:
-        checker.warn(
-            place,
-            message,
-            f"write distribution: {kind}_values with min: {first:.6g} and max: {last:.6g}",
-        )
+        low_text, high_text = number_text(low), number_text(high)
+        bounds = f"min: {low_text}, max: {high_text}{q}"
+        hints.append(f"{low_text} to {high_text}: {{distribution: {kind}_values, {bounds}}}")
+    checker.warn(
+        (*path, "distribution"),
+        f"min and max are exponents of e here: {kind} draws from {first:.6g} to {last:.6g}, "
+        f"not from {number_text(low)} to {number_text(high)}",
+        "; ".join(hints) or None,
+    )
+
+
+def _check_logarithms(checker: Checker, path: Path, mu: float, sigma: float, kind: str) -> None:
+    """Say what log_normal draws: mu and sigma are those of the logarithm."""
+    if mu + 2 * sigma > _MAX_EXPONENT:
+        checker.error(path, f"mu is an exponent of e here, and e^{mu + 2 * sigma:g} has no float")
+        return
+    if mu <= 0:
+        return  # nobody means to draw around a number below zero here
+    median, least, most = (math.exp(mu + k * sigma) for k in (0, -2, 2))
+    checker.warn(
+        (*path, "distribution"),
+        f"mu and sigma are of the logarithm: {kind} draws around {median:.6g}, "
+        f"19 of 20 between {least:.6g} and {most:.6g}",
+        f"to draw around {number_text(mu)} write mu: {_rounded(math.log(mu))}",
+    )
+
+
+def _rounded(number: float) -> str:
+    """Write a number with six digits, so that YAML 1.1 reads a number."""
+    return number_text(float(f"{number:.6g}"))

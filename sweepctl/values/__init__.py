@@ -20,6 +20,7 @@ import yaml
 
 from sweepctl.document import Document, Path, Unreadable, described, path_text, read_document
 from sweepctl.errors import Problem, SpecError, SweepctlError, UsageError
+from sweepctl.values.api_keys import covered, keys_in_settings, private_texts
 from sweepctl.values.problems import Finding, schema_findings
 from sweepctl.values.rules import contradictions
 from sweepctl.values.set_flags import FLAG, Assignment, assign, parse_set, set_problem
@@ -47,6 +48,8 @@ class Chart:
 
     version: str
     app_version: str
+    oldest_kubernetes: str
+    """The oldest version on which what it makes works, as 1.33."""
     defaults: Mapping[str, Any]
     schema: Mapping[str, Any]
 
@@ -70,7 +73,7 @@ class Values:
         for dotted, value in overrides.items():
             assign(tree, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
         if problems := _complaints(tree, [_Flags(overrides)]):
-            raise SpecError(problems)
+            raise _refusal(problems, tree)
         return Values(tree)
 
 
@@ -95,8 +98,15 @@ def load_values(
     """Read settings as helm does: files in turn, then --set in turn, then `overrides`.
 
     `overrides` are settings by dotted place that flags of their own gave. Raises SpecError with
-    every problem, UsageError where there is no such file.
+    every problem, UsageError where there is no such file; no key or password is in its words.
     """
+    try:
+        return _load(files, sets, overrides or {})
+    except SpecError as refusal:
+        raise _refusal(refusal.problems) from None
+
+
+def _load(files: Sequence[str], sets: Sequence[str], overrides: Mapping[str, object]) -> Values:
     user: dict[str, Any] = {}
     sources: list[_Source] = []
     problems: list[Problem] = []
@@ -113,9 +123,9 @@ def load_values(
         for assignment in assignments:
             assign(user, assignment, text, ordinal)
         sources.append(_Set(text, ordinal, assignments))
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in overrides.items():
         assign(user, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
-    sources.append(_Flags(overrides or {}))
+    sources.append(_Flags(overrides))
     tree = _whole(_coalesced(user, chart().defaults))
     places = {(problem.file, problem.line, problem.column) for problem in problems}
     problems += [
@@ -124,8 +134,14 @@ def load_values(
         if (problem.file, problem.line, problem.column) not in places
     ]
     if problems:
-        raise SpecError(problems)
+        raise _refusal(problems, tree)
     return Values(tree)
+
+
+def _refusal(problems: Sequence[Problem], tree: Mapping[str, Any] | None = None) -> SpecError:
+    """Make the error of these problems, with keys and passwords covered."""
+    private = list(private_texts(tree or {}))
+    return SpecError([covered(problem, private) for problem in problems])
 
 
 def image_settings(reference: str) -> dict[str, object]:
@@ -149,7 +165,9 @@ def chart() -> Chart:
     about = yaml.safe_load((folder / "Chart.yaml").read_text("utf-8"))
     defaults = yaml.safe_load((folder / "values.yaml").read_text("utf-8"))
     schema = json.loads((folder / "values.schema.json").read_text("utf-8"))
-    return Chart(str(about["version"]), str(about["appVersion"]), defaults, schema)
+    oldest = re.fullmatch(r">=(\d+\.\d+)\.0-0", about["kubeVersion"])
+    assert oldest is not None
+    return Chart(str(about["version"]), str(about["appVersion"]), oldest[1], defaults, schema)
 
 
 def chart_folder() -> FilePath:
@@ -233,7 +251,8 @@ class _Flags:
 
 
 def _complaints(tree: dict[str, Any], sources: Sequence[_Source]) -> list[Problem]:
-    findings = schema_findings(tree, chart().schema) or contradictions(tree)
+    findings = schema_findings(tree, chart().schema)
+    findings = findings or [*keys_in_settings(tree), *contradictions(tree)]
     return [_located(finding, sources) for finding in findings]
 
 

@@ -38,7 +38,7 @@ _FAMILIAR = {
     "env": "extraEnv",
     "volumes": "extraVolumes",
     "volumeMounts": "extraVolumeMounts",
-    "initContainers": "sidecars",
+    "scheduler": "schedulerName",
     "labels": "podLabels",
     "annotations": "podAnnotations",
     "topologySpreadConstraints": "topologySpread",
@@ -46,7 +46,6 @@ _FAMILIAR = {
     "securityContext": "security",
     "podSecurityContext": "security",
     "args": "command",
-    "apiKey": "wandb.secretName",
 }
 """What people know these settings as from Kubernetes and from other charts."""
 
@@ -54,7 +53,6 @@ _SETTING_OF_VARIABLE = {
     "HOME": "cache.home",
     "PYTHONPATH": "pythonPath",
     "ISAACSIM_ASSET_ROOT": "assetRoot",
-    "WANDB_API_KEY": "wandb.secretName",
     "WANDB_BASE_URL": "wandb.baseUrl",
     "WANDB_ENTITY": "wandb.entity",
     "WANDB_PROJECT": "wandb.project",
@@ -108,16 +106,20 @@ def _findings(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Fin
     rules: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
     name = str(error.validator)
     if name == "additionalProperties":
-        for key in [key for key in found if key not in rules["properties"]]:
+        elsewhere = [re.compile(pattern) for pattern in rules.get("patternProperties", ())]
+        unknown = [key for key in found if key not in rules["properties"]]
+        for key in [key for key in unknown if not any(p.search(key) for p in elsewhere)]:
             hint = _right_name(path, str(key), list(rules["properties"]), schema)
             yield Finding((*path, key), "there is no such setting", hint, at_key=True)
     elif name == "required":
         for key in [key for key in rules["required"] if key not in found]:
-            if path and isinstance(path[-1], int):
+            if any(isinstance(step, int) for step in path):
                 yield Finding(path, f"'{key}' is missing", f"add {key}: …", missing=key)
             else:
                 message = "this setting cannot be taken away"
                 yield Finding((*path, key), message, "leave it out to keep its default")
+    elif name == "oneOf" and set(found) - set(rules["properties"]):
+        return  # what it lacks is misspelt, and that is said
     elif "propertyNames" in error.absolute_schema_path:
         yield Finding((*path, found), f"expected {rules['title']}", None, at_key=True)
     elif name in ("minimum", "maximum"):

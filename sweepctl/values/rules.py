@@ -5,6 +5,7 @@ Pure. Each rule's hint is the YAML that puts it right. The chart fails with the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from sweepctl.document import Path
 from sweepctl.values.problems import Finding
 
 DATA_VOLUMES = ("cache", "runs")
+SIZE = re.compile(r"[1-9][0-9]{0,14}(\.[0-9]{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)", re.ASCII)
 _UNITS: dict[str, Decimal | int] = {
     "": 1,
     "m": Decimal("0.001"),
@@ -42,6 +44,24 @@ def _code(tree: Mapping[str, Any]) -> Iterator[Finding]:
             f"code comes from one place, and code.{chosen[0]} is set as well",
             f'set code: {{{chosen[1]}: {{{key}: ""}}}}',
         )
+    git = code["git"]
+    if is_ssh(tree) and not git["secretName"]:
+        yield Finding(
+            ("code", "git", "secretName"),
+            "git over ssh needs a key, and code.git.secretName is empty",
+            "set code: {git: {secretName: YOUR_SECRET}}, of type kubernetes.io/ssh-auth",
+        )
+    if git["knownHosts"] and not is_ssh(tree):
+        yield Finding(
+            ("code", "git", "knownHosts"),
+            "code.git.knownHosts is for git over ssh, and code.git.repository is no address of ssh",
+            'set code: {git: {knownHosts: ""}}',
+        )
+
+
+def is_ssh(tree: Mapping[str, Any]) -> bool:
+    """Tell whether the code comes by git over ssh: ssh://… or USER@HOST:PATH."""
+    return re.match(r"https?:|$", tree["code"]["git"]["repository"]) is None
 
 
 def _kueue(tree: Mapping[str, Any]) -> Iterator[Finding]:
@@ -111,7 +131,7 @@ def _amounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
     for place, setting, resources in places:
         for name, asked in sorted(resources["requests"].items()):
             limit = resources["limits"].get(name)
-            if limit is not None and _amount(str(asked)) > _amount(str(limit)):
+            if limit is not None and amount(str(asked)) > amount(str(limit)):
                 higher = setting.format(f'limits: {{{name}: "{asked}"}}')
                 lower = setting.format(f'requests: {{{name}: "{limit}"}}')
                 yield Finding(
@@ -121,8 +141,8 @@ def _amounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
                 )
 
 
-def _amount(quantity: str) -> float:
-    """Read a quantity as a number, so that 500m, 8 and 32Gi can be compared."""
+def amount(quantity: str) -> float:
+    """Read a quantity as a number, so that 500m, 8 and 32Gi can be compared and added."""
     number = quantity.rstrip("".join(_UNITS))
     return float(Decimal(number) * _UNITS[quantity[len(number) :]])
 
@@ -137,13 +157,13 @@ def _server(tree: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _names(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    for key, what in (
-        ("extraEnv", "variable"),
-        ("extraVolumes", "volume"),
-        ("sidecars", "container"),
+    for keys, what in (
+        (["extraEnv"], "variable"),
+        (["extraVolumes"], "volume"),
+        (["sidecars", "initContainers"], "container"),
     ):
         seen: set[str] = set()
-        for index, item in enumerate(tree[key]):
+        for key, index, item in ((k, n, each) for k in keys for n, each in enumerate(tree[k])):
             if item["name"] in seen:
                 message = f"a second {what} of the name {item['name']}"
                 yield Finding((key, index, "name"), message, "remove one of the two")

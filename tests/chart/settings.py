@@ -62,6 +62,8 @@ def _strategy(rules: Schema, path: str) -> st.SearchStrategy[Any]:
     if "$ref" in rules:
         return _of_definition(rules["$ref"].removeprefix("#/definitions/"))
     found = _unrestricted(rules, path)
+    if "oneOf" in rules:
+        found = found.filter(lambda value: sum(_matches(r, value) for r in rules["oneOf"]) == 1)
     return (
         found.filter(lambda value: not _matches(rules["not"], value)) if "not" in rules else found
     )
@@ -111,7 +113,7 @@ def _map(rules: Schema, path: str) -> st.SearchStrategy[dict[str, Any]]:
         name: _strategy(inner, f"{path}.{name}")
         for name, inner in rules.get("properties", {}).items()
     }
-    is_item = path.endswith("[]")
+    is_item = "[]" in path
     needed = {name: properties[name] for name in rules.get("required", ()) if is_item}
     optional = {name: inner for name, inner in properties.items() if name not in needed}
     found = st.fixed_dictionaries(needed, optional=optional)

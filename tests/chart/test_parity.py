@@ -71,6 +71,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(
     tree={"server": {"enabled": True}, "networkPolicy": {"enabled": True}}, sweep="a", name="null"
 )
+@example(
+    tree={
+        "code": {"git": {"repository": "git@x.org:a", "secretName": "key", "knownHosts": "x\ny\n"}},
+        "security": {"runAsUser": 2000, "readOnlyRootFilesystem": True},
+        "podAnnotations": {"a": "b"},
+        "sidecars": [{"name": "s", "image": "i", "securityContext": {"runAsUser": 7}}],
+        "initContainers": [
+            {"name": "t", "image": "i", "securityContext": {}},
+            {"name": "u", "image": "i"},
+        ],
+        "envFrom": [{"prefix": "A_", "secretRef": {"name": "a", "optional": False}}],
+        "extraVolumes": [
+            {"name": "a", "emptyDir": {"sizeLimit": "1.5G"}},
+            {"name": "b", "emptyDir": {"sizeLimit": "4Gi", "medium": "Memory"}},
+            {"name": "c", "emptyDir": {"sizeLimit": 5}},
+            {"name": "d", "emptyDir": None},
+        ],
+    },
+    sweep="a",
+    name="legs",
+)
+@example(
+    tree={
+        "code": {"git": {"repository": "ssh://x.org/a", "secretName": "key"}},
+        "security": {"profile": "baseline"},
+        "runs": {"size": "900000P"},
+        "cache": {"size": "1.000000001Ki"},
+        "schedulerName": "volcano",
+    },
+    sweep="a",
+    name="legs",
+)
 @hypothesis_settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -87,10 +87,12 @@ def test_no_map_takes_unknown_keys_but_those_that_pass_kubernetes_pieces_through
     ]
     passed_through = ("global", "labelSelector", "valueFrom", "podSelector", "namespaceSelector")
     passed_through += ("ipBlock", "nodeAffinity", "podAffinity", "podAntiAffinity")
-    containers = ("/properties/extraVolumes/items", "/properties/sidecars/items")
+    passed_through += ("securityContext",)
+    lists = ("extraVolumes", "sidecars", "initContainers")
+    containers = [f"/properties/{name}/items" for name in lists]
     rest = [path for path in open_maps if path.rpartition("/")[2] not in passed_through]
     rest = [path for path in rest if not path.endswith(("/not", "/to/items", "/ports/items"))]
-    assert rest == list(containers)
+    assert rest == containers
 
 
 def test_every_key_has_a_description() -> None:

@@ -23,17 +23,14 @@ SWEEPS = Wheel(
 )
 STRICTER = {
     "one of min and max is an integer": "W&B's client refuses it, its schema does not",
-    "min and max are exponents of e": "W&B warns of it as deprecated",
     "is greater than max": "W&B checks it outside the schema",
     "min and max are both": "W&B checks it outside the schema",
     "the probabilities add up to": "W&B checks it outside the schema",
     "probabilities for": "W&B checks it outside the schema",
     "must be above 0": "the schema takes 0, for which scipy has no beta distribution",
-    "metric is missing": "W&B takes the sweep, whose runs nobody can rank or judge",
     "bayes needs a metric": "W&B fails at the first run",
     "hyperband needs a metric": "W&B never stops a run",
     "a grid cannot walk through": "W&B fails at the first run",
-    "goal is missing": "W&B takes minimize, silently",
     "must be 1 or more": "W&B stops nothing then",
 }
 
@@ -87,7 +84,7 @@ def random_parameter(rng: random.Random) -> dict[str, Any]:
         parameter["probabilities"] = [weight / (sum(weights) or 1) for weight in weights]
     if rng.random() < 0.1:
         parameter[rng.choice(["q", "mu", "min", "value", "valeu"])] = random_number(rng)
-    return parameter
+    return {"parameters": {"x": parameter}} if rng.random() < 0.1 else parameter
 
 
 def random_sweep(rng: random.Random) -> dict[str, Any]:
@@ -105,14 +102,14 @@ def random_sweep(rng: random.Random) -> dict[str, Any]:
         sweep["early_terminate"] = rng.choice(
             [
                 {"type": "hyperband", "min_iter": rng.choice([0, 3])},
-                {"type": "hyperband", "max_iter": 27, "s": 2},
+                {"type": "hyperband", "max_iter": rng.choice([27, 27.0]), "s": 2},
                 {"type": "hyperband", "max_iter": 27},
                 {"type": "envelope", "min_iter": 3},
                 {"type": "hyperband", "min_iter": 3, "eta": rng.choice([1, 2]), "strict": True},
             ]
         )
     if rng.random() < 0.1:
-        sweep[rng.choice(["run_cap", "name", "agents"])] = rng.choice([1, 0, "x"])
+        sweep[rng.choice(["run_cap", "name", "agents"])] = rng.choice([1, 0, 8.0, "x", ""])
     return sweep
 
 
@@ -140,6 +137,26 @@ def test_what_is_accepted_is_legal_to_wandb_and_what_is_refused_is_not(
         assert _validate_config_and_fill_distribution(config) == config
         counts["both accept"] += 1
     assert min(counts.values()) > 100, counts
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "method: grid\nparameters: {seed: {values: [7, 8]}}",
+        "method: random\nmetric: {name: loss}\nparameters: {lr: {min: 0.1, max: 1.0}}",
+        "method: random\nrun_cap: 5.\nparameters: {a: {distribution: log_uniform, min: 1, max: 2}}",
+        "method: random\nparameters: {k: {distribution: inv_log_uniform, min: 0.5, max: 3}}",
+        "method: random\nparameters: {k: {distribution: log_normal, mu: 0.5}}",
+        "method: grid\nname: ''\nparameters: {lr: {values: [5e-4, -2E3, inf]}}",
+        "method: random\nparameters: {opt: {parameters: {lr: {min: 0, max: 0.5}}}}",
+    ],
+)
+def test_what_wandb_takes_is_taken_with_a_word_about_what_is_assumed(
+    schema: jsonschema.Draft7Validator, rest: str
+) -> None:
+    spec = load_sweep("sweep.yaml", f"program: train.py\n{rest}\n".encode())
+    assert spec.warnings
+    schema.validate(spec.to_wandb_config())
 
 
 def test_scaled_dictionaries_are_stored_as_wandb_takes_them(

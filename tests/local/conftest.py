@@ -1,6 +1,7 @@
 """Fixtures of the local tier: the real trainer's environment, and sweeps that end with the test."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from local_sweeps import LocalSweep, environment
+
+from tests.testbed import requirements
 
 TOY_LEGS = Path(__file__).resolve().parents[2] / "examples" / "toy_legs"
 
@@ -41,3 +44,16 @@ def start_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     yield start
     for sweep in started:
         sweep.end()
+
+
+@pytest.fixture(scope="session")
+def tmux() -> str:
+    """Give the terminal that tests drive; it is installed where that is possible."""
+    if not shutil.which("tmux"):
+        requirements.install("tmux")
+    found = shutil.which("tmux")
+    if found is None:
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("no tmux here: apt-get install tmux")
+    assert found is not None
+    return found

@@ -81,13 +81,19 @@ def install_or_explain() -> None:
         BedUnavailable: with what is missing and the command that helps.
     """
     lacking = missing()
-    if lacking.packages and not lacking.reasons and shutil.which("apt-get"):
-        print(f"installing {' '.join(lacking.packages)}", file=sys.stderr, flush=True)
-        _apt_get("update", "-qq")
-        _apt_get("install", "-qq", "--no-install-recommends", *lacking.packages)
+    if lacking.packages and not lacking.reasons:
+        install(*lacking.packages)
         lacking = missing()
     if lacking:
         raise BedUnavailable(str(lacking))
+
+
+def install(*packages: str) -> None:
+    """Install Debian packages where that is possible; else change nothing."""
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        print(f"installing {' '.join(packages)}", file=sys.stderr, flush=True)
+        _apt_get("update", "-qq")
+        _apt_get("install", "-qq", "--no-install-recommends", *packages)
 
 
 def _apt_get(*arguments: str) -> None:

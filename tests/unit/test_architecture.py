@@ -11,8 +11,9 @@ import sweepctl
 ROOT = Path(sweepctl.__file__).parent
 RING = {
     **dict.fromkeys(["errors", "overrides", "command", "stored_form", "wandb_connection"], 0),
-    **dict.fromkeys(["wandb_http", "wandb_summary"], 0),
-    **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "status", "log_lines"], 1),
+    **dict.fromkeys(["run_parameters", "wandb_http", "wandb_summary"], 0),
+    **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "log_lines"], 1),
+    **dict.fromkeys(["status", "progress"], 1),
     **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
     **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "api_key"], 3),
     **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -131,6 +132,58 @@ def test_validate_answers_on_stdout_and_as_json(sweepctl: Run, tmp_path: Path) -
     found = json.loads(out)
     assert (code, err, found["valid"]) == (2, "", False)
     assert found["problems"][0]["line"] == 7
+
+
+ENVIRONMENT = """
+method: grid
+metric: {name: loss, goal: minimize}
+program: train.py
+command: [env, "A=${envvar:ZONE}", "${program}", "--to=${envvar:KEY_X}/${envvar:ZONE}", "${args}"]
+parameters: {seed: {values: [5]}}
+"""
+
+
+def test_preview_leaves_variables_as_they_are_written(
+    sweepctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(ENVIRONMENT)
+    monkeypatch.setenv("ZONE", "lab")
+    monkeypatch.delenv("KEY_X", raising=False)
+    code, out, err = sweepctl("preview", "sweep.yaml")
+    assert code == 0
+    written = ["env", "A=${envvar:ZONE}", "train.py", "--to=${envvar:KEY_X}/${envvar:ZONE}"]
+    assert shlex.split(out) == [*written, "--seed=5"]
+    assert "ZONE is set here" in err
+    assert "KEY_X is not set here" in err
+    assert "lab" not in out + err
+
+    (run,) = json.loads(sweepctl("preview", "sweep.yaml", "-o", "json")[1])
+    assert run["command"] == [*written, "--seed=5"]
+    assert [note.split()[0] for note in run["notes"]] == ["ZONE", "KEY_X"]
+
+    code, out, _ = sweepctl("preview", "sweep.yaml", "--expand-env")
+    assert shlex.split(out) == ["env", "A=lab", "train.py", "--to=KEY_X/lab", "--seed=5"]
+
+
+def test_preview_tells_what_the_trainer_is_not_given(sweepctl: Run, tmp_path: Path) -> None:
+    text = GOOD.replace("[isaaclab, train,", "[isaaclab, train, --headless, --logger, neptune,")
+    assert text != GOOD
+    (tmp_path / "sweep.yaml").write_text(text)
+    _, out, err = sweepctl("preview", "sweep.yaml", "-n", "4")
+    assert out.count("--logger neptune") == 4
+    assert "--headless" not in out
+    assert err.count("note: left out --headless") == 1
+    assert err.count("note: the command says --logger neptune") == 1
+    (run,) = json.loads(sweepctl("preview", "sweep.yaml", "-n", "1", "-o", "json")[1])
+    assert len(run["notes"]) == 2
+
+
+def test_preview_shows_where_the_file_of_arguments_stands(sweepctl: Run, tmp_path: Path) -> None:
+    text = ENVIRONMENT.replace("${args}", "${args_json_file}")
+    (tmp_path / "sweep.yaml").write_text(text)
+    code, out, err = sweepctl("preview", "sweep.yaml")
+    assert (code, out.split()[-1]) == (0, "parameters-preview1.json")
+    assert "each run has its own file" in err
 
 
 def test_preview_prints_the_same_commands_for_the_same_seed(sweepctl: Run, tmp_path: Path) -> None:

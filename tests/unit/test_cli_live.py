@@ -137,7 +137,7 @@ def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
 def pictures(form: Form, count: int) -> Any:
     for number in range(1, count + 1):
         yield Picture(
-            view=lambda number=number: Text(f"seen {number} " + "x" * 60),
+            view=lambda room, number=number: Text(f"seen {number} " + "x" * 60),
             data=lambda number=number: {"seen": number},
             name=f"job/{number}",
             form=form,

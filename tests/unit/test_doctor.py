@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from sweepctl import manifest
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.doctor import (
     HELPFUL,
     Level,
+    check_api,
     check_kueue,
     check_permissions,
     gpus_offered,
@@ -16,7 +20,7 @@ from sweepctl.doctor import (
     probe_pod,
     probe_server,
 )
-from sweepctl.values import load_values
+from sweepctl.values import chart, chart_folder, load_values
 
 GPU = "nvidia.com/gpu"
 
@@ -31,6 +35,30 @@ def pod(on: str, gpus: int, phase: str = "Running") -> dict[str, Any]:
     limits = {GPU: str(gpus)} if gpus else {}
     containers = [{"resources": {"limits": limits}}, {}]
     return {"spec": {"nodeName": on, "containers": containers}, "status": {"phase": phase}}
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("v1.32.9", Level.MISSING),
+        ("v1.33.0", Level.OK),
+        ("v1.33.4-gke.1036000", Level.OK),
+        ("v1.33.1+k3s1", Level.OK),
+        ("v1.100.0", Level.OK),
+        ("v2.0.0", Level.OK),
+    ],
+)
+def test_a_cluster_that_is_too_old_is_told(version: str, level: Level) -> None:
+    cluster: Any = SimpleNamespace(server="https://k", context="c", version=lambda: version)
+    check = check_api(cluster)
+    assert check.level is level
+    assert check.hint is None or check.hint == "sweepctl needs Kubernetes 1.33 or later"
+
+
+def test_chart_doctor_and_both_readmes_name_one_oldest_kubernetes() -> None:
+    words = f"Kubernetes {chart().oldest_kubernetes} or later"
+    for folder in (chart_folder(), chart_folder().parents[1]):
+        assert words in (folder / "README.md").read_text("utf-8")
 
 
 def test_gpus_of_nodes_that_take_pods_are_offered() -> None:

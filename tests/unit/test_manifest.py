@@ -209,7 +209,8 @@ def test_every_variable_that_the_job_sets_is_closed_to_extra_env() -> None:
     pattern, closed = rules["not"]["anyOf"]
     assert pattern == {"pattern": "^SWEEPCTL_"}
     own = {name for name in env_of(*everything) if not name.startswith("SWEEPCTL_")}
-    assert own <= set(closed["enum"])
+    # A key is refused by a rule of its own, which says how to make a Secret.
+    assert own - {"WANDB_API_KEY"} <= set(closed["enum"])
     assert set(closed["enum"]) - own == {
         "JOB_COMPLETION_INDEX",  # set by Kubernetes
         "PYTHONPATH",  # put together in the container, from what is set here and by the image
@@ -242,9 +243,16 @@ def test_every_variable_that_the_job_sets_is_closed_to_extra_env() -> None:
         pytest.param(
             ["resources.requests.cpu=2"],
             "resources.requests",
-            {"cpu": "2", "memory": "16Gi"},
+            {"cpu": "2", "memory": "16Gi", "ephemeral-storage": "70Gi"},
             id="a quantity without quotes",
         ),
+        pytest.param(
+            ["envFrom[0].prefix=S3_,envFrom[0].secretRef.name=a,envFrom[1].configMapRef.name=b"],
+            "envFrom",
+            [{"prefix": "S3_", "secretRef": {"name": "a"}}, {"configMapRef": {"name": "b"}}],
+            id="variables of a Secret",
+        ),
+        pytest.param([], "envFrom", None, id="no variables but the Job's own"),
         pytest.param(
             ["security.readOnlyRootFilesystem=true"],
             "securityContext",
@@ -434,11 +442,35 @@ def test_a_setting_reaches_the_agents_container(sets: list[str], path: str, valu
             id="a sidecar is native and confined",
         ),
         pytest.param(
-            ["sidecars[0].name=s,sidecars[0].image=i,sidecars[0].securityContext.runAsUser=7"],
+            [
+                "sidecars[0].name=s,sidecars[0].image=i,sidecars[0].securityContext.runAsUser=7",
+                "sidecars[0].securityContext.readOnlyRootFilesystem=true",
+            ],
             "initContainers.s.securityContext",
-            {"runAsUser": 7},
-            id="a sidecar's own confinement stands",
+            {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+                "runAsUser": 7,
+            },
+            id="a sidecar's own confinement stands, the rest is as for the agent",
         ),
+        pytest.param(
+            ["initContainers[0].name=s,initContainers[0].image=i"],
+            "initContainers.s",
+            {
+                "name": "s",
+                "image": "i",
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": False,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            },
+            id="a container before the agent is confined",
+        ),
+        pytest.param(["schedulerName=volcano"], "schedulerName", "volcano", id="scheduler"),
+        pytest.param([], "schedulerName", None, id="the cluster's own scheduler"),
         pytest.param(
             ["code.git.repository=https://x.org/a"],
             "initContainers.code.image",
@@ -476,6 +508,87 @@ def test_the_clone_gets_name_and_password_by_reference_and_trusts_the_bundle() -
     assert env["GIT_USERNAME"]["secretKeyRef"]["optional"] is True
     assert env["GIT_SSL_CAINFO"] == "/etc/sweepctl/ca.crt"
     assert env["HTTPS_PROXY"] == "http://p:1"
+
+
+SSH = ("code.git.repository=git@x.org:me/a.git", "code.git.secretName=key")
+
+
+def test_the_users_own_containers_start_after_sidecars_and_the_clone() -> None:
+    own = ["sidecars", "initContainers"]
+    sets = [f"{key}[0].name={key.lower()},{key}[0].image=i" for key in own]
+    names = [each["name"] for each in pod_of(*SSH, *sets)["initContainers"]]
+    assert names == ["sidecars", "code", "initcontainers"]
+
+
+@pytest.mark.parametrize(
+    "repository", ["git@x.org:me/a.git", "ssh://git@x.org:2222/me/a.git", "ssh://x.org/~me/a"]
+)
+def test_the_clone_over_ssh_gets_the_key_by_a_file_and_the_trainer_does_not(
+    repository: str,
+) -> None:
+    pod = pod_of(*SSH, f"code.git.repository={repository}", "code.git.knownHosts=x.org ssh-rsa A")
+    (clone,) = pod["initContainers"]
+    env = {entry["name"]: entry.get("value") for entry in clone["env"]}
+    assert "GIT_PASSWORD" not in env
+    assert env["CODE_REPOSITORY"] == repository
+    assert env["CODE_KNOWN_HOSTS"] == "x.org ssh-rsa A"
+    (folder,) = (m for m in clone["volumeMounts"] if m["mountPath"] == env["CODE_KEY"])
+    volume = at(pod, f"volumes.{folder['name']}")["projected"]
+    sources = [source["secret"] for source in volume["sources"] if "secret" in source]
+    assert [(source["items"][0]["key"], source["optional"]) for source in sources] == [
+        ("ssh-privatekey", False),
+        ("known_hosts", True),
+    ]
+    assert {source["name"] for source in sources} == {"key"}
+    (agent,) = pod["containers"]
+    assert folder["name"] not in [mount["name"] for mount in agent["volumeMounts"]]
+
+
+def test_the_clone_over_ssh_runs_as_a_user_that_has_a_name() -> None:
+    """ssh ends at once with "No user exists for uid 2000" where /etc/passwd lacks it."""
+    template = job_of(*SSH, "security.runAsUser=2000")["spec"]["template"]
+    assert template["metadata"]["annotations"] == {
+        "sweepctl/passwd": "git:x:2000:1000::/tmp:/bin/sh"
+    }
+    (clone,) = template["spec"]["initContainers"]
+    passwd = {"mountPath": "/etc/passwd", "subPath": "passwd", "readOnly": True}
+    assert {"name": "code-key", **passwd} in clone["volumeMounts"]
+    own = job_of(*SSH, "security.profile=baseline")["spec"]["template"]
+    assert "annotations" not in own["metadata"]
+    (clone,) = own["spec"]["initContainers"]
+    assert "/etc/passwd" not in [mount["mountPath"] for mount in clone["volumeMounts"]]
+
+
+@pytest.mark.parametrize(
+    ("sets", "asked"),
+    [
+        pytest.param([], "70Gi", id="cache and runs"),
+        pytest.param(["runs.type=pvc"], "20Gi", id="cache"),
+        pytest.param(["runs.type=pvc", "cache.type=pvc"], None, id="nothing on the node"),
+        pytest.param(["runs.size=1.5Gi", "cache.size=512Mi"], "2Gi", id="fractions"),
+        pytest.param(["runs.size=20G", "cache.size=1k"], "19075Mi", id="rounded up"),
+        pytest.param(["runs.size=9P", "cache.size=900000P"], "1073741824Gi", id="an exbibyte"),
+        pytest.param(
+            [
+                "extraVolumes[0].name=a,extraVolumes[0].emptyDir.sizeLimit=2Gi",
+                "extraVolumes[1].name=b,extraVolumes[1].emptyDir.sizeLimit=4Gi",
+                "extraVolumes[1].emptyDir.medium=Memory",
+                "extraVolumes[2].name=c,extraVolumes[2].emptyDir.medium=",
+            ],
+            "72Gi",
+            id="the user's own emptyDir, but not in memory",
+        ),
+        pytest.param(["resources.requests.ephemeral-storage=5Gi"], "5Gi", id="the user's own"),
+        pytest.param(["resources.requests.ephemeral-storage=0"], "0", id="none"),
+        pytest.param(
+            ["resources.limits.ephemeral-storage=9Gi"], None, id="as much as the user's limit"
+        ),
+    ],
+)
+def test_an_agent_asks_for_the_room_that_its_files_may_take(
+    sets: list[str], asked: str | None
+) -> None:
+    assert agent_of(*sets)["resources"]["requests"].get("ephemeral-storage") == asked
 
 
 @pytest.mark.parametrize(

@@ -242,8 +242,6 @@ def test_base_dictionary_is_a_flat_map_of_numbers(table: object, expected: Any) 
         ({"p": 1.0, "p_cli_path": LEGS}, "no p_base_dict"),
         ({"p": 1.0, "p_base_dict": "{}"}, "no p_cli_path"),
         ({"p_cli_path": LEGS, "p_base_dict": "{}"}, "no factor p"),
-        ({"env.a": 1, "env.a_type": "json", "env.b": "{", "env.b_type": "json"}, "parameter env.b"),
-        ({"env.a": 2**53 + 1, "env.a_type": "float"}, "no float is equal"),
         ({"env.a": {1}}, "a set is no value"),
     ],
 )
@@ -261,26 +259,6 @@ def test_broken_stored_form_is_an_error_that_names_the_parameter(
         pytest.param({"batch": 3, "log_dir": "x", "train_cfg": {"a": 1}}, [], id="no dot"),
         pytest.param({"env": {"sim": {"dt": 1}}}, [], id="nested parameters"),
         pytest.param({"env.b": 1, "env.a": 2}, ["env.b=1", "env.a=2"], id="order is kept"),
-        pytest.param(
-            {"env.a": 1, "env.a_type": "float"}, ["env.a=1.0"], id="float that came as int"
-        ),
-        pytest.param({"env.a_type": "float", "env.a": 1}, ["env.a=1.0"], id="type comes first"),
-        pytest.param(
-            {"env.a": [1, {"b": 2}], "env.a_type": "float"},
-            ["env.a=[1.0,{b:2.0}]"],
-            id="deep float",
-        ),
-        pytest.param({"env.a": 2.0, "env.a_type": "int"}, ["env.a=2"], id="int that came as float"),
-        pytest.param(
-            {"env.a": 1, "env.a_type": "bool"}, ["env.a=true"], id="bool that came as int"
-        ),
-        pytest.param({"env.a": "[1]", "env.a_type": "json"}, ["env.a=[1]"], id="json"),
-        pytest.param(
-            {"env.sim.solver": 1, "env.sim.solver_type": "tgs"},
-            ["env.sim.solver=1", "env.sim.solver_type=tgs"],
-            id="setting that ends in _type",
-        ),
-        pytest.param({"env.solver_type": "float"}, ["env.solver_type=float"], id="type of nothing"),
         pytest.param({"a_cli_path": "x", "b_base_dict": "y"}, [], id="names that only look alike"),
     ],
 )
@@ -329,11 +307,6 @@ def test_defect_3_keys_and_values_are_escaped() -> None:
 
 def test_defect_4_isaac_lab_3_gets_a_dictionary_that_it_can_read() -> None:
     assert texts(stored(table={"a.*": 1.0}), Grammar.LITERAL) == [f"{LEGS}={{'a.*':1.5}}"]
-
-
-def test_defect_5_types_survive_json() -> None:
-    config = {"agent.seed": 3.0, "agent.seed_type": "int", "env.w": 2, "env.w_type": "float"}
-    assert texts(config) == ["agent.seed=3", "env.w=2.0"]
 
 
 def test_defect_10_suffixes_are_reserved_only_beside_their_parameter() -> None:

@@ -178,6 +178,10 @@ PARAMS = {
         ),
         pytest.param("env.physics", "newton_mjwarp", "literal", None, id="preset-by-its-name"),
         pytest.param("env.name", "b", "literal", "asked for 'b', the trainer has 'a'", id="text"),
+        pytest.param("agent.lr", "1e-5", "literal", None, id="number-that-was-text-in-the-file"),
+        pytest.param("agent.lr", "2e-5", "hydra", "asked for '2e-5'", id="other-number-as-text"),
+        pytest.param("env.flag", "1", "hydra", "asked for '1'", id="text-is-no-truth-value"),
+        pytest.param("agent.lr", "fast", "literal", "asked for 'fast'", id="word-for-a-number"),
         pytest.param(
             "env.robot.stifness",
             1.0,

@@ -4,9 +4,17 @@ import shlex
 
 import pytest
 
-from sweepctl.overrides import Grammar, Override
+from sweepctl.errors import SweepctlError
+from sweepctl.overrides import Grammar
 from sweepctl.pod.launchers import Trainer, arguments_of, option, processes_of, python_of
-from sweepctl.pod.trainers import complete, default_grammar, resolve_command, trainer_for
+from sweepctl.pod.trainers import (
+    complete,
+    default_grammar,
+    resolve,
+    trainer_for,
+    wrapped_command,
+)
+from sweepctl.run_parameters import run_parameters
 
 H, L = Grammar.HYDRA, Grammar.LITERAL
 ADDED_3 = "--logger wandb --log_project_name legs --run_timestamp r1"
@@ -257,17 +265,69 @@ def test_what_was_changed_or_looks_wrong_is_told(command: str, said: str) -> Non
     ],
 )
 def test_wrapper_is_taken_off_and_overrides_go_in(command: list[str], argv: list[str]) -> None:
-    found = resolve_command(
+    assert resolved(command, {"env.a": 0.5}) == argv
+
+
+def resolved(command: list[str], config: dict[str, object], **how: bool) -> list[str]:
+    found = resolve(
         command,
         program="p.py",
-        config={"env.a": 0.5},
-        overrides=[Override("env.a", 0.5, "env.a")],
+        parameters=run_parameters(config, {}),
         run_id="r1",
         project="legs",
         grammar=L,
         environ={},
+        **how,
     )
-    assert found == argv
+    return list(found.argv)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model.layers[0].width": 64},
+        {"env.a": float("nan")},
+        {"gain": 1.5, "gain_cli_path": "env.a"},
+        {"a.b": 10**400, "a.b_type": "float"},
+    ],
+    ids=["no path", "no literal", "half a scaled dictionary", "no float"],
+)
+def test_what_no_override_can_say_is_no_matter_where_arguments_say_it(
+    config: dict[str, object],
+) -> None:
+    printed = [f"{name}={value}" for name, value in config.items() if name != "a.b_type"]
+    assert resolved(["x", "${args_no_hyphens}"], config) == ["x", *printed]
+    with pytest.raises(SweepctlError):
+        resolved(["x"], config)
+
+
+def test_command_that_another_agent_gave_the_arguments_gets_no_overrides() -> None:
+    assert resolved(["x", "env.a=0.5"], {"env.a": 0.5}, has_arguments=True) == ["x", "env.a=0.5"]
+    assert resolved(["x"], {"env.a": 0.5}) == ["x", "env.a=0.5"]
+
+
+def test_arguments_ask_for_settings_as_far_as_a_record_can_tell() -> None:
+    values = {"env.n": 1, "env.t": "3e-4", "env.l": [1, 0.5], "env.z": None, "lr": 1.0}
+    parameters = run_parameters(values, {"env.n": {"min": 0.5, "max": 2.0}})
+    how = {"program": None, "run_id": "r1", "project": "legs", "grammar": L, "environ": {}}
+    printed = resolve(["x", "${args}"], parameters=parameters, **how)
+    assert [(o.path, o.value) for o in printed.overrides] == [("env.n", 1.0), ("env.l", [1, 0.5])]
+    written = resolve(["x"], parameters=parameters, **how)
+    assert [o.path for o in written.overrides] == ["env.n", "env.t", "env.l", "env.z"]
+
+
+@pytest.mark.parametrize(
+    ("command", "wrapped"),
+    [
+        (["python", "-m", "sweepctl.pod.run", "x", "${args}"], ["x", "${args}"]),
+        (["nice", "-n", "5", "${envvar:PY}", "-m", "sweepctl.pod.run", "x"], ["x"]),
+        (["python", "-m", "sweepctl.pod.run"], None),
+        (["sh", "-c", "python -m sweepctl.pod.run x"], None),
+        ([], None),
+    ],
+)
+def test_wrapper_finds_its_own_command(command: list[object], wrapped: list[object]) -> None:
+    assert wrapped_command(command) == wrapped
 
 
 @pytest.mark.parametrize(

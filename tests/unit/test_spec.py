@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from sweepctl.document import MAX_SIZE_BYTES
 from sweepctl.errors import Problem, SpecError, UsageError
-from sweepctl.overrides import Grammar, ScaledDict, overrides_from_config
+from sweepctl.overrides import Grammar, ScaledDict
+from sweepctl.run_parameters import run_parameters
 from sweepctl.spec import Metric, SweepSpec, config_text, load_sweep
 
 HEAD = """\
@@ -93,7 +94,6 @@ def test_ancestors_example_is_accepted_as_it_stands() -> None:
             "min": 1e-4,
             "max": 1e-3,
         },
-        "agent.algorithm.learning_rate_type": {"value": "float"},
         "p_gain_leg": {"distribution": "uniform", "min": 0.5, "max": 2.0},
         "p_gain_leg_cli_path": {"value": "env.scene.robot.actuators.legs.stiffness"},
         "p_gain_leg_base_dict": {"value": json.dumps(TABLE)},
@@ -110,7 +110,9 @@ def test_what_is_stored_is_read_again_as_the_same_sweep() -> None:
 def test_a_sampled_run_reaches_the_trainer_as_the_ancestor_promised() -> None:
     config = load(ANCESTOR).to_wandb_config()["parameters"]
     run = {name: spec.get("value", 1.5) for name, spec in config.items()}  # type: ignore[attr-defined]
-    rate, gains = (override.text(Grammar.HYDRA) for override in overrides_from_config(run))
+    rate, gains = (
+        override.text(Grammar.HYDRA) for override in run_parameters(run, config).overrides()
+    )
     assert rate == "agent.algorithm.learning_rate=1.5"
     assert gains == (
         "env.scene.robot.actuators.legs.stiffness={.*_hip_yaw_joint:150.0,.*_hip_roll_joint:150.0,"
@@ -162,36 +164,36 @@ def test_flat_stored_form_is_accepted_like_the_nested_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "expected"),
+    ("parameter", "companion"),
     [
-        pytest.param("{min: 0.5, max: 2.0}", "float", id="uniform"),
-        pytest.param("{min: 1, max: 5}", None, id="int_uniform"),
-        pytest.param("{distribution: uniform, min: 1, max: 5}", "float", id="uniform by name"),
-        pytest.param("{distribution: normal}", "float", id="normal"),
-        pytest.param("{distribution: q_uniform, min: 0, max: 8, q: 2}", None, id="integer steps"),
-        pytest.param("{distribution: q_uniform, min: 0, max: 8, q: 0.5}", "float", id="steps"),
-        pytest.param("{value: 1.0}", "float", id="float"),
-        pytest.param("{value: 1}", None, id="integer"),
-        pytest.param("{value: true}", None, id="truth value"),
-        pytest.param("{value: '1.0'}", None, id="text"),
-        pytest.param("{value: null}", None, id="null"),
-        pytest.param("{value: [1.0, 2.0]}", "float", id="list of floats"),
-        pytest.param("{value: {a: 1.0, b: x}}", "float", id="map with a float"),
-        pytest.param("{value: [1, 2.0]}", None, id="mixed list"),
-        pytest.param("{values: [1.0, 2.0]}", "float", id="floats to choose from"),
-        pytest.param("{values: [1, 2]}", None, id="integers to choose from"),
-        pytest.param("{values: [a, b]}", None, id="words to choose from"),
-        pytest.param("{values: [1.0, 2.5], probabilities: [0.5, 0.5]}", "float", id="weighted"),
+        pytest.param("{min: 0.5, max: 2.0}", None, id="uniform"),
+        pytest.param("{value: 1.0}", None, id="float"),
+        pytest.param("{values: [1, 2.0]}", None, id="mixed"),
+        pytest.param("{min: 0.5, max: 2.0, type: float}", None, id="a type that the bounds tell"),
+        pytest.param("{min: 1, max: 5, type: int}", None, id="integers that the bounds tell"),
+        pytest.param("{values: [1, 2], type: int}", None, id="integers that the values tell"),
+        pytest.param("{values: [true, false], type: bool}", None, id="truth values"),
+        pytest.param("{values: [a, b], type: str}", None, id="words"),
         pytest.param("{value: 1, type: float}", "float", id="the ancestor's type"),
-        pytest.param("{min: 1, max: 5, type: int}", "int", id="any type by hand"),
+        pytest.param("{min: 1, max: 5, type: float}", "float", id="integers, meant as floats"),
+        pytest.param("{values: [0, 1], type: bool}", "bool", id="integers, meant as truth values"),
+        pytest.param("{values: ['[1]'], type: json}", "json", id="text, meant as a list"),
     ],
 )
-def test_type_that_json_would_lose_is_stored_beside_the_parameter(
-    parameter: str, expected: str | None
+def test_nothing_is_added_but_a_type_that_was_asked_for_and_that_nothing_else_tells(
+    parameter: str, companion: str | None
 ) -> None:
     config = parameters(f"  env.a: {parameter}\n")
-    assert config.get("env.a_type") == (None if expected is None else {"value": expected})
+    assert config.get("env.a_type") == (None if companion is None else {"value": companion})
     assert "type" not in config["env.a"]
+
+
+def test_companion_in_the_file_is_sent_as_written_and_told_where_arguments_pass_it() -> None:
+    text = "  env.a: {min: 0.5, max: 2.0}\n  env.a_type: {value: float}\n"
+    assert parameters(text)["env.a_type"] == {"value": "float"}
+    assert not load(HEAD + text).warnings
+    (warning,) = load(HEAD.replace("command: [", "command: ['${args}', ") + text).warnings
+    assert warning.message.startswith("env.a_type is taken for the type of env.a: W&B's agent")
 
 
 def test_types_of_the_file_are_kept_and_settings_are_not_taken_for_types() -> None:
@@ -223,6 +225,27 @@ def test_fields_of_a_sweep() -> None:
     assert (spec.run_cap, spec.method, spec.command) == (3, "grid", None)
     assert spec.warnings == ()
     assert spec.to_wandb_config() == yaml.safe_load(spec.text)
+
+
+def test_sweep_without_metric_or_goal_is_stored_as_it_is_written() -> None:
+    rest = "program: train.py\nmethod: grid\nparameters: {seed: {values: [1, 2]}}\n"
+    without = load(rest)
+    assert without.metric is None
+    assert without.to_wandb_config() == yaml.safe_load(rest)
+    goalless = load(f"metric: {{name: loss}}\n{rest}")
+    assert goalless.metric == Metric("loss", "minimize")
+    assert goalless.to_wandb_config()["metric"] == {"name": "loss"}
+
+
+def test_whole_numbers_that_are_floats_in_the_file_are_stored_as_integers() -> None:
+    spec = load(
+        "program: train.py\nmethod: random\nrun_cap: 9.0\nmetric: {name: r, goal: maximize}\n"
+        "early_terminate: {type: hyperband, max_iter: 81.0, s: 2}\n"
+        "parameters: {lr: {min: 0.1, max: 1.0}}\n"
+    )
+    config: Any = spec.to_wandb_config()
+    whole = (spec.run_cap, config["run_cap"], config["early_terminate"]["max_iter"])
+    assert [repr(number) for number in whole] == ["9", "9", "81"]
 
 
 def test_the_config_that_is_given_out_is_a_copy() -> None:
@@ -535,5 +558,6 @@ def test_any_file_is_a_sweep_or_a_list_of_problems(seed: int) -> None:
         text = config_text(config)
         assert json.loads(text) == yaml.safe_load(text) == config
         parameters: Any = config["parameters"]
-        overrides_from_config({name: p.get("value", 1.0) for name, p in parameters.items()})
+        run = {name: p.get("value", 1.0) for name, p in parameters.items()}
+        run_parameters(run, parameters).overrides()
     assert valid, "mutations must leave some files valid"

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from sweepctl.errors import ExitCode
+from sweepctl.progress import Phase
 from sweepctl.status import (
     Metric,
+    by_interest,
     changes,
     metric_of,
     ranked,
@@ -155,3 +157,46 @@ def test_changes_are_new_runs_and_new_states() -> None:
     assert [row.id for row in changes(None, before)] == ["r1", "r2"]
     assert [row.id for row in changes(before, after)] == ["r2", "r3"]
     assert changes(after, after) == []
+
+
+def test_who_watches_sees_runs_under_way_then_the_best_then_the_newest_of_the_others() -> None:
+    runs = [
+        run("r1", "failed"),
+        run("r2", summary={"reward": 1.0}),
+        run("r3", "preempted"),
+        run("r4", summary={"reward": 2.0}),
+        run("r5", "running"),
+        run("r6"),
+        run("r7", "pending"),
+    ]
+    rows = by_interest(sweep_status(sweep(), CONFIG, runs, NOW))
+    assert [row.id for row in rows] == ["r5", "r7", "r3", "r4", "r2", "r6", "r1"]
+
+
+def test_a_row_tells_how_long_and_how_far_and_only_the_sweeps_own_parameters() -> None:
+    config = {
+        **CONFIG,
+        "command": ["isaaclab", "train", "--max_iterations", "9"],
+        "parameters": {"a.b": {"min": 0.0, "max": 1.0}, "c": {"value": 3}},
+    }
+    given = {"a.b": 0.5, "c": 3, "env_cfg": {"scene": {}}, "train_cfg": {"max_iterations": 8}}
+    runs = [
+        run("r1", config=given, summary={"_step": 7}, heartbeat_at="2026-05-01T12:00:21"),
+        run("r2", "running", config=given, summary={"_step": 3}),
+        run("r3", "failed"),
+    ]
+    status = sweep_status(replace(sweep(), run_count_expected=6), config, runs, NOW)
+    first, second, third = status.runs
+    assert (first.duration_s, first.done, first.steps, first.phase) == (20.0, 8, 8, None)
+    assert (second.duration_s, second.done, second.phase) == (28.0, 4, Phase.TRAINING)
+    assert third.duration_s is None
+    assert first.parameters == {"a.b": 0.5, "c": 3}
+    assert status.searched == ("a.b",)
+    assert (status.ended_count, status.expected, status.eta_s) == (2, 6, 60.0)
+
+
+def test_the_end_of_a_sweep_that_does_not_run_or_has_no_end_is_unknown() -> None:
+    runs = [run("r1", heartbeat_at="2026-05-01T12:00:21"), run("r2", "running")]
+    known = replace(sweep(), run_count_expected=9)
+    for found in (replace(known, state="PAUSED"), replace(known, state="FINISHED"), sweep()):
+        assert sweep_status(found, {**CONFIG, "run_cap": None}, runs, NOW).eta_s is None

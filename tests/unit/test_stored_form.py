@@ -37,7 +37,18 @@ def test_the_stored_form_is_its_own_stored_form() -> None:
         ({"env.a": {"value": 1}}, {"env.a": {"value": 1}}),
         ({"env.a": {"value": True}}, {"env.a": {"value": True}}),
         ({"a": {"value": 1.0}}, {"a": {"value": 1.0}}),
-        ({"a.b": {"value": 1.0}}, {"a.b": {"value": 1.0}, "a.b_type": {"value": "float"}}),
+        ({"a.b": {"value": 1.0}}, {"a.b": {"value": 1.0}}),
+        (
+            {"a.b": {"values": [1, 2], "type": "float"}},
+            {"a.b": {"values": [1, 2]}, "a.b_type": {"value": "float"}},
+        ),
+        ({"a.b": {"value": 1.0, "type": "float"}}, {"a.b": {"value": 1.0}}),
+        ({"a": {"values": [1, 2], "type": "float"}}, {"a": {"values": [1, 2]}}),
+        (
+            {"a.b": {"value": 1}, "a.b_type": {"value": "float"}},
+            {"a.b": {"value": 1}, "a.b_type": {"value": "float"}},
+        ),
+        ({"a": {"value": 1, "what": 2}}, {"a": {"value": 1, "what": 2}}),
         ({"a.b": {"values": [1.0, 2]}}, {"a.b": {"values": [1.0, 2]}}),
         (
             {
@@ -63,7 +74,7 @@ def test_the_stored_form_is_its_own_stored_form() -> None:
             {
                 "g": {"value": 2.0},
                 "g_cli_path": {"value": "p"},
-                "g_base_dict": {"value": '{"k": 1.0}'},
+                "g_base_dict": {"value": "{'k': 1,}"},
             },
         ),
     ],
@@ -73,6 +84,11 @@ def test_the_stored_form_is_its_own_stored_form() -> None:
         "a truth value",
         "no override",
         "a float",
+        "a type that the values do not tell",
+        "a type that the values tell",
+        "a type of no override",
+        "a companion of the user's own",
+        "what W&B does not know",
         "mixed",
         "nested",
         "flat",

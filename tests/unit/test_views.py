@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from sweepctl.cli import output, views
-from sweepctl.report import best_runs, searched_parameters
-from sweepctl.status import Metric, RunRow, SweepStatus
+from sweepctl.cli.screen import Room
+from sweepctl.progress import Phase
+from sweepctl.report import best_runs
+from sweepctl.status import Metric, RunRow, SweepStatus, searched_parameters
 
 TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
 CONFIG: dict[str, Any] = {
@@ -34,7 +36,18 @@ def row(run_id: str, factor: float, metric: float | None, state: str = "finished
         "agent.lr_type": "float",
         "log_dir": "/somewhere",
     }
-    return RunRow(run_id, state, "host-0", metric, 7, 61.0, parameters)
+    return RunRow(
+        run_id,
+        state,
+        "host-0",
+        metric,
+        6,
+        70.0,
+        parameters,
+        duration_s=61.0,
+        done=7,
+        steps=8,
+    )
 
 
 REWARD = Metric("reward", "maximize")
@@ -109,9 +122,8 @@ def test_status_table_keeps_within_80_columns(capsys: pytest.CaptureFixture[str]
     views.print_status(status(row("abcd1234", 1.0, 0.123456789)))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["SWEEP", "STATE", "METHOD"]
-    assert lines[3].split() == ["RUN", "STATE", "AGENT", "METRIC", "STEP", "DURATION", "AGE"]
-    cells = ["abcd1234", "finished", "host-0", "0.123457", "7", "<none>", "1m1s"]
-    assert lines[4].split() == cells
+    assert lines[3].split() == ["RUN", "STATE", "STEP", "METRIC", "TIME", "AGENT"]
+    assert lines[4].split() == ["abcd1234", "finished", "7/8", "0.123457", "1m1s", "host-0"]
     assert max(len(line.rstrip()) for line in lines) <= 80
 
 
@@ -130,10 +142,69 @@ def test_status_gives_each_reason_once_and_a_metric_that_is_no_number_as_it_is(
     assert "run odd1 failed: it is NaN" in printed
     table = {line.split()[0]: line.split() for line in printed.splitlines() if line.strip()}
     assert table["odd1"][3] == "NaN"
-    assert table["done"][5] == "3m11s"
+    assert table["done"][4] == "3m11s"
     data = views.status_data(status(*rows, odd, late))["runs"]
-    assert (data[0]["reason"], data[0]["duration_s"]) == ("no such file: motions.npz", None)
+    assert (data[0]["reason"], data[0]["duration_s"]) == ("no such file: motions.npz", 61.0)
     assert (data[5]["metric"], data[5]["metric_instead"]) == (None, "NaN")
+
+
+def crowd() -> SweepStatus:
+    rows = [
+        *(row(f"done{number:04}", 1.0, float(number)) for number in range(9)),
+        replace(row("bad00000", 1.0, None, "failed"), reason="no metric"),
+        *(
+            replace(
+                row(f"busy{number:04}", 1.0, None, "preempting" if number else "running"),
+                agent="a-sweep-with-a-long-name-1a2b3c4d-12",
+                phase=Phase.TRAINING,
+                done=12000,
+                steps=15000,
+            )
+            for number in range(9)
+        ),
+    ]
+    return SweepStatus("local/legs/s1", None, "RUNNING", "random", REWARD, 30, tuple(rows))
+
+
+@pytest.mark.parametrize("columns", [200, 100, 80, 70, 60, 40])
+@pytest.mark.parametrize("lines", [60, 24, 12, 8])
+def test_what_is_drawn_fits_and_keeps_whole_states(columns: int, lines: int) -> None:
+    console = output.console(width=columns)
+    with console.capture() as drawn:
+        console.print(views.status_view(crowd(), Room(columns, lines)))
+    shown = drawn.get().splitlines()
+    assert len(shown) <= lines - 1
+    assert max(map(len, shown)) <= columns
+    rows = [line.split() for line in shown[4:] if line[:4] in ("done", "busy", "bad0")]
+    assert {line[1] for line in rows} <= {"running", "preempting", "finished", "failed"}
+    assert "done0008" in [line[0] for line in rows]
+    assert rows[0][0] == "busy0000"
+    if len(rows) < 19:
+        assert f"… {19 - len(rows)} more: " in drawn.get()
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (None, "NAME         STATE    NOTE\na-long-name  running  nothing to say"),
+        (40, "NAME         STATE    NOTE\na-long-name  running  nothing to say"),
+        (34, "NAME         STATE    NOTE\na-long-name  running  nothing to …"),
+        (30, "NAME         STATE\na-long-name  running"),
+        (12, "NAME\na-long-name"),
+        (5, "NAME\na-long-name"),
+    ],
+)
+def test_a_table_gives_up_what_is_worth_least(width: int | None, text: str) -> None:
+    columns = [
+        output.Column("NAME", 3),
+        output.Column("STATE", 2),
+        output.Column("NOTE", 1, elastic=True),
+    ]
+    console = output.console()
+    with console.capture() as drawn:
+        cells = [["a-long-name", "running", "nothing to say"]]
+        console.print(output.fitted_table(columns, cells, width))
+    assert [line.rstrip() for line in drawn.get().splitlines()] == text.splitlines()
 
 
 def test_data_forms_are_plain_json() -> None:

@@ -31,6 +31,48 @@ imagePullSecrets:
 {{- mulf (trimSuffix $unit . | float64) (get $units $unit) -}}
 {{- end }}
 
+{{- /* The limits of the emptyDirs on the node's disk, added up; nothing where there is none. */}}
+{{- define "isaac-sweep.emptied" -}}
+{{- $limits := list -}}
+{{- range list .Values.cache .Values.runs -}}
+{{- if eq .type "emptyDir" -}}
+{{- $limits = append $limits .size -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.extraVolumes -}}
+{{- if kindIs "map" .emptyDir -}}
+{{- $limit := .emptyDir.sizeLimit -}}
+{{- $size := "^[1-9][0-9]{0,14}(\\.[0-9]{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)$" -}}
+{{- if and (kindIs "string" $limit) (ne (toJson .emptyDir.medium) "\"Memory\"") -}}
+{{- if regexMatch $size $limit -}}
+{{- $limits = append $limits $limit -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $sum := 0.0 -}}
+{{- range $limits -}}
+{{- $sum = addf $sum (divf (include "isaac-sweep.amount" . | float64) 1048576 | ceil) -}}
+{{- end -}}
+{{- $mebibytes := minf $sum 1099511627776.0 | int64 -}}
+{{- if and $mebibytes (mod $mebibytes 1024) -}}
+{{ $mebibytes }}Mi
+{{- else if $mebibytes -}}
+{{ div $mebibytes 1024 }}Gi
+{{- end -}}
+{{- end }}
+
+{{- /* What an agent asks for: room for its files too, so that a node short of disk evicts others first. */}}
+{{- define "isaac-sweep.agentResources" -}}
+{{- $asked := deepCopy .Values.resources -}}
+{{- $known := or (hasKey $asked.requests "ephemeral-storage") (hasKey $asked.limits "ephemeral-storage") -}}
+{{- $emptied := include "isaac-sweep.emptied" . -}}
+{{- if and $emptied (not $known) -}}
+{{- $_ := set $asked.requests "ephemeral-storage" $emptied -}}
+{{- end -}}
+{{- include "isaac-sweep.resources" (list $asked .Values.gpuResource .Values.gpus) -}}
+{{- end }}
+
 {{- /* Requests and limits. Takes a list: the setting, the name of the GPU's resource, the GPUs. */}}
 {{- define "isaac-sweep.resources" -}}
 {{- $resource := index . 1 -}}
@@ -168,7 +210,7 @@ capabilities:
 
 {{- /* What chooses a pod's node; what is not set is left out. */}}
 {{- define "isaac-sweep.scheduling" -}}
-{{- range $key := list "priorityClassName" "runtimeClassName" "nodeSelector" "tolerations" "affinity" }}
+{{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "nodeSelector" "tolerations" "affinity" }}
 {{- with get $ $key }}
 {{ $key }}: {{ include "isaac-sweep.json" . }}
 {{- end }}
@@ -247,6 +289,43 @@ persistentVolumeClaim:
 {{- end }}
 {{- end }}
 
+{{- /* Whether the code comes by git over ssh: ssh://… or USER@HOST:PATH. */}}
+{{- define "isaac-sweep.isSsh" -}}
+{{- with .Values.code.git.repository }}{{ if not (regexMatch "^https?:" .) }}true{{ end }}{{ end -}}
+{{- end }}
+
+{{- /* The line of /etc/passwd under which git runs ssh, which works for no user without one. */}}
+{{- define "isaac-sweep.passwd" -}}
+{{- with .Values.security }}
+{{- if and (include "isaac-sweep.isSsh" $) (eq .profile "restricted") -}}
+git:x:{{ int64 .runAsUser }}:{{ int64 .runAsGroup }}::/tmp:/bin/sh
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "isaac-sweep.codeKeyVolume" -}}
+{{- if include "isaac-sweep.isSsh" . }}
+- name: code-key
+  projected:
+    defaultMode: 288
+    sources:
+      {{- range $key := list "ssh-privatekey" "known_hosts" }}
+      - secret:
+          name: {{ include "isaac-sweep.json" $.Values.code.git.secretName }}
+          items:
+            - {key: {{ $key }}, path: {{ $key }}}
+          optional: {{ eq $key "known_hosts" }}
+      {{- end }}
+      {{- if include "isaac-sweep.passwd" . }}
+      - downwardAPI:
+          items:
+            - path: passwd
+              fieldRef:
+                fieldPath: metadata.annotations['sweepctl/passwd']
+      {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "isaac-sweep.volumes" -}}
 - name: cache
   {{- include "isaac-sweep.dataVolume" (list .Values.cache (printf "%s-cache" .Release.Name)) | nindent 2 }}
@@ -264,6 +343,7 @@ persistentVolumeClaim:
 - name: code
   {{- . | nindent 2 }}
 {{- end }}
+{{- include "isaac-sweep.codeKeyVolume" . }}
 {{- range .Values.extraVolumes }}
 - {{ include "isaac-sweep.json" . }}
 {{- end }}
@@ -325,15 +405,31 @@ persistentVolumeClaim:
 {{- end }}
 {{- end }}
 
-{{- /* What runs before the agent: sidecars, and the clone of code.git. */}}
+{{- /* A container of the user's own, confined as the agent is but for what it says itself. Takes a
+list: the container, the setting `security`. */}}
+{{- define "isaac-sweep.confined" -}}
+{{- $container := deepCopy (first .) -}}
+{{- $security := include "isaac-sweep.containerSecurity" (last .) | fromYaml -}}
+{{- range $key, $value := $container.securityContext -}}
+{{- $_ := set $security $key $value -}}
+{{- end -}}
+- {{ include "isaac-sweep.json" (set $container "securityContext" $security) }}
+{{- end }}
+
+{{- /* What starts before the agent: sidecars, the clone of code.git, the user's own containers. */}}
 {{- define "isaac-sweep.initContainers" -}}
-{{- $security := include "isaac-sweep.containerSecurity" .Values.security | fromYaml -}}
 {{- range .Values.sidecars }}
 {{- $sidecar := deepCopy . }}
 {{- if not (hasKey . "restartPolicy") }}{{ $_ := set $sidecar "restartPolicy" "Always" }}{{ end }}
-{{- if not (hasKey . "securityContext") }}{{ $_ := set $sidecar "securityContext" $security }}{{ end }}
-- {{ include "isaac-sweep.json" $sidecar }}
+{{ include "isaac-sweep.confined" (list $sidecar $.Values.security) }}
 {{- end }}
+{{- include "isaac-sweep.clone" . }}
+{{- range .Values.initContainers }}
+{{ include "isaac-sweep.confined" (list . $.Values.security) }}
+{{- end }}
+{{- end }}
+
+{{- define "isaac-sweep.clone" -}}
 {{- with .Values.code.git }}
 {{- if .repository }}
 {{- $network := include "isaac-sweep.network" $ | fromJsonArray }}
@@ -347,13 +443,17 @@ persistentVolumeClaim:
 {{- if or $.Values.caBundle.configMap $.Values.caBundle.secret }}
 {{- $plain = append $plain (list "GIT_SSL_CAINFO" "/etc/sweepctl/ca.crt") }}
 {{- end }}
+{{- $isSsh := include "isaac-sweep.isSsh" $ }}
+{{- if $isSsh }}
+{{- $plain = concat $plain (list (list "CODE_KEY" "/etc/sweepctl-key") (list "CODE_KNOWN_HOSTS" .knownHosts)) }}
+{{- end }}
 - name: code
   image: {{ include "isaac-sweep.json" (.image | default (include "isaac-sweep.image" $.Values.image)) }}
   imagePullPolicy: {{ $.Values.image.pullPolicy }}
   command: ["/bin/sh", "-c", {{ $.Files.Get "files/fetch_code.sh" | toJson }}]
   env:
     {{- include "isaac-sweep.variables" $plain | trim | nindent 4 }}
-    {{- if .secretName }}
+    {{- if and .secretName (not $isSsh) }}
     - name: GIT_USERNAME
       valueFrom:
         secretKeyRef:
@@ -379,6 +479,17 @@ persistentVolumeClaim:
     - name: sweep
       mountPath: /etc/sweepctl
       readOnly: true
+    {{- if $isSsh }}
+    - name: code-key
+      mountPath: /etc/sweepctl-key
+      readOnly: true
+    {{- if include "isaac-sweep.passwd" $ }}
+    - name: code-key
+      mountPath: /etc/passwd
+      subPath: passwd
+      readOnly: true
+    {{- end }}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

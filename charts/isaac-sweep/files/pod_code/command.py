@@ -46,6 +46,17 @@ def uses_args(command: Sequence[object]) -> bool:
     return any(str(item) in _ARGS_MACROS for item in command)
 
 
+def takes_overrides(command: Sequence[object]) -> bool:
+    """Tell whether the overrides go into the command: at their macro, else to its end."""
+    words = command or DEFAULT_COMMAND
+    return OVERRIDES_MACRO in map(str, words) or not uses_args(words)
+
+
+def environment_names(command: Sequence[object]) -> list[str]:
+    """List the variables X that a command names as `${envvar:X}`, each once."""
+    return list(dict.fromkeys(name for item in command for name in _ENVVAR.findall(str(item))))
+
+
 def expand_command(
     command: Sequence[object],
     *,
@@ -57,8 +68,8 @@ def expand_command(
 ) -> list[str]:
     """Give the argv of one run.
 
-    `config` is the run's {name: value} in W&B's order, side parameters of scaled dictionaries
-    included, as the stock agent has it. `overrides` go where `${overrides}` stands, else to the
+    `config` is the run's {name: value} in W&B's order as the stock agent has it
+    (`RunParameters.given`). `overrides` go where `${overrides}` stands, else to the
     end unless an `${args…}` macro is used. Whoever uses `${args_json_file}` has written that file
     (`args_json`) and gives its path.
     """
@@ -79,7 +90,7 @@ def expand_command(
             argv += words.get(text, [])
         else:
             argv.append(text)
-    if OVERRIDES_MACRO not in map(str, command) and not uses_args(command or DEFAULT_COMMAND):
+    if OVERRIDES_MACRO not in map(str, command) and takes_overrides(command):
         argv += overrides
     return argv
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweepctl.command import takes_overrides
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.calls import Bell, Courier, Patience, Signals
@@ -24,6 +25,7 @@ from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tending import Tending
+from sweepctl.pod.trainers import wrapped_command
 from sweepctl.pod.verdict import Ending
 from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
 
@@ -86,7 +88,11 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
 def _tasks(
     argv: Sequence[str], environ: Mapping[str, str], client: WandbClient, python: TrainerPython
 ) -> tuple[SweepTask, RunTask]:
-    """Read what the stock agent left in the environment; ask the API only for the metric's name."""
+    """Read what the stock agent left in the environment, and the sweep's config at the API.
+
+    The stock agent leaves `${overrides}` out: where the sweep's command names the wrapper, what
+    follows is expanded anew, so that the trainer gets what our own agent would give it.
+    """
     needed = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
     missing = [name for name in needed if not environ.get(name)]
     if missing:
@@ -107,23 +113,25 @@ def _tasks(
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
-    metric, goal = _metric(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
+    config = _sweep_config(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
+    metric, parameters, command = (config.get(k) for k in ("metric", "parameters", "command"))
+    command = command if isinstance(command, list) else []
     sweep = SweepTask(
         entity=entity,
         project=project,
         id=environ["WANDB_SWEEP_ID"],
-        command=tuple(argv),
-        program=None,
-        metric=metric,
-        goal=goal,
+        command=tuple(wrapped_command(command) or argv),
+        program=config.get("program"),
+        metric=metric.get("name") if isinstance(metric, dict) else None,
+        goal=metric.get("goal") if isinstance(metric, dict) else None,
+        parameters=parameters if isinstance(parameters, dict) else {},
+        has_arguments=wrapped_command(command) is None and not takes_overrides(command),
     )
     return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
 
 
-def _metric(
+def _sweep_config(
     client: WandbClient, python: TrainerPython, name: tuple[str, str, str]
-) -> tuple[str | None, str | None]:
-    """Ask for the name and the goal of the sweep's metric."""
+) -> dict[str, Any]:
     config: Any = python.read_yaml(client.sweep(*name).config_text)
-    metric = config.get("metric") if isinstance(config, dict) else None
-    return (metric.get("name"), metric.get("goal")) if isinstance(metric, dict) else (None, None)
+    return config if isinstance(config, dict) else {}
