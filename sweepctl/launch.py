@@ -20,6 +20,7 @@ from typing import Any
 from sweepctl import embedded
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.pod.agent import main as run_pod_agent
+from sweepctl.pod.first_runs import limit_of
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.status import SweepStatus, sweep_status
@@ -273,10 +274,30 @@ def agent_sweep_name(
     return SweepName(entity, project, remembered_sweep(sweep_ids, project))
 
 
+def failure_options(limit: str | None) -> list[str]:
+    """Give an agent's options that say after how many first failures it gives up."""
+    if limit is None:
+        return []
+    try:
+        limit_of(limit)
+    except ValueError:
+        raise UsageError(
+            f"--max-initial-failures {limit}: expected a number of runs", "write 3, or 0 for never"
+        ) from None
+    return ["--max-initial-failures", limit]
+
+
 def run_agent(
-    name: SweepName, *, server: str | None, count: int, grammar: str, say: Callable[[str], None]
+    name: SweepName,
+    *,
+    server: str | None,
+    count: int,
+    grammar: str,
+    max_initial_failures: str | None,
+    say: Callable[[str], None],
 ) -> int:
     """Take `count` runs from a sweep on this machine; give the agent's exit code."""
+    failures = failure_options(max_initial_failures)
     where = Where(server, None)
     _want_login(where, name)
     with open_api(where, name, say) as api:
@@ -288,7 +309,8 @@ def run_agent(
             [
                 *("--sweep", f"{sweep.entity}/{sweep.project}/{sweep.id}"),
                 *("--count", str(count), "--grammar", grammar, "--preflight-gpu", "off"),
-                *("--refused-limit-s", "10"),  # a person is waiting
+                *("--refused-limit-s", "10", "--asker", "person"),  # who is waiting
+                *failures,
             ],
             environ,
         )

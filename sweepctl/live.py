@@ -46,6 +46,24 @@ class LiveSweep:
     config: Mapping[str, Any]
     unread: str | None
 
+    @property
+    def work_left(self) -> str | None:
+        """Say how to go on where the Job has ended and the sweep has not."""
+        job = self.submission.job
+        if job is None or not job_end(job) or self.sweep is None:
+            return None
+        if self.sweep.state in ENDED_SWEEP or self.sweep.has_ended:
+            return None
+        higher = f"generation={self.submission.generation + 1}"
+        release = self.submission.helm_release
+        if release is not None:
+            starts = f"helm upgrade {release} … --set {higher}"
+        elif self.submission.is_from_chart:
+            starts = f"{higher} where it is rendered"
+        else:
+            starts = "the same submit again"
+        return f"has work left: {starts} starts another"
+
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
@@ -169,13 +187,13 @@ def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
     if not live.sweep.has_ended:
         why = f": {job.end_reason.words}" if job and job.end_reason else ""
         more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
-        left = (
+        left = live.work_left or (
             f"was ended with runs under way, which nobody finishes: {_counts(live.sweep)}"
-            if live.sweep.state in ENDED_SWEEP
-            else "has work left: the same submit again starts another"
         )
         words = f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} {left}{more}"
-        return ExitCode.FAILED, words
+        # Agents that gave up, since whatever they tried has failed: as if that were all there was.
+        is_hopeless = live.work_left is not None and live.sweep.has_only_bad_ends
+        return (ExitCode.FAILED_RUNS if is_hopeless else ExitCode.FAILED), words
     return _runs_verdict(live.sweep)
 
 

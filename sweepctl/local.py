@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from sweepctl import embedded, launch
 from sweepctl.errors import ExitCode, UsageError
+from sweepctl.pod.first_runs import GAVE_UP
 from sweepctl.report import RankedRun, best_runs
 from sweepctl.server.sweeps_engine import INSTALL_HINT, find_python
 from sweepctl.spec import SweepSpec
@@ -55,6 +56,8 @@ class AgentState(str, enum.Enum):
     RUNNING = "running"
     WAITING = "waiting"
     DONE = "done"
+    FAILING = "failing"
+    """Its first runs all failed at once."""
     GAVE_UP = "gave up"
 
 
@@ -129,7 +132,9 @@ class LocalSweep:
 
     def is_over(self) -> bool:
         """Say whether no agent runs and none will be started again."""
-        return all(agent.state in (AgentState.DONE, AgentState.GAVE_UP) for agent in self.agents)
+        return not any(
+            agent.state in (AgentState.RUNNING, AgentState.WAITING) for agent in self.agents
+        )
 
     def tick(self, now: float) -> list[str]:
         """Start again what died; give a line for each thing that happened."""
@@ -186,9 +191,11 @@ class LocalSweep:
         if code is None:
             return []
         agent.process, agent.exit_code = None, code
-        if code == ExitCode.DONE:
-            agent.state = AgentState.DONE
-            return []
+        if code in (ExitCode.DONE, ExitCode.FAILED_RUNS):
+            agent.read_on()
+            is_failing = agent.last_word.startswith(GAVE_UP)
+            agent.state = AgentState.FAILING if is_failing else AgentState.DONE
+            return [f"{agent.name}: {agent.last_word}"] if is_failing else []
         if code in _HOPELESS or agent.restarts >= MAX_RESTARTS:
             agent.state = AgentState.GAVE_UP
             agent.read_on()
@@ -202,7 +209,8 @@ class LocalSweep:
     def _start(self, agent: AgentProcess) -> None:
         command = [
             *(sys.executable, "-m", "sweepctl.pod.agent", "--sweep", self.sweep),
-            *("--index", str(agent.index), "--work", str(self.work), *self.agent_args),
+            *("--index", str(agent.index), "--work", str(self.work), "--asker", "person"),
+            *self.agent_args,
         ]
         with agent.log.open("ab") as log:
             agent.process = subprocess.Popen(
@@ -227,6 +235,7 @@ class LocalPlan:
     sweep: str | None
     grammar: str
     gpu: str
+    max_initial_failures: str | None
 
 
 class View(Protocol):
@@ -244,6 +253,7 @@ class View(Protocol):
 
 def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
+    failures = launch.failure_options(plan.max_initial_failures)
     if plan.sweep is None:
         check_searchable(spec)
     data = (plan.data or embedded.default_data()).absolute()
@@ -262,7 +272,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         data=data,
         logs=data / "logs" / sweep.id,
         work=data / "work" / sweep.id,
-        agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu],
+        agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu, *failures],
         environ=agent_environ(url),
     )
     view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")
@@ -278,7 +288,11 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         verb = "best" if status.metric else "status"
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
-    return status.exit_code
+        have_given_up = all(agent.state is AgentState.FAILING for agent in processes.agents)
+        if status.has_ended or not have_given_up:
+            return status.exit_code
+        view.note(f"every agent gave up; when that is corrected: {shlex.join(go_on)}")
+        return ExitCode.FAILED_RUNS
 
 
 def check_searchable(spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> None:

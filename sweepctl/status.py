@@ -119,6 +119,11 @@ class SweepStatus:
         return any(row.state in ENDED_BADLY for row in self.runs)
 
     @property
+    def has_only_bad_ends(self) -> bool:
+        """Say whether there are runs, and every one ended other than finished."""
+        return bool(self.runs) and all(row.state in ENDED_BADLY for row in self.runs)
+
+    @property
     def has_ended(self) -> bool:
         """Say whether the sweep is over: ended at its server, and no run under way."""
         is_open = any(row.state in OPEN_RUNS for row in self.runs)

@@ -106,6 +106,8 @@ SCHEMA = [
     Broken("graceSeconds: 1", "graceSeconds", "expected a number from 10 to 86400"),
     Broken("threads: -2", "threads", "expected a number from 0 to 1024"),
     Broken("backoffLimitPerIndex: -1", "backoffLimitPerIndex", "expected a number from 0 to 100"),
+    Broken("maxInitialFailures: -1", "maxInitialFailures", "expected a number from 0"),
+    Broken("maxInitialFailures: off", "maxInitialFailures", "a whole number"),
     Broken("ttlSecondsAfterFinished: -1", "ttlSecondsAfterFinished", "a number from 0"),
     Broken("security: {runAsUser: 0}", "security.runAsUser", "expected a number from 1"),
     Broken("server: {port: 80}", "server.port", "expected a number from 1024 to 65535"),

@@ -83,6 +83,14 @@ GrammarOption = Annotated[
         "--grammar", help="How overrides are written: auto, literal (Isaac Lab 3) or hydra (2.x)."
     ),
 ]
+MaxInitialFailures = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--max-initial-failures",
+        metavar="N",
+        help="An agent gives up when its first N runs all failed within 60 s (3); 0: never.",
+    ),
+]
 
 
 @app.command(epilog="Example: sweepctl validate sweep.yaml")
@@ -195,8 +203,12 @@ def agent(
     sweep_ids: Annotated[
         Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where init wrote the sweep's id.")
     ] = Path("sweep_ids.json"),
+    max_initial_failures: MaxInitialFailures = None,
 ) -> None:
-    """Take runs from a sweep and train them in turn on this machine."""
+    """Take runs from a sweep and train them in turn on this machine.
+
+    Exit code 3 when every run that it took has failed.
+    """
     from sweepctl import launch
 
     _grammar(grammar)
@@ -206,6 +218,7 @@ def agent(
             server=server,
             count=count,
             grammar=grammar,
+            max_initial_failures=max_initial_failures,
             say=output.say,
         )
     )
@@ -225,6 +238,7 @@ def local(
     gpu: Annotated[
         Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
     ] = Gpu.OFF,
+    max_initial_failures: MaxInitialFailures = None,
 ) -> None:
     """Run a sweep on this machine: embedded server and N agents. Ends when it is done.
 
@@ -237,7 +251,13 @@ def local(
     _grammar(grammar)
     spec = _load(file)
     plan = LocalPlan(
-        agents=agents, project=project, data=data, sweep=sweep, grammar=grammar, gpu=gpu.value
+        agents=agents,
+        project=project,
+        data=data,
+        sweep=sweep,
+        grammar=grammar,
+        gpu=gpu.value,
+        max_initial_failures=max_initial_failures,
     )
     with LocalView() as view:
         code = run_local(spec, plan, view)

@@ -115,6 +115,8 @@ def live_view(live: LiveSweep, room: Room | None = None, *, wide: bool) -> Rende
     if live.unread:
         foot.append(Text(f"runs are not known: {live.unread}", style="yellow"))
     if live.sweep is not None:
+        if live.work_left is not None:
+            foot.append(Text(f"sweep {live.sweep.sweep} {live.work_left}"))
         foot += reason_lines(live.sweep)[1:]
     if room is not None:
         foot = foot[: room.lines // 3]

@@ -13,6 +13,7 @@ from typing import Any
 
 from sweepctl.cluster.errors import pod_refusal
 from sweepctl.errors import ExitCode
+from sweepctl.pod.first_runs import GAVE_UP
 
 Object = Mapping[str, Any]
 
@@ -70,6 +71,8 @@ def why_failed(pod: Object, name: str) -> Reason:
             "out of memory: the kernel killed the trainer",
             "raise resources.limits.memory, or train fewer environments at once",
         )
+    if code == ExitCode.CONFIGURATION and said.startswith(GAVE_UP):
+        return Reason(said, see)
     meanings = {
         int(ExitCode.HANDED_BACK): ("it handed its run back", None),
         int(ExitCode.NODE_UNFIT): (

@@ -47,6 +47,7 @@ def environment(values: Settings, *, name: str, api_url: str) -> list[Piece]:
         "SWEEPCTL_GRACE_S": str(values["graceSeconds"]),
         "SWEEPCTL_GRAMMAR": values["grammar"],
         "SWEEPCTL_PREFLIGHT_GPU": _preflight_gpu(values),
+        "SWEEPCTL_MAX_INITIAL_FAILURES": str(values["maxInitialFailures"]),
         "SWEEPCTL_PYTHON": values["interpreter"],
         "SWEEPCTL_PYTHONPATH": ":".join(values["pythonPath"]),
         "WANDB_BASE_URL": api_url,

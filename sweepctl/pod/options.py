@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import enum
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,18 @@ from pathlib import Path
 from sweepctl.errors import UsageError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.ensure import SweepSource
+from sweepctl.pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
 from sweepctl.pod.preflight import DEFAULT_MIN_FREE_MB
 
 DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 DEFAULT_REFUSED_LIMIT_S = 300.0
+
+
+class Asker(str, enum.Enum):
+    """Who reads an agent's exit code: failed runs are no failure of a Job's index."""
+
+    JOB = "job"
+    PERSON = "person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,11 @@ class AgentOptions:
     refused_limit_s: float = DEFAULT_REFUSED_LIMIT_S
     """How long a refused key or an unknown sweep may last before this agent's first run."""
     min_free_mb: int = DEFAULT_MIN_FREE_MB
+    max_initial_failures: int = DEFAULT_LIMIT
+    """After how many first runs that all failed at once this agent gives up; 0: never."""
+    asker: Asker = Asker.JOB
+    is_in_job: bool = False
+    """Whether other pods may have been this agent before."""
     source: SweepSource | None = None
 
 
@@ -61,6 +75,9 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         grace_s=said.grace_s,
         refused_limit_s=said.refused_limit_s,
         min_free_mb=said.min_free_mb,
+        max_initial_failures=said.max_initial_failures,
+        asker=Asker(said.asker),
+        is_in_job=_is_in_job(environ),
         source=source,
     )
 
@@ -85,15 +102,19 @@ def _sweep_source(environ: Mapping[str, str], index: int | None) -> SweepSource 
 def agent_host(environ: Mapping[str, str], index: int | None) -> str:
     """Give the name under which an agent is known: in a Job the pod's, `<job>-<index>`."""
     host = environ.get("SWEEPCTL_HOST") or socket.gethostname()
-    in_job = "JOB_COMPLETION_INDEX" in environ
-    return host if index is None or in_job else f"{host}-{index}"
+    return host if index is None or _is_in_job(environ) else f"{host}-{index}"
+
+
+def _is_in_job(environ: Mapping[str, str]) -> bool:
+    return "JOB_COMPLETION_INDEX" in environ
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sweepctl.pod.agent",
         description="Take runs from a W&B sweep and train them, one after the other.",
-        epilog="Exit codes: 0 no more work, 75 handed back, 76 node unfit, 78 configuration error.",
+        epilog="Exit codes: 0 no more work, 75 handed back, 76 node unfit, 78 configuration error"
+        " or given up; to a person 3: every run failed.",
     )
 
     def add(flag: str, variable: str, default: object, help: str, **more: object) -> None:
@@ -144,7 +165,28 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "room that the work folder's disk must have",
         type=_positive,
     )
+    add(
+        "--max-initial-failures",
+        "SWEEPCTL_MAX_INITIAL_FAILURES",
+        default_limit(environ),
+        "give up when the first runs, so many, all failed at once; 0: never",
+        type=_limit,
+    )
+    add(
+        "--asker",
+        "SWEEPCTL_ASKER",
+        Asker.JOB.value,
+        "who reads the exit code",
+        choices=[asker.value for asker in Asker],
+    )
     return parser
+
+
+def _limit(text: str) -> int:
+    try:
+        return limit_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of runs (0: never)") from None
 
 
 def _positive(text: str) -> int:

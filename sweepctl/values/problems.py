@@ -60,6 +60,7 @@ _SETTING_OF_VARIABLE = {
     "SWEEPCTL_GRACE_S": "graceSeconds",
     "SWEEPCTL_GRAMMAR": "grammar",
     "SWEEPCTL_PREFLIGHT_GPU": "preflight.gpu",
+    "SWEEPCTL_MAX_INITIAL_FAILURES": "maxInitialFailures",
     "SWEEPCTL_PYTHON": "interpreter",
     "SSL_CERT_FILE": "caBundle",
     "REQUESTS_CA_BUNDLE": "caBundle",

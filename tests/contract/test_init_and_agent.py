@@ -149,6 +149,44 @@ def test_init_then_agents_in_turn_take_every_run_once(
     assert json.loads(out)["runs"][0]["metric"] == {"reward": 3.0}
 
 
+@pytest.mark.parametrize(
+    ("trainer", "code", "taken"),
+    [
+        pytest.param("raise SystemExit('no GPU')", 3, 3, id="all fail: it gives up"),
+        pytest.param(
+            TRAINER.replace("wandb.init()", "wandb.init(); assert run.config['x'] > 1.5"),
+            0,
+            5,
+            id="some fail",
+        ),
+    ],
+)
+def test_agents_exit_code_tells_whether_all_its_runs_failed(
+    server: ServerProcess, sweepctl: Sweepctl, tmp_path: Path, trainer: str, code: int, taken: int
+) -> None:
+    folder = tmp_path / "work"
+    sweep = json.loads((folder / "sweep.yaml").read_text())
+    sweep["parameters"] = {"x": {"values": [1.0, 2.0, 3.0, 4.0, 5.0]}}
+    (folder / "sweep.yaml").write_text(json.dumps(sweep))
+    (folder / "train.py").write_text(trainer)
+    assert sweepctl(server.url, "init", "sweep.yaml", "--project_name", "legs")[0] == 0
+    told = sweepctl(server.url, "agent", "--project_name", "legs", "--agent_count", "9")
+    assert told[0] == code, told
+    assert ("gave up after 3 runs" in told[1] + told[2]) == (code == 3)
+    (name,) = sweeps_of(server, "legs")
+    _, out, _ = sweepctl(server.url, "status", f"local/legs/{name}", "-o", "json")
+    assert len(json.loads(out)["runs"]) == taken
+
+
+def test_a_limit_that_is_no_number_is_refused(sweepctl: Sweepctl) -> None:
+    code, _, err = sweepctl(
+        "http://127.0.0.1:9",
+        *("agent", "--sweep", "local/p/s", "--max-initial-failures", "many"),
+    )
+    assert code == 2
+    assert "--max-initial-failures many: expected a number of runs" in err
+
+
 def test_refused_key_is_one_error_that_says_how_to_log_in(
     start_server: Callable[..., ServerProcess], sweepctl: Sweepctl, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """The supervisor of a local sweep: what it makes of an agent's end and of an agent's log."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ def test_an_agents_log_is_read_on_from_where_it_was_read_to(tmp_path: Path) -> N
     ("code", "state"),
     [
         (0, "done"),
+        (3, "done"),
         (1, "waiting"),
         (75, "waiting"),
         (2, "gave up"),
@@ -108,6 +110,42 @@ def test_local_ends_with_the_code_of_wait(
             text=True,
         )
         assert told.returncode == code, told
+
+
+def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, sys; os.path.exists('corrected') or sys.exit('no such task');"
+        "import wandb; run = wandb.init(); run.log({'r': 1.0}); run.finish()"
+    )
+    sweep = {
+        "method": "grid",
+        "metric": {"name": "r", "goal": "maximize"},
+        "command": [sys.executable, "-c", code],
+        "parameters": {"env.a": {"values": [1, 2, 3]}},
+    }
+    file, data = tmp_path / "sweep.yaml", tmp_path / "data"
+    file.write_text(json.dumps(sweep))
+
+    def sweepctl(verb: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sweepctl", verb, *options, "--data", str(data)]
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environ)
+
+    told = sweepctl("local", "sweep.yaml", "--agents", "2", "--max-initial-failures", "1")
+    assert told.returncode == 3, told
+    assert "agent-1: gave up after a run that failed within 60 s" in told.stdout
+    assert "its last line: no such task" in told.stdout
+    name = json.loads(sweepctl("status", "-o", "json").stdout)["sweep"]
+    assert (
+        f"every agent gave up; when that is corrected: sweepctl local sweep.yaml --sweep {name}"
+        in told.stdout
+    )
+    (tmp_path / "corrected").touch()
+    assert sweepctl("local", "sweep.yaml", "--sweep", name).returncode == 3
+    seen = json.loads(sweepctl("status", name, "-o", "json").stdout)
+    assert seen["counts"] == {"failed": 2, "finished": 1}
 
 
 def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ def test_defaults_are_those_of_a_pod() -> None:
     assert (options.entity, options.project, options.sweep_id) == ("e", "p", "s")
     assert (options.count, options.grammar, options.preflight_gpu) == (None, None, "auto")
     assert (options.grace_s, options.refused_limit_s) == (30.0, 300.0)
+    assert (options.max_initial_failures, options.asker, options.is_in_job) == (3, "job", False)
     assert options.work == Path("sweepctl-work").absolute()
 
 
@@ -28,11 +29,14 @@ def test_environment_says_the_same_and_the_command_line_wins() -> None:
         "SWEEPCTL_GRACE_S": "120",
         "SWEEPCTL_REFUSED_LIMIT_S": "5",
         "SWEEPCTL_MIN_FREE_MB": "9",
+        "SWEEPCTL_MAX_INITIAL_FAILURES": "7",
+        "JOB_COMPLETION_INDEX": "2",
     }
     options = read_options(["--count", "4", "--grammar", "literal"], environ)
     assert (options.sweep_id, options.count, options.work) == ("s", 4, Path("/w"))
     assert (options.grammar, options.preflight_gpu) == (Grammar.LITERAL, "off")
     assert (options.grace_s, options.refused_limit_s, options.min_free_mb) == (120.0, 5.0, 9)
+    assert (options.max_initial_failures, options.is_in_job) == (7, True)
 
 
 @pytest.mark.parametrize("name", ["", "s", "p/s", "e/p/s/x", "e//s"])
@@ -49,6 +53,10 @@ def test_name_that_is_not_whole_is_refused(name: str) -> None:
         (["--grace-s", "-1"], {}),
         (["--grace-s", "nan"], {}),
         (["--grammar", "yaml"], {}),
+        (["--max-initial-failures", "-1"], {}),
+        (["--max-initial-failures", "never"], {}),
+        ([], {"WANDB_AGENT_MAX_INITIAL_FAILURES": "many"}),
+        (["--asker", "boss"], {}),
         (["--no-such-flag"], {}),
         ([], {"SWEEPCTL_COUNT": "many"}),
         ([], {"SWEEPCTL_GRACE_S": "inf"}),

@@ -185,6 +185,11 @@ def failed(code: int, message: str = "", **fields: Any) -> dict[str, Any]:
             "its node is unfit: nvidia-smi lists no GPU",
             id="76 with its reason",
         ),
+        pytest.param(
+            failed(78, "gave up after 3 runs that all failed"),
+            "gave up after 3 runs that all failed",
+            id="78 after its first runs",
+        ),
         pytest.param(failed(78, "no sweep"), "configuration error: no sweep", id="78"),
         pytest.param(
             failed(137, reason="OOMKilled"),
