@@ -171,3 +171,51 @@ def test_verdict_promises_a_successor_only_of_a_sweep_that_is_open(state: str, w
         ExitCode.FAILED,
         f"the Job of 'legs' has ended, and {words}",
     )
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        pytest.param(["failed", "failed"], ExitCode.FAILED_RUNS, id="all failed"),
+        pytest.param(["failed", "finished"], ExitCode.FAILED, id="some finished"),
+        pytest.param([], ExitCode.FAILED, id="no run was begun"),
+    ],
+)
+def test_a_job_whose_agents_gave_up_ends_like_a_sweep_whose_runs_failed(
+    states: list[str], code: ExitCode
+) -> None:
+    runs = tuple(RunRow(f"r{n}", each, None, None, None, None, {}) for n, each in enumerate(states))
+    sweep = SweepStatus("local/p/s", None, "RUNNING", "random", None, None, runs)
+    submission = Submission("legs", "robots", None, (job(**ended("Failed")),))
+    assert verdict(LiveSweep(submission, None, sweep, {}, None))[0] == code
+
+
+@pytest.mark.parametrize(
+    ("annotations", "labels", "words"),
+    [
+        ({}, {"app.kubernetes.io/managed-by": "sweepctl"}, "the same submit again starts another"),
+        (
+            {"meta.helm.sh/release-name": "legs", "sweepctl/generation": "4"},
+            {"app.kubernetes.io/managed-by": "Helm"},
+            "helm upgrade legs … --set generation=5 starts another",
+        ),
+        (
+            {"sweepctl/generation": "1"},
+            {"app.kubernetes.io/managed-by": "Helm"},
+            "generation=2 where it is rendered starts another",
+        ),
+    ],
+    ids=["submitted", "a release", "helm template"],
+)
+def test_work_that_a_job_has_left_comes_with_the_command_that_goes_on(
+    annotations: dict[str, str], labels: dict[str, str], words: str
+) -> None:
+    ended_job = job(**ended("Failed"))
+    ended_job["metadata"] |= {"annotations": annotations, "labels": labels}
+    submission = Submission("legs", "robots", None, (ended_job,))
+    seen = LiveSweep(submission, None, open_sweep(), {}, None)
+    assert seen.work_left == f"has work left: {words}"
+    for going_on in (open_sweep("FINISHED"), None):
+        assert LiveSweep(submission, None, going_on, {}, None).work_left is None
+    live_job = Submission("legs", "robots", None, (job(),))
+    assert LiveSweep(live_job, None, open_sweep(), {}, None).work_left is None
