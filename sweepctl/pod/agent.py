@@ -16,7 +16,7 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,9 +37,9 @@ from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude, look, tell
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
-from sweepctl.pod.first_runs import FirstRuns
+from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.options import AgentOptions, Asker, read_options
+from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
@@ -53,7 +53,6 @@ from sweepctl.wandb_http import (
 
 T = TypeVar("T")
 
-_OPEN_SWEEP = ("RUNNING", "PENDING", "PAUSED")
 _STRAYS_LIMIT_S = 10.0
 _NOBODY = "sweepctl-agent-is-leaving"
 """A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
@@ -77,10 +76,6 @@ class SweepGoneError(SweepctlError):
     exit_code = ExitCode.DONE
 
 
-class GaveUpError(SweepctlError):
-    """This agent's first runs all failed at once: it would fail the whole sweep."""
-
-
 class Agent:
     """One agent from its first word to W&B to its last."""
 
@@ -93,13 +88,11 @@ class Agent:
         self._signals = signals
         self._say = pod.console.say
         self._patience = Patience(pod.bell, signals, self._say, random.Random())
+        self._giving_up = GivingUp(options, client, self._patience)
         self._settings = SettingsCheck(pod.python, pod.bell)
         self._waiting: deque[RunTask] = deque()
         self._attempts: Counter[str] = Counter()
         self._had_run = False
-        self._endings: Counter[Ending] = Counter()
-        self._first_runs = FirstRuns(options.max_initial_failures)
-        self._knows_earlier = not options.is_in_job
         self._agent_id = ""
         self._knows_attempts = False
         self._courier = Courier(self._patience, signals, pod.bell, self._say)
@@ -147,9 +140,7 @@ class Agent:
                 return self._interrupted_code()
             if leave is not None:
                 return leave
-        if self._options.asker is Asker.PERSON and set(self._endings) == {Ending.FAILED}:
-            return ExitCode.FAILED_RUNS
-        return ExitCode.DONE
+        return self._giving_up.end
 
     def _check_node(self) -> None:
         options = self._options
@@ -284,7 +275,7 @@ class Agent:
                 verdict = untold(verdict, silence.message)
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
             if verdict.leave is None:
-                self._count(run, verdict, 0.0)
+                self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
         for note in training.resolved.notes:
             self._say(f"run {run.id}: {note}")
@@ -318,46 +309,8 @@ class Agent:
         if self._tending.must_exit:
             return ExitCode.DONE
         if verdict.leave is None:
-            self._count(run, verdict, lasted_s)
+            self._giving_up.note(self._sweep, run, verdict, lasted_s)
         return verdict.leave
-
-    def _count(self, run: RunTask, verdict: Verdict, lasted_s: float) -> None:
-        """Take in a run's end; GaveUpError when this agent's first runs all failed at once."""
-        self._endings[verdict.ending] += 1
-        self._first_runs.note(verdict.ending, lasted_s)
-        if self._first_runs.is_in_doubt and not self._knows_earlier:
-            # The same index may have had other pods before this one, which this cannot remember.
-            self._knows_earlier = True
-            sweep, host = self._sweep, self._options.host
-            found = self._ask(
-                lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id, host))
-            )
-            earlier = [each for each in found or [] if each.id != run.id and each.host == host]
-            self._first_runs.note_earlier(earlier)
-        if self._first_runs.is_hopeless and not self._signals.received and self._has_work_left():
-            raise self._gave_up(verdict.reason)
-
-    def _has_work_left(self) -> bool:
-        """Say whether giving up saves runs: a sweep at its end is left as such."""
-        sweep = self._sweep
-        info = self._ask(lambda: self._client.sweep(sweep.entity, sweep.project, sweep.id))
-        if info is None or info.run_count is None or info.run_count_expected is None:
-            return info is None or info.state in _OPEN_SWEEP
-        return info.state in _OPEN_SWEEP and info.run_count < info.run_count_expected
-
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        """Ask what helps to decide; None where the API refuses to say."""
-        try:
-            return self._patience.call(question, is_final=lambda error, _: not error.is_transient)
-        except ApiError:
-            return None
-
-    def _gave_up(self, last: str) -> GaveUpError:
-        asker = self._options.asker
-        error = GaveUpError(self._first_runs.reason(last), _NEXT[asker])
-        is_job = asker is Asker.JOB
-        error.exit_code = ExitCode.CONFIGURATION if is_job else ExitCode.FAILED_RUNS
-        return error
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
         ids = [run_id, *(run.id for run in self._waiting)]
@@ -376,14 +329,6 @@ class Agent:
         is_terminal = self._signals.received[:1] == [signal.SIGINT]
         return ExitCode.INTERRUPTED if is_terminal else ExitCode.HANDED_BACK
 
-
-_NEXT = {
-    Asker.JOB: "when that is corrected, submit again or raise `generation`;"
-    " maxInitialFailures says after how many, 0: never",
-    Asker.PERSON: "when that is corrected, start again;"
-    " --max-initial-failures says after how many, 0: never",
-}
-"""How to go on after an agent has given up."""
 
 _MEANINGS = {
     ExitCode.DONE: "no more work for this agent",

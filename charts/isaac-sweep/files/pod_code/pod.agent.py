@@ -37,6 +37,7 @@ from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude, look, tell
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
+from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
@@ -87,6 +88,7 @@ class Agent:
         self._signals = signals
         self._say = pod.console.say
         self._patience = Patience(pod.bell, signals, self._say, random.Random())
+        self._giving_up = GivingUp(options, client, self._patience)
         self._settings = SettingsCheck(pod.python, pod.bell)
         self._waiting: deque[RunTask] = deque()
         self._attempts: Counter[str] = Counter()
@@ -118,7 +120,7 @@ class Agent:
             self._say(f"{error.message}{hint}")
             code = error.exit_code
             if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
-                preflight.write_termination_message(error.message, self._pod.environ)
+                preflight.write_termination_message(f"{error.message}{hint}", self._pod.environ)
         if self._signals.received:
             code = self._interrupted_code()
         self._say_goodbye()
@@ -130,7 +132,7 @@ class Agent:
         while self._options.count is None or taken < self._options.count:
             run = self._next_run()
             if run is None:
-                return ExitCode.DONE
+                break
             taken += 1
             leave = self._train(run)
             self._had_run = True
@@ -138,7 +140,7 @@ class Agent:
                 return self._interrupted_code()
             if leave is not None:
                 return leave
-        return ExitCode.DONE
+        return self._giving_up.end
 
     def _check_node(self) -> None:
         options = self._options
@@ -272,10 +274,13 @@ class Agent:
             except UntoldError as silence:
                 verdict = untold(verdict, silence.message)
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            if verdict.leave is None:
+                self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
         for note in training.resolved.notes:
             self._say(f"run {run.id}: {note}")
         self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
+        began = time.monotonic()
         self._tending.tend(training, self._sweep)
         begun = look(self._client, self._sweep, run, self._pod.bell)
         end = training.finish()
@@ -284,6 +289,7 @@ class Agent:
             self._tending.tend(training, self._sweep)
             begun = look(self._client, self._sweep, run, self._pod.bell)
             end = training.finish()
+        lasted_s = time.monotonic() - began
         self._attempts[run.id] += 1
         verdict = conclude(
             self._client,
@@ -300,7 +306,11 @@ class Agent:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
         while self._tending.other_commands:
             self._take(self._tending.other_commands.pop(0))
-        return ExitCode.DONE if self._tending.must_exit else verdict.leave
+        if self._tending.must_exit:
+            return ExitCode.DONE
+        if verdict.leave is None:
+            self._giving_up.note(self._sweep, run, verdict, lasted_s)
+        return verdict.leave
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
         ids = [run_id, *(run.id for run in self._waiting)]
@@ -322,6 +332,7 @@ class Agent:
 
 _MEANINGS = {
     ExitCode.DONE: "no more work for this agent",
+    ExitCode.FAILED_RUNS: "every run that this agent took has failed",
     ExitCode.HANDED_BACK: "told to leave; replace me",
     ExitCode.NODE_UNFIT: "this node cannot train",
     ExitCode.CONFIGURATION: "another try changes nothing before this is corrected",

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from sweepctl.pod.calls import BELIEVED_AFTER_S, Bell, Call, Courier, UntoldError
+from sweepctl.pod.calls import (
+    BELIEVED_AFTER_S,
+    Bell,
+    Call,
+    Courier,
+    InterruptedBySignalError,
+    UntoldError,
+)
 from sweepctl.pod.run import End, RunTask, SweepTask, Training
 from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, untold
-from sweepctl.wandb_http import RunInfo, WandbClient
+from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
 from sweepctl.wandb_summary import read_metric
 
 Look = Call["RunInfo | None"]
@@ -60,6 +68,13 @@ def conclude(
     except UntoldError as error:
         silence = error.message
     verdict = judge(_facts(sweep, training, end, info, silence, attempts))
+    if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
+        # Its trainer never got as far as to say so, and a later pod of this index counts by host.
+        with suppress(ApiError, InterruptedBySignalError):
+            courier.patience.call(
+                lambda: _name_host(client, sweep, run, training.host),
+                is_final=lambda error, lasted_s: True,
+            )
     try:
         tell(client, courier, sweep, run, verdict, info)
     except UntoldError as error:
@@ -96,6 +111,16 @@ def tell(
     elif verdict.ending.value == state or (verdict.ending is Ending.STOPPED and state not in _LIVE):
         return
     courier.call(lambda: client.post_exit_code(*place, verdict.exit_code, run.attempt))
+
+
+def _name_host(client: WandbClient, sweep: SweepTask, run: RunTask, host: str) -> None:
+    """Store a run's host, as `wandb.init` does; before its end, which this would undo."""
+    client.graphql(
+        "mutation UpsertBucket($name: String, $project: String, $entity: String, $host: String) {"
+        " upsertBucket(input: {name: $name, modelName: $project, entityName: $entity,"
+        " host: $host}) { bucket { id } } }",
+        {"name": run.id, "project": sweep.project, "entity": sweep.entity, "host": host},
+    )
 
 
 def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:

@@ -168,6 +168,11 @@ class Training:
         self._is_second_try = False
         self.evidence = Evidence(self.resolved.trainer)
 
+    @property
+    def host(self) -> str:
+        """The agent's name, by which its runs are found; empty under somebody else's agent."""
+        return self._pod.environ.get("WANDB_HOST") or ""
+
     def start(self) -> None:
         """Start the trainer; what prevents that is part of its end. May be called once more."""
         self.evidence = Evidence(self.resolved.trainer)

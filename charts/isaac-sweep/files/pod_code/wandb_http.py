@@ -261,19 +261,22 @@ class WandbClient:
         node = (answer.get("project") or {}).get("run")
         return _run_info(node) if node else None
 
-    def runs(self, entity: str, project: str, sweep_id: str) -> Iterator[RunInfo]:
-        """Give the runs of a sweep, oldest first, page by page."""
+    def runs(
+        self, entity: str, project: str, sweep_id: str, host: str | None = None
+    ) -> Iterator[RunInfo]:
+        """Give the runs of a sweep, or those of one host, oldest first, page by page."""
         query = (
             "query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int,"
             " $order: String, $filters: JSONString) { project(name: $project, entityName: $entity)"
             " { runs(filters: $filters, after: $cursor, first: $perPage, order: $order)"
             " { edges { node { FIELDS } cursor } pageInfo { endCursor hasNextPage } } } }"
         )
+        wanted = [{"sweep": sweep_id}, *([{"host": host}] if host else [])]
         variables = {
             "project": project,
             "entity": entity,
             "order": "+created_at",
-            "filters": json.dumps({"$and": [{"sweep": sweep_id}]}),
+            "filters": json.dumps({"$and": wanted}),
         }
         for node in self._pages(query, variables, ("project", "runs")):
             yield _run_info(node)
