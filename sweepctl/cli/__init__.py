@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 import typer
 
 from sweepctl.cli import cluster_verbs, output
-from sweepctl.cli.options import Context, Data, Namespace, Server, SweepFile, complete_names
+from sweepctl.cli.options import (
+    Context,
+    Data,
+    Namespace,
+    Server,
+    SweepFile,
+    TasksOption,
+    complete_names,
+)
 from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
 
@@ -204,6 +212,7 @@ def agent(
         Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where init wrote the sweep's id.")
     ] = Path("sweep_ids.json"),
     max_initial_failures: MaxInitialFailures = None,
+    tasks: TasksOption = None,
 ) -> None:
     """Take runs from a sweep and train them in turn on this machine.
 
@@ -239,6 +248,7 @@ def local(
         Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
     ] = Gpu.OFF,
     max_initial_failures: MaxInitialFailures = None,
+    tasks: TasksOption = None,
 ) -> None:
     """Run a sweep on this machine: embedded server and N agents. Ends when it is done.
 

@@ -6,6 +6,7 @@ Spelt for typer, with the small words of answers that go with them.
 from __future__ import annotations
 
 import enum
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ import typer
 
 from sweepctl.cli import output
 from sweepctl.cli.output import Format
+from sweepctl.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,6 +67,30 @@ SweepFile = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file; 
 Namespace = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("-n", "--namespace", help="The namespace; default: the context's."),
+]
+
+
+def _give_tasks(entries: list[str] | None) -> list[str] | None:
+    """Check what registers the tasks, and hand it to the agents in their environment."""
+    from sweepctl.pod.tasks import SETTING, TasksError, find_tasks
+
+    if entries:
+        try:
+            find_tasks(entries)
+        except TasksError as error:
+            raise UsageError(error.message, error.hint) from None
+        os.environ[SETTING] = ":".join(entries)
+    return entries
+
+
+TasksOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--tasks",
+        metavar="MODULE|FOLDER",
+        callback=_give_tasks,
+        help="What registers your tasks, or your project's folder; may be repeated.",
+    ),
 ]
 Context = Annotated[
     Optional[str],  # noqa: UP045

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, PodCode, script
-from sweepctl.values.problems import THREAD_LIBRARIES
+from sweepctl.pod.surroundings import THREAD_LIBRARIES
 from sweepctl.values.rules import DATA_VOLUMES, SIZE, amount, is_ssh
 
 Settings = Mapping[str, Any]
@@ -50,6 +50,12 @@ def environment(values: Settings, *, name: str, api_url: str) -> list[Piece]:
         "SWEEPCTL_MAX_INITIAL_FAILURES": str(values["maxInitialFailures"]),
         "SWEEPCTL_PYTHON": values["interpreter"],
         "SWEEPCTL_PYTHONPATH": ":".join(values["pythonPath"]),
+        "SWEEPCTL_TASKS": ":".join(values["code"]["tasks"]),
+        "SWEEPCTL_CACHE": f"{values['cache']['home']}/.cache/sweepctl",
+        # With a command of its own the container may hold more than its image.
+        "SWEEPCTL_IMAGE": "" if values["command"] else values["image"]["digest"],
+        "SWEEPCTL_CODE": values["code"]["mountPath"] if _code_source(values) else "",
+        "SWEEPCTL_CODE_REVISION": _code_revision(values["code"]),
         "WANDB_BASE_URL": api_url,
         "WANDB_ENTITY": values["wandb"]["entity"],
         "WANDB_PROJECT": values["wandb"]["project"],
@@ -268,14 +274,17 @@ def _network(values: Settings) -> dict[str, str]:
 
 
 def _threads(values: Settings) -> list[Piece]:
-    """Limit the threads of each library, which see the node's CPUs and not the container's."""
-    variables = [f"{library}_NUM_THREADS" for library in THREAD_LIBRARIES]
+    """Limit the threads of each library, which see the node's CPUs and not the container's.
+
+    What is not set, the agent divides by the processes that a run's command starts.
+    """
     if values["threads"]:
+        variables = [f"{library}_NUM_THREADS" for library in THREAD_LIBRARIES]
         return [{"name": name, "value": str(values["threads"])} for name in variables]
     if "cpu" not in values["resources"]["requests"]:
         return []
     request = {"containerName": CONTAINER, "resource": "requests.cpu", "divisor": "1"}
-    return [{"name": name, "valueFrom": {"resourceFieldRef": request}} for name in variables]
+    return [{"name": "SWEEPCTL_CPUS", "valueFrom": {"resourceFieldRef": request}}]
 
 
 def _sweep_sources(values: Settings, name: str) -> list[Piece]:
@@ -318,6 +327,14 @@ def _confined(values: Settings, container: Piece) -> Piece:
     """Confine a container of the user's own as the agent is, but for what it says itself."""
     own = container.get("securityContext") or {}
     return {**container, "securityContext": {**container_security(values), **own}}
+
+
+def _code_revision(code: Settings) -> str:
+    """Say which code it is, where that is known: `git` leaves it to the clone's own HEAD."""
+    if code["git"]["repository"]:
+        return "git"
+    reference = code["image"]["reference"]
+    return str(reference) if "@sha256:" in reference else ""
 
 
 def _cache_mount(cache: Settings, path: str, folder: str) -> Piece:

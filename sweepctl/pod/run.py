@@ -26,6 +26,9 @@ from sweepctl.pod.effective import differences
 from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
+from sweepctl.pod.preflight import gpu_count
+from sweepctl.pod.surroundings import with_threads, with_vulkan
+from sweepctl.pod.tasks import unknown_task_hint
 from sweepctl.pod.trainers import Resolved, resolve
 from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
 from sweepctl.run_parameters import run_parameters
@@ -155,7 +158,8 @@ class Training:
             has_arguments=sweep.has_arguments,
         )
         self._overrides = self.resolved.overrides
-        self._environ = trainer_environ(pod, sweep, run, self.folder)
+        environ = with_vulkan(trainer_environ(pod, sweep, run, self.folder))
+        self._environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
         self._child: Child | None = None
         self._start_error: str | None = None
         self._intervention = Intervention.NONE
@@ -255,6 +259,13 @@ class Training:
             tuple(undying),
             self._disk_full(),
         )
+
+    def last_words(self) -> str:
+        """Give the trainer's last line, with what to do about it where that is known."""
+        said = self.evidence.last_line
+        if self.evidence.task_is_unknown:
+            said += f"; {unknown_task_hint(self._environ, self.resolved.trainer)}"
+        return said
 
     def may_try_again(self, end: End) -> bool:
         """Say whether this was a first try that Isaac Sim's start-up is known to spoil."""

@@ -18,8 +18,7 @@ from jsonschema.validators import extend
 
 from sweepctl.document import Path, described, path_text
 from sweepctl.errors import nearest
-
-THREAD_LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+from sweepctl.pod.surroundings import THREAD_LIBRARIES
 
 _TYPE_WORDS = {
     "string": "a text",

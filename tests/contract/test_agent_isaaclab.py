@@ -6,6 +6,7 @@ can misbehave on demand; the last tests run the real one.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,57 @@ def test_real_trainer_lets_a_flag_win_over_an_override_and_the_agent_tells(real:
     assert agent.wait(300) == 0, agent.said
     assert real.run(sweep).state == "failed"
     assert "agent.max_iterations: asked for 3, the trainer has 2" in agent.said
+
+
+WINDOW = """import omni.ext
+
+class ExampleExtension(omni.ext.IExt):
+    def on_startup(self, ext_id):
+        self._window = omni.ui.Window("Stilts")
+"""
+
+
+def project_of_2(folder: Path) -> Path:
+    """Make a project as Isaac Lab 2.x's template does, with the example's robot as its task."""
+    extension = folder / "source" / "stilts"
+    package = extension / "stilts"
+    shutil.copytree(ROOT / "examples" / "toy_legs" / "toy_legs", package / "tasks" / "stilts")
+    register = package / "tasks" / "stilts" / "__init__.py"
+    register.write_text(register.read_text().replace("Toy-Legs", "Stilts"))
+    texts = {
+        "setup.py": "from setuptools import setup\n",
+        "config/extension.toml": '[package]\nversion = "0.1.0"\n',
+        "stilts/__init__.py": "from .tasks import *\nfrom .ui_extension_example import *\n",
+        "stilts/ui_extension_example.py": WINDOW,
+        "stilts/tasks/__init__.py": (
+            "from isaaclab_tasks.utils import import_packages\n"
+            'import_packages(__name__, ["utils", ".mdp"])\n'
+        ),
+    }
+    for name, text in texts.items():
+        (extension / name).parent.mkdir(exist_ok=True)
+        (extension / name).write_text(text)
+    return folder
+
+
+@pytest.mark.trainer
+def test_real_trainer_finds_a_task_of_a_folder_that_is_not_installed(real: World) -> None:
+    command = ["Stilts" if word == "Toy-Legs" else word for word in SHORT]
+    command[1:2] = ["train", "--rl_library", "rsl_rl"]
+    metric = {"name": "Perf/total_fps", "goal": "maximize"}
+    sweep = real.sweep(command, parameters={STIFFNESS: {"value": 150.0}}, metric=metric)
+    agent = real.start(sweep, SWEEPCTL_TASKS=str(project_of_2(real.folder / "project")))
+    assert agent.wait(600) == 0, agent.said
+    assert real.run(sweep).state == "finished", agent.said
+
+
+@pytest.mark.trainer
+def test_real_trainer_that_does_not_know_its_task_fails_with_the_setting_to_use(
+    real: World,
+) -> None:
+    sweep = real.sweep(["isaaclab", "train", "--task", "Stilts", "--rl_library", "rsl_rl"])
+    agent = real.start(sweep)
+    agent.wait(300)
+    assert real.run(sweep).state == "failed"
+    assert "Environment `Stilts` doesn't exist" in agent.said
+    assert "name the module that registers it, or its project's folder, in code.tasks" in agent.said

@@ -130,6 +130,7 @@ def test_the_pods_environment_is_the_contract_with_the_pod_code() -> None:
         "SWEEPCTL_GRAMMAR": "auto",
         "SWEEPCTL_PREFLIGHT_GPU": "auto",
         "SWEEPCTL_MAX_INITIAL_FAILURES": "3",
+        "SWEEPCTL_CACHE": "/home/agent/.cache/sweepctl",
         "WANDB_BASE_URL": "https://api.wandb.ai",
         "WANDB_API_KEY": {"secretKeyRef": {"name": "wandb", "key": "apiKey"}},
         "HOME": "/home/agent",
@@ -140,6 +141,7 @@ def test_the_pods_environment_is_the_contract_with_the_pod_code() -> None:
     }
 
 
+DIGEST = "sha256:" + "a" * 64
 CPU = {"resourceFieldRef": {"containerName": "agent", "resource": "requests.cpu", "divisor": "1"}}
 RESTRICTED_POD = {
     "runAsNonRoot": True,
@@ -179,8 +181,22 @@ RESTRICTED_POD = {
         ("cache.home=/h", "WARP_CACHE_PATH", "/h/.cache/warp"),
         ("threads=6", "OMP_NUM_THREADS", "6"),
         ("threads=6", "OPENBLAS_NUM_THREADS", "6"),
-        ("agents=2", "OMP_NUM_THREADS", CPU),
-        ("resources.requests.cpu=null", "OMP_NUM_THREADS", None),
+        ("threads=6", "SWEEPCTL_CPUS", None),
+        ("agents=2", "SWEEPCTL_CPUS", CPU),
+        ("agents=2", "OMP_NUM_THREADS", None),
+        ("resources.requests.cpu=null", "SWEEPCTL_CPUS", None),
+        ("code.tasks={legs.tasks,/code}", "SWEEPCTL_TASKS", "legs.tasks:/code"),
+        ("cache.home=/h", "SWEEPCTL_CACHE", "/h/.cache/sweepctl"),
+        ("image.tag=a", "SWEEPCTL_IMAGE", None),
+        (f"image.digest={DIGEST}", "SWEEPCTL_IMAGE", DIGEST),
+        (f"image.digest={DIGEST},command={{sh}}", "SWEEPCTL_IMAGE", None),
+        ("code.mountPath=/c", "SWEEPCTL_CODE", None),
+        ("code.git.repository=https://g/r,code.mountPath=/c", "SWEEPCTL_CODE", "/c"),
+        ("code.claim.name=c", "SWEEPCTL_CODE", "/code"),
+        ("code.git.repository=https://g/r", "SWEEPCTL_CODE_REVISION", "git"),
+        (f"code.image.reference=r@{DIGEST}", "SWEEPCTL_CODE_REVISION", f"r@{DIGEST}"),
+        ("code.image.reference=r:1", "SWEEPCTL_CODE_REVISION", None),
+        ("code.claim.name=c", "SWEEPCTL_CODE_REVISION", None),
         ("security.profile=baseline", "OMNI_KIT_ALLOW_ROOT", "1"),
         ("security.profile=restricted", "OMNI_KIT_ALLOW_ROOT", None),
         ("proxy.https=http://p:1", "HTTPS_PROXY", "http://p:1"),

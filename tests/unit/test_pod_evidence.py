@@ -65,6 +65,34 @@ def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path:
     assert evidence.log_folder() == tmp_path / "logs" / "rsl_rl" / "legs" / "r1"
 
 
+@pytest.mark.parametrize(
+    ("line", "is_unknown"),
+    [
+        pytest.param(
+            b"gymnasium.error.NameNotFound: Environment `Legs` doesn't exist. Did you mean: `L`?",
+            True,
+            id="name",
+        ),
+        pytest.param(
+            b"gymnasium.error.NamespaceNotFound: Namespace me not found.", True, id="namespace"
+        ),
+        pytest.param(
+            b"[default1]:gymnasium.error.VersionNotFound: Environment version `v3` for environment",
+            True,
+            id="version-of-a-rank",
+        ),
+        pytest.param(
+            b"train: error: the following argument is required: --rl_library", True, id="library"
+        ),
+        pytest.param(b"FileNotFoundError: Environment file doesn't exist", False, id="other"),
+    ],
+)
+def test_a_task_that_is_not_registered_is_recognised(line: bytes, is_unknown: bool) -> None:
+    output = b"Traceback (most recent call last):\n" + line + b"\n"
+    assert evidence_of(Trainer.ISAACLAB3, output).task_is_unknown is is_unknown
+    assert not evidence_of(Trainer.PLAIN, output).task_is_unknown
+
+
 def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:
     output = recorded("isaaclab-3.0-finished.txt", tmp_path)
     assert evidence_of(Trainer.ISAACLAB3, b"").log_folder() is None

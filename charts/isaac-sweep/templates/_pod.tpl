@@ -159,6 +159,11 @@ imagePullSecrets:
   (list "SWEEPCTL_MAX_INITIAL_FAILURES" (int64 .Values.maxInitialFailures | toString))
   (list "SWEEPCTL_PYTHON" .Values.interpreter)
   (list "SWEEPCTL_PYTHONPATH" (join ":" .Values.pythonPath))
+  (list "SWEEPCTL_TASKS" (join ":" .Values.code.tasks))
+  (list "SWEEPCTL_CACHE" (printf "%s/.cache/sweepctl" .Values.cache.home))
+  (list "SWEEPCTL_IMAGE" (ternary "" .Values.image.digest (not (empty .Values.command))))
+  (list "SWEEPCTL_CODE" (ternary "" .Values.code.mountPath (empty (include "isaac-sweep.codeSource" .Values.code))))
+  (list "SWEEPCTL_CODE_REVISION" (include "isaac-sweep.codeRevision" .Values.code))
   (list "WANDB_BASE_URL" (include "isaac-sweep.apiUrl" .))
   (list "WANDB_ENTITY" .Values.wandb.entity)
   (list "WANDB_PROJECT" .Values.wandb.project)
@@ -170,18 +175,18 @@ imagePullSecrets:
   (list "ISAACSIM_ASSET_ROOT" .Values.assetRoot)
   (list "OMNI_KIT_ALLOW_ROOT" (ternary "1" "" (eq .Values.security.profile "baseline"))) }}
 {{- include "isaac-sweep.variables" (concat $plain (include "isaac-sweep.network" . | fromJsonArray)) }}
-{{- range list "OMP" "MKL" "OPENBLAS" "NUMEXPR" }}
 {{- if int64 $values.threads }}
+{{- range list "OMP" "MKL" "OPENBLAS" "NUMEXPR" }}
 - name: {{ . }}_NUM_THREADS
   value: {{ int64 $values.threads | quote }}
+{{- end }}
 {{- else if hasKey $values.resources.requests "cpu" }}
-- name: {{ . }}_NUM_THREADS
+- name: SWEEPCTL_CPUS
   valueFrom:
     resourceFieldRef:
       containerName: agent
       resource: requests.cpu
       divisor: "1"
-{{- end }}
 {{- end }}
 {{- range .Values.extraEnv }}
 - {{ include "isaac-sweep.json" . }}
@@ -240,6 +245,15 @@ image: {{ include "isaac-sweep.json" .image }}
 {{- else if .claim.name -}}
 persistentVolumeClaim:
   claimName: {{ include "isaac-sweep.json" .claim.name }}
+{{- end -}}
+{{- end }}
+
+{{- /* Which code it is, where that is known: git leaves it to the clone's own HEAD. */}}
+{{- define "isaac-sweep.codeRevision" -}}
+{{- if .git.repository -}}
+git
+{{- else if contains "@sha256:" .image.reference -}}
+{{ .image.reference }}
 {{- end -}}
 {{- end }}
 

@@ -41,6 +41,7 @@ from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
 from sweepctl.wandb_http import (
@@ -381,9 +382,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str], received: Sequence[int
     try:
         options = read_options(argv, environ)
         client = WandbClient(connection_from_environ(environ, Path.home()))
+        environ = with_tasks(environ, options.work)
     except SweepctlError as error:
         console.say(error.message + (f" ({error.hint})" if error.hint else ""))
         console.flush(FLUSH_LIMIT_S)
+        preflight.write_termination_message(error.message, environ)
         return int(error.exit_code)
     return int(run_agent(options, client, environ, console, received))
 

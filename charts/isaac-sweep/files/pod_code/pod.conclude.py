@@ -159,5 +159,5 @@ def _facts(
         summary=info.summary if info else None,
         is_started=info.is_started if info else False,
         attempts=attempts,
-        last_line=training.evidence.last_line,
+        last_line=training.last_words(),
     )

@@ -27,6 +27,13 @@ _LOG_NAME = re.compile(
 _DISK_FULL = re.compile(os.strerror(errno.ENOSPC).encode() + rb"|\[Errno 28\]")
 _ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
+_UNKNOWN_TASK = re.compile(
+    # https://github.com/Farama-Foundation/Gymnasium/blob/main/gymnasium/error.py
+    rb"gymnasium\.error\.(?:NameNotFound|NamespaceNotFound|VersionNotFound|UnregisteredEnv): "
+    # Isaac Lab 3 reads the library to train with from the task's own registration.
+    rb"|: error: the following argument is required: --rl_library"
+)
+
 COLD_START_SIGNATURES = (
     # The extension registry was not reachable or not synchronised yet:
     # https://github.com/isaac-sim/IsaacLab/issues/1441, https://github.com/isaac-sim/IsaacLab/pull/6894
@@ -53,6 +60,7 @@ class Evidence:
         self._cold_start: str | None = None
         self._tail = b""
         self.disk_was_full = False
+        self.task_is_unknown = False
 
     def feed(self, lines: bytes) -> None:
         """Read whole lines of the trainer's output."""
@@ -61,6 +69,8 @@ class Evidence:
             self.disk_was_full = True
         if self._trainer is Trainer.PLAIN:
             return
+        if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
+            self.task_is_unknown = True
         if _TRAINING_TIME.search(lines):
             self._said_training_time = True
         for found in _ITERATION.finditer(lines):

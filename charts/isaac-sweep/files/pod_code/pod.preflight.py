@@ -54,15 +54,7 @@ def full_disk_reason(work: Path, min_free_mb: int) -> str | None:
 def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
     """Say why there is no GPU to train on, as `nvidia-smi -L` sees it."""
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "-L"],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_NVIDIA_SMI_LIMIT_S,
-            check=False,
-        )
+        done = _list_gpus(environ)
     except subprocess.TimeoutExpired:
         return f"the GPU driver hangs: `nvidia-smi -L` gave no answer in {_NVIDIA_SMI_LIMIT_S} s"
     except OSError as error:
@@ -73,6 +65,30 @@ def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
     if done.returncode != 0 or "GPU " not in said:
         return f"no GPU: `nvidia-smi -L` says {said.splitlines()[0][:300] if said else 'nothing'!r}"
     return None
+
+
+def gpu_count(environ: Mapping[str, str]) -> int:
+    """Count the GPUs that a trainer sees, as torch does; 0 where nothing tells."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip()])
+    try:
+        said = _list_gpus(environ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith(b"GPU ") for line in said.splitlines())
+
+
+def _list_gpus(environ: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["nvidia-smi", "-L"],
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_NVIDIA_SMI_LIMIT_S,
+        check=False,
+    )
 
 
 def write_termination_message(reason: str, environ: Mapping[str, str]) -> None:

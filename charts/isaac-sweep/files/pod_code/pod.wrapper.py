@@ -24,6 +24,7 @@ from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending
 from sweepctl.pod.trainers import wrapped_command
 from sweepctl.pod.verdict import Ending
@@ -50,6 +51,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
             "in the sweep's file: command: [python, -m, sweepctl.pod.run, isaaclab, train, …]",
         )
     client = WandbClient(connection_from_environ(environ, Path.home()))
+    work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
+    environ = with_tasks(environ, work)
     python = TrainerPython(environ)
     bell = Bell()
     signals = Signals(bell, GRACE_S)
@@ -61,7 +64,6 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     signals.install()
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
-    work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
     pod = Pod(client.connection, environ, work, console, family, guardian, bell, python)
     try:
         training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
