@@ -40,6 +40,8 @@ class Context:
     now: Callable[[], float]
     base_url: str
     attempt: int | None
+    is_own_client: bool
+    """Whether it is sweepctl that asks, and not W&B's client."""
 
 
 def context_of(info: Info) -> Context:

@@ -20,9 +20,17 @@ from typing import IO
 from sweepctl.errors import SweepctlError
 from sweepctl.server.filters import SQL_FUNCTIONS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-_UPGRADES = {2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0"}
+_PRIOR_RUNS = (
+    "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
+    " run INTEGER NOT NULL REFERENCES runs, PRIMARY KEY (sweep, run)) WITHOUT ROWID;"
+)
+
+_UPGRADES = {
+    2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",
+    3: f"ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1; {_PRIOR_RUNS}",
+}
 """What makes the next format of a file of an older one."""
 
 _SCHEMA = """
@@ -42,7 +50,8 @@ CREATE TABLE sweeps (
 CREATE INDEX sweeps_of_project ON sweeps (project, pk);
 CREATE TABLE agents (
   pk INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sweep INTEGER NOT NULL REFERENCES sweeps,
-  host TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, heartbeat REAL NOT NULL
+  host TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, heartbeat REAL NOT NULL,
+  is_own INTEGER NOT NULL DEFAULT 1
 );
 CREATE INDEX agents_of_sweep ON agents (sweep, pk);
 CREATE TABLE runs (
@@ -225,14 +234,14 @@ def _version_of(path: Path) -> int | None:
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     for step in range(version, SCHEMA_VERSION):
         connection.executescript(
-            f"BEGIN IMMEDIATE; {_UPGRADES[step]}; PRAGMA user_version = {step + 1}; COMMIT;"
+            f"BEGIN IMMEDIATE; {_UPGRADES[step]} PRAGMA user_version = {step + 1}; COMMIT;"
         )
 
 
 def _create(connection: sqlite3.Connection) -> None:
     secret = secrets.token_hex(32)
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO meta VALUES ('secret', '{secret}');"
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} INSERT INTO meta VALUES ('secret', '{secret}');"
         f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 

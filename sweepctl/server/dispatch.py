@@ -10,20 +10,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.errors import SweepctlError
 from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
-from sweepctl.server.grids import Grids
 from sweepctl.server.lifecycle import (
     LIVE,
     AgentState,
-    Limits,
     RunState,
     SweepState,
-    release,
 )
 from sweepctl.server.node_ids import node_id
 from sweepctl.server.presence import Presence
@@ -31,6 +28,7 @@ from sweepctl.server.results import Results
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Rows, Sweep
 from sweepctl.server.sweeps_engine import SweepsEngine
+from sweepctl.server.work import Work
 
 Command = dict[str, Any]
 Log = Callable[[str], None]
@@ -54,20 +52,19 @@ class Dispatcher:
 
     database: Database
     presence: Presence
-    limits: Limits
+    work: Work
     now: Callable[[], float]
     log: Log
     engine: SweepsEngine
     results: Results
-    grids: Grids = field(default_factory=Grids)
 
-    def register(self, sweep_id: str, host: str) -> Agent:
-        """Store a new agent of a sweep."""
+    def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> Agent:
+        """Store a new agent of a sweep, sweepctl's own or W&B's."""
         with self.database.write() as tx:
             sweep = store.find_sweep(tx, id=sweep_id)
             if sweep is None:
                 raise NotFoundError(f"no sweep {sweep_id!r}")
-            agent = store.create_agent(tx, sweep.pk, host, self.now())
+            agent = store.create_agent(tx, sweep.pk, host, self.now(), is_own=is_own)
         self.presence.hear("agent", agent.pk)
         self.presence.mark_idle(agent.pk)
         self.log(f"agent {agent.id} on {host} joined sweep {sweep.id}")
@@ -76,13 +73,20 @@ class Dispatcher:
     def heartbeat(
         self, agent: int | None, reported: Collection[str]
     ) -> tuple[Agent, list[Command]]:
-        """Take an agent's word about its runs and give it its commands."""
+        """Take an agent's word about its runs and give it its commands.
+
+        Our agent tells of every run that it took what became of it: a run that it leaves out and
+        that never began did not reach it, and goes out again. W&B's leaves out what has ended: a
+        run that never began has failed before that, unless this server was away meanwhile.
+        """
         with self.database.write() as tx:
             found = None if agent is None else store.find_agent(tx, pk=agent)
             if found is None:
                 raise NotFoundError("no such agent: was its sweep deleted?")
+            was_here = self.presence.seconds_ago("agent", found.pk) is not None
             self.presence.hear("agent", found.pk)
-            commands = self._commands(tx, found, reported)
+            was_delivered = was_here and not found.is_own
+            commands = self._commands(tx, found, reported, was_delivered)
         return found, self._suggested_run(found) if commands is None else commands
 
     def _suggested_run(self, agent: Agent) -> list[Command]:
@@ -105,12 +109,15 @@ class Dispatcher:
                 sweep = store.sweep_by_pk(tx, agent.sweep)
                 return self._next_command(tx, agent, sweep, suggestion) or []
 
-    def _commands(self, tx: Rows, agent: Agent, reported: Collection[str]) -> list[Command] | None:
+    def _commands(
+        self, tx: Rows, agent: Agent, reported: Collection[str], was_delivered: bool
+    ) -> list[Command] | None:
         """Give an agent's commands; None when the engine is to choose its next run first."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
-                self.let_go(tx, run, sweep, f"agent {agent.id} has ended it")
+                why = f"agent {agent.id} has ended it"
+                self.work.let_go(tx, run, sweep, why, was_delivered=was_delivered)
                 sweep = store.sweep_by_pk(tx, agent.sweep)
         stops = [
             {"type": "stop", "run_id": run_id}
@@ -132,44 +139,10 @@ class Dispatcher:
         state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
         store.set_agent_state(tx, agent.pk, state)
         for run in runs:
-            self.let_go(tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", silent=True)
-        self.finish_if_done(tx, sweep)
-
-    def let_go(self, tx: Rows, run: Run, sweep: Sweep, why: str, *, silent: bool = False) -> None:
-        """Take a run from the agent that held it; put it in the queue if it is to go on."""
-        is_canceled = sweep.state == SweepState.CANCELED
-        outcome = release(run.newest_attempt, self.limits, is_canceled=is_canceled)
-        now = self.now()
-        fields = {
-            "agent": None,
-            "state": outcome.state.value,
-            "losses": outcome.losses,
-            "queued": now if outcome.is_queued else None,
-            "is_silent": int(silent),
-        }
-        run_store.update_run(tx, run.pk, fields, now)
-        if outcome.is_queued:
-            self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
-            if store.sweep_by_pk(tx, sweep.pk).is_exhausted:
-                # The agent took back its trainer's word that the last run had finished.
-                values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
-                store.update_sweep(tx, sweep.pk, values, now)
-        elif outcome.state != run.state:
-            self.log(f"run {run.id} is {outcome.state.value}: {why}")
-
-    def finish_if_done(self, tx: Rows, sweep: Sweep) -> bool:
-        """Set a sweep FINISHED when it has no more runs to hand out and none under way."""
-        if sweep.state != SweepState.RUNNING or run_store.is_open(tx, sweep.pk):
-            return False
-        expected = sweep.run_count_expected
-        if expected is None or run_store.count_runs(tx, sweep=sweep.pk) < expected:
-            return False
-        if self._choose(tx, sweep) is not None:
-            return False
-        values = {"state": SweepState.FINISHED.value, "is_exhausted": 1}
-        store.update_sweep(tx, sweep.pk, values, self.now())
-        self.log(f"sweep {sweep.id} is finished")
-        return True
+            self.work.let_go(
+                tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", is_silent=True
+            )
+        self.work.finish_if_done(tx, sweep)
 
     def _may_train(self, tx: Rows, agent: Agent, sweep: Sweep, run_id: str) -> bool:
         """Say whether an agent may go on with a run that it reports."""
@@ -183,6 +156,8 @@ class Dispatcher:
             run_store.update_run(tx, run.pk, fields, self.now())
             self.log(f"run {run.id} goes on: agent {agent.id} is back")
             run = run_store.run_by_pk(tx, run.pk)
+        if run.agent is None and run.state == RunState.PREEMPTED and run.last_agent == agent.pk:
+            return True  # its trainer has handed it back, and is about to end
         if run.agent != agent.pk:
             return False
         return sweep.state != SweepState.CANCELED and not run.is_stop_asked
@@ -197,7 +172,7 @@ class Dispatcher:
         queued = run_store.first_queued_run(tx, sweep.pk, agent.host)
         if queued is not None:
             return [self._hand_out(tx, agent, sweep, queued)]
-        if sweep.method == search.BAYES and not self._is_capped(tx, sweep):
+        if sweep.method == search.BAYES and not self.work.is_capped(tx, sweep):
             if suggestion is None or suggestion.spec != store.sweep_spec(tx, sweep.pk):
                 return None
             params: search.Params | None = suggestion.params
@@ -205,7 +180,7 @@ class Dispatcher:
             params = self._choose(tx, sweep)
         if params is not None:
             return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params))]
-        if self.finish_if_done(tx, sweep):
+        if self.work.finish_if_done(tx, sweep):
             return self._exit(tx, agent)
         return [] if self._may_get_a_run_back(tx, agent, sweep) else self._exit(tx, agent)
 
@@ -225,15 +200,11 @@ class Dispatcher:
         store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
         return [{"type": "exit"}]
 
-    def _is_capped(self, tx: Rows, sweep: Sweep) -> bool:
-        cap = sweep.run_cap
-        return cap is not None and run_store.count_runs(tx, sweep=sweep.pk) >= cap
-
     def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
-        if self._is_capped(tx, sweep):
+        if self.work.is_capped(tx, sweep):
             return None
         if sweep.method == "grid":
-            return self.grids.first_unseen(tx, sweep)
+            return self.work.grids.first_unseen(tx, sweep)
         # Seeded by what is stored, so that a server that dies before the commit chooses alike.
         rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
         return search.next_params(store.sweep_spec(tx, sweep.pk), [], rng)

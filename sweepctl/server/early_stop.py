@@ -54,7 +54,7 @@ class EarlyStop:
         for id in ids:
             with self.database.read() as rows:
                 run = run_store.find_run(rows, project=sweep.project, id=id)
-            if run is not None and not run.is_stop_asked:
+            if run is not None and run.sweep == sweep.pk and not run.is_stop_asked:
                 self.log(f"run {run.id} is behind the others of sweep {sweep.id}: hyperband")
                 self.intake.ask_stop(run)
 

@@ -61,6 +61,8 @@ _RUN_COLUMNS = {
     "heartbeatAt": "iso_time(runs.heartbeat)",
 }
 
+_SWEEP_OF_A_RUN = ("sweep", "sweepName")
+
 _RUN_ORDERS = {
     "created_at": "runs.pk",
     "createdAt": "runs.pk",
@@ -199,6 +201,8 @@ def _condition(document: object, field: Field) -> Sql:
 def _field_condition(name: str, value: object, field: Field) -> Sql:
     if name == "tags":
         return _tags(value)
+    if name in _SWEEP_OF_A_RUN and isinstance(value, str):
+        return _counted_by(value)
     place = field(name)
     if place is None:
         raise FilterError(f"cannot filter by {name!r}")
@@ -255,6 +259,13 @@ def _tags(value: object) -> Sql:
             found = _has_tag(wanted)
             return Sql(f"NOT {found.text}", found.arguments)
     raise FilterError(f"tags: cannot filter by {json.dumps(value)[:100]}")
+
+
+def _counted_by(sweep: str) -> Sql:
+    """Give the condition of a sweep's runs, with those that it was told to count as its own."""
+    wanted = "(SELECT sweeps.pk FROM sweeps WHERE sweeps.id = ?)"
+    prior = f"(SELECT run FROM prior_runs WHERE prior_runs.sweep = {wanted})"
+    return Sql(f"(runs.sweep = {wanted} OR runs.pk IN {prior})", (sweep, sweep))
 
 
 def _has_tag(tags: list[Any]) -> Sql:

@@ -33,6 +33,7 @@ from sweepctl.server.results import Results
 from sweepctl.server.routes import Rooms, application
 from sweepctl.server.sweeps import Sweeps
 from sweepctl.server.sweeps_engine import SweepsEngine, find_python
+from sweepctl.server.work import Work
 
 _SHUTDOWN_LIMIT_S = 5
 
@@ -98,15 +99,16 @@ def _furnish(
 ) -> tuple[Rooms, Reaper, EarlyStop]:
     presence = Presence(time.monotonic)
     results = Results()
-    dispatcher = Dispatcher(database, presence, limits, time.time, log, engine, results)
-    intake = Intake(database, presence, time.time, log)
+    work = Work(limits, time.time, log)
+    dispatcher = Dispatcher(database, presence, work, time.time, log, engine, results)
+    intake = Intake(database, presence, work, time.time, log)
     files = RunFiles(database, time.time)
     rooms = Rooms(
         database=database,
         presence=presence,
         dispatcher=dispatcher,
         intake=intake,
-        sweeps=Sweeps(database, time.time, log, engine),
+        sweeps=Sweeps(database, work, time.time, log, engine),
         files=files,
         pages=Pages(database, presence, files, time.time, limits),
         engine=Engine(RESOLVERS, log),

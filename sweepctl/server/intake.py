@@ -19,6 +19,7 @@ from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, stat
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Rows
+from sweepctl.server.work import Work
 
 _MAX_LINE = 2**40
 
@@ -59,6 +60,7 @@ class Intake:
 
     database: Database
     presence: Presence
+    work: Work
     now: Callable[[], float]
     log: Log
 
@@ -208,6 +210,16 @@ class Intake:
                 self.log(f"run {run.id} is {state.value} (exit code {message.exit_code})")
         if fields:
             run_store.update_run(tx, run.pk, fields, self.now())
+            self._hand_on(tx, run_store.run_by_pk(tx, run.pk))
+
+    def _hand_on(self, tx: Rows, run: Run) -> None:
+        """Give a run back when its trainer has done so and its agent will not say so."""
+        if run.state != RunState.PREEMPTED or run.agent is None or run.sweep is None:
+            return
+        agent = store.find_agent(tx, pk=run.agent)
+        if agent is not None and not agent.is_own:
+            sweep = store.sweep_by_pk(tx, run.sweep)
+            self.work.let_go(tx, run, sweep, "its trainer has handed it back")
 
     @staticmethod
     def _is_canceled(tx: Rows, run: Run) -> bool:

@@ -39,6 +39,9 @@ class SweepState(str, enum.Enum):
     CANCELED = "CANCELED"
 
 
+ENDED = frozenset({SweepState.FINISHED, SweepState.CANCELED})
+
+
 class AgentState(str, enum.Enum):
     """What the server knows of an agent."""
 
@@ -90,18 +93,21 @@ def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
     return RunState.PREEMPTED if attempt.is_preempting else RunState.FAILED
 
 
-def release(attempt: Attempt, limits: Limits, *, is_canceled: bool) -> Release:
+def release(
+    attempt: Attempt, limits: Limits, *, is_canceled: bool, was_delivered: bool = False
+) -> Release:
     """Decide about a run that its agent let go, or that was lost with its agent.
 
     An orderly hand-back (marked preempting; ended by SIGTERM, or by no exit record at all) may
-    happen any number of times; every other unfinished end counts against the attempts.
+    happen any number of times; every other unfinished end counts against the attempts. A run that
+    never began goes out again, unless it `was_delivered`: then its trainer failed before that.
     """
     if attempt.state not in LIVE and attempt.state != RunState.PREEMPTED:
         return Release(attempt.state, False, attempt.losses)
     if is_canceled or attempt.is_stop_asked:
         return Release(RunState.KILLED, False, attempt.losses)
     if attempt.state == RunState.PENDING and not attempt.is_started:
-        if attempt.number >= limits.deliveries:
+        if was_delivered or attempt.number >= limits.deliveries:
             return Release(RunState.FAILED, False, attempt.losses)
         return Release(RunState.PENDING, True, attempt.losses)
     is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_EXIT_CODE)

@@ -23,7 +23,9 @@ def _upsert_sweep(root: object, info: Info, input: Mapping[str, Any]) -> dict[st
 
 
 def _create_agent(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
-    return {"agent": context_of(info).dispatcher.register(input["sweep"], input["host"])}
+    context = context_of(info)
+    agent = context.dispatcher.register(input["sweep"], input["host"], is_own=context.is_own_client)
+    return {"agent": agent}
 
 
 def _agent_heartbeat(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:

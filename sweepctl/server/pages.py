@@ -19,7 +19,7 @@ from sweepctl.server.database import Database
 from sweepctl.server.dispatch import NotFoundError
 from sweepctl.server.files import RunFiles
 from sweepctl.server.filters import TRUE, run_order
-from sweepctl.server.lifecycle import LIVE, AgentState, Limits, RunState, SweepState
+from sweepctl.server.lifecycle import ENDED, LIVE, AgentState, Limits, RunState
 from sweepctl.server.plot import Mark, lay_out, short
 from sweepctl.server.presence import Presence
 from sweepctl.server.run_store import Run
@@ -31,7 +31,6 @@ _MAX_SWEEPS = 200
 _MAX_RUNS = 500
 _MAX_POINTS = 1000
 _LOG_LINES = 200
-_ENDED = (SweepState.FINISHED, SweepState.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class Pages:
                 count=_MAX_RUNS,
             )
             projects = {run.project: store.project_by_pk(rows, run.project) for run in plain}
-        is_live = any(item.sweep.state not in _ENDED for item in listed) or any(
+        is_live = any(item.sweep.state not in ENDED for item in listed) or any(
             run.state in LIVE for run in plain
         )
         return self._write(
@@ -142,7 +141,7 @@ class Pages:
                 RunRow(
                     run,
                     told.metric(readings.get(run.pk)),
-                    tuple(told.value_at(run_store.params_of(rows, run.pk), name) for name in names),
+                    told.values_at(run_store.settings_of(rows, run.pk), names),
                     run.pk == best,
                     told.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
                     self._duration_s(run, summaries.get(run.pk, {})),
@@ -151,7 +150,7 @@ class Pages:
             ]
         return self._write(
             "sweep.html",
-            is_live=sweep.state not in _ENDED or any(run.state in LIVE for run in runs),
+            is_live=sweep.state not in ENDED or any(run.state in LIVE for run in runs),
             sweep=sweep,
             project=found,
             spec=spec,
@@ -231,7 +230,7 @@ class Pages:
         """Tell an agent at work from one that left without a word, as W&B's protocol has none."""
         if agent.state != AgentState.RUNNING or run is not None:
             return agent.state.value
-        if sweep.state in _ENDED:
+        if sweep.state in ENDED:
             return AgentState.FINISHED.value
         is_silent = self._now() - self._heard(agent) >= self._limits.agent_timeout_s
         return "GONE" if is_silent else agent.state.value

@@ -92,7 +92,7 @@ class Reaper:
             without_work = store.sweeps_without_work(rows)
         for sweep in without_work:
             with self.database.write() as tx:
-                self.dispatcher.finish_if_done(tx, store.sweep_by_pk(tx, sweep.pk))
+                self.dispatcher.work.finish_if_done(tx, store.sweep_by_pk(tx, sweep.pk))
 
     def _silence_s(self, kind: str, pk: int) -> float:
         return self.presence.silence_s(kind, pk)

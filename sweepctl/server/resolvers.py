@@ -171,6 +171,14 @@ def _sweep_runs(
     return runs_page(info, first=first, after=after, order=order, filters=filters, sweep=sweep.pk)
 
 
+def _prior_runs(
+    sweep: Sweep, info: Info, first: int | None = None, after: str | None = None, **_: Any
+) -> dict[str, Any]:
+    with context_of(info).database.read() as rows:
+        found = run_store.prior_runs(rows, sweep.pk)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
+
+
 def _sweep_agent(sweep: Sweep, info: Info, agentName: str) -> Agent | None:
     pk = row_of("Agent", agentName)
     with context_of(info).database.read() as rows:
@@ -202,6 +210,7 @@ SWEEP: Fields = {
     "project": _sweep_read(lambda rows, sweep: store.project_by_pk(rows, sweep.project)),
     "user": lambda sweep, info: user(),
     "runs": _sweep_runs,
+    "priorRuns": _prior_runs,
     "agent": _sweep_agent,
     "agents": _sweep_agents,
 }

@@ -272,6 +272,7 @@ class _Routes:
             now=rooms.now,
             base_url=_base_url(request),
             attempt=_attempt(request),
+            is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
         )
 
     def _missing(self, request: Request, message: str) -> Response:

@@ -91,8 +91,10 @@ class StoredFile:
 
 WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
 
-HANDED_OUT = Sql("runs.params IS NOT NULL")
-"""The condition of a run that its sweep gave parameters."""
+_IS_PRIOR = "runs.pk IN (SELECT run FROM prior_runs WHERE prior_runs.sweep = ?)"
+
+_OF_SWEEP = f"(runs.sweep = ? OR {_IS_PRIOR})"
+"""The condition of a run of a sweep, and of one that it was told to count as its own."""
 
 _RUN = columns(Run, "runs")
 _FILE = columns(StoredFile, "files")
@@ -178,19 +180,35 @@ def count_runs(
 
 
 def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give the runs after run `after` with the parameters that each was handed out with."""
+    """Give a sweep's runs after run `after`, each with the parameters that it has or was set to."""
     query = (
-        "SELECT pk, params FROM runs WHERE sweep = ? AND pk > ? AND params IS NOT NULL ORDER BY pk"
+        f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {_OF_SWEEP}"
+        " AND pk > ? ORDER BY pk"
     )
-    for pk, params in rows.execute(query, (sweep, after)):
-        yield pk, json.loads(params)
+    for pk, params, config in rows.execute(query, (sweep, sweep, after)):
+        yield pk, _params(params, config)
 
 
 def params_of(rows: Rows, run: int) -> dict[str, Any]:
     """Give the parameters that a run was handed out with."""
     text = rows.execute("SELECT params FROM runs WHERE pk = ?", (run,)).fetchone()[0]
-    params: dict[str, Any] = json.loads(text or "{}")
-    return params
+    return _params(text or "{}", None)
+
+
+def settings_of(rows: Rows, run: int) -> dict[str, Any]:
+    """Give the parameters that a run was handed out with; of any other, what it was set to."""
+    query = "SELECT params, iif(params IS NULL, config, NULL) FROM runs WHERE pk = ?"
+    return _params(*rows.execute(query, (run,)).fetchone())
+
+
+def _params(params: str | None, config: str | None) -> dict[str, Any]:
+    if params is not None:
+        return dict(json.loads(params))
+    return {
+        name: entry["value"]
+        for name, entry in json.loads(config or "{}").items()
+        if name != "_wandb" and isinstance(entry, Mapping) and "value" in entry
+    }
 
 
 def held_runs(rows: Rows, agent: int) -> list[Run]:
@@ -208,6 +226,12 @@ def first_queued_run(rows: Rows, sweep: int, host: str) -> Run | None:
         (sweep, host),
     ).fetchone()
     return _run(row) if row else None
+
+
+def is_queued(rows: Rows, sweep: int) -> bool:
+    """Say whether a run of the sweep waits to be taken again."""
+    query = "SELECT 1 FROM runs WHERE sweep = ? AND queued IS NOT NULL LIMIT 1"
+    return rows.execute(query, (sweep,)).fetchone() is not None
 
 
 def is_open(rows: Rows, sweep: int) -> bool:
@@ -264,14 +288,14 @@ def write_summary(tx: Rows, run: int, text: str) -> None:
 
 def count_states(rows: Rows, sweep: int) -> dict[str, int]:
     """Count the runs of a sweep by their state."""
-    query = "SELECT state, count(*) FROM runs WHERE sweep = ? GROUP BY state"
-    return dict(rows.execute(query, (sweep,)).fetchall())
+    query = f"SELECT state, count(*) FROM runs WHERE {_OF_SWEEP} GROUP BY state"
+    return dict(rows.execute(query, (sweep, sweep)).fetchall())
 
 
 def summaries(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
     """Give the summaries of a sweep's runs, by run."""
-    query = "SELECT pk, summary FROM runs WHERE sweep = ? AND summary != '{}'"
-    return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep,))}
+    query = f"SELECT pk, summary FROM runs WHERE {_OF_SWEEP} AND summary != '{{}}'"
+    return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep, sweep))}
 
 
 def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
@@ -291,10 +315,10 @@ def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float
     names = metric_keys(sweep.metric)
     found = rows.execute(
         "SELECT value, summary FROM summary_values JOIN runs ON runs.pk = run"
-        f" WHERE runs.sweep = ? AND key IN ({', '.join('?' * len(names))})"
+        f" WHERE {_OF_SWEEP} AND key IN ({', '.join('?' * len(names))})"
         " AND typeof(value) IN ('integer', 'real') AND (runs.state = 'finished' OR NOT ?)"
         f" ORDER BY value {order}",
-        (sweep.pk, *names, only_finished),
+        (sweep.pk, sweep.pk, *names, only_finished),
     )
     best: float | None = None
     for value, summary in found:
@@ -306,10 +330,22 @@ def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float
     return best
 
 
+def prior_runs(rows: Rows, sweep: int) -> list[Run]:
+    """List the runs that a sweep counts among its own and did not hand out."""
+    query = f"SELECT {_RUN} FROM runs WHERE {_IS_PRIOR} ORDER BY pk"
+    return [_run(row) for row in rows.execute(query, (sweep,))]
+
+
+def count_as_prior(tx: Rows, sweep: int, runs: Iterable[Run]) -> None:
+    """Have runs that a sweep did not hand out counted among its own."""
+    pairs = [(sweep, run.pk) for run in runs if run.sweep != sweep]
+    tx.executemany("INSERT OR IGNORE INTO prior_runs (sweep, run) VALUES (?, ?)", pairs)
+
+
 def delete_run(tx: Rows, pk: int) -> list[str]:
     """Forget a run and everything it streamed; give where its files were stored."""
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
-    for table in ("summary_values", "history", "lines", "files"):
+    for table in ("summary_values", "history", "lines", "files", "prior_runs"):
         tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))
     tx.execute("DELETE FROM runs WHERE pk = ?", (pk,))
     return stored
@@ -362,11 +398,15 @@ def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
 def _runs_where(
     project: int | None, sweep: int | None, last_agent: int | None, where: Sql
 ) -> tuple[str, tuple[Any, ...]]:
-    parts, arguments = [], []
-    for column, value in (("project", project), ("sweep", sweep), ("last_agent", last_agent)):
+    parts: list[str] = []
+    arguments: list[Any] = []
+    for column, value in (("project", project), ("last_agent", last_agent)):
         if value is not None:
             parts.append(f"runs.{column} = ?")
             arguments.append(value)
+    if sweep is not None:
+        parts.append(_OF_SWEEP)
+        arguments += [sweep, sweep]
     return " AND ".join([*parts, where.text]), (*arguments, *where.arguments)
 
 

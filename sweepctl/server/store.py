@@ -70,6 +70,8 @@ class Agent:
     state: AgentState
     created: float
     heartbeat: float
+    is_own: bool
+    """Whether it is sweepctl's, which tells of every run it took; W&B's leaves without a word."""
 
 
 def columns(kind: type[Any], table: str) -> str:
@@ -87,7 +89,7 @@ def _sweep(row: Sequence[Any]) -> Sweep:
 
 
 def _agent(row: Sequence[Any]) -> Agent:
-    return replace(Agent(*row), state=AgentState(row[4]))
+    return replace(Agent(*row), state=AgentState(row[4]), is_own=bool(row[7]))
 
 
 def find_project(rows: Rows, entity: str, name: str) -> Project | None:
@@ -153,11 +155,12 @@ def sweeps(
 
 
 def sweeps_without_work(rows: Rows) -> list[Sweep]:
-    """List the sweeps that run, have as many runs as they expect, and none under way."""
+    """List the sweeps that may run, have as many runs as they expect, and none under way."""
     query = (
-        f"SELECT {_SWEEP} FROM sweeps WHERE state = 'RUNNING' AND run_count_expected <= "
-        "(SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk) AND NOT EXISTS (SELECT 1 FROM"
-        f" runs WHERE runs.sweep = sweeps.pk AND {IS_OPEN})"
+        f"SELECT {_SWEEP} FROM sweeps WHERE state IN ('PENDING', 'RUNNING')"
+        " AND run_count_expected <= (SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk)"
+        " + (SELECT count(*) FROM prior_runs WHERE prior_runs.sweep = sweeps.pk)"
+        f" AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.sweep = sweeps.pk AND {IS_OPEN})"
     )
     return [_sweep(row) for row in rows.execute(query)]
 
@@ -195,7 +198,7 @@ def update_sweep(tx: Rows, pk: int, values: Mapping[str, Any], now: float) -> Sw
     return sweep_by_pk(tx, pk)
 
 
-def create_agent(tx: Rows, sweep: int, host: str, now: float) -> Agent:
+def create_agent(tx: Rows, sweep: int, host: str, now: float, *, is_own: bool) -> Agent:
     """Store a new agent of a sweep."""
     values = {
         "id": new_id(),
@@ -204,6 +207,7 @@ def create_agent(tx: Rows, sweep: int, host: str, now: float) -> Agent:
         "state": AgentState.RUNNING.value,
         "created": now,
         "heartbeat": now,
+        "is_own": int(is_own),
     }
     found = find_agent(tx, pk=insert(tx, "agents", values))
     assert found is not None

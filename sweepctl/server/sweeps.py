@@ -13,10 +13,12 @@ from sweepctl.errors import SweepctlError
 from sweepctl.server import run_store, search, store
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import Log
-from sweepctl.server.lifecycle import SweepState
+from sweepctl.server.filters import run_filter
+from sweepctl.server.lifecycle import ENDED, SweepState
 from sweepctl.server.node_ids import row_of
 from sweepctl.server.store import Rows, Sweep
 from sweepctl.server.sweeps_engine import INSTALL_HINT, SweepsEngine
+from sweepctl.server.work import Work
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_CONFIG_NODES = 200_000
@@ -32,6 +34,7 @@ class Sweeps:
     """The sweeps of a server; safe to use from any thread."""
 
     database: Database
+    work: Work
     now: Callable[[], float]
     log: Log
     engine: SweepsEngine
@@ -47,12 +50,18 @@ class Sweeps:
         for name, column in (("displayName", "display_name"), ("description", "description")):
             if wanted.get(name) is not None:
                 fields[column] = wanted[name]
-        state = _state(wanted.get("state"))
+        state, prior = _state(wanted.get("state")), wanted.get("priorRunsFilters")
         with self.database.write() as tx:
             if wanted.get("id"):
-                sweep = self._change(tx, str(wanted["id"]), fields, state)
+                sweep = self._change(tx, str(wanted["id"]), fields)
             else:
-                sweep = self._create(tx, wanted, fields, state)
+                sweep = self._create(tx, wanted, fields)
+            if prior:
+                warnings += self._count_prior(tx, sweep, prior)
+            # Nothing may have been left under the configuration that it had.
+            sweep = self.work.open_again(tx, sweep)
+            if state is not None:
+                sweep = self._set_state(tx, sweep, state)
         return sweep, warnings
 
     def _try(self, spec: Mapping[str, Any]) -> list[str]:
@@ -64,30 +73,58 @@ class Sweeps:
         self.engine.check(spec)
         return []
 
-    def _create(
-        self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any], state: SweepState | None
-    ) -> Sweep:
+    def _create(self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any]) -> Sweep:
         if "config_text" not in fields:
             raise SweepError("a new sweep needs a configuration (the field `config`)")
         entity = wanted.get("entityName") or "local"
         name = wanted.get("projectName") or "uncategorized"
         project = store.ensure_project(tx, entity, name, self.now())
         sweep = store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
-        if state is not None:
-            sweep = store.update_sweep(tx, sweep.pk, {"state": state.value}, self.now())
         self.log(f"sweep {sweep.id} created in {entity}/{name} ({sweep.method})")
         return sweep
 
-    def _change(self, tx: Rows, id: str, fields: dict[str, Any], state: SweepState | None) -> Sweep:
+    def _change(self, tx: Rows, id: str, fields: dict[str, Any]) -> Sweep:
         sweep = store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
         if sweep is None:
             raise SweepError(f"no sweep has the id {id!r}")
-        if state is not None and state != sweep.state:
-            fields |= {"state": state.value, "is_exhausted": 0}
-            self.log(f"sweep {sweep.id} is {state.value}")
+        return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+
+    def _count_prior(self, tx: Rows, sweep: Sweep, filters: str) -> list[str]:
+        """Count runs from before the sweep among its own; warn of those that are not there."""
+        found = run_store.runs(tx, project=sweep.project, where=run_filter(filters))
+        run_store.count_as_prior(tx, sweep.pk, found)
+        if found:
+            self.log(f"sweep {sweep.id} counts {len(found)} runs from before it")
+        missing = _named_runs(filters) - {run.id for run in found}
+        return [f"prior run {id[:100]!r}: this project has none such" for id in sorted(missing)]
+
+    def _set_state(self, tx: Rows, sweep: Sweep, state: SweepState) -> Sweep:
+        if state == sweep.state:
+            return sweep
+        if state == SweepState.PAUSED and sweep.state in ENDED:
+            raise SweepError(f"Cannot pause {sweep.state.value.lower()} sweep.")
+        if state == SweepState.RUNNING and sweep.state in ENDED:
+            self._check_left(tx, sweep)
+        sweep = store.update_sweep(
+            tx, sweep.pk, {"state": state.value, "is_exhausted": 0}, self.now()
+        )
+        self.log(f"sweep {sweep.id} is {state.value}")
         if state == SweepState.CANCELED:
             run_store.kill_queued_runs(tx, sweep.pk, self.now())
-        return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+        if self.work.finish_if_done(tx, sweep):
+            sweep = store.sweep_by_pk(tx, sweep.pk)
+        return sweep
+
+    def _check_left(self, tx: Rows, sweep: Sweep) -> None:
+        """Refuse to let a sweep go on that has nothing left to hand out."""
+        if run_store.is_open(tx, sweep.pk) or self.work.is_left(tx, sweep):
+            return
+        count = run_store.count_runs(tx, sweep=sweep.pk)
+        more = "raise its run_cap" if self.work.is_capped(tx, sweep) else "add values to search"
+        raise SweepError(
+            f"sweep {sweep.id} stays {sweep.state.value}: it has had its {count} runs and has none"
+            f" left to hand out ({more} with: wandb sweep --update {sweep.id} FILE)"
+        )
 
 
 def read_config(text: str) -> Any:
@@ -144,6 +181,17 @@ def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
         "description": _text(spec.get("description")),
         "config_text": text,
         "spec": json.dumps(spec),
+    }
+
+
+def _named_runs(filters: str) -> set[str]:
+    """Give the ids in filters of the form that `wandb sweep --prior_run` sends."""
+    document = json.loads(filters)
+    either = document.get("$or") if isinstance(document, Mapping) else None
+    return {
+        str(item["name"])
+        for item in (either if isinstance(either, list) else [])
+        if isinstance(item, Mapping) and "name" in item
     }
 
 

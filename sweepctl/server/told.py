@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sweepctl import wandb_summary
@@ -59,10 +59,13 @@ def values(params: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def value_at(params: Mapping[str, Any], name: str) -> str:
-    """Give what the parameter of a dotted name is in one run, in short."""
-    value = _at(params, name, None)
-    return short(value) if isinstance(value, float) else shown(value)
+def values_at(params: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
+    """Give what the parameters of dotted names are in one run, in short; "" where one has none."""
+    found = [_at(params, name, None) for name in names]
+    return tuple(
+        "" if value is None else short(value) if isinstance(value, float) else shown(value)
+        for value in found
+    )
 
 
 def shown(value: object) -> str:
@@ -126,7 +129,9 @@ def _why_as_known(run: Run, limits: Limits, last_line: str) -> str | None:
     if run.losses >= limits.attempts:
         return f"given up after {run.losses} attempts that were lost"
     if run.exit_code is None:
-        return f"given up after {run.attempt} attempts: its trainer never began"
+        if run.attempt >= limits.deliveries:
+            return f"given up after {run.attempt} attempts: its trainer never began"
+        return "its trainer ended before it began the run (it never came to wandb.init)"
     said = f"; its last line: {last_line}" if last_line else ""
     return f"the trainer ended with exit code {_exit_text(run.exit_code)}{said}"
 

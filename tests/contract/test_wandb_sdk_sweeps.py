@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Sdk
-from serving import API_KEY, ServerProcess, wait_for
-
-from sweepctl.wandb_http import Connection, WandbClient
+from serving import ServerProcess, wait_for
+from sweep_of import SweepOf, sweep_file
 
 TRAINER = """
 import json, sys, time, wandb
@@ -28,55 +27,6 @@ run.finish()
 """
 
 
-class SweepOf:
-    """One sweep made by `wandb sweep`, and what the server says of it."""
-
-    def __init__(self, server: ServerProcess, sdk: Sdk, said: str) -> None:
-        self.server = server
-        self.sdk = sdk
-        self.said = said
-        self.id = said.split("Creating sweep with ID: ")[1].split()[0]
-        self.path = f"local/p/{self.id}"
-
-    def ask(self) -> dict[str, Any]:
-        query = (
-            "query Q($s: String!) { project(name: $p0) { sweep(sweepName: $s) {"
-            " state runCount runCountExpected bestLoss config"
-            " agents { edges { node { state totalRuns } } }"
-            " runs { edges { node { name state config summaryMetrics historyLineCount } } } } } }"
-        ).replace("$p0", '"p"')
-        sweep: dict[str, Any] = self.server.graphql(query, {"s": self.id})["project"]["sweep"]
-        return sweep
-
-    @property
-    def state(self) -> str:
-        return str(self.ask()["state"])
-
-    @property
-    def runs(self) -> list[dict[str, Any]]:
-        return [edge["node"] for edge in self.ask()["runs"]["edges"]]
-
-    @property
-    def states(self) -> list[str]:
-        return [run["state"] for run in self.runs]
-
-    def set(self, flag: str) -> None:
-        self.sdk.cli("sweep", flag, self.path)
-
-    def train_one(self) -> dict[str, Any]:
-        """Take one run and finish it at once, as an agent does; give its parameters."""
-        client = WandbClient(Connection(base_url=self.server.url, api_key=API_KEY))
-        agent = client.register_agent("local", "p", self.id, "quick")
-        (command,) = client.heartbeat(agent, [])
-        client.post_exit_code("local", "p", command["run_id"], 0)
-        assert client.heartbeat(agent, [command["run_id"]]) == []
-        return {name: value["value"] for name, value in command["args"].items()}
-
-    def wait_until_training(self) -> None:
-        log = self.sdk.home / "seen.jsonl"
-        wait_for("a trainer that trains", lambda: log.exists() and log.read_text(), limit_s=60)
-
-
 @pytest.fixture
 def make_sweep(server: ServerProcess, sdk: Sdk) -> Callable[..., SweepOf]:
     """Give the function that creates a sweep by `wandb sweep FILE`."""
@@ -87,22 +37,6 @@ def make_sweep(server: ServerProcess, sdk: Sdk) -> Callable[..., SweepOf]:
         return SweepOf(server, sdk, sdk.cli("sweep", "-p", "p", str(spec)))
 
     return make
-
-
-def sweep_file(folder: Path, method: str, parameters: dict[str, Any], **more: Any) -> Path:
-    document = {
-        "method": method,
-        "metric": {"name": "loss", "goal": "minimize"},
-        "program": "train.py",
-        "parameters": {
-            name: value if isinstance(value, dict) else {"values": value}
-            for name, value in parameters.items()
-        },
-        **more,
-    }
-    path = folder / f"{method}-{len(list(folder.glob('*.yaml')))}.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
 
 
 def seen(sdk: Sdk) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from sweepctl.server.run_store import Run
 from sweepctl.server.store import Agent, Sweep
 from sweepctl.server.sweeps import Sweeps
 from sweepctl.server.sweeps_engine import SweepsEngine
+from sweepctl.server.work import Work
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 
@@ -71,17 +72,19 @@ class ServerRooms:
         self.database = Database(self.folder)
         self.presence = Presence(self.clock)
         self.engine = SweepsEngine(None, self.log.append)
+        self.results = Results()
+        self.work = Work(self.limits, self.clock, self.log.append)
         self.dispatcher = Dispatcher(
             self.database,
             self.presence,
-            self.limits,
+            self.work,
             self.clock,
             self.log.append,
             self.engine,
-            Results(),
+            self.results,
         )
-        self.intake = Intake(self.database, self.presence, self.clock, self.log.append)
-        self.sweeps = Sweeps(self.database, self.clock, self.log.append, self.engine)
+        self.intake = Intake(self.database, self.presence, self.work, self.clock, self.log.append)
+        self.sweeps = Sweeps(self.database, self.work, self.clock, self.log.append, self.engine)
         self.reaper = Reaper(
             self.database, self.presence, self.dispatcher, self.limits, self.clock, self.clock
         )
@@ -114,8 +117,8 @@ class ServerRooms:
         with self.database.read() as rows:
             return store.sweep_by_pk(rows, sweep.pk).state.value
 
-    def agent(self, sweep: Sweep, host: str = "h") -> Agent:
-        return self.dispatcher.register(sweep.id, host)
+    def agent(self, sweep: Sweep, host: str = "h", *, is_own: bool = True) -> Agent:
+        return self.dispatcher.register(sweep.id, host, is_own=is_own)
 
     def beat(self, agent: Agent, *reported: str) -> list[Command]:
         return self.dispatcher.heartbeat(agent.pk, reported)[1]
@@ -162,6 +165,10 @@ class ServerRooms:
     def config_text(self, sweep: Sweep) -> str:
         with self.database.read() as rows:
             return store.sweep_text(rows, sweep.pk)
+
+    def delete(self, run_id: str) -> None:
+        with self.database.write() as tx:
+            run_store.delete_run(tx, self.run(run_id).pk)
 
 
 def served(

@@ -98,14 +98,20 @@ def test_a_data_file_that_cannot_be_used_is_refused_and_left_alone(
         assert path.read_bytes() == before
 
 
-def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(
+    tmp_path: Path, version: int
+) -> None:
     rooms = ServerRooms(tmp_path)
     sweep = rooms.sweep()
     command = rooms.take(rooms.agent(sweep))
     rooms.database.close()
     with sqlite3.connect(tmp_path / "sweepctl.sqlite") as connection:
-        connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("DROP TABLE prior_runs")
+        connection.execute("ALTER TABLE agents DROP COLUMN is_own")
+        if version == 2:
+            connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
+        connection.execute(f"PRAGMA user_version = {version}")
     upgraded = ServerRooms(tmp_path)
     assert upgraded.run(command["run_id"]).is_restarted is False
     upgraded.end(command["run_id"], 0)

@@ -1,0 +1,312 @@
+"""The work of a sweep: runs that never began or are handed on, its end, runs from before it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_rooms import GRID, ServerRooms, served
+
+from sweepctl.server.search import wrapped
+from sweepctl.server.sweeps import SweepError
+
+ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> ServerRooms:
+    return ServerRooms(tmp_path)
+
+
+def test_a_run_that_fails_before_it_begins_is_handed_out_once_by_wandbs_agent(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep()
+    agent = rooms.agent(sweep, is_own=False)
+    (first,) = rooms.beat(agent)
+    (second,) = rooms.beat(agent)
+    assert second["run_id"] != first["run_id"]
+    assert rooms.beat(agent, second["run_id"]) == []
+    (third,) = rooms.beat(agent)
+    rooms.begin(third)
+    rooms.end(third["run_id"], 0)
+    assert rooms.beat(agent) == [{"type": "exit"}]
+    assert rooms.states(sweep) == ["failed", "failed", "finished"]
+    assert rooms.state(sweep) == "FINISHED"
+    assert [run.attempt for run in rooms.runs(sweep)] == [1, 1, 1]
+
+
+def test_an_answer_that_was_lost_with_the_server_is_given_again_to_wandbs_agent(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep()
+    agent = rooms.agent(sweep, is_own=False)
+    (lost,) = rooms.beat(agent)
+    rooms.restart()
+    (again,) = rooms.beat(agent)
+    assert again["run_id"] == lost["run_id"]
+
+
+def test_a_run_whose_agent_vanished_before_it_began_is_handed_on(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep(ONE)
+    lost = rooms.beat(rooms.agent(sweep, is_own=False))[0]["run_id"]
+    rooms.wait(rooms.limits.agent_timeout_s + 2)
+    assert rooms.beat(rooms.agent(sweep, is_own=False))[0]["run_id"] == lost
+
+
+def test_a_run_that_was_taken_again_and_does_not_begin_has_failed(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep(ONE)
+    agent = rooms.agent(sweep, is_own=False)
+    run = rooms.take(agent)["run_id"]
+    rooms.stream(run, preempting=True, complete=True, exitcode=143)
+    assert rooms.beat(agent)[0]["type"] == "resume"
+    assert rooms.beat(agent) == [{"type": "exit"}]
+    assert rooms.states(sweep) == ["failed"]
+
+
+@pytest.mark.parametrize("code", [143, 1, 137])
+def test_a_run_that_its_trainer_handed_back_is_handed_on_at_once(
+    rooms: ServerRooms, code: int
+) -> None:
+    sweep = rooms.sweep(ONE)
+    leaving, other = rooms.agent(sweep, is_own=False), rooms.agent(sweep)
+    run = rooms.take(leaving)["run_id"]
+    rooms.stream(run, preempting=True)
+    assert rooms.beat(other) == [], "its trainer has not ended"
+    rooms.end(run, code)
+    (command,) = rooms.beat(other)
+    assert (command["run_id"], command["type"]) == (run, "resume")
+    assert rooms.beat(leaving, run) == [{"type": "stop", "run_id": run}]
+
+
+def test_an_agent_that_stays_is_not_told_to_stop_a_trainer_that_is_about_to_end(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep(ONE)
+    agent = rooms.agent(sweep, is_own=False)
+    run = rooms.take(agent)["run_id"]
+    rooms.stream(run, preempting=True, complete=True, exitcode=143)
+    assert rooms.beat(agent, run) == []
+    assert rooms.beat(agent)[0]["run_id"] == run
+
+
+def test_a_trainer_that_always_hands_back_with_an_error_is_given_up(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep(ONE)
+    for _ in range(rooms.limits.attempts):
+        run = rooms.take(rooms.agent(sweep, is_own=False))["run_id"]
+        rooms.stream(run, preempting=True, complete=True, exitcode=1)
+    assert rooms.states(sweep) == ["failed"]
+    assert rooms.beat(rooms.agent(sweep, is_own=False)) == [{"type": "exit"}]
+
+
+@pytest.mark.parametrize(("user_agent", "is_own"), [("sweepctl", True), ("wandb-core", False)])
+def test_who_an_agent_is_is_told_by_its_client(
+    rooms: ServerRooms, user_agent: str, is_own: bool
+) -> None:
+    sweep = rooms.sweep()
+    query = "mutation A($i: CreateAgentInput!) { createAgent(input: $i) { agent { id } } }"
+    asked = {"query": query, "variables": {"i": {"host": "h", "sweep": sweep.id}}}
+    answer = served(rooms).post("/graphql", json=asked, headers={"user-agent": user_agent})
+    beat = "mutation H($i: AgentHeartbeatInput!) { agentHeartbeat(input: $i) { commands } }"
+    agent = answer.json()["data"]["createAgent"]["agent"]["id"]
+    ids = []
+    for _ in range(2):
+        asked = {"query": beat, "variables": {"i": {"id": agent, "runState": "{}"}}}
+        found = served(rooms).post("/graphql", json=asked).json()["data"]["agentHeartbeat"]
+        ids.append(json.loads(found["commands"])[0]["run_id"])
+    assert (ids[0] == ids[1]) == is_own
+
+
+def finished(rooms: ServerRooms, spec: dict[str, Any]) -> Any:
+    sweep = rooms.sweep(spec)
+    agent = rooms.agent(sweep)
+    while (command := rooms.beat(agent)[0])["type"] != "exit":
+        rooms.begin(command)
+        rooms.end(command["run_id"], 0)
+    assert rooms.state(sweep) == "FINISHED"
+    return sweep
+
+
+CAPPED = {"method": "random", "run_cap": 2, "parameters": {"a": {"min": 0.0, "max": 1.0}}}
+
+
+@pytest.mark.parametrize("spec", [GRID, CAPPED], ids=["grid", "random with a cap"])
+def test_a_sweep_that_has_ended_is_not_paused_and_goes_on_only_with_something_left(
+    rooms: ServerRooms, spec: dict[str, Any]
+) -> None:
+    sweep = finished(rooms, spec)
+    with pytest.raises(SweepError, match=r"^Cannot pause finished sweep\.$"):
+        rooms.set_state(sweep, "PAUSED")
+    with pytest.raises(SweepError, match=r"stays FINISHED: it has had its \d runs and has none"):
+        rooms.set_state(sweep, "RUNNING")
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def test_a_canceled_sweep_is_not_paused(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep()
+    rooms.set_state(sweep, "CANCELED")
+    with pytest.raises(SweepError, match="Cannot pause canceled sweep"):
+        rooms.set_state(sweep, "PAUSED")
+
+
+MORE: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "a raised run_cap": (CAPPED, {**CAPPED, "run_cap": 3}, True),
+    "no run_cap": (CAPPED, {k: v for k, v in CAPPED.items() if k != "run_cap"}, True),
+    "another value": (GRID, {**GRID, "parameters": {"a": {"values": [1, 2, 3, 4]}}}, True),
+    "another parameter": (ONE, {**ONE, "parameters": {"a": {"value": 1}, "b": {"value": 2}}}, True),
+    "another method": (ONE, {**CAPPED, "run_cap": 9}, True),
+    "a lower run_cap": (CAPPED, {**CAPPED, "run_cap": 1}, False),
+    "fewer values": (GRID, {**GRID, "parameters": {"a": {"values": [1]}}}, False),
+    "another name": (GRID, {**GRID, "name": "new"}, False),
+}
+
+
+@pytest.mark.parametrize(("spec", "changed", "is_opened"), MORE.values(), ids=MORE)
+def test_a_changed_configuration_opens_a_finished_sweep_when_something_is_left(
+    rooms: ServerRooms, spec: dict[str, Any], changed: dict[str, Any], is_opened: bool
+) -> None:
+    sweep = finished(rooms, spec)
+    rooms.sweeps.upsert({"id": sweep.id, "config": json.dumps(changed)})
+    assert rooms.state(sweep) == ("RUNNING" if is_opened else "FINISHED")
+    (command,) = rooms.beat(rooms.agent(sweep))
+    assert command["type"] == ("run" if is_opened else "exit")
+
+
+def test_a_sweep_that_a_person_stopped_is_opened_by_a_person_alone(rooms: ServerRooms) -> None:
+    sweep = rooms.sweep(CAPPED)
+    rooms.set_state(sweep, "FINISHED")
+    changed = json.dumps({**CAPPED, "run_cap": 5})
+    rooms.sweeps.upsert({"id": sweep.id, "config": changed})
+    assert rooms.state(sweep) == "FINISHED"
+    rooms.set_state(sweep, "RUNNING")
+    assert rooms.state(sweep) == "RUNNING"
+
+
+def test_a_paused_sweep_that_had_its_last_run_meanwhile_is_finished_when_it_goes_on(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep(ONE)
+    agent = rooms.agent(sweep)
+    run = rooms.take(agent)["run_id"]
+    rooms.set_state(sweep, "PAUSED")
+    rooms.end(run, 0)
+    assert rooms.beat(agent) == []
+    assert rooms.state(sweep) == "PAUSED"
+    rooms.set_state(sweep, "RUNNING")
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def prior(rooms: ServerRooms, id: str, loss: float, **config: Any) -> None:
+    """Train a run that is of no sweep."""
+    asked = {"name": id, "modelName": "p", "config": json.dumps(wrapped(config)), "host": "h"}
+    query = "mutation B($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
+    served(rooms).post("/graphql", json={"query": query, "variables": {"i": asked}})
+    summary = {"offset": 0, "content": [json.dumps({"loss": loss})]}
+    rooms.stream(id, files={"wandb-summary.json": summary}, complete=True, exitcode=0)
+
+
+def with_prior(rooms: ServerRooms, spec: dict[str, Any], *ids: str) -> tuple[Any, list[str]]:
+    filters = json.dumps({"$or": [{"name": id} for id in ids]})
+    wanted = {"config": json.dumps(spec), "projectName": "p", "priorRunsFilters": filters}
+    return rooms.sweeps.upsert(wanted)
+
+
+def test_runs_from_before_count_in_the_list_of_a_sweep(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=1)
+    prior(rooms, "r2", 1.0, a=7)
+    prior(rooms, "other", 0.0, a=2)
+    spec = {**GRID, "metric": {"name": "loss", "goal": "minimize"}}
+    sweep, warnings = with_prior(rooms, spec, "r1", "r2", "r2")
+    assert warnings == []
+    query = """query Q($s: String!, $f: JSONString) { project(name: "p") {
+      sweep(sweepName: $s) { runCount bestLoss runs { edges { node { name } } totalCount }
+        priorRuns { edges { node { name } } } }
+      runs(filters: $f) { edges { node { name } } } runCount(filters: $f) } }"""
+    asked = {"s": sweep.id, "f": json.dumps({"$and": [{"sweep": sweep.id}]})}
+    answer = served(rooms).post("/graphql", json={"query": query, "variables": asked})
+    project = answer.json()["data"]["project"]
+    names = [{"node": {"name": "r1"}}, {"node": {"name": "r2"}}]
+    assert project == {
+        "sweep": {
+            "runCount": 2,
+            "bestLoss": 1.0,
+            "runs": {"edges": names, "totalCount": 2},
+            "priorRuns": {"edges": names},
+        },
+        "runs": {"edges": names},
+        "runCount": 2,
+    }
+
+
+def test_a_grid_does_not_repeat_runs_from_before(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=2, lr=1e-3)
+    prior(rooms, "beside", 3.0, a=9)
+    prior(rooms, "without", 3.0)
+    sweep, _ = with_prior(rooms, GRID, "r1", "beside", "without")
+    agent, tried = rooms.agent(sweep), []
+    while (command := rooms.beat(agent)[0])["type"] != "exit":
+        tried.append(command["args"]["a"]["value"])
+        rooms.begin(command)
+        rooms.end(command["run_id"], 0)
+    assert tried == [1, 3]
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def test_runs_from_before_count_against_the_run_cap(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=0.5)
+    sweep, _ = with_prior(rooms, CAPPED, "r1")
+    agent = rooms.agent(sweep)
+    rooms.end(rooms.take(agent)["run_id"], 0)
+    assert rooms.beat(agent) == [{"type": "exit"}]
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def test_a_sweep_that_runs_from_before_fill_is_finished(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=1)
+    sweep, _ = with_prior(rooms, ONE, "r1")
+    rooms.reaper.tick()
+    assert rooms.state(sweep) == "FINISHED"
+
+
+def test_runs_of_another_sweep_count_in_both(rooms: ServerRooms) -> None:
+    before = finished(rooms, GRID)
+    ids = [run.id for run in rooms.runs(before)]
+    sweep, _ = with_prior(rooms, {**GRID, "parameters": {"a": {"values": [3, 4]}}}, *ids)
+    assert rooms.beat(rooms.agent(sweep))[0]["args"]["a"]["value"] == 4
+    assert [run.id for run in rooms.runs(before)] == ids
+    assert [run.id for run in rooms.runs(sweep)][:3] == ids
+
+
+def test_a_run_from_before_that_is_not_there_is_told(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=1)
+    _, warnings = with_prior(rooms, GRID, "r1", "r9")
+    assert warnings == ["prior run 'r9': this project has none such"]
+
+
+def test_the_engine_is_told_of_runs_from_before_that_have_every_parameter(
+    rooms: ServerRooms,
+) -> None:
+    prior(rooms, "r1", 3.0, a=1, net={"width": 8}, other=5)
+    prior(rooms, "r2", 1.0, a=7)
+    prior(rooms, "r3", 1.0, a=7, net={"depth": 1})
+    spec = {
+        "method": "random",
+        "metric": {"name": "loss"},
+        "parameters": {
+            "a": {"values": [1, 2]},
+            "net": {"parameters": {"width": {"values": [4, 8]}}},
+        },
+    }
+    sweep, _ = with_prior(rooms, spec, "r1", "r2", "r3")
+    with rooms.database.read() as rows:
+        (told,) = rooms.results.brief(rows, sweep)
+    assert told["config"] == {"a": {"value": 1}, "net": {"value": {"width": 8}}}
+    assert told["summary_metrics"] == {"loss": 3.0}
+
+
+def test_a_deleted_run_counts_in_no_sweep(rooms: ServerRooms) -> None:
+    prior(rooms, "r1", 3.0, a=1)
+    sweep, _ = with_prior(rooms, ONE, "r1")
+    rooms.delete("r1")
+    assert rooms.runs(sweep) == []
+    assert rooms.beat(rooms.agent(sweep))[0]["type"] == "run"
