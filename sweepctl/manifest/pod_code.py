@@ -25,7 +25,7 @@ MAX_CONFIG_MAP_BYTES = 1024 * 1024
 RING_0 = (
     *("__init__", "errors", "overrides", "command"),
     *("run_parameters", "stored_form"),
-    *("wandb_connection", "wandb_http", "wandb_summary"),
+    *("wandb_connection", "wandb_http", "wandb_outputs", "wandb_summary"),
 )
 _ENTRY = "pod.__main__.py"
 _BAKE = "bake it into an image (images/Dockerfile) and set podCode: {mount: false}"

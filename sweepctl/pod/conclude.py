@@ -1,14 +1,11 @@
-"""Telling W&B what became of a run: what to ask, what the verdict is, what to post.
-
-The order matters: the mark `preempting` comes before the exit record that it gives its meaning, and
-nothing is posted that the trainer's own SDK has said already.
-"""
+"""Concluding a run: what W&B knows of it, what the verdict is, and telling it (telling.py)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from sweepctl.pod.calls import (
     BELIEVED_AFTER_S,
@@ -19,6 +16,7 @@ from sweepctl.pod.calls import (
     UntoldError,
 )
 from sweepctl.pod.run import End, RunTask, SweepTask, Training
+from sweepctl.pod.telling import Output, Teller
 from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, untold
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
 from sweepctl.wandb_summary import read_metric
@@ -27,7 +25,6 @@ Look = Call["RunInfo | None"]
 
 _LAG_S = (0.5, 1.0, 2.0, 4.0)
 """When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
-_LIVE = ("pending", "running", "preempting")
 
 
 def look(client: WandbClient, sweep: SweepTask, run: RunTask, bell: Bell) -> Look:
@@ -42,7 +39,7 @@ def conclude(
     training: Training,
     end: End,
     looks: list[Look],
-    attempts: int,
+    attempts: int | None,
 ) -> Verdict:
     """Judge a run and tell W&B.
 
@@ -68,6 +65,7 @@ def conclude(
     except UntoldError as error:
         silence = error.message
     verdict = judge(_facts(sweep, training, end, info, silence, attempts))
+    verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
         # Its trainer never got as far as to say so, and a later pod of this index counts by host.
         with suppress(ApiError, InterruptedBySignalError):
@@ -75,8 +73,9 @@ def conclude(
                 lambda: _name_host(client, sweep, run, training.host),
                 is_final=lambda error, lasted_s: True,
             )
+    teller = Teller(client, courier, sweep, run)
     try:
-        tell(client, courier, sweep, run, verdict, info)
+        teller.tell(verdict, info, end.trained_s, Output(training, end))
     except UntoldError as error:
         return untold(verdict, error.message)
     return verdict
@@ -91,26 +90,6 @@ def _believable(courier: Courier, ask: Callable[[], RunInfo | None]) -> RunInfo 
             return found
         if not courier.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
             raise UntoldError("W&B says that there is no such run, and there is no time to ask on")
-
-
-def tell(
-    client: WandbClient,
-    courier: Courier,
-    sweep: SweepTask,
-    run: RunTask,
-    verdict: Verdict,
-    info: RunInfo | None,
-) -> None:
-    """Post what W&B does not know yet about the run's end; UntoldError when it cannot be told."""
-    if verdict.ending is Ending.UNTOLD:
-        return
-    place = (sweep.entity, sweep.project, run.id)
-    state = info.state if info else "running"
-    if verdict.ending is Ending.HANDED_BACK:
-        courier.call(lambda: client.mark_preempting(*place, run.attempt))
-    elif verdict.ending.value == state or (verdict.ending is Ending.STOPPED and state not in _LIVE):
-        return
-    courier.call(lambda: client.post_exit_code(*place, verdict.exit_code, run.attempt))
 
 
 def _name_host(client: WandbClient, sweep: SweepTask, run: RunTask, host: str) -> None:
@@ -140,7 +119,7 @@ def _facts(
     end: End,
     info: RunInfo | None,
     silence: str | None,
-    attempts: int,
+    attempts: int | None,
 ) -> Facts:
     trainer = training.resolved.trainer
     return Facts(

@@ -108,7 +108,8 @@ def why_not_finished(
     if run.state in LIVE or run.state == RunState.FINISHED:
         return None
     said = reason_of(summary)
-    if said is not None and run.queued is None:
+    is_handed_on = run.queued is not None or run.losses >= limits.attempts
+    if said is not None and not is_handed_on:
         return said
     known = _why_as_known(run, limits, last_line)
     return f"{known}: {said}" if said and known else known or said

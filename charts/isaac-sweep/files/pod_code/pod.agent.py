@@ -34,14 +34,16 @@ from sweepctl.pod.calls import (
     UntoldError,
 )
 from sweepctl.pod.child import Family, Guardian
-from sweepctl.pod.conclude import conclude, look, tell
+from sweepctl.pod.conclude import conclude, look
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
+from sweepctl.pod.record import RECORD_FILE, RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tasks import with_tasks
+from sweepctl.pod.telling import Teller
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
 from sweepctl.wandb_http import (
@@ -271,7 +273,7 @@ class Agent:
             hint = f"; {error.hint}" if error.hint else ""
             verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
             try:
-                tell(self._client, self._courier, self._sweep, run, verdict, None)
+                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
             except UntoldError as silence:
                 verdict = untold(verdict, silence.message)
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
@@ -280,7 +282,9 @@ class Agent:
             return verdict.leave
         for note in training.resolved.notes:
             self._say(f"run {run.id}: {note}")
-        self._say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
+        self._say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
+        tried = run.attempt or self._attempts[run.id] + 1
+        record = RecordUpload(self._client, self._sweep, training, tried, self._pod.bell)
         began = time.monotonic()
         self._tending.tend(training, self._sweep)
         begun = look(self._client, self._sweep, run, self._pod.bell)
@@ -300,9 +304,11 @@ class Agent:
             end,
             [begun],
             # The embedded server counts for all agents; W&B leaves it to each.
-            attempts=1 if run.attempt is not None else self._attempts[run.id],
+            attempts=None if run.attempt is not None else self._attempts[run.id],
         )
         self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        if trouble := record.finish(is_leaving=bool(self._signals.received)):
+            self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
         while self._tending.other_commands:

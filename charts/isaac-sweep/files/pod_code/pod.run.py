@@ -27,9 +27,11 @@ from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.preflight import gpu_count
+from sweepctl.pod.secrets import Secrets
 from sweepctl.pod.surroundings import with_threads, with_vulkan
 from sweepctl.pod.tasks import unknown_task_hint
 from sweepctl.pod.trainers import Resolved, resolve
+from sweepctl.pod.transcript import Transcript
 from sweepctl.pod.verdict import KILLED_FROM_OUTSIDE, Intervention
 from sweepctl.run_parameters import run_parameters
 from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
@@ -93,6 +95,7 @@ class End:
     complaint: str | None
     undying: tuple[int, ...]
     disk_full: str | None
+    trained_s: float
 
 
 class SettingsCheck:
@@ -141,10 +144,11 @@ class Training:
     ) -> None:
         """Make the command; SweepctlError when the parameters make none."""
         self._pod = pod
-        self._grammar = grammar
+        self.grammar = grammar
         self._settings = settings
         self.run = run
         self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
+        self.log = self.folder / "trainer.log"
         self._parameters = run_parameters(run.config, sweep.parameters)
         self.resolved: Resolved = resolve(
             sweep.command,
@@ -159,7 +163,7 @@ class Training:
         )
         self._overrides = self.resolved.overrides
         environ = with_vulkan(trainer_environ(pod, sweep, run, self.folder))
-        self._environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
+        self.environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
         self._child: Child | None = None
         self._start_error: str | None = None
         self._intervention = Intervention.NONE
@@ -170,7 +174,15 @@ class Training:
         self._record_due_at: float | None = None
         self._suspects = 0
         self._is_second_try = False
+        self._began_at = time.monotonic()
         self.evidence = Evidence(self.resolved.trainer)
+        self.transcript = Transcript()
+        self.secrets = Secrets(self.environ)
+
+    @property
+    def shown_argv(self) -> list[str]:
+        """The argv as it may be told: each `${envvar:X}` as it was written, no secret's value."""
+        return self.secrets.hide_in_command(self.resolved.written)
 
     @property
     def host(self) -> str:
@@ -186,18 +198,18 @@ class Training:
             self._write_files()
             self._child = Child(
                 self.resolved.argv,
-                environ=self._environ,
+                environ=self.environ,
                 family=self._pod.family,
                 console=self._pod.console,
-                log=self.folder / "trainer.log",
-                on_lines=self.evidence.feed,
+                log=self.log,
+                on_lines=self._feed,
                 on_end=self._pod.bell.ring,
             )
         except (OSError, ValueError) as error:
             self._start_error = getattr(error, "strerror", None) or str(error)
             return
         self._pod.guardian.watch(self._child.pid)
-        if self.resolved.trainer is Trainer.ISAACLAB3 and self._grammar is Grammar.LITERAL:
+        if self.resolved.trainer is Trainer.ISAACLAB3 and self.grammar is Grammar.LITERAL:
             self._settings.begin(self.resolved.argv, self._overrides)
 
     def has_ended(self) -> bool:
@@ -258,13 +270,14 @@ class Training:
             self._complaint,
             tuple(undying),
             self._disk_full(),
+            time.monotonic() - self._began_at,
         )
 
     def last_words(self) -> str:
         """Give the trainer's last line, with what to do about it where that is known."""
         said = self.evidence.last_line
         if self.evidence.task_is_unknown:
-            said += f"; {unknown_task_hint(self._environ, self.resolved.trainer)}"
+            said += f"; {unknown_task_hint(self.environ, self.resolved.trainer)}"
         return said
 
     def may_try_again(self, end: End) -> bool:
@@ -278,6 +291,10 @@ class Training:
         )
         self._is_second_try = self._is_second_try or again
         return again
+
+    def _feed(self, lines: bytes) -> None:
+        self.evidence.feed(lines)
+        self.transcript.feed(lines)
 
     def _has_record(self) -> bool:
         return bool(self._overrides) and self.resolved.trainer is not Trainer.PLAIN
@@ -309,7 +326,7 @@ class Training:
         if record is None:
             self._record_due_at = now + 10 * _LOOK_EVERY_S
             return
-        found = differences(self._overrides, self._grammar, record)
+        found = differences(self._overrides, self.grammar, record)
         if not found:
             self._record_due_at = None
             return
@@ -328,7 +345,7 @@ class Training:
             argv = self.resolved.argv
             record = self._pod.python.read_params(argv, folder) if folder is not None else None
             if record is not None:
-                found = differences(self._overrides, self._grammar, record)
+                found = differences(self._overrides, self.grammar, record)
                 if found:
                     self._intervention = Intervention.DIFFERENT
                     self._complaint = "; ".join(difference.text() for difference in found)

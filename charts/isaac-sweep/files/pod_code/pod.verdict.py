@@ -74,7 +74,8 @@ class Facts:
     """The run's summary at the API; None when it gave none."""
     is_started: bool = False
     """Whether the run was ever opened by W&B's SDK."""
-    attempts: int = 1
+    attempts: int | None = 1
+    """How often it was tried; None where its server counts that."""
     last_line: str = ""
 
 
@@ -159,6 +160,8 @@ def _trainers_end(facts: Facts) -> Verdict | None:
     if code in KILLED_FROM_OUTSIDE:
         killed = "the trainer was killed from outside (SIGKILL; out of memory?)"
         record = _SIGNAL_BASE + signal.SIGKILL
+        if facts.attempts is None:
+            return Verdict(Ending.HANDED_BACK, killed, record)
         if facts.attempts < MAX_ATTEMPTS:
             tried = f"attempt {facts.attempts} of {MAX_ATTEMPTS}"
             return Verdict(Ending.HANDED_BACK, f"{killed}, {tried}", record)

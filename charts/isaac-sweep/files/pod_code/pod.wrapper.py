@@ -23,6 +23,7 @@ from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.record import RECORD_FILE, RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending
@@ -69,7 +70,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
         for note in training.resolved.notes:
             console.say(f"run {run.id}: {note}")
-        console.say(f"run {run.id} starts: {shlex.join(training.resolved.argv)}")
+        console.say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
+        record = RecordUpload(client, sweep, training, 1, bell)
         tending = Tending(client, courier, signals, bell, family, console.say)
         tending.tend(training, sweep)
         end = training.finish()
@@ -80,6 +82,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         # How often this run was tried is not known to one process of it: the stock agent goes on.
         verdict = conclude(client, courier, sweep, training, end, [], attempts=1)
         console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        if trouble := record.finish(is_leaving=bool(signals.received)):
+            console.say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         family.kill_strays(time.monotonic() + GRACE_S)

@@ -1,0 +1,258 @@
+"""What a run's agent leaves with the run: why it did not finish, what was printed, the argv."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGABRT, SIGKILL
+from typing import Any
+
+import pytest
+from agents import ROOT, World
+from serving import API_KEY
+
+from sweepctl.pod.record import RECORD_FILE, read_record
+from sweepctl.wandb_http import RunInfo
+from sweepctl.wandb_outputs import console_count, console_lines, find_file
+from sweepctl.wandb_summary import REASON_KEY, reason_of, runtime_s
+
+SECRET = "hunter2-and-some-more"
+
+
+def place(run: RunInfo) -> tuple[str, str, str]:
+    return ("local", "agents", run.id)
+
+
+def page(world: World, run: RunInfo) -> str:
+    _, _, body = world.server.request("GET", f"/local/agents/runs/{run.id}")
+    return body.decode()
+
+
+def record_of(world: World, run: RunInfo, folder: Path) -> dict[str, Any]:
+    file = find_file(world.client, place(run), RECORD_FILE)
+    assert file is not None
+    world.client.download_file(file, folder / RECORD_FILE)
+    text = (folder / RECORD_FILE).read_text()
+    assert read_record(text) is not None
+    return dict(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("words", "state", "reason"),
+    [
+        pytest.param(
+            ["say:FileNotFoundError: motions.npz", "exit:3"],
+            "failed",
+            "the trainer ended with exit code 3; its last line: FileNotFoundError: motions.npz",
+            id="before-it-logs",
+        ),
+        pytest.param(["say:bye"], "failed", "the trainer opened no W&B run", id="never-logs"),
+        pytest.param(
+            ["log:reward", "say:bye"],
+            "failed",
+            "metric loss was not logged: it logged reward",
+            id="logs-another",
+        ),
+        pytest.param(
+            ["say:free(): invalid pointer", f"signal:{SIGABRT:d}"],
+            "failed",
+            "ended by SIGABRT; its last line: free(): invalid pointer",
+            id="signal",
+        ),
+        pytest.param(
+            ["note:start", "say:step", f"signal:{SIGKILL:d}"],
+            "failed",
+            "the trainer was killed from outside (SIGKILL; out of memory?)",
+            id="killed-each-time",
+        ),
+    ],
+)
+def test_reason_output_and_duration_of_a_failed_run_are_at_its_server(
+    words: list[str], state: str, reason: str, world: World
+) -> None:
+    sweep = world.sweep(world.trainer(*words))
+    agent = world.start(sweep)
+    agent.wait()
+    run = world.run(sweep)
+    assert run.state == state, agent.said
+    assert reason in (reason_of(run.summary) or ""), agent.said
+    assert runtime_s(run.summary) is not None
+    said = [word.partition(":")[2] for word in words if word.startswith("say:")][-1]
+    assert said in "\n".join(console_lines(world.client, place(run)))
+    shown = page(world, run)
+    assert re.search(r'class="why">[^<]*' + re.escape(reason.replace("&", "&amp;")), shown)
+    if "log:reward" in words:
+        assert run.summary["reward"] == 1.5
+
+
+def test_later_attempt_that_finishes_takes_the_reason_away_and_its_output_follows(
+    world: World,
+) -> None:
+    words = ["note:start", "say:hello", f"signal-once:{SIGKILL:d}", "log"]
+    sweep = world.sweep(world.trainer(*words))
+    agent = world.start(sweep)
+    assert agent.wait() == 0, agent.said
+    run = world.run(sweep)
+    assert run.state == "finished"
+    assert REASON_KEY not in run.summary
+    assert run.summary["loss"] == 1.5
+    assert [line.split()[-1] for line in console_lines(world.client, place(run))] == ["hello"] * 2
+
+
+def test_trainer_that_cannot_start_leaves_its_reason(world: World) -> None:
+    sweep = world.sweep(["/no/such/trainer"])
+    assert world.start(sweep).wait() == 78
+    run = world.run(sweep)
+    assert "cannot be started: /no/such/trainer" in (reason_of(run.summary) or "")
+    assert run.state == "preempted"
+
+
+def test_parameters_that_make_no_command_leave_their_reason(world: World) -> None:
+    parameters = {"env.gain": {"value": "a\u0000b"}}
+    sweep = world.sweep(world.trainer("log"), parameters=parameters)
+    world.start(sweep).wait()
+    assert "NUL" in (reason_of(world.run(sweep).summary) or "")
+
+
+def test_stopped_run_says_who_stopped_it(world: World) -> None:
+    sweep = world.sweep(world.trainer("log", "note:start", "hang"))
+    agent = world.start(sweep)
+    world.wait_noted("start")
+    world.stop_run(world.run(sweep))
+    assert agent.wait() == 0, agent.said
+    run = world.run(sweep)
+    assert (run.state, reason_of(run.summary)) == ("killed", "W&B asked for it")
+    assert run.summary["loss"] == 1.5
+
+
+def test_long_output_is_uploaded_with_its_beginning_and_end(world: World) -> None:
+    sweep = world.sweep(world.trainer("say:first", "flood:100000", "say:last", "exit:1"))
+    agent = world.start(sweep)
+    agent.wait()
+    run = world.run(sweep)
+    found = [line.partition(" ")[2] or line for line in console_lines(world.client, place(run))]
+    texts = console_lines(world.client, place(run))
+    assert texts[0].endswith("first")
+    assert texts[-1].endswith("last")
+    (gap,) = [text for text in texts if "left out" in text]
+    assert str(world.work / run.id / "trainer.log") in gap
+    assert sum(len(line) for line in found) < 600_000
+    assert len(texts) == console_count(world.client, place(run)) > 10_000
+
+
+def test_output_stays_here_where_the_user_wants_none_at_wandb(world: World) -> None:
+    sweep = world.sweep(world.trainer("say:private", "exit:1"))
+    world.start(sweep, WANDB_CONSOLE="off").wait()
+    assert console_count(world.client, place(world.run(sweep))) == 0
+
+
+NAN_TRAINER = """
+import sys, wandb
+run = wandb.init()
+run.log({"loss": 2.0, "other": 1})
+run.log({"loss": float(sys.argv[1])})
+run.finish()
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("nan", "metric loss is NaN at step 1"), ("-inf", "metric loss is -Infinity at step 1")],
+)
+def test_diverged_run_of_the_real_client_fails_and_keeps_what_it_logged(
+    value: str, said: str, world: World
+) -> None:
+    script = world.folder / "train.py"
+    script.write_text(NAN_TRAINER)
+    sweep = world.sweep([sys.executable, str(script), value])
+    agent = world.start(sweep)
+    agent.wait()
+    run = world.run(sweep)
+    assert run.state == "failed", agent.said
+    assert said in (reason_of(run.summary) or "")
+    assert (run.summary["other"], run.summary["_step"]) == (1, 1)
+    assert said in page(world, run)
+
+
+def test_reason_and_record_come_from_the_wrapper_under_the_stock_agent_too(
+    world: World, make_sdk: Callable[[str], Any], tmp_path: Path
+) -> None:
+    trainer = world.trainer("log:reward", "say:no such asset", "exit:7")
+    sweep = world.sweep([sys.executable, "-m", "sweepctl.pod.run", *trainer, "${envvar:MY_FLAG}"])
+    sdk = make_sdk(world.server.url)
+    sdk.environ |= {"PYTHONPATH": str(ROOT), "MY_FLAG": "a=b"}
+    _, out, err = sdk.end(sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1"))
+    run = world.run(sweep)
+    assert run.state == "failed", out + err
+    assert "exit code 7; its last line: no such asset" in (reason_of(run.summary) or "")
+    assert run.summary["reward"] == 1.5
+    assert "no such asset" in "\n".join(console_lines(world.client, place(run)))
+    argv = record_of(world, run, tmp_path)["argv"]
+    assert argv[: len(trainer)] == trainer
+    assert argv[len(trainer)].startswith("a=b") or argv[len(trainer)] == "${envvar:MY_FLAG}"
+
+
+def test_record_is_the_argv_that_was_executed_with_variables_as_written(
+    world: World, tmp_path: Path
+) -> None:
+    command = [*world.trainer("note:start", "log"), "task=${envvar:TASK}", "none=${envvar:UNSET}"]
+    sweep = world.sweep(command)
+    agent = world.start(sweep, "--grammar", "hydra", TASK="Toy-Legs")
+    assert agent.wait() == 0, agent.said
+    run = world.run(sweep)
+    record = record_of(world, run, tmp_path)
+    gain = f"env.gain={run.config['env.gain']!r}"
+    assert record["argv"] == [*command, gain]
+    assert (record["grammar"], record["attempt"]) == ("hydra", 1)
+    assert world.noted("start")[0][1:] == ["task=Toy-Legs", "none=UNSET", gain]
+    assert record["host"] == run.host
+
+
+@pytest.mark.parametrize(
+    "word", ["${envvar:MOTION_TOKEN}", "--login=user:${envvar:MOTION_TOKEN}@host"]
+)
+def test_no_secret_of_the_environment_is_told(word: str, world: World, tmp_path: Path) -> None:
+    script = "import os, sys; print('got', sys.argv, os.environ['WANDB_API_KEY']); sys.exit(4)"
+    sweep = world.sweep([sys.executable, "-c", script, word, "1"])
+    agent = world.start(sweep, MOTION_TOKEN=SECRET, SHORT_KEY="1")
+    agent.wait()
+    run = world.run(sweep)
+    assert record_of(world, run, tmp_path)["argv"][3:5] == [word, "1"]
+    console = "\n".join(console_lines(world.client, place(run)))
+    assert "got" in console
+    assert "***" in console
+    own = "\n".join(line for line in agent.said.splitlines() if line.startswith("sweepctl: "))
+    told = [console, json.dumps(run.summary), json.dumps(run.config), page(world, run), own]
+    for path in world.server.data.rglob("*"):
+        if path.is_file():
+            told.append(path.read_bytes().decode("utf-8", "replace"))
+    for secret in (SECRET, API_KEY):
+        assert not [text for text in told if secret in text]
+
+
+def test_secret_that_was_pasted_into_the_command_is_not_recorded(
+    world: World, tmp_path: Path
+) -> None:
+    sweep = world.sweep([*world.trainer("log"), f"login={SECRET}", "envs=1"])
+    agent = world.start(sweep, DB_PASSWORD=SECRET, SOME_KEY="1")
+    assert agent.wait() == 0, agent.said
+    argv = record_of(world, world.run(sweep), tmp_path)["argv"]
+    assert "login=${envvar:DB_PASSWORD}" in argv
+    assert "envs=1" in argv
+    assert SECRET not in agent.said
+
+
+def test_record_that_cannot_be_uploaded_harms_no_run(world: World) -> None:
+    files = world.server.data / "files"
+    sweep = world.sweep(world.trainer("log"))
+    files.chmod(0o500)
+    for inner in [files, *files.rglob("*")]:
+        if inner.is_dir():
+            inner.rmdir() if inner != files else None
+    files.rmdir()
+    files.write_text("no folder")
+    agent = world.start(sweep)
+    assert agent.wait() == 0, agent.said
+    assert world.run(sweep).state == "finished"
+    assert f"its {RECORD_FILE} is not at W&B" in agent.said
