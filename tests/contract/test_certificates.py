@@ -125,11 +125,11 @@ def test_no_certificate_is_checked_where_the_wandb_client_checks_none(misnamed: 
     assert stderr.count("WANDB_INSECURE_DISABLE_SSL is set") == stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "word",
-    ["true", "True", "TRUE", "1", "yes", "y", "t", "on", "YES", "On"]  # and these do not:
-    + ["false", "0", "no", "off", "", "n", "f", "2", " true", "enabled", "None"],
-)
+TURN_OFF = ("true", "True", "TRUE", "1", "yes", "y", "t", "on", "YES", "On")
+DO_NOT = ("false", "0", "no", "off", "", "n", "f", "2", " true", "enabled", "None")
+
+
+@pytest.mark.parametrize("word", [*TURN_OFF, *DO_NOT])
 def test_words_that_turn_the_check_off_are_the_wandb_clients(
     word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,3 +138,4 @@ def test_words_that_turn_the_check_off_are_the_wandb_clients(
     monkeypatch.setenv("WANDB_INSECURE_DISABLE_SSL", word)
     ours = connection_from_environ(os.environ, Path("/nowhere"))
     assert ours.checks_certificate is not bool(env.ssl_disabled())
+    assert ours.checks_certificate is (word in DO_NOT)
