@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweepctl.cli import live_verbs, submit_verbs
+from sweepctl.cli import live_verbs, report_verb, submit_verbs
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         (live_verbs.pause, "pause toy-legs"),
         (live_verbs.resume, "resume toy-legs"),
         (live_verbs.stop, "stop toy-legs"),
+        (report_verb.report, "report toy-legs --to report"),
         (live_verbs.delete, "delete toy-legs --yes"),
         (submit_verbs.doctor, "doctor -n robots -f values.yaml"),
     ):

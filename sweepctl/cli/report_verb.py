@@ -1,0 +1,38 @@
+"""`sweepctl report`: a sweep's runs as files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweepctl.cli import output
+from sweepctl.cli.options import Context, Data, NameArgument, Namespace, Server, print_lines
+
+
+def report(
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write to.")],
+    sweep: NameArgument = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Write the runs and all that they logged as Parquet files. Needs the extra `report`.
+
+    DIR/runs.parquet has one row a run, DIR/history/RUN.parquet one row a logged step. The next call
+    reads again what may have changed.
+    """
+    from sweepctl import launch, targets
+    from sweepctl.extras import require_extra
+    from sweepctl.tables import wandb_history, write_tables
+
+    require_extra("report", "report")
+    place = targets.Place(namespace, context, server, data)
+    with targets.open_sweep(sweep, place, output.say) as (api, name):
+        status = launch.read_status(api, name).status
+        entity, project, _ = status.sweep.split("/")
+        history = wandb_history(api.connection, entity, project)
+        written = write_tables(status, history, folder, output.say)
+    print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())

@@ -1,0 +1,70 @@
+"""A sweep's runs as columns of one type each, and the extra that they need."""
+
+import math
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from sweepctl import extras
+from sweepctl.errors import SweepctlError
+from sweepctl.status import Metric, RunRow, SweepStatus
+from sweepctl.tables import column, run_rows
+
+
+@pytest.mark.parametrize(
+    ("values", "given"),
+    [
+        ([1, None, 3], [1, None, 3]),
+        ([1, 2.5], [1.0, 2.5]),
+        ([1, "NaN", "-Infinity"], [1.0, math.nan, -math.inf]),
+        ([2**63, 1], [float(2**63), 1.0]),
+        ([True, None], [True, None]),
+        ([True, 1], ["true", "1"]),
+        (["a", None, "NaN"], ["a", None, "NaN"]),
+        (["a", 1], ['"a"', "1"]),
+        ([{"b": 1, "a": 2}, None], ['{"a": 2, "b": 1}', None]),
+        ([[1, 2], [3]], ["[1, 2]", "[3]"]),
+        ([None, None], [None, None]),
+    ],
+)
+def test_column_has_one_type(values: list[Any], given: list[Any]) -> None:
+    found = column(values)
+    assert repr(found) == repr(given)
+
+
+def test_run_is_a_row_with_its_metric_and_parameters() -> None:
+    run = RunRow("r1", "failed", "host-0", None, 7, 3.0, {"env.gain": 1.5}, reason="killed")
+    status = SweepStatus("a/b/c", None, "RUNNING", "grid", Metric("m", "minimize"), None, (run,))
+    assert run_rows(status) == [
+        {
+            "run": "r1",
+            "state": "failed",
+            "reason": "killed",
+            "agent": "host-0",
+            "duration_s": None,
+            "step": 7,
+            "metric/m": None,
+            "parameters/env.gain": 1.5,
+        }
+    ]
+
+
+def test_what_lacks_an_extra_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extras.EXTRAS, "report", ("pyarrow_none", "json"))
+    with pytest.raises(SweepctlError) as error:
+        extras.require_extra("report", "report")
+    assert error.value.message == "report needs pyarrow_none, which is not installed"
+    assert "sweepctl[report]" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/ann/.local/share/uv/tools/sweepctl", "uv tool install 'sweepctl[bayes]'"),
+        ("/home/ann/.local/pipx/venvs/sweepctl", "pipx install --force 'sweepctl[bayes]'"),
+        ("/home/ann/uv/.venv", "pip install 'sweepctl[bayes]'"),
+    ],
+)
+def test_extra_is_installed_as_sweepctl_was(prefix: str, command: str) -> None:
+    assert extras.install_command("bayes", PurePosixPath(prefix).parts) == command
