@@ -22,7 +22,7 @@ from sweepctl.command import (
     unknown_macros,
     uses_args,
 )
-from sweepctl.document import MAX_SIZE_BYTES, Path, read_document, string_text
+from sweepctl.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, string_text
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
@@ -240,7 +240,8 @@ class _Sweep:
             self.checker.expected(command, at, "a list", "write [isaaclab, train, --task, …]")
             return None
         if not command:
-            self.checker.error(at, "command is empty", "write [isaaclab, train, --task, …]")
+            message = f"command is empty, so W&B's default runs: {' '.join(DEFAULT_COMMAND)}"
+            self.checker.warn(at, message, "write [isaaclab, train, --task, …]")
         for index, item in enumerate(command):
             self._check_word((*at, index), item)
         self._check_macros(at, command)
@@ -256,15 +257,16 @@ class _Sweep:
 
     def _check_word(self, path: Path, word: object) -> None:
         raw = self.checker.document.raw(path)
-        if isinstance(word, bool):
-            message = f"the trainer gets {word}, as Python writes it"
-            self.checker.warn(path, message, f"write '{raw}' in quotes if that is meant")
-        elif isinstance(word, (int, float)):
+        if isinstance(word, Unreadable):
+            return
+        if isinstance(word, (int, float)) and not isinstance(word, bool):
             if str(word) != raw:
                 message = f"the trainer gets {word}: YAML 1.1 reads {raw} as a number"
                 self.checker.warn(path, message, f"write '{raw}' in quotes if that is meant")
         elif not isinstance(word, str):
-            self.checker.expected(word, path, "a word of the command", "write it in quotes")
+            message = f"the trainer gets {word}, as Python writes it"
+            meant = f"'{raw}'" if word is None or isinstance(word, bool) else "it"
+            self.checker.warn(path, message, f"write {meant} in quotes if that is meant")
         elif "${" in word and not word.startswith("${") and "${envvar:" not in word:
             message = "a macro works only as a whole word: this reaches the trainer as it stands"
             self.checker.warn(path, message, "make the macro an item of its own")
@@ -273,15 +275,14 @@ class _Sweep:
         for index, macro in unknown_macros(command):
             near = nearest(macro, (*KNOWN_MACROS, "${envvar:NAME}"))
             hint = f"did you mean {near}?" if near else f"known are {', '.join(KNOWN_MACROS)}"
-            message = f"unknown macro {macro}: W&B would leave it out without a word"
-            self.checker.error((*at, index), message, hint)
+            self.checker.warn((*at, index), f"unknown macro {macro}: it is left out", hint)
         words = [str(word) for word in command]
-        if "${program}" in words and "program" not in self.root:
-            place = (*at, words.index("${program}"))
+        if ("${program}" in words or not words) and "program" not in self.root:
+            place = (*at, words.index("${program}")) if words else at
             self.checker.error(place, "there is no program", "add program: train.py at the top")
 
     def _parameters(self, method: object, command: Sequence[object] | None) -> Parameters:
-        words = self._words() if command is None else command
+        words = command or self._words()
         given = self.root.get("parameters")
         example = "write agent.algorithm.learning_rate: {min: 1.0e-4, max: 1.0e-3} below it"
         found: Mapping[str, object] = {}

@@ -124,6 +124,14 @@ def test_what_cannot_be_flattened_is_named(root: object, complaint: str) -> None
         stored_config(root)
 
 
+def test_maps_in_values_are_sorted_as_wandbs_client_sends_them() -> None:
+    values = [{"b": 1, "a": [{"d": 1.0, "c": 2}]}, {"a": 1}]
+    stored = stored_config({"parameters": {"z": {"values": values}, "a": {"value": 1}}})
+    assert str(stored["parameters"]) == (
+        "{'z': {'values': [{'a': [{'c': 2, 'd': 1.0}], 'b': 1}, {'a': 1}]}, 'a': {'value': 1}}"
+    )
+
+
 def test_a_placeholder_for_the_entity_is_left_out() -> None:
     root = {"entity": "YOUR_WANDB_ENTITY", "parameters": {}}
     assert stored_config(root) == {"parameters": {}}

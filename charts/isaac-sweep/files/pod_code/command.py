@@ -26,6 +26,7 @@ _ARGS_MACROS = (
     ARGS_JSON_FILE_MACRO,
     "${args_append_hydra}",
     "${args_override_hydra}",
+    "${args_dict}",
 )
 KNOWN_MACROS = ("${env}", "${interpreter}", "${program}", *_ARGS_MACROS, OVERRIDES_MACRO)
 _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
@@ -128,6 +129,7 @@ def _args_words(config: Mapping[str, object]) -> dict[str, list[str]]:
         "${args_json}": [args_json(config)],
         "${args_append_hydra}": [f"+{pair}" for pair in pairs],
         "${args_override_hydra}": [f"++{pair}" for pair in pairs],
+        "${args_dict}": list(config),  # an accident of W&B's agent: the names alone
     }
 
 

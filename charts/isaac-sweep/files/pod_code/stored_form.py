@@ -59,7 +59,7 @@ def stored_parameters(given: Mapping[str, object]) -> dict[str, dict[str, object
         kind = distribution_of(spec)
         if kind in ("int_uniform", "uniform"):
             own["distribution"] = kind  # as W&B's client does before it sends
-        config[name] = own
+        config[name] = {key: _sorted(value) for key, value in own.items()}
         config.update(inside or _type(name, spec, given))
     return config
 
@@ -118,6 +118,13 @@ def string_text(value: str) -> str:
     """
     text = json.dumps(value, ensure_ascii=False)
     return _NOT_RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _sorted(value: object) -> object:
+    """Sort the maps in a value by their keys, as W&B's client does before it sends."""
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value, key=str)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def _make_whole(rules: dict[str, object], *keys: str) -> None:
