@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from sweepctl.server import lines, run_store, store, told
+from sweepctl.server.console import plain
 from sweepctl.server.database import Database
 from sweepctl.server.dispatch import NotFoundError
 from sweepctl.server.files import RunFiles
@@ -118,7 +119,7 @@ class Pages:
             "sweeps.html", is_live=is_live, only=only, listed=listed, plain=plain, projects=projects
         )
 
-    def sweep(self, entity: str, project: str, sweep_id: str) -> str:
+    def sweep(self, entity: str, project: str, sweep_id: str, *, is_held: bool = False) -> str:
         """Write the page of one sweep: its runs with metric and parameters, and a plot of them."""
         with self._database.read() as rows:
             found = store.find_project(rows, entity, project)
@@ -150,6 +151,7 @@ class Pages:
             ]
         return self._write(
             "sweep.html",
+            is_held=is_held,
             is_live=sweep.state not in ENDED or any(run.state in LIVE for run in runs),
             sweep=sweep,
             project=found,
@@ -163,7 +165,9 @@ class Pages:
             plot=lay_out(_marks(found, runs, metrics, best), "run"),
         )
 
-    def run(self, entity: str, project: str, run_id: str, metric: str | None) -> str:
+    def run(
+        self, entity: str, project: str, run_id: str, metric: str | None, *, is_held: bool = False
+    ) -> str:
         """Write the page of one run: its metric over the steps, config, summary, log, files."""
         with self._database.read() as rows:
             run = run_store.find_run_by_path(rows, entity, project, run_id)
@@ -181,9 +185,10 @@ class Pages:
             agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
             parameters = run_store.params_of(rows, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
-        log = [lines.console_line(text) for _, text in tail]
+        log = [_shown(lines.console_line(text)) for _, text in tail]
         return self._write(
             "run.html",
+            is_held=is_held,
             is_live=run.state in LIVE,
             run=run,
             project=Project(run.project, entity, project, 0.0),
@@ -195,7 +200,7 @@ class Pages:
             parameters=told.values(parameters),
             config=_rest_of(config, parameters),
             summary={
-                key: told.shown(value)
+                key: told.value(value)
                 for key, value in sorted(summary.items())
                 if not key.startswith(("_", OWN_KEYS))
             },
@@ -210,9 +215,11 @@ class Pages:
         """Write the page of what is not there."""
         return self._write("missing.html", is_live=False, message=message)
 
-    def _write(self, template: str, *, is_live: bool, **values: Any) -> str:
-        refresh_s = _REFRESH_S if is_live else None
-        return self._templates.get_template(template).render(refresh_s=refresh_s, **values)
+    def _write(self, template: str, *, is_live: bool, is_held: bool = False, **values: Any) -> str:
+        """Fill a template; what is live renews itself, unless its reader holds it to look."""
+        refresh_s = _REFRESH_S if is_live and not is_held else None
+        page = self._templates.get_template(template)
+        return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
 
     def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
         held = {run.agent: run for run in runs if run.agent is not None and run.state in LIVE}
@@ -310,14 +317,18 @@ def _marks(
     ]
 
 
-def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, str]:
+def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, told.Value]:
     return {
-        name: told.shown(
+        name: told.value(
             entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
         )
         for name, entry in sorted(config.items())
         if name not in parameters and name != "_wandb"
     }
+
+
+def _shown(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "line": plain(line["line"])}
 
 
 def _last_line(log: list[dict[str, Any]]) -> str:

@@ -219,15 +219,16 @@ class _Routes:
 
     async def page(self, request: Request) -> Response:
         pages, metric = self._rooms.pages, request.query_params.get("metric")
+        is_held = "hold" in request.query_params
 
         def write() -> str:
             match _segments(request):
                 case [entity, project]:
                     return pages.sweeps(entity, project)
                 case [entity, project, "sweeps", sweep]:
-                    return pages.sweep(entity, project, sweep)
+                    return pages.sweep(entity, project, sweep, is_held=is_held)
                 case [entity, project, "runs", run]:
-                    return pages.run(entity, project, run, metric)
+                    return pages.run(entity, project, run, metric, is_held=is_held)
             raise NotFoundError(f"there is nothing at {request.url.path}")
 
         return HTMLResponse(await to_thread.run_sync(write), headers=_PAGE)

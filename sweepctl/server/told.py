@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sweepctl import wandb_summary
@@ -24,23 +26,39 @@ _MAX_VALUE = 300
 _MAX_COLUMNS = 8
 _SIGNAL_BASE = 128
 
+Write = Callable[[object], str]
+"""Gives a value as text, in one of the forms that a page has."""
 
-def parameters(given: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value as a page shows it."""
+
+    text: str
+    """In one line, cut where it is long."""
+    whole: str | None
+    """All of it, over several lines, where the text is cut."""
+
+
+def parameters(given: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Value]]:
     """Give (name, what is searched) of each parameter, nested ones by their dotted names."""
     for name, config in sorted(given.items()):
         if "parameters" in config:
             yield from parameters(config["parameters"], f"{above}{name}.")
-        elif not above and part_owner(name, given) in given:
-            continue
-        elif "value" in config:
-            yield above + name, shown(config["value"]) + _scales(name, given)
-        elif "values" in config:
-            yield above + name, "one of " + shown(config["values"]) + _scales(name, given)
-        else:
-            rest = {key: value for key, value in config.items() if key != "distribution"}
-            kind = config.get("distribution", "between")
-            words = f"{kind} " + ", ".join(f"{k} {v}" for k, v in rest.items())
-            yield above + name, words + _scales(name, given)
+        elif above or part_owner(name, given) not in given:
+            yield above + name, _value(partial(_searched_as, name, given))
+
+
+def _searched_as(name: str, given: Mapping[str, Any], write: Write) -> str:
+    config = given[name]
+    if "value" in config:
+        words = write(config["value"])
+    elif "values" in config:
+        words = "one of " + write(config["values"])
+    else:
+        rest = (f"{key} {value}" for key, value in config.items() if key != "distribution")
+        words = f"{config.get('distribution', 'between')} " + ", ".join(rest)
+    return words + _scales(name, given, write)
 
 
 def searched(spec: Mapping[str, Any]) -> list[str]:
@@ -49,29 +67,46 @@ def searched(spec: Mapping[str, Any]) -> list[str]:
     return [name for name in names if not _is_constant(spec, name)][:_MAX_COLUMNS]
 
 
-def values(params: Mapping[str, Any]) -> dict[str, str]:
+def values(params: Mapping[str, Any]) -> dict[str, Value]:
     """Give what each parameter is in one run."""
     given = {name: {"value": value} for name, value in params.items()}
     return {
-        name: shown(value) + _scales(name, given)
-        for name, value in params.items()
+        name: _value(partial(_searched_as, name, given))
+        for name in params
         if part_owner(name, given) not in given
     }
+
+
+def value(value: object) -> Value:
+    """Give a value of a run's config or summary."""
+    return _value(lambda write: write(value))
+
+
+def _value(words: Callable[[Write], str]) -> Value:
+    text = words(_cut)
+    return Value(text, None if text == words(_in_line) else words(_in_lines))
 
 
 def values_at(params: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
     """Give what the parameters of dotted names are in one run, in short; "" where one has none."""
     found = [_at(params, name, None) for name in names]
     return tuple(
-        "" if value is None else short(value) if isinstance(value, float) else shown(value)
+        "" if value is None else short(value) if isinstance(value, float) else _cut(value)
         for value in found
     )
 
 
-def shown(value: object) -> str:
-    """Give a value as text, cut where it is long."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _cut(value: object) -> str:
+    text = _in_line(value)
     return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + "…"
+
+
+def _in_line(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _in_lines(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def metric(reading: MetricReading | None) -> str:
@@ -144,11 +179,11 @@ def _exit_text(code: int) -> str:
         return str(code)
 
 
-def _scales(name: str, given: Mapping[str, Any]) -> str:
+def _scales(name: str, given: Mapping[str, Any], write: Write) -> str:
     """Tell what a scaled dictionary's factor multiplies; nothing for another parameter."""
     parts = (given.get(name + suffix) for suffix in (PATH_SUFFIX, TABLE_SUFFIX))
     path, table = (part.get("value") if isinstance(part, Mapping) else None for part in parts)
-    return f"; scales {path}: {shown(table)}" if path is not None and table is not None else ""
+    return f"; scales {path}: {write(table)}" if path is not None and table is not None else ""
 
 
 def _is_constant(spec: Mapping[str, Any], name: str) -> bool:
