@@ -59,6 +59,8 @@ bench-overrides: setup ## 100,000 values through the real parsers, the ancestor'
 	@$(BIN)/python benchmarks/overrides.py
 bench-agent: setup ## idle time between two runs: our agent and the stock wandb agent
 	@$(BIN)/python benchmarks/agent.py
+bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
+	@$(BIN)/python benchmarks/bytecode.py
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
 
@@ -72,5 +74,5 @@ lock: setup ## renew requirements.lock from pyproject.toml
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent \
+.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent bench-bytecode \
 	bench-cluster chart test-parity lock clean

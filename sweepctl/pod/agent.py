@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from sweepctl.command import DEFAULT_COMMAND
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
+from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import (
     Bell,
     Call,
@@ -360,6 +361,7 @@ def run_agent(
     signals.install()
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
+    python = TrainerPython(environ)
     pod = Pod(
         connection=client.connection,
         # A run is found by the host of its agent: the SDK would tell the machine's name.
@@ -369,13 +371,15 @@ def run_agent(
         family=family,
         guardian=guardian,
         bell=bell,
-        python=TrainerPython(environ),
+        python=python,
+        bytecode=BytecodeCache(environ, python),
     )
     try:
         return Agent(options, client, pod, signals).run()
     finally:
         family.kill_strays(time.monotonic() + _STRAYS_LIMIT_S)
         guardian.dismiss()
+        pod.bytecode.close()
         pod.console.flush(FLUSH_LIMIT_S)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from sweepctl.command import args_json
 from sweepctl.errors import nearest
 from sweepctl.overrides import Grammar, Override
+from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell, Call
 from sweepctl.pod.child import Child, Family, Guardian
 from sweepctl.pod.console import Console
@@ -83,6 +84,7 @@ class Pod:
     guardian: Guardian
     bell: Bell
     python: TrainerPython
+    bytecode: BytecodeCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class Training:
             self._write_files()
             self._child = Child(
                 self.resolved.argv,
-                environ=self.environ,
+                environ=self._pod.bytecode.environ(self.resolved.argv, self.environ),
                 family=self._pod.family,
                 console=self._pod.console,
                 log=self.log,

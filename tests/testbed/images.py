@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbed.layout import PAUSE_IMAGE, TEST_IMAGE, cache_dir
+from tests.testbed.layout import GIT_IMAGE, PAUSE_IMAGE, TEST_IMAGE, cache_dir
 
 RECIPES = Path(__file__).parent / "images"
 _SUITE = "bookworm"
@@ -41,16 +41,17 @@ def node_images(environ: Mapping[str, str], say: Say) -> tuple[Image, ...]:
     return (_pause(environ, say), _trainer(environ, say))
 
 
-def base_tar(environ: Mapping[str, str], say: Say) -> Path:
+def base_tar(
+    environ: Mapping[str, str], say: Say, packages: Sequence[str] = _BASE_PACKAGES
+) -> Path:
     """Return a small Debian with Python, as a tar file to build images from."""
-    key = hashlib.sha256(f"{_SUITE} {_BASE_PACKAGES}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{_SUITE} {tuple(packages)}".encode()).hexdigest()[:16]
     target = _folder(environ) / f"base-{key}.tar"
 
     def make(part: Path) -> None:
-        packages = ",".join(_BASE_PACKAGES)
         _run(
             [
-                *("mmdebstrap", "--variant=minbase", f"--include={packages}"),
+                *("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"),
                 "--aptopt=Acquire::Retries 3",
                 "--dpkgopt=path-exclude=/usr/share/man/*",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -58,21 +59,29 @@ def base_tar(environ: Mapping[str, str], say: Say) -> Path:
             ]
         )
 
-    return _once(target, f"base image: Debian {_SUITE} with {', '.join(_BASE_PACKAGES)}", make, say)
+    return _once(target, f"base image: Debian {_SUITE} with {', '.join(packages)}", make, say)
 
 
 def base_image(environ: Mapping[str, str], say: Say) -> Image:
     """Return that Debian as an image; a build starts from `oci-archive:` and its archive."""
-    base = base_tar(environ, say)
+    return _of_tar("base:1", base_tar(environ, say), environ, say)
+
+
+def git_image(environ: Mapping[str, str], say: Say) -> Image:
+    """Return an image with git, as a client and as a server over HTTP; only some tests need it."""
+    return _of_tar(GIT_IMAGE, base_tar(environ, say, ("git", "python3")), environ, say)
+
+
+def _of_tar(name: str, base: Path, environ: Mapping[str, str], say: Say) -> Image:
     target = base.with_suffix(".oci.tar")
 
     def make(part: Path) -> None:
         with tempfile.TemporaryDirectory(dir=_folder(environ)) as context:
             os.link(base, f"{context}/base.tar")
             Path(context, "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
-            build_image("base:1", Path(context), part)
+            build_image(name, Path(context), part)
 
-    return Image("base:1", _once(target, "base image", make, say))
+    return Image(name, _once(target, f"image {name}", make, say))
 
 
 def build_image(

@@ -1,8 +1,9 @@
 """What only the trainer's own Python can tell; run by it as a short child, JSON on standard output.
 
 `yaml FILE…` reads YAML (W&B sweep text, Isaac Lab's params/*.yaml): tags ignored, PyYAML's types.
-`features` tells which Isaac Lab is installed, without importing it. `settings` reads a command and
-paths from standard input and tells which of the paths Isaac Lab's configuration does not know.
+`features` tells which Isaac Lab is installed, without importing it; `python` where packages are.
+`settings` reads a command and paths from standard input and tells which of the paths Isaac Lab's
+configuration does not know.
 The one pod file that may import PyYAML. Nothing of sweepctl is imported: it stands alone.
 """
 
@@ -14,6 +15,7 @@ import io
 import json
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +26,12 @@ MARK = "sweepctl-in-trainer "
 def main(argv: Sequence[str]) -> int:
     """Answer one question; the exit code is 0 when there is an answer."""
     answers: dict[str, Callable[[Sequence[str]], object]]
-    answers = {"yaml": read_yaml_files, "features": features, "settings": unknown_settings}
+    answers = {
+        "yaml": read_yaml_files,
+        "features": features,
+        "settings": unknown_settings,
+        "python": describe_python,
+    }
     if not argv or argv[0] not in answers:
         print(f"usage: in_trainer.py {'|'.join(answers)}", file=sys.stderr)
         return 2
@@ -108,6 +115,25 @@ def features(_arguments: Sequence[str]) -> dict[str, bool]:
             continue
     has_yaml = importlib.util.find_spec("yaml") is not None
     return {"isaaclab": bool(folders), "literal": literal, "yaml": has_yaml}
+
+
+def describe_python(_arguments: Sequence[str]) -> dict[str, object]:
+    """Tell which interpreter this is, what it imports from, whether its packages have bytecode."""
+    return {
+        "identity": f"{sys.implementation.cache_tag} {sys.version} {sys.executable}",
+        "folders": [path for path in sys.path if os.path.isdir(path)],
+        "has_bytecode": _has_bytecode(sysconfig.get_path("purelib")),
+    }
+
+
+def _has_bytecode(packages: str) -> bool:
+    """Look for bytecode of torch, which takes the longest to compile, else of any package."""
+    tag = sys.implementation.cache_tag
+    names = sorted(os.listdir(packages)) if os.path.isdir(packages) else []
+    return any(
+        os.path.isfile(os.path.join(packages, name, "__pycache__", f"__init__.{tag}.pyc"))
+        for name in (["torch"] if "torch" in names else names)
+    )
 
 
 def unknown_settings(_arguments: Sequence[str]) -> dict[str, list[str]]:

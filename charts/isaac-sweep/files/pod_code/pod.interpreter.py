@@ -34,6 +34,7 @@ _USUAL_PYTHONS = (
 
 QUESTION_LIMIT_S = 120.0
 RECORD_LIMIT_S = 20.0
+DESCRIBE_LIMIT_S = 10.0
 SETTINGS_LIMIT_S = 600.0
 
 
@@ -59,6 +60,14 @@ class TrainerPython:
                     return Grammar.LITERAL if found.get("literal") else Grammar.HYDRA
                 break
         return default_grammar(command)
+
+    def describe(self, argv: Sequence[str]) -> dict[str, Any] | None:
+        """Have the trainer's Python tell which it is and where its packages are."""
+        for python in self._candidates(argv):
+            found = self._ask(python, ["python"], limit_s=DESCRIBE_LIMIT_S)
+            if isinstance(found, dict):
+                return found
+        return None
 
     def read_yaml(self, text: str) -> Any:
         """Read YAML with the first Python found that can."""

@@ -18,6 +18,7 @@ from typing import Any
 from sweepctl.command import takes_overrides
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.overrides import Grammar
+from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell, Courier, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
@@ -65,7 +66,8 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     signals.install()
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
-    pod = Pod(client.connection, environ, work, console, family, guardian, bell, python)
+    bytecode = BytecodeCache(environ, python)
+    pod = Pod(client.connection, environ, work, console, family, guardian, bell, python, bytecode)
     try:
         training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
         for note in training.resolved.notes:
@@ -88,6 +90,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     finally:
         family.kill_strays(time.monotonic() + GRACE_S)
         guardian.dismiss()
+        bytecode.close()
         console.flush(FLUSH_LIMIT_S)
 
 
