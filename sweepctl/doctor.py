@@ -6,11 +6,10 @@ looked at is said to be so, never guessed.
 
 from __future__ import annotations
 
-import enum
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sweepctl.cluster.client import Cluster, Object
 from sweepctl.cluster.errors import ClusterError, role_advice
 from sweepctl.cluster.kinds import Access, Resource
 from sweepctl.cluster.pod_reasons import agent_end, why_pending
+from sweepctl.doctor_checks import Check, Level, check_disk, check_named
 from sweepctl.errors import SweepctlError
 from sweepctl.manifest import pod_spec
 from sweepctl.steer import KUEUE
@@ -60,24 +60,6 @@ _PROBE = Path(__file__).parent / "manifest" / "templates" / "probe.sh"
 _PROBE_LIMIT_S = 120.0
 
 
-class Level(str, enum.Enum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARNING = "warning"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor's answer."""
-
-    what: str
-    level: Level
-    words: str
-    hint: str | None = None
-
-
 def examine(
     cluster: Cluster,
     values: Values,
@@ -98,8 +80,10 @@ def examine(
     add([check_namespace(cluster, namespace)])
     add(check_permissions(cluster, namespace))
     add(check_nodes(cluster, values))
+    add(check_disk(cluster, values))
     add(check_classes(cluster, values))
     add(check_secrets(cluster, values, namespace))
+    add(check_named(cluster, values, namespace))
     add(check_kueue(cluster, values, namespace))
     if probe:
         add([probe_server(cluster, values, namespace)])

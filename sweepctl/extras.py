@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import json
+import shlex
 import sys
-from collections.abc import Sequence
+import urllib.parse
 from pathlib import Path
 
 from sweepctl.errors import SweepctlError
 
-EXTRAS = {"bayes": ("sweeps",), "report": ("pyarrow", "wandb")}
-"""The modules that each extra brings."""
+EXTRAS = {"report": ("pyarrow", "wandb")}
+"""The modules that an extra brings."""
 
 
 def require_extra(extra: str, what: str) -> None:
@@ -19,13 +22,33 @@ def require_extra(extra: str, what: str) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{what} needs {' and '.join(missing)}, which {verb} not installed"
-        raise SweepctlError(message, f"run `{install_command(extra)}`")
+        command = install_command(extra, Path(sys.prefix), _origin())
+        raise SweepctlError(message, f"run `{command}`")
 
 
-def install_command(extra: str, prefix: Sequence[str] = Path(sys.prefix).parts) -> str:
-    """Give the command that adds an extra to this installation, as it was made."""
-    if tuple(prefix[-3:-1]) == ("uv", "tools"):
-        return f"uv tool install 'sweepctl[{extra}]'"
-    if tuple(prefix[-3:-1]) == ("pipx", "venvs"):
-        return f"pipx install --force 'sweepctl[{extra}]'"
-    return f"pip install 'sweepctl[{extra}]'"
+def install_command(extra: str, prefix: Path, origin: str | None) -> str:
+    """Give the command that adds an extra to the installation at `prefix`, the way it was made.
+
+    `origin` is its direct_url.json, where it came from a file or a folder and from no index.
+    """
+    about = json.loads(origin) if origin else {}
+    wanted = f"sweepctl[{extra}]" + (f" @ {about['url']}" if about else "")
+    if (prefix / "uv-receipt.toml").exists():
+        return f"uv tool install {shlex.quote(wanted)}"
+    if (prefix / "pipx_metadata.json").exists():
+        return f"pipx install --force {shlex.quote(wanted)}"
+    if about.get("dir_info", {}).get("editable"):
+        folder = urllib.parse.unquote(urllib.parse.urlsplit(about["url"]).path)
+        wanted = f"{folder}[{extra}]"
+    quoted = ("-e " if wanted.startswith("/") else "") + shlex.quote(wanted)
+    python = shlex.quote(str(prefix / "bin" / "python"))
+    if any(prefix.glob("lib/python*/site-packages/pip")):
+        return f"{python} -m pip install {quoted}"
+    return f"uv pip install -p {python} {quoted}"
+
+
+def _origin() -> str | None:
+    try:
+        return importlib.metadata.distribution("sweepctl").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -29,7 +29,7 @@ from sweepctl.cli.views import (
 if TYPE_CHECKING:
     from sweepctl.cli.screen import Room
     from sweepctl.cluster.client import Object
-    from sweepctl.doctor import Check
+    from sweepctl.doctor_checks import Check
     from sweepctl.live import JobLine, LiveSweep
     from sweepctl.log_lines import Line
     from sweepctl.submit import Submitted

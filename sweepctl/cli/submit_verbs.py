@@ -152,6 +152,7 @@ def doctor(
     from sweepctl import doctor as doctor_of
     from sweepctl.cli import cluster_views
     from sweepctl.cluster.kubeconfig import open_cluster
+    from sweepctl.doctor_checks import Level
 
     values = _values(files, sets, None, image, None, None, server, False)
     cluster = open_cluster(context, namespace)
@@ -166,7 +167,7 @@ def doctor(
     )
     if not is_table:
         output.data([cluster_views.check_data(check) for check in checks], form)
-    if any(check.level is doctor_of.Level.MISSING for check in checks):
+    if any(check.level is Level.MISSING for check in checks):
         raise typer.Exit(ExitCode.FAILED)
 
 

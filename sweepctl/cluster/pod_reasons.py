@@ -42,13 +42,22 @@ def why_pending(pod: Object, events: Sequence[Object] = ()) -> Reason:
         reason = str(waiting.get("reason") or "")
         if reason and reason not in _CREATING:
             return _waiting(pod, status, reason, str(waiting.get("message") or ""))
+    return _ended_before(pod) or _starting(pod, events)
+
+
+def _ended_before(pod: Object) -> Reason | None:
+    """Say which container failed before the agent could start."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    for status in _container_statuses(pod):
         ended = (status.get("state") or {}).get("terminated") or {}
-        if ended.get("exitCode"):
+        if ended.get("exitCode") and status["name"] != AGENT_CONTAINER:
+            said = _short(str(ended.get("message") or ""))
             return Reason(
-                f"container '{status['name']}' ended with exit code {ended['exitCode']}",
-                f"kubectl logs -n {namespace} {pod['metadata']['name']} -c {status['name']}",
+                f"container '{status['name']}' ended with exit code {ended['exitCode']}"
+                + (f": {said}" if said else ""),
+                f"kubectl logs -n {namespace} {name} -c {status['name']}",
             )
-    return _starting(pod, events)
+    return None
 
 
 def why_failed(pod: Object, name: str) -> Reason:
@@ -61,6 +70,8 @@ def why_failed(pod: Object, name: str) -> Reason:
     status = pod.get("status") or {}
     ended = agent_end(pod)
     if ended is None:
+        if first := _ended_before(pod):
+            return first
         text = " ".join(filter(None, [status.get("reason"), status.get("message")]))
         return Reason(text or "it failed before its container started", see)
     said = str(ended.get("message") or "").strip().replace("\n", "; ")
@@ -213,25 +224,40 @@ def _waiting(pod: Object, status: Object, reason: str, message: str) -> Reason:
         )
     if reason == "CreateContainerConfigError":
         missing = re.search(r'(secret|configmap) "([^"]+)" not found', message)
-        key = re.search(r"couldn't find key (\S+) in Secret \S+?/(\S+)", message)
-        if key:
+        lacks = re.search(r"couldn't find key (\S+) in Secret \S+?/(\S+)", message)
+        if lacks:
             return Reason(
-                f"the Secret '{key[2]}' has no key {key[1]}",
-                f"kubectl describe secret -n {namespace} {key[2]}",
+                f"the Secret '{lacks[2]}' has no key {lacks[1]}",
+                f"kubectl describe secret -n {namespace} {lacks[2]}",
             )
-        if missing and missing[1] == "secret":
+        if missing and missing[1] == "configmap":
+            hint = f"kubectl create configmap {missing[2]} -n {namespace} …"
+            return Reason(f"the ConfigMap '{missing[2]}' does not exist", hint)
+        if missing:
+            create = f"kubectl create secret generic {missing[2]} -n {namespace}"
+            key = _api_key_in(pod, missing[2])
             return Reason(
                 f"the Secret '{missing[2]}' does not exist",
-                "submit again with --create-secret, or:"
-                f" kubectl create secret generic {missing[2]} -n {namespace}"
-                " --from-file=apiKey=KEY_FILE",
+                f"submit again with --create-secret, or: {create} --from-file={key}=KEY_FILE"
+                if key
+                else f"{create} …",
             )
         if "run as root" in message or "non-numeric user" in message:
             return Reason(
                 f"image {image} wants to run as root, which its security profile forbids",
-                "set securityContext.runAsUser to the image's own user in the values",
+                "set security.runAsUser to the image's own user in the values",
             )
     return Reason(f"{reason}: {_short(message)}" if message else reason, describe)
+
+
+def _api_key_in(pod: Object, secret: str) -> str | None:
+    """Give the key's name where a Secret is the one of the API key."""
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for variable in container.get("env") or []:
+            reference = (variable.get("valueFrom") or {}).get("secretKeyRef") or {}
+            if variable.get("name") == "WANDB_API_KEY" and reference.get("name") == secret:
+                return str(reference.get("key"))
+    return None
 
 
 def _starting(pod: Object, events: Sequence[Object]) -> Reason:

@@ -383,6 +383,7 @@ def _clone(values: Settings) -> Sequence[Piece]:
             "image": git["image"] or image(values["image"]),
             "imagePullPolicy": values["image"]["pullPolicy"],
             "command": ["/bin/sh", "-c", script("fetch_code.sh")],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             "env": env,
             "resources": quantities(values["resources"]),
             "securityContext": container_security(values),

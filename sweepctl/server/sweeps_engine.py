@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweepctl.errors import SweepctlError
-from sweepctl.extras import install_command
 from sweepctl.server.distributions import SearchError
 
 PYTHON_VARIABLE = "SWEEPCTL_BAYES_PYTHON"
 INSTALL_HINT = (
-    f"run `{install_command('bayes')}` where the server runs, or name a Python that has"
+    "run `pip install 'sweepctl[bayes]'` where the server runs, or name a Python that has"
     f" sweeps==0.3.0 in {PYTHON_VARIABLE}"
 )
 

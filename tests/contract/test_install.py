@@ -103,10 +103,9 @@ def test_sweep_is_trained_without_an_extra(installed: Path, sweep: Path) -> None
 def test_verb_that_wants_an_extra_names_it(installed: Path, sweep: Path) -> None:
     done = run(installed, "report", "--to", "tables", cwd=sweep)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "error: report needs pyarrow and wandb, which are not installed\n"
-        "  run `pip install 'sweepctl[report]'`\n"
-    )
+    first, hint = done.stderr.splitlines()
+    assert first == "error: report needs pyarrow and wandb, which are not installed"
+    assert re.fullmatch(r"  run `uv pip install -p \S+ 'sweepctl\[report\] @ file://\S+'`", hint)
     assert not (sweep / "tables").exists()
 
 

@@ -16,7 +16,7 @@ RING = {
     **dict.fromkeys(["status", "progress", "extras"], 1),
     **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
     **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "api_key"], 3),
-    **dict.fromkeys(["tables"], 3),
+    **dict.fromkeys(["tables", "doctor_checks"], 3),
     **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),
     **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),

@@ -11,7 +11,6 @@ from sweepctl import manifest
 from sweepctl.cluster.errors import ClusterError
 from sweepctl.doctor import (
     HELPFUL,
-    Level,
     check_api,
     check_kueue,
     check_permissions,
@@ -20,6 +19,7 @@ from sweepctl.doctor import (
     probe_pod,
     probe_server,
 )
+from sweepctl.doctor_checks import Level, check_disk, check_named
 from sweepctl.values import chart, chart_folder, load_values
 
 GPU = "nvidia.com/gpu"
@@ -135,3 +135,106 @@ def test_user_whose_name_is_not_told_is_you() -> None:
     unknown.may = lambda access, namespace: access.verb != "watch"
     (check,) = check_permissions(unknown, "robots")
     assert (check.level, check.words) == (Level.MISSING, "you may not: watch pods")
+
+
+class Holding:
+    """A cluster with some Secrets, ConfigMaps and nodes."""
+
+    def __init__(self, *nodes: dict[str, Any], **objects: dict[str, str]) -> None:
+        self.nodes = nodes
+        self.objects = objects
+
+    def get(self, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
+        return {"data": self.objects[name]} if name in self.objects else None
+
+    def list(self, kind: str) -> list[dict[str, Any]]:
+        return list(self.nodes)
+
+
+SSH = {"code.git.repository": "git@x.org:a", "code.git.secretName": "key"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "objects", "level", "words", "hint"),
+    [
+        ({}, {}, None, "", None),
+        (SSH, {"key": {"ssh-privatekey": "a", "known_hosts": "b"}}, Level.OK, "'key'", None),
+        (
+            SSH,
+            {},
+            Level.MISSING,
+            "code.git.secretName: there is no Secret 'key'",
+            "kubectl create secret -n robots generic key --type=kubernetes.io/ssh-auth"
+            " --from-file=ssh-privatekey=FILE --from-file=known_hosts=FILE",
+        ),
+        (
+            SSH,
+            {"key": {"ssh-privatekey": "a"}},
+            Level.MISSING,
+            "code.git.secretName: the Secret 'key' has no key 'known_hosts'",
+            "it has: ssh-privatekey",
+        ),
+        (
+            {**SSH, "code.git.knownHosts": "x.org ssh-rsa A"},
+            {"key": {"ssh-privatekey": "a"}},
+            Level.OK,
+            "code.git.secretName: 'key'",
+            None,
+        ),
+        (
+            {"envFrom": [{"secretRef": {"name": "s3"}}]},
+            {},
+            Level.MISSING,
+            "envFrom[0]: there is no Secret 's3'",
+            "kubectl create secret -n robots generic s3 …",
+        ),
+        ({"envFrom": [{"secretRef": {"name": "s3", "optional": True}}]}, {}, None, "", None),
+        (
+            {"envFrom": [{"configMapRef": {"name": "s3"}}]},
+            {},
+            Level.MISSING,
+            "envFrom[0]: there is no ConfigMap 's3'",
+            "kubectl create configmap -n robots s3 …",
+        ),
+        (
+            {"caBundle.configMap": "ca", "caBundle.key": "b.pem"},
+            {"ca": {"ca.crt": "a"}},
+            Level.MISSING,
+            "caBundle.configMap: the ConfigMap 'ca' has no key 'b.pem'",
+            "it has: ca.crt",
+        ),
+    ],
+)
+def test_what_the_settings_name_is_looked_for(
+    settings: dict[str, Any],
+    objects: dict[str, Any],
+    level: Level | None,
+    words: str,
+    hint: str | None,
+) -> None:
+    cluster: Any = Holding(**objects)
+    checks = check_named(cluster, load_values(overrides=settings), "robots")
+    assert [check.level for check in checks] == ([] if level is None else [level])
+    assert all(words in check.words and check.hint == hint for check in checks)
+
+
+@pytest.mark.parametrize(
+    ("offered", "settings", "level"),
+    [
+        (["95551679124"], {}, Level.OK),
+        (["50Gi", "200000000Ki"], {}, Level.OK),
+        (["50Gi"], {}, Level.MISSING),
+        (["50Gi"], {"runs.size": "20Gi"}, Level.OK),
+        (["50Gi"], {"runs.type": "pvc", "cache.type": "pvc"}, None),
+        ([], {}, None),
+    ],
+)
+def test_nodes_have_the_disk_that_an_agent_asks_for(
+    offered: list[str], settings: dict[str, Any], level: Level | None
+) -> None:
+    nodes = [node(str(number), 8) for number in range(len(offered))]
+    for each, size in zip(nodes, offered, strict=True):
+        each["status"]["allocatable"]["ephemeral-storage"] = size
+    cluster: Any = Holding(*nodes, node("small", None))
+    checks = check_disk(cluster, load_values(overrides=settings))
+    assert [check.level for check in checks] == ([] if level is None else [level])

@@ -16,6 +16,27 @@ TAINT = (
 )
 
 
+def with_key(sent: dict[str, Any]) -> dict[str, Any]:
+    """Give a pod whose agent takes its API key from the Secret wandb."""
+    reference = {"secretKeyRef": {"name": "wandb", "key": "token"}}
+    container = {"name": "agent", "env": [{"name": "WANDB_API_KEY", "valueFrom": reference}]}
+    return {**sent, "spec": {**sent["spec"], "containers": [container]}}
+
+
+def test_pod_whose_clone_failed_says_what_git_said() -> None:
+    said = "Host key verification failed.\nfatal: Could not read from remote repository.\n"
+    sent = pod(phase="Failed")
+    ended = {"exitCode": 128, "message": said}
+    sent["status"]["initContainerStatuses"] = [{"name": "code", "state": {"terminated": ended}}]
+    sent["status"]["containerStatuses"] = [{"name": "agent", "state": {"waiting": {}}}]
+    for reason in (why_failed(sent, "legs"), why_pending(sent)):
+        assert reason.words == (
+            "container 'code' ended with exit code 128: Host key verification failed."
+            " fatal: Could not read from remote repository."
+        )
+        assert (reason.hint or "").endswith(" -c code")
+
+
 @pytest.mark.parametrize(
     ("sent", "words", "hint"),
     [
@@ -104,8 +125,34 @@ TAINT = (
                 },
             ),
             "the Secret 'wandb' does not exist",
-            "--create-secret",
-            id="secret missing",
+            "kubectl create secret generic wandb -n robots …",
+            id="another secret missing",
+        ),
+        pytest.param(
+            with_key(
+                pod(
+                    phase="Pending",
+                    waiting={
+                        "reason": "CreateContainerConfigError",
+                        "message": 'secret "wandb" not found',
+                    },
+                )
+            ),
+            "the Secret 'wandb' does not exist",
+            "--create-secret, or: kubectl create secret generic wandb -n robots --from-file=token=",
+            id="secret of the key missing",
+        ),
+        pytest.param(
+            pod(
+                phase="Pending",
+                waiting={
+                    "reason": "CreateContainerConfigError",
+                    "message": 'configmap "storage" not found',
+                },
+            ),
+            "the ConfigMap 'storage' does not exist",
+            "kubectl create configmap storage -n robots …",
+            id="configmap missing",
         ),
         pytest.param(
             pod(
@@ -129,7 +176,7 @@ TAINT = (
             ),
             "image nvcr.io/nvidia/isaac-lab:9 wants to run as root, which its security profile"
             " forbids",
-            "runAsUser",
+            "set security.runAsUser",
             id="root",
         ),
         pytest.param(

@@ -1,7 +1,7 @@
 """A sweep's runs as columns of one type each, and the extra that they need."""
 
 import math
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,16 +55,40 @@ def test_what_lacks_an_extra_says_what_to_type(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SweepctlError) as error:
         extras.require_extra("report", "report")
     assert error.value.message == "report needs pyarrow_none, which is not installed"
-    assert "sweepctl[report]" in (error.value.hint or "")
+    assert "[report]" in (error.value.hint or "")
+
+
+WHEEL = '{"url": "file:///d/sweepctl-1.whl", "archive_info": {}}'
+FOLDER = '{"url": "file:///my%20code/sweepctl", "dir_info": {"editable": true}}'
 
 
 @pytest.mark.parametrize(
-    ("prefix", "command"),
+    ("mark", "origin", "command"),
     [
-        ("/home/ann/.local/share/uv/tools/sweepctl", "uv tool install 'sweepctl[bayes]'"),
-        ("/home/ann/.local/pipx/venvs/sweepctl", "pipx install --force 'sweepctl[bayes]'"),
-        ("/home/ann/uv/.venv", "pip install 'sweepctl[bayes]'"),
+        ("uv-receipt.toml", None, "uv tool install 'sweepctl[bayes]'"),
+        (
+            "uv-receipt.toml",
+            WHEEL,
+            "uv tool install 'sweepctl[bayes] @ file:///d/sweepctl-1.whl'",
+        ),
+        ("pipx_metadata.json", None, "pipx install --force 'sweepctl[bayes]'"),
+        (
+            "lib/python3.12/site-packages/pip",
+            WHEEL,
+            "PREFIX/bin/python -m pip install 'sweepctl[bayes] @ file:///d/sweepctl-1.whl'",
+        ),
+        (
+            "lib/python3.12/site-packages/pip",
+            FOLDER,
+            "PREFIX/bin/python -m pip install -e '/my code/sweepctl[bayes]'",
+        ),
+        ("pyvenv.cfg", None, "uv pip install -p PREFIX/bin/python 'sweepctl[bayes]'"),
     ],
 )
-def test_extra_is_installed_as_sweepctl_was(prefix: str, command: str) -> None:
-    assert extras.install_command("bayes", PurePosixPath(prefix).parts) == command
+def test_extra_is_installed_as_sweepctl_was(
+    mark: str, origin: str | None, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).touch()
+    found = extras.install_command("bayes", tmp_path, origin)
+    assert found == command.replace("PREFIX", str(tmp_path))

@@ -466,6 +466,7 @@ list: the container, the setting `security`. */}}
   image: {{ include "isaac-sweep.json" (.image | default (include "isaac-sweep.image" $.Values.image)) }}
   imagePullPolicy: {{ $.Values.image.pullPolicy }}
   command: ["/bin/sh", "-c", {{ $.Files.Get "files/fetch_code.sh" | toJson }}]
+  terminationMessagePolicy: FallbackToLogsOnError
   env:
     {{- include "isaac-sweep.variables" $plain | trim | nindent 4 }}
     {{- if and .secretName (not $isSsh) }}
