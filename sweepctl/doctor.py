@@ -330,7 +330,8 @@ def probe_pod(plan: manifest.JobPlan) -> Object:
     """Give a pod like an agent's, without GPU, volumes and code, that asks the server once."""
     job = manifest.render(plan)[-1]
     template = job["spec"]["template"]
-    wanted = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+    wanted = (*proxies, "SSL_CERT_FILE", "WANDB_INSECURE_DISABLE_SSL")
     agent = template["spec"]["containers"][0]
     env = [each for each in agent["env"] if each["name"] in wanted]
     spec = {
@@ -347,6 +348,12 @@ def probe_pod(plan: manifest.JobPlan) -> Object:
         "securityContext": {**agent["securityContext"], "readOnlyRootFilesystem": True},
         "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
     }
+    sources = next(v for v in template["spec"]["volumes"] if v["name"] == "sweep")["projected"]
+    bundle = [each for each in sources["sources"] if plan.sweep_name not in _names(each)]
+    if bundle:
+        spec["volumes"] = [{"name": "bundle", "projected": {"sources": bundle}}]
+        mount = {"name": "bundle", "mountPath": pod_spec.SWEEP_FOLDER, "readOnly": True}
+        container["volumeMounts"] = [mount]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -359,6 +366,10 @@ def probe_pod(plan: manifest.JobPlan) -> Object:
             "containers": [container],
         },
     }
+
+
+def _names(source: Object) -> list[str]:
+    return [part["name"] for part in source.values()]
 
 
 def gpus_offered(nodes: Sequence[Object], resource: str) -> dict[str, int]:

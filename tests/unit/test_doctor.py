@@ -90,6 +90,20 @@ def test_probing_pod_is_an_agents_without_gpu_code_and_key() -> None:
     assert "WANDB_API_KEY" not in env
 
 
+def test_probing_pod_trusts_what_an_agent_trusts() -> None:
+    variable = {"name": "WANDB_INSECURE_DISABLE_SSL", "value": "true"}
+    values = load_values(overrides={"caBundle.secret": "ca", "extraEnv": [variable]})
+    spec = probe_pod(manifest.plan_job(values, "method: random\n", "doctor", "robots"))["spec"]
+    (container,) = spec["containers"]
+    env = {each["name"]: each.get("value") for each in container["env"]}
+    (mount,) = container["volumeMounts"]
+    (volume,) = spec["volumes"]
+    (source,) = volume["projected"]["sources"]
+    assert source["secret"]["name"] == "ca"
+    assert env["SSL_CERT_FILE"] == f"{mount['mountPath']}/{source['secret']['items'][0]['path']}"
+    assert env["WANDB_INSECURE_DISABLE_SSL"] == "true"
+
+
 def test_port_forward_is_asked_about_as_old_and_new_clusters_check_it() -> None:
     # By websocket it is a GET; Kubernetes 1.35 and later check "create" on top.
     asked = {access.verb for access, _ in HELPFUL if access.full_name == "pods/portforward"}

@@ -3,9 +3,12 @@
 for python in /opt/isaaclab-venv/bin/python /isaac-sim/kit/python/bin/python3 python3; do
   if "$python" -c '' 2>/dev/null; then
     exec "$python" -c '
-import os, sys, urllib.error, urllib.request
+import os, ssl, sys, urllib.error, urllib.request
+context = ssl.create_default_context()
+if os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in ("y", "yes", "t", "true", "on", "1"):
+    context = ssl._create_unverified_context()
 try:
-    status = urllib.request.urlopen(os.environ["URL"], timeout=20).status
+    status = urllib.request.urlopen(os.environ["URL"], timeout=20, context=context).status
 except urllib.error.HTTPError as error:
     status = error.code
 except Exception as error:
