@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -37,8 +37,6 @@ MAX_RESTARTS = 6
 
 AGENT_TIMEOUT_S = 15.0
 """When the server gives an agent's runs to others: shorter than in a cluster, nothing is far."""
-
-_RUN_ENDED = re.compile(r"sweepctl: run (?P<run>\S+) (failed|handed back): (?P<reason>.+)")
 
 _HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
 """How an agent ends that would end so again."""
@@ -74,8 +72,6 @@ class AgentProcess:
     exit_code: int | None = None
     read_bytes: int = 0
     last_word: str = ""
-    reasons: dict[str, str] = field(default_factory=dict)
-    """Why runs of this agent failed, as it said so in its log."""
 
     @property
     def name(self) -> str:
@@ -90,15 +86,9 @@ class AgentProcess:
                 if not line.endswith(b"\n"):
                     return
                 self.read_bytes += len(line)
-                if line.startswith(b"sweepctl: "):
-                    self._note(line.decode("utf-8", "replace").rstrip())
-
-    def _note(self, line: str) -> None:
-        found = _RUN_ENDED.match(line)
-        if found:
-            self.reasons[found["run"]] = found["reason"]
-        if not line.startswith("sweepctl: exit "):
-            self.last_word = line.removeprefix("sweepctl: ")
+                if line.startswith(b"sweepctl: ") and not line.startswith(b"sweepctl: exit "):
+                    said = line.decode("utf-8", "replace").rstrip()
+                    self.last_word = said.removeprefix("sweepctl: ")
 
 
 @dataclass(slots=True)
@@ -244,7 +234,7 @@ class View(Protocol):
     def note(self, line: str) -> None:
         """Show one line about the processes."""
 
-    def show(self, status: SweepStatus, reasons: Mapping[str, str]) -> None:
+    def show(self, status: SweepStatus) -> None:
         """Show the sweep as it is now."""
 
     def end(self, status: SweepStatus, runs: Sequence[RankedRun]) -> None:
@@ -283,8 +273,8 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         config = read_config(sweep.config_text)
         _follow(processes, api, sweep, config, view)
         status = _settled(api, sweep, config)
-        view.show(status, _reasons(processes))
-        view.end(status, best_runs(status, config, top=10))
+        view.show(status)
+        view.end(status, _best_runs(api, status, config))
         verb = "best" if status.metric else "status"
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
@@ -320,7 +310,7 @@ def _follow(
         if now >= read_at:
             # A server that is being restarted is read again at the next turn.
             with suppress(ApiError):
-                view.show(_read(quick, sweep, config), _reasons(processes))
+                view.show(_read(quick, sweep, config))
             read_at = now + READ_EVERY_S
         time.sleep(TICK_S)
 
@@ -369,13 +359,12 @@ def _settled(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> Swee
         time.sleep(TICK_S)
 
 
-def _reasons(processes: LocalSweep) -> dict[str, str]:
-    """Read from the agents' own lines why runs failed."""
-    reasons = {}
-    for agent in processes.agents:
-        agent.read_on()
-        reasons.update(agent.reasons)
-    return reasons
+def _best_runs(
+    api: WandbApi, status: SweepStatus, config: Mapping[str, Any]
+) -> Sequence[RankedRun]:
+    """Rank the runs; the command of the best one is shown."""
+    record_of = partial(api.run_record, status.sweep)
+    return best_runs(status, config, top=10, record_of=record_of, recorded=1)
 
 
 def _data_option(plan: LocalPlan) -> list[str]:

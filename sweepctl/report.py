@@ -1,18 +1,20 @@
 """The runs of a sweep from best to worst, each with what it takes to run it again exactly.
 
-Pure: from what was read to what is to be shown.
+Pure: from what was read to what is to be shown. The command is the one that the run's agent kept of
+it; where there is none it is resolved as agent and preview resolve it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.command import DEFAULT_COMMAND, expand_command, shell_line
+from sweepctl.command import DEFAULT_COMMAND, shell_line
 from sweepctl.overrides import Grammar, Override
-from sweepctl.pod.trainers import default_grammar
+from sweepctl.pod.trainers import default_grammar, resolve
 from sweepctl.run_parameters import run_parameters
+from sweepctl.run_record import RunRecord
 from sweepctl.status import RunRow, SweepStatus, ranked, searched_parameters
 
 
@@ -25,6 +27,8 @@ class RankedRun:
     sampled: Mapping[str, Any]
     overrides: tuple[Override, ...]
     command: tuple[str, ...]
+    is_recorded: bool
+    """Whether the command is the one that was executed, and not one resolved anew."""
 
     def as_dict(self, metric: str) -> dict[str, Any]:
         """Give the fields for `-o json`; the overrides' values are exact."""
@@ -35,6 +39,7 @@ class RankedRun:
             "parameters": dict(self.sampled),
             "overrides": {override.path: override.value for override in self.overrides},
             "command": list(self.command),
+            "command_is_recorded": self.is_recorded,
         }
 
     def shell_command(self) -> str:
@@ -43,13 +48,34 @@ class RankedRun:
 
 
 def best_runs(
-    status: SweepStatus, config: Mapping[str, Any], *, top: int, grammar: Grammar | None = None
+    status: SweepStatus,
+    config: Mapping[str, Any],
+    *,
+    top: int,
+    grammar: Grammar | None = None,
+    record_of: Callable[[str], RunRecord | None] = lambda run: None,
+    recorded: int | None = None,
 ) -> list[RankedRun]:
-    """Rank the finished runs of a sweep and resolve the command of each."""
+    """Rank the finished runs of a sweep, each with its command.
+
+    `record_of` is asked for the first `recorded` of them alone, since each costs a request; not at
+    all where a grammar is asked for.
+    """
     searched = searched_parameters(config)
+    rows = ranked(status.runs, status.metric)[:top]
+    asked = {row.id for row in rows[:recorded]} if grammar is None else set()
+    project = status.sweep.split("/")[1]
     return [
-        _ranked_run(rank, row, searched, config, grammar)
-        for rank, row in enumerate(ranked(status.runs, status.metric)[:top], start=1)
+        _ranked_run(
+            rank,
+            row,
+            searched,
+            config,
+            project,
+            grammar,
+            record_of(row.id) if row.id in asked else None,
+        )
+        for rank, row in enumerate(rows, start=1)
     ]
 
 
@@ -58,7 +84,9 @@ def _ranked_run(
     row: RunRow,
     searched: list[str],
     config: Mapping[str, Any],
+    project: str,
     grammar: Grammar | None,
+    record: RunRecord | None,
 ) -> RankedRun:
     command = config.get("command") or DEFAULT_COMMAND
     known = {
@@ -66,21 +94,21 @@ def _ranked_run(
         for name in config.get("parameters", {})
         if name in row.parameters
     }
-    parameters = run_parameters(known, config.get("parameters"))
-    overrides = tuple(parameters.overrides())
-    written = grammar or default_grammar(command)
-    argv = expand_command(
+    resolved = resolve(
         command,
-        config=parameters.given,
-        overrides=[override.text(written) for override in overrides],
         program=config.get("program"),
-        environ={},  # a secret that the command takes from the environment stays a name
+        parameters=run_parameters(known, config.get("parameters")),
+        run_id=row.id,
+        project=project,
+        grammar=grammar or default_grammar(command),
+        environ={},
         args_json_file=f"parameters-{row.id}.json",
     )
     return RankedRun(
         rank=rank,
         run=row,
         sampled={name: known[name] for name in searched if name in known},
-        overrides=overrides,
-        command=tuple(argv),
+        overrides=resolved.overrides,
+        command=record.argv if record else resolved.written,
+        is_recorded=record is not None,
     )

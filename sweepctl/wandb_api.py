@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 import yaml
 
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl.wandb_connection import how_to_log_in
 from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient, sweep_url
+from sweepctl.wandb_outputs import CONSOLE, Place, console_lines, find_file
 
 T = TypeVar("T")
 
@@ -134,16 +136,35 @@ class WandbApi:
         )
 
     def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
-        """Give the lines that a run has printed; none when it uploaded no log."""
+        """Give the lines that a run has printed; none when nothing was uploaded.
+
+        The file is there when the trainer's client has ended well; until then there is a stream.
+        """
+        place = (sweep.entity, sweep.project, run_id)
+        whole = self.run_file(place, CONSOLE)
+        if whole is not None:
+            return whole.splitlines()
+        return self._retrying(lambda: console_lines(self._client, place))
+
+    def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
+        """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
+        entity, project, _ = sweep.split("/")
+        text = self.run_file((entity, project, run_id), RECORD_FILE)
+        return None if text is None else read_record(text)
+
+    def run_file(self, place: Place, name: str) -> str | None:
+        """Give the text of a small file of a run; None when it has none of that name."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "output.log")
-            for file in self._retrying(
-                lambda: list(self._client.files(sweep.entity, sweep.project, run_id))
-            ):
-                if file.name == path.name:
-                    self._client.download_file(file, path)
-                    return path.read_text("utf-8", "replace").splitlines()
-        return []
+            path = Path(folder, "file")
+
+            def fetch() -> str | None:
+                file = find_file(self._client, place, name)
+                if file is None:
+                    return None
+                self._client.download_file(file, path)
+                return path.read_text("utf-8", "replace")
+
+            return self._retrying(fetch)
 
     def set_state(self, sweep: SweepInfo, state: str) -> None:
         """Set RUNNING, PAUSED, FINISHED (no new runs) or CANCELED (runs under way are killed)."""

@@ -9,6 +9,7 @@ import copy
 import enum
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
@@ -334,7 +335,14 @@ def best(
     place = targets.Place(namespace, context, server, data)
     with targets.open_sweep(sweep, place, output.say) as (api, name):
         seen = launch.read_status(api, name)
-    runs = best_runs(seen.status, seen.config, top=top, grammar=_grammar(grammar))
+        runs = best_runs(
+            seen.status,
+            seen.config,
+            top=top,
+            grammar=_grammar(grammar),
+            record_of=partial(api.run_record, seen.status.sweep),
+            recorded=1 if form is Format.TABLE else top,  # whose commands are shown
+        )
     if form is Format.TABLE:
         views.print_best(seen.status, runs)
     else:

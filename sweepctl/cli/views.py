@@ -223,10 +223,8 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         )
     )
     best = runs[0]
-    if not best.overrides:
-        console.print(f"\nrun {best.run.id}: its trainer took the parameters from W&B")
-        return
-    console.print(f"\nrun {best.run.id} gave the trainer:")
+    if best.overrides:
+        console.print(f"\nrun {best.run.id} gave the trainer:")
     for override in best.overrides:
         if isinstance(override.value, Mapping):
             console.print(f"  {override.path}", markup=False)
@@ -234,7 +232,8 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
             console.print(output.table(["", ""], rows, header=False))
         else:
             console.print(f"  {override.path} = {_exact(override.value)}", markup=False)
-    console.print("\nrun it again:")
+    how = "" if best.is_recorded else " (by the sweep's command: the run has no record of its own)"
+    console.print(f"\nrun it again{how}:")
     console.print(f"  {best.shell_command()}", markup=False)
 
 
@@ -277,18 +276,18 @@ class LocalView:
         else:
             print(line, flush=True)
 
-    def show(self, status: SweepStatus, reasons: Mapping[str, str]) -> None:
-        """Show the sweep as it is now; `reasons` says why runs failed."""
+    def show(self, status: SweepStatus) -> None:
+        """Show the sweep as it is now."""
         changed = {row.id for row in changes(self._before, status)}
         late = self._unexplained
         self._unexplained = set()
         for row in status.runs:
             is_bad = row.state in ENDED_BADLY
-            if row.id in changed and is_bad and row.id not in reasons:
+            if row.id in changed and is_bad:
                 # The trainer's own report of its end comes before its agent says why.
                 self._unexplained.add(row.id)
-            elif row.id in late or (row.id in changed and (is_bad or self._screen is None)):
-                self.note(event_line(row, status, reasons.get(row.id)))
+            elif row.id in late or (row.id in changed and self._screen is None):
+                self.note(event_line(row, status))
         self._before = status
         if self._screen is not None:
             self._screen.draw(partial(status_view, status))
@@ -306,11 +305,11 @@ class LocalView:
     def _note_unexplained(self, status: SweepStatus) -> None:
         for row in status.runs:
             if row.id in self._unexplained:
-                self.note(event_line(row, status, None))
+                self.note(event_line(row, status))
         self._unexplained = set()
 
 
-def event_line(row: RunRow, status: SweepStatus, reason: str | None) -> str:
+def event_line(row: RunRow, status: SweepStatus) -> str:
     """Say in one line what became of a run."""
     parts = [f"run {row.id}: {row.state}"]
     if row.agent:
@@ -318,8 +317,8 @@ def event_line(row: RunRow, status: SweepStatus, reason: str | None) -> str:
     if row.metric is not None and status.metric is not None and row.state == "finished":
         parts.append(f"with {status.metric.name} {output.number(row.metric)}")
     line = " ".join(parts)
-    if reason and row.state in ENDED_BADLY:
-        line += f": {reason}"
+    if row.reason and row.state in ENDED_BADLY:
+        line += f": {row.reason}"
     return f"{line} [{runs_line(status)}]"
 
 

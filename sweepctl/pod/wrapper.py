@@ -24,12 +24,13 @@ from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.record import RECORD_FILE, RecordUpload
+from sweepctl.pod.record import RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending
 from sweepctl.pod.trainers import wrapped_command
 from sweepctl.pod.verdict import Ending
+from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
 
 GRACE_S = 20.0

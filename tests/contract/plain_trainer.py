@@ -66,6 +66,11 @@ def do(word: str) -> None:
         note(value)
     elif what == "log":
         log(value or "loss")
+    elif what == "argv":
+        with open("/proc/self/cmdline", "rb") as words:
+            argv = [word.decode() for word in words.read().split(b"\0")[:-1]]
+        with open(f"{value}-{ENVIRON['WANDB_RUN_ID']}", "w") as file:
+            json.dump(argv, file)
     elif what == "exit":
         sys.exit(int(value))
     elif what == "signal":

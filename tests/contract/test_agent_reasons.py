@@ -12,7 +12,7 @@ import pytest
 from agents import ROOT, World
 from serving import API_KEY
 
-from sweepctl.pod.record import RECORD_FILE, read_record
+from sweepctl.run_record import RECORD_FILE, read_record
 from sweepctl.wandb_http import RunInfo
 from sweepctl.wandb_outputs import console_count, console_lines, find_file
 from sweepctl.wandb_summary import REASON_KEY, reason_of, runtime_s

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from sweepctl.overrides import Grammar
-from sweepctl.pod.record import RunRecord, read_record
 from sweepctl.pod.secrets import Secrets
 from sweepctl.pod.trainers import resolve
 from sweepctl.pod.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
 from sweepctl.run_parameters import run_parameters
+from sweepctl.run_record import RunRecord, read_record
 
 LONG = "sk-0123456789abcdef"
 

@@ -8,8 +8,10 @@ import pytest
 
 from sweepctl.cli import output, views
 from sweepctl.cli.screen import Room
+from sweepctl.overrides import Grammar
 from sweepctl.progress import Phase
 from sweepctl.report import best_runs
+from sweepctl.run_record import RunRecord
 from sweepctl.status import Metric, RunRow, SweepStatus, searched_parameters
 
 TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
@@ -84,7 +86,62 @@ def test_best_prints_exact_gains_and_the_command(capsys: pytest.CaptureFixture[s
     assert repr(0.7 * 100.0) in printed
     assert ".*_hip_(yaw|roll)_joint" in printed
     assert "agent.lr = 1e-05" in printed
-    assert "run it again:\n  isaaclab train --task Toy-Legs" in printed
+    by = "run it again (by the sweep's command: the run has no record of its own):"
+    assert f"{by}\n  isaaclab train --task Toy-Legs" in printed
+    assert "--run_timestamp b2" in printed
+
+
+def test_best_prints_the_command_that_was_executed_and_asks_for_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen = status(*(row(f"r{number}", 1.0, number / 10) for number in range(9)))
+    asked: list[str] = []
+
+    def record_of(run: str) -> RunRecord:
+        asked.append(run)
+        return RunRecord(("./go", "${envvar:TASK}", "a b"), "literal", "host-0", 1)
+
+    runs = best_runs(seen, CONFIG, top=5, record_of=record_of, recorded=1)
+    views.print_best(seen, runs)
+    assert "run it again:\n  ./go '${envvar:TASK}' 'a b'\n" in capsys.readouterr().out
+    assert asked == ["r8"]
+    assert [entry["command_is_recorded"] for entry in views.best_data(seen, runs)["runs"]] == [
+        *(True, False, False, False, False)
+    ]
+    best_runs(seen, CONFIG, top=5, record_of=record_of)
+    assert len(asked) == 6
+    best_runs(seen, CONFIG, top=5, grammar=Grammar.HYDRA, record_of=record_of)
+    assert len(asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "again"),
+    [
+        (
+            ["${env}", "python", "-m", "sweepctl.pod.run", "isaaclab", "train", "--headless"],
+            "isaaclab train agent.lr=1e-05 --logger wandb",
+        ),
+        (
+            ["./isaaclab.sh", "-p", "scripts/wandb_sweep/train_wrapper.py", "--task", "T"],
+            "./isaaclab.sh -p scripts/train.py --task T",
+        ),
+        (["python", "t.py", "--key=${envvar:KEY}"], "python t.py '--key=${envvar:KEY}'"),
+        (["${interpreter}", "${program}", "${args}"], "python train.py --agent.lr=1e-05"),
+    ],
+    ids=["wrapper", "ancestor", "variable", "args"],
+)
+def test_best_resolves_what_was_not_recorded_as_agent_and_preview_do(
+    command: list[str], again: str
+) -> None:
+    config = {
+        **CONFIG,
+        "command": command,
+        "program": "train.py",
+        "parameters": {"agent.lr": {"values": [1e-5, 1e-3]}},
+    }
+    (best,) = best_runs(status(row("b2", 1.0, 0.5)), config, top=1)
+    assert best.shell_command().startswith(again)
+    assert not best.is_recorded
 
 
 @pytest.mark.parametrize(
@@ -115,7 +172,7 @@ def test_best_says_why_there_is_none(
 )
 def test_event_line_says_what_became_of_a_run(entry: RunRow, reason: str | None, line: str) -> None:
     seen = status(entry)
-    assert views.event_line(entry, seen, reason) == f"{line} [1 {entry.state} of 4]"
+    assert views.event_line(replace(entry, reason=reason), seen) == f"{line} [1 {entry.state} of 4]"
 
 
 def test_status_table_keeps_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,10 +288,11 @@ def test_a_failure_is_told_with_the_reason_that_its_agent_gives_a_moment_later(
     running, failed = row("a1", 1.0, None, "running"), row("a1", 1.0, None, "failed")
     other = row("b2", 1.0, None, "crashed")
     with views.LocalView() as view:
-        view.show(status(running), {})
-        view.show(status(failed), {})
-        view.show(status(failed, other), {"a1": "exit code 3"})
-        view.end(status(failed, other), [])
+        view.show(status(running))
+        view.show(status(failed))
+        told = replace(failed, reason="exit code 3")
+        view.show(status(told, other))
+        view.end(status(told, other), [])
     lines = capsys.readouterr().out.splitlines()[:3]
     assert [line.partition(" [")[0] for line in lines] == [
         "run a1: running on host-0",

@@ -41,12 +41,13 @@ from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
-from sweepctl.pod.record import RECORD_FILE, RecordUpload
+from sweepctl.pod.record import RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.telling import Teller
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
+from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import (
     ApiError,
     WandbClient,
