@@ -48,6 +48,11 @@ def default_data() -> Path:
     return Path(os.environ.get("SWEEPCTL_DATA") or platformdirs.user_data_dir("sweepctl"))
 
 
+def agent_logs(data: Path, sweep_id: str) -> Path:
+    """Give the folder of what the agents of a local sweep said."""
+    return data / "logs" / sweep_id
+
+
 def connection(
     url: str, environ: Mapping[str, str] = os.environ, *, data: Path | None = None
 ) -> Connection:

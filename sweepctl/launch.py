@@ -17,13 +17,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from sweepctl import embedded
+from sweepctl import embedded, gpus
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.pod.agent import main as run_pod_agent
 from sweepctl.pod.first_runs import limit_of
 from sweepctl.spec import SweepSpec, config_text
 from sweepctl.spec.names import fit_name, unfit_name
-from sweepctl.status import SweepStatus, sweep_status
+from sweepctl.status import SweepStatus, sweep_status, with_gpus
 from sweepctl.stored_form import DEFAULT_PROJECT
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
 from sweepctl.wandb_connection import DEFAULT_BASE_URL, how_to_log_in
@@ -216,11 +216,14 @@ class SeenSweep:
     config: Mapping[str, Any]
 
 
-def read_status(api: WandbApi, name: SweepName) -> SeenSweep:
-    """Read a sweep, its config and its runs."""
+def read_status(api: WandbApi, name: SweepName, data: Path | None = None) -> SeenSweep:
+    """Read a sweep, its config and its runs; of this machine's (in `data`) the agents' GPUs."""
     sweep = find_sweep(api, name)
     config = read_config(sweep.config_text)
     status = sweep_status(sweep, config, api.runs(sweep), datetime.now(timezone.utc))
+    if sweep.entity == embedded.ENTITY:
+        logs = embedded.agent_logs(data or embedded.default_data(), sweep.id)
+        status = with_gpus(status, gpus.recorded(logs))
     return SeenSweep(status, config)
 
 

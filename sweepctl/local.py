@@ -24,11 +24,13 @@ from urllib.parse import urlsplit
 
 from sweepctl import embedded, launch
 from sweepctl.errors import ExitCode, UsageError
+from sweepctl.gpus import GpuPlan, Wish, label, plan_gpus, record
 from sweepctl.pod.first_runs import GAVE_UP
+from sweepctl.pod.options import agent_host
 from sweepctl.report import RankedRun, best_runs
 from sweepctl.server.sweeps_engine import INSTALL_HINT, find_python
 from sweepctl.spec import SweepSpec
-from sweepctl.status import SweepStatus, sweep_status
+from sweepctl.status import SweepStatus, sweep_status, with_gpus
 from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
 from sweepctl.wandb_http import ApiError, SweepInfo
 
@@ -111,10 +113,19 @@ class LocalSweep:
     agents: list[AgentProcess] = field(default_factory=list)
     look_at: float = 0.0
     """When the server is to be looked at next."""
+    gpus: GpuPlan | None = None
+
+    @property
+    def gpu_labels(self) -> dict[str, str]:
+        """The GPUs of each agent by its host, as tables show them."""
+        shares = self.gpus.agents if self.gpus else ()
+        hosts = (agent_host(self.environ, index) for index in range(len(shares)))
+        return {host: label(names) for host, names in zip(hosts, shares, strict=True) if names}
 
     def start_agents(self, count: int) -> None:
         """Start `count` agents."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        record(self.logs, self.gpu_labels)
         for index in range(count):
             agent = AgentProcess(index, self.logs / f"agent-{index}.log")
             self.agents.append(agent)
@@ -208,7 +219,11 @@ class LocalSweep:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**self.environ, "SWEEPCTL_AGENT_NAME": agent.name},
+                env={
+                    **self.environ,
+                    **(self.gpus.environ_of(agent.index) if self.gpus else {}),
+                    "SWEEPCTL_AGENT_NAME": agent.name,
+                },
                 start_new_session=True,
                 preexec_fn=embedded.die_with_parent,
             )
@@ -226,6 +241,7 @@ class LocalPlan:
     grammar: str
     gpu: str
     max_initial_failures: str | None
+    gpus: Wish
 
 
 class View(Protocol):
@@ -244,6 +260,7 @@ class View(Protocol):
 def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
     failures = launch.failure_options(plan.max_initial_failures)
+    gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
     if plan.sweep is None:
         check_searchable(spec)
     data = (plan.data or embedded.default_data()).absolute()
@@ -260,19 +277,22 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         server=server,
         url=url,
         data=data,
-        logs=data / "logs" / sweep.id,
+        logs=embedded.agent_logs(data, sweep.id),
         work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu, *failures],
         environ=agent_environ(url),
+        gpus=gpus,
     )
     view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")
     view.note(f"the agents' output: {processes.logs}/agent-*.log")
+    for line in gpus.notes:
+        view.note(line)
     go_on = ["sweepctl", "local", spec.file, "--sweep", processes.sweep, *_data_option(plan)]
     with _interruptible(processes, view, shlex.join(go_on)):
         processes.start_agents(plan.agents)
         config = read_config(sweep.config_text)
         _follow(processes, api, sweep, config, view)
-        status = _settled(api, sweep, config)
+        status = _settled(processes, api, sweep, config)
         view.show(status)
         view.end(status, _best_runs(api, status, config))
         verb = "best" if status.metric else "status"
@@ -310,7 +330,7 @@ def _follow(
         if now >= read_at:
             # A server that is being restarted is read again at the next turn.
             with suppress(ApiError):
-                view.show(_read(quick, sweep, config))
+                view.show(_read(processes, quick, sweep, config))
             read_at = now + READ_EVERY_S
         time.sleep(TICK_S)
 
@@ -344,16 +364,21 @@ def _sweep_of(spec: SweepSpec, plan: LocalPlan, api: WandbApi) -> SweepInfo:
     return launch.create_sweep(api, spec, embedded.ENTITY, project)
 
 
-def _read(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> SweepStatus:
+def _read(
+    processes: LocalSweep, api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]
+) -> SweepStatus:
     fresh = api.sweep(sweep.entity, sweep.project, sweep.id)
-    return sweep_status(fresh, config, api.runs(fresh), datetime.now(timezone.utc))
+    status = sweep_status(fresh, config, api.runs(fresh), datetime.now(timezone.utc))
+    return with_gpus(status, processes.gpu_labels)
 
 
-def _settled(api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]) -> SweepStatus:
+def _settled(
+    processes: LocalSweep, api: WandbApi, sweep: SweepInfo, config: Mapping[str, Any]
+) -> SweepStatus:
     """Read a sweep whose agents are gone: its server takes a moment to see that it has ended."""
     deadline = time.monotonic() + SETTLE_LIMIT_S
     while True:
-        status = _read(api, sweep, config)
+        status = _read(processes, api, sweep, config)
         if status.has_ended or time.monotonic() >= deadline:
             return status
         time.sleep(TICK_S)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -59,6 +59,8 @@ class RunRow:
     """What its trainer is doing, while it is under way."""
     done: int | None = None
     steps: int | None = None
+    gpus: str = ""
+    """The GPUs that its agent has of this machine, where agents have some of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,12 @@ def by_interest(status: SweepStatus) -> list[RunRow]:
     shown = {row.id for row in (*best, *at_work, *waiting)}
     others = [row for row in reversed(status.runs) if row.id not in shown]
     return [*at_work, *waiting, *best, *others]
+
+
+def with_gpus(status: SweepStatus, gpus: Mapping[str, str]) -> SweepStatus:
+    """Add to each run the GPUs of its agent; `gpus` has them by the agent's host."""
+    runs = tuple(replace(row, gpus=gpus.get(row.agent or "", "")) for row in status.runs)
+    return replace(status, runs=runs) if gpus else status
 
 
 def ranked(rows: Sequence[RunRow], metric: Metric | None) -> list[RunRow]:

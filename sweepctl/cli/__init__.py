@@ -248,6 +248,16 @@ def local(
     gpu: Annotated[
         Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
     ] = Gpu.OFF,
+    gpus: Annotated[
+        str,
+        typer.Option(
+            "--gpus", help="The GPUs that the agents share out: auto, none, or 0,1 (or UUIDs)."
+        ),
+    ] = "auto",
+    gpus_per_agent: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--gpus-per-agent", min=1, help="GPUs of each agent."),
+    ] = None,
     max_initial_failures: MaxInitialFailures = None,
     tasks: TasksOption = None,
 ) -> None:
@@ -257,6 +267,7 @@ def local(
     on and the sweep has work left: the codes of wait.
     """
     from sweepctl.cli.views import LocalView
+    from sweepctl.gpus import read_wish
     from sweepctl.local import LocalPlan, run_local
 
     _grammar(grammar)
@@ -269,6 +280,7 @@ def local(
         grammar=grammar,
         gpu=gpu.value,
         max_initial_failures=max_initial_failures,
+        gpus=read_wish(gpus, gpus_per_agent),
     )
     with LocalView() as view:
         code = run_local(spec, plan, view)

@@ -67,9 +67,10 @@ def pictures(
     from sweepctl.cli import views
 
     wanted = launch.parse_sweep_name(name)
-    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+    where = launch.Where(server, data)
+    with launch.open_api(where, wanted, output.say) as api:
         while True:
-            status = launch.read_status(api, wanted).status
+            status = launch.read_status(api, wanted, where.data).status
             yield Picture(
                 view=partial(views.status_view, status),
                 data=partial(views.status_data, status),

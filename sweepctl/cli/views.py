@@ -36,6 +36,7 @@ _RUN_COLUMNS = (
     output.Column("METRIC", 6),
     output.Column("TIME", 7),
     output.Column("AGENT", 3, elastic=True),
+    output.Column("GPU", 2),
 )
 _AGE = output.Column("AGE", 1)
 _HEAD_LINES = 4
@@ -98,6 +99,7 @@ def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool =
             metric_text(row),
             output.age(row.duration_s),
             row.agent or "<none>",
+            row.gpus,
             *([output.age(row.age_s)] if wide else []),
         ]
         for row in rows
@@ -328,6 +330,7 @@ def _run_data(row: RunRow, searched: Sequence[str]) -> dict[str, Any]:
         "state": row.state,
         "reason": row.reason,
         "agent": row.agent,
+        "gpus": row.gpus or None,
         "phase": row.phase.value if row.phase else None,
         "metric": row.metric,
         "metric_instead": row.metric_instead,

@@ -32,7 +32,7 @@ def environment(folder: Path, path: str = "") -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("WANDB_", "SWEEPCTL_", "PYTHONDONTWRITEBYTECODE"))
+        if not name.startswith(("WANDB_", "SWEEPCTL_", "PYTHONDONTWRITEBYTECODE", "CUDA_"))
     }
     return {
         **kept,

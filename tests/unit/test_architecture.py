@@ -21,6 +21,7 @@ RING = {
     **dict.fromkeys(["tables", "doctor_checks"], 3),
     **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),
     **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
+    **dict.fromkeys(["gpus"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")

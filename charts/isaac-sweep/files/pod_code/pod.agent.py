@@ -193,7 +193,9 @@ class Agent:
         self._sweep = self._read_sweep(info.config_text)
         self._grammar = options.grammar or self._pod.python.grammar(self._sweep.command)
         page = sweep_url(self._client.connection.base_url, *name)
-        self._say(f"agent {options.host} of {page}, overrides in the {self._grammar} grammar")
+        seen = self._pod.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = f", GPU {seen}" if seen else ""
+        self._say(f"agent {options.host} of {page}{gpus}, overrides in the {self._grammar} grammar")
 
     def _read_sweep(self, text: str) -> SweepTask:
         try:

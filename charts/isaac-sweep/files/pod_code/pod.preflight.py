@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from sweepctl.errors import SweepctlError
+
 DEFAULT_MIN_FREE_MB = 200
+GPU_NAME = re.compile(r"\d+|GPU-[\w-]+|MIG-[\w/-]+")
+"""A GPU or a MIG device as CUDA_VISIBLE_DEVICES names it."""
 _NVIDIA_SMI_LIMIT_S = 60
 _TERMINATION_MESSAGE_BYTES = 4096  # what Kubernetes keeps of it
 
@@ -54,41 +59,63 @@ def full_disk_reason(work: Path, min_free_mb: int) -> str | None:
 def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
     """Say why there is no GPU to train on, as `nvidia-smi -L` sees it."""
     try:
-        done = _list_gpus(environ)
+        listed_gpus(environ)
+    except SweepctlError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return None
+
+
+class NoProgramError(SweepctlError):
+    """There is no nvidia-smi: this machine was not made for GPUs."""
+
+
+def listed_gpus(environ: Mapping[str, str], limit_s: float = _NVIDIA_SMI_LIMIT_S) -> str:
+    """Give what `nvidia-smi -L` lists; an error that says why it lists none."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=limit_s,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
-        return f"the GPU driver hangs: `nvidia-smi -L` gave no answer in {_NVIDIA_SMI_LIMIT_S} s"
+        why = f"`nvidia-smi -L` gave no answer in {limit_s:g} s"
+        raise SweepctlError(f"the GPU driver hangs: {why}") from None
     except OSError as error:
         # Some images carry an empty file of that name, which the NVIDIA runtime replaces.
         why = "is no program here" if error.errno == errno.ENOEXEC else _reason(error)
-        return f"no GPU: nvidia-smi {why}; without a GPU use --preflight-gpu off"
-    said = done.stdout.decode("utf-8", "replace").strip()
+        hint = "without a GPU use --preflight-gpu off"
+        raise NoProgramError(f"no GPU: nvidia-smi {why}", hint) from None
+    said = done.stdout.decode("utf-8", "replace")
     if done.returncode != 0 or "GPU " not in said:
-        return f"no GPU: `nvidia-smi -L` says {said.splitlines()[0][:300] if said else 'nothing'!r}"
-    return None
+        line = said.strip().splitlines()[0][:300] if said.strip() else "nothing"
+        raise SweepctlError(f"no GPU: `nvidia-smi -L` says {line!r}")
+    return said
 
 
 def gpu_count(environ: Mapping[str, str]) -> int:
     """Count the GPUs that a trainer sees, as torch does; 0 where nothing tells."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([device for device in visible.split(",") if device.strip()])
+        return len(visible_gpus(visible))
     try:
-        said = _list_gpus(environ).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        listed = listed_gpus(environ)
+    except SweepctlError:
         return 0
-    return sum(line.startswith(b"GPU ") for line in said.splitlines())
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
-def _list_gpus(environ: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        ["nvidia-smi", "-L"],
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=_NVIDIA_SMI_LIMIT_S,
-        check=False,
-    )
+def visible_gpus(text: str) -> tuple[str, ...]:
+    """Read CUDA_VISIBLE_DEVICES as CUDA does: what follows a name that means nothing is hidden."""
+    names: list[str] = []
+    for name in text.split(","):
+        if not GPU_NAME.fullmatch(name.strip()):
+            break
+        names.append(name.strip())
+    return tuple(dict.fromkeys(names))
 
 
 def write_termination_message(reason: str, environ: Mapping[str, str]) -> None:
