@@ -72,6 +72,7 @@ def preview_runs(
             program=spec.program,
             parameters=run_parameters(parameters, config["parameters"]),
             run_id=f"preview{len(runs) + 1}",
+            entity=spec.entity or "ENTITY",
             project=spec.project or "PROJECT",
             grammar=grammar or default_grammar(command),
             environ=environ if expand_env else {},

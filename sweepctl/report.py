@@ -64,14 +64,14 @@ def best_runs(
     searched = searched_parameters(config)
     rows = ranked(status.runs, status.metric)[:top]
     asked = {row.id for row in rows[:recorded]} if grammar is None else set()
-    project = status.sweep.split("/")[1]
+    entity, project, _ = status.sweep.split("/")
     return [
         _ranked_run(
             rank,
             row,
             searched,
             config,
-            project,
+            (entity, project),
             grammar,
             record_of(row.id) if row.id in asked else None,
         )
@@ -84,7 +84,7 @@ def _ranked_run(
     row: RunRow,
     searched: list[str],
     config: Mapping[str, Any],
-    project: str,
+    place: tuple[str, str],
     grammar: Grammar | None,
     record: RunRecord | None,
 ) -> RankedRun:
@@ -99,7 +99,8 @@ def _ranked_run(
         program=config.get("program"),
         parameters=run_parameters(known, config.get("parameters")),
         run_id=row.id,
-        project=project,
+        entity=place[0],
+        project=place[1],
         grammar=grammar or default_grammar(command),
         environ={},
         args_json_file=f"parameters-{row.id}.json",

@@ -139,4 +139,5 @@ def _facts(
         is_started=info.is_started if info else False,
         attempts=attempts,
         last_line=training.last_words(),
+        unlogged=str(training.resolved.unlogged) if training.resolved.unlogged else None,
     )

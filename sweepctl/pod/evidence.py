@@ -16,7 +16,13 @@ from sweepctl.pod.launchers import Trainer
 
 _RANK = rb"^(?:\[[\w.-]+\]:)?"
 """What `torchrun --tee` puts before a line of one of its processes: [default0]:"""
-_TRAINING_TIME = re.compile(_RANK + rb"Training time: [0-9.]+ seconds", re.MULTILINE)
+_ENDED = re.compile(
+    _RANK + rb"(?:Training time: [0-9.]+ seconds"
+    rb"|MAX (?:EPOCHS|FRAMES) NUM!|(?:Maximum reward achieved\. )?Network won!)",  # rl_games
+    re.MULTILINE,
+)
+_BAR = re.compile(rb"(\d+)%\|[^|\r\n]*\| \d+/\d+ \[")
+"""The progress bar over skrl's timesteps; the last one on its line counts."""
 _ITERATION = re.compile(rb"Learning iteration (\d+)/(\d+)")
 _LOG_ROOT = re.compile(
     _RANK + rb"\[INFO\] Logging experiment in directory: ([^\r\n]+)", re.MULTILINE
@@ -53,7 +59,8 @@ class Evidence:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
-        self._said_training_time = False
+        self._said_its_end = False
+        self._bar: int | None = None
         self._iteration: tuple[int, int] | None = None
         self._log_root: str | None = None
         self._log_name: str | None = None
@@ -71,8 +78,10 @@ class Evidence:
             return
         if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
             self.task_is_unknown = True
-        if _TRAINING_TIME.search(lines):
-            self._said_training_time = True
+        if _ENDED.search(lines):
+            self._said_its_end = True
+        for found in _BAR.finditer(lines):
+            self._bar = int(found[1])
         for found in _ITERATION.finditer(lines):
             self._iteration = int(found[1]), int(found[2])
         if root := _LOG_ROOT.search(lines):
@@ -114,14 +123,19 @@ class Evidence:
         """Say whether training came to its own end.
 
         Isaac Lab exits 0 on SIGINT and, under Kit, after masked exceptions: what counts is the line
-        that follows `runner.learn`, or the model saved after the last iteration (2.x has no line).
+        that follows the training. Where 2.x has none it is the model saved after the last
+        iteration, or skrl's progress, where that is shown.
         """
-        if self._trainer is Trainer.PLAIN:
-            return True
-        if self._said_training_time:
+        if self._trainer is Trainer.PLAIN or self._said_its_end:
             return True
         folder = self.log_folder()
-        if self._iteration is None or folder is None:
+        if folder is None:
+            return False
+        if folder.parts[-3:-2] == ("skrl",):  # logs/<library>/<experiment>/<run>
+            return self._bar in (None, 100)
+        if folder.parts[-3:-2] == ("sb3",):
+            return (folder / "model.zip").is_file()
+        if self._iteration is None:
             return False
         last = self._iteration[1] - 1
         return any((folder / f"model_{number}.pt").is_file() for number in (last, last + 1))

@@ -22,7 +22,7 @@ from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.in_trainer import MARK
 from sweepctl.pod.launchers import Trainer, arguments_of, python_of, scripts_of
-from sweepctl.pod.trainers import default_grammar, trainer_for
+from sweepctl.pod.trainers import default_grammar, library_of, trainer_for
 
 _SCRIPT = Path(__file__).with_name("in_trainer.py")
 _USUAL_PYTHONS = (
@@ -98,7 +98,9 @@ class TrainerPython:
 
     def unknown_settings(self, argv: Sequence[str], paths: Sequence[str]) -> dict[str, list[str]]:
         """Tell which paths name no setting, with the names there are; nothing when unsure."""
-        question = json.dumps({"arguments": arguments_of(argv), "paths": list(paths)})
+        question = json.dumps(
+            {"library": library_of(argv), "arguments": arguments_of(argv), "paths": list(paths)}
+        )
         for python in self._candidates(argv):
             found = self._ask(python, ["settings"], stdin=question, limit_s=SETTINGS_LIMIT_S)
             if isinstance(found, dict):

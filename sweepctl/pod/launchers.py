@@ -102,7 +102,7 @@ def scripts_of(argv: Sequence[str]) -> list[str]:
 
 
 def arguments_of(argv: Sequence[str]) -> list[str]:
-    """Give the arguments that Isaac Lab 3's rsl_rl backend itself parses."""
+    """Give the arguments that the backend of Isaac Lab 3 itself parses."""
     launch = find_launch(argv, Grammar.LITERAL)
     own = _without(list(argv[launch.start :]), ("--rl_library",))
     if _is_train_multigpu(argv, launch):

@@ -41,6 +41,7 @@ UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
 """How long an ended training waits for the check of its settings: once in an agent's life."""
 _SETTLED_S = 1.0
+_MAX_SCRIPT_CHARS = 1_000_000
 """How long the trainer's record must be unchanged to be read: it is written in pieces."""
 _LOOK_EVERY_S = 0.5
 _GROUP_LOOK_EVERY_S = 0.05
@@ -157,11 +158,13 @@ class Training:
             program=sweep.program,
             parameters=self._parameters,
             run_id=run.id,
+            entity=sweep.entity,
             project=sweep.project,
             grammar=grammar,
             environ=pod.environ,
             args_json_file=str(self.folder / "args.json"),
             has_arguments=sweep.has_arguments,
+            script_text=_script_text,
         )
         self._overrides = self.resolved.overrides
         environ = with_vulkan(trainer_environ(pod, sweep, run, self.folder))
@@ -362,6 +365,15 @@ class Training:
         if failed is not None:
             return f"{self.folder}: {(failed.strerror or str(failed)).lower()}"
         return self.evidence.last_line if self.evidence.disk_was_full else None
+
+
+def _script_text(path: str) -> str | None:
+    """Read a train.py, to tell which options it has."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_SCRIPT_CHARS)
+    except (OSError, ValueError):
+        return None
 
 
 def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> dict[str, str]:

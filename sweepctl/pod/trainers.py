@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -28,10 +28,10 @@ from sweepctl.pod.launchers import (
     option,
     runs_python,
 )
+from sweepctl.pod.libraries import RSL_RL, LoggedRun, Unlogged, log_to_wandb
 from sweepctl.run_parameters import RunParameters
 
 WRAPPER_MODULE = "sweepctl.pod.run"
-_RSL_RL = "rsl_rl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Resolved:
     argv: tuple[str, ...]
     trainer: Trainer
     notes: tuple[str, ...]
+    unlogged: Unlogged | None = None
+    """Why no metric reaches W&B, where that can be told."""
     written: tuple[str, ...] = ()
     """The argv with each `${envvar:X}` as it stands in the sweep's command."""
     overrides: tuple[Override, ...] = ()
@@ -51,6 +53,21 @@ def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> Tr
     """Tell which trainer a command launches; `grammar` is that of the installed Isaac Lab."""
     words = _without_wrapper([str(word) for word in command])
     return find_launch(words, grammar).trainer
+
+
+def library_of(argv: Sequence[str]) -> str:
+    """Name the RL library that Isaac Lab 3 trains with."""
+    launch = find_launch(argv, Grammar.LITERAL)
+    return (
+        _library(argv[launch.start - 1], argv[launch.start :], launch) if launch.start else RSL_RL
+    )
+
+
+def why_unlogged(command: Sequence[object], grammar: Grammar | None = None) -> Unlogged | None:
+    """Tell of a command, before any run of it, why no metric will reach W&B, if so."""
+    words = _without_wrapper([str(word) for word in command])
+    grammar = grammar or default_grammar(words)
+    return complete(words, run_id="", entity="", project="", grammar=grammar).unlogged
 
 
 def default_grammar(command: Sequence[object]) -> Grammar:
@@ -69,11 +86,13 @@ def resolve(
     program: str | None,
     parameters: RunParameters,
     run_id: str,
+    entity: str,
     project: str,
     grammar: Grammar,
     environ: Mapping[str, str],
     args_json_file: str | None = None,
     has_arguments: bool = False,
+    script_text: Callable[[str], str | None] = lambda path: None,
 ) -> Resolved:
     """Give the argv of one run: macros expanded, overrides written, what is lacking injected.
 
@@ -94,7 +113,14 @@ def resolve(
         )
 
     argv = expanded(environ)
-    found = complete(_without_wrapper(argv), run_id=run_id, project=project, grammar=grammar)
+    found = complete(
+        _without_wrapper(argv),
+        run_id=run_id,
+        entity=entity,
+        project=project,
+        grammar=grammar,
+        script_text=script_text,
+    )
     written = [_as_written(word) for word in expanded(_Unread())]
     return replace(
         found,
@@ -142,10 +168,19 @@ def _written(
     return tuple(found)
 
 
-def complete(argv: Sequence[str], *, run_id: str, project: str, grammar: Grammar) -> Resolved:
+def complete(
+    argv: Sequence[str],
+    *,
+    run_id: str,
+    entity: str,
+    project: str,
+    grammar: Grammar,
+    script_text: Callable[[str], str | None] = lambda path: None,
+) -> Resolved:
     """Add what a sweep's run needs and the argv lacks; leave what the user chose.
 
     Metrics reach W&B only with its logger; the run's folder is found, and resumed, by its name.
+    `script_text` reads a train.py where that can be done: older ones lack options.
     """
     launch = find_launch(argv, grammar)
     launching, own = list(argv[: launch.start]), list(argv[launch.start :])
@@ -157,12 +192,22 @@ def complete(argv: Sequence[str], *, run_id: str, project: str, grammar: Grammar
     if launch.trainer is Trainer.ISAACLAB3 and "--headless" in own:
         own.remove("--headless")
         notes.append("left out --headless: Isaac Lab 3 refuses it, being headless by default")
-    library = _library(launching[-1], own, launch)
-    if library == _RSL_RL:
-        own += _lacking(own, run_id, project, launch.trainer, notes)
-    else:
-        notes.append(f"nothing is added for {library}: name the options that make it log to W&B")
-    return Resolved((*launching, *own), launch.trainer, tuple(notes))
+    logging = log_to_wandb(
+        _library(launching[-1], own, launch),
+        own,
+        LoggedRun(
+            id=run_id,
+            entity=entity,
+            project=project,
+            trainer=launch.trainer,
+            grammar=grammar,
+            script=script_text(launching[-1]) if launch.is_script else None,
+        ),
+    )
+    if logging.unlogged:
+        notes.append(str(logging.unlogged))
+    completed = (*launching, *logging.own)
+    return Resolved(completed, launch.trainer, tuple(notes), unlogged=logging.unlogged)
 
 
 def _printed(parameters: RunParameters) -> list[Override]:
@@ -184,35 +229,12 @@ def _is_numeric(value: object) -> bool:
     return isinstance(value, (int, float))
 
 
-def _lacking(
-    own: Sequence[str], run_id: str, project: str, trainer: Trainer, notes: list[str]
-) -> list[str]:
-    lacking: list[str] = []
-    logger = option(own, "--logger")
-    if logger is None:
-        lacking += ["--logger", "wandb"]
-    elif logger != "wandb":
-        notes.append(
-            f"the command says --logger {logger}: no metric of this run will reach W&B;"
-            " write --logger wandb, or leave it out"
-        )
-    if logger in (None, "wandb") and option(own, "--log_project_name") is None:
-        lacking += ["--log_project_name", project]
-    if trainer is Trainer.ISAACLAB3:
-        # The folder is <timestamp>[_<run name>]; 2.x can only be given the second part.
-        if option(own, "--run_timestamp") is None:
-            lacking += ["--run_timestamp", run_id]
-    elif option(own, "--run_name") is None:
-        lacking += ["--run_name", run_id]
-    return lacking
-
-
 def _library(script: str, own: Sequence[str], launch: Launch) -> str:
     """Name the RL library; one that is not named is the task's default, of Isaac Lab's rsl_rl."""
     if launch.is_script:
         folder = posixpath.basename(posixpath.dirname(script))
-        return folder if folder in SCRIPT_LIBRARIES else _RSL_RL
-    return option(own, "--rl_library") or _RSL_RL
+        return folder if folder in SCRIPT_LIBRARIES else RSL_RL
+    return option(own, "--rl_library") or RSL_RL
 
 
 def _instead_of_ancestor(launching: list[str], grammar: Grammar, notes: list[str]) -> list[str]:
@@ -226,7 +248,7 @@ def _instead_of_ancestor(launching: list[str], grammar: Grammar, notes: list[str
         words = launching[:-1]
         while words and (words[-1].startswith("-") or runs_python(words[-1])):
             words.pop()
-        return [*words, "isaaclab", "train", "--rl_library", _RSL_RL]
+        return [*words, "isaaclab", "train", "--rl_library", RSL_RL]
     folder = posixpath.dirname(posixpath.dirname(wrapper))
     return [*launching[:-1], posixpath.join(folder, "train.py")]
 

@@ -77,6 +77,8 @@ class Facts:
     attempts: int | None = 1
     """How often it was tried; None where its server counts that."""
     last_line: str = ""
+    unlogged: str | None = None
+    """Why no metric could reach W&B, where the command tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,9 @@ def _without_metric(facts: Facts) -> Verdict:
         return Verdict(Ending.FINISHED, f"{facts.metric} = {reading.number}", 0)
     if trouble := metric_trouble(summary, facts.metric, reading):
         return Verdict(Ending.FAILED, trouble, 1)
-    if not facts.is_started and not facts.summary:
+    if facts.unlogged is not None:
+        why = facts.unlogged
+    elif not facts.is_started and not facts.summary:
         why = (
             "the trainer opened no W&B run: does it call wandb.init (Isaac Lab: --logger wandb),"
             " and is WANDB_MODE not offline or disabled?"

@@ -26,7 +26,7 @@ from sweepctl.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, s
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
-from sweepctl.pod.trainers import trainer_for
+from sweepctl.pod.trainers import trainer_for, why_unlogged
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.spec.nesting import complain_at_the_top
@@ -245,7 +245,14 @@ class _Sweep:
         for index, item in enumerate(command):
             self._check_word((*at, index), item)
         self._check_macros(at, command)
+        if unlogged := why_unlogged(self._launched(command), self.grammar):
+            self.checker.warn(at, unlogged.message, unlogged.hint, at_key=True)
         return command
+
+    def _launched(self, command: Sequence[object]) -> list[str]:
+        """Give a command with its program in its place: what names the trainer."""
+        program = self._optional_text("program") or "${program}"
+        return [program if word == "${program}" else str(word) for word in command]
 
     def _words(self) -> Sequence[object]:
         """Give what stands for a command where there is no list: what a text was meant to be."""
@@ -314,7 +321,7 @@ class _Sweep:
         return parameters
 
     def _trainer(self, command: Sequence[object]) -> Trainer:
-        kind = trainer_for(command)
+        kind = trainer_for(self._launched(command))
         told = {
             TrainerKind.ISAACLAB3: (Grammar.LITERAL,),
             TrainerKind.ISAACLAB2: (Grammar.HYDRA,),

@@ -20,6 +20,7 @@ from sweepctl.spec.scaled import (
     check_override_path,
     check_override_value,
     check_scaled,
+    foreign_path,
 )
 from sweepctl.stored_form import PARAMETER_KEYS, part_owner
 
@@ -87,7 +88,10 @@ class Parameters:
             self._check_scaled(name, own, inside, beside)
             return
         self._check_reach(at, name, is_nested="parameters" in spec)
-        if is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
+        if is_override and not self.writes_overrides:
+            if foreign := foreign_path(self.trainer, name):
+                self.checker.warn(at, *foreign, at_key=True)
+        elif is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
             self._check_path_is_new(at, name, name)
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)

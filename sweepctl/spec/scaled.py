@@ -74,15 +74,20 @@ def check_override_path(
             at, f"{path!r} is no override path: {reason}", f"such as {_EXAMPLE_PATH}", at_key=at_key
         )
         return False
-    root = path.lstrip("+").split(".")[0]
-    if trainer.is_isaac_lab and root not in _ISAAC_LAB_ROOTS:
-        near = nearest(root, _ISAAC_LAB_ROOTS)
-        hint = (
-            f"did you mean {path.replace(root, near, 1)}?" if near else "begin with env. or agent."
-        )
-        checker.error(at, f"Isaac Lab has no setting {path!r}", hint, at_key=at_key)
+    if foreign := foreign_path(trainer, path):
+        checker.error(at, *foreign, at_key=at_key)
         return False
     return True
+
+
+def foreign_path(trainer: Trainer, path: str) -> tuple[str, str] | None:
+    """Say, with what to write, that Isaac Lab has no setting of this path, when that is so."""
+    root = path.lstrip("+").split(".")[0]
+    if not trainer.is_isaac_lab or root in _ISAAC_LAB_ROOTS:
+        return None
+    near = nearest(root, _ISAAC_LAB_ROOTS)
+    hint = f"did you mean {path.replace(root, near, 1)}?" if near else "begin with env. or agent."
+    return f"Isaac Lab has no setting {path!r}", hint
 
 
 def check_override_value(

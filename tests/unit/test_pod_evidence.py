@@ -53,6 +53,53 @@ def test_end_of_training_is_read_from_output_and_models(
         assert evidence.log_folder() == folder
 
 
+START = (
+    "[INFO] Logging experiment in directory: {folder}/logs/{library}/cartpole\n"
+    "Exact experiment name requested from command line: 2025-07-01_10-00-00\n"
+)
+BAR = " {}%|████      | {}/4800 [00:07<00:00, 640.2it/s]"
+
+
+@pytest.mark.parametrize(
+    ("library", "said", "files", "shows_end"),
+    [
+        pytest.param("rl_games", "fps step: 1 epoch: 4/4\nMAX EPOCHS NUM!\n", [], True, id="games"),
+        pytest.param("rl_games", "MAX FRAMES NUM!\n", [], True, id="games-by-frames"),
+        pytest.param(
+            "rl_games", "Maximum reward achieved. Network won!\n", [], True, id="games-by-score"
+        ),
+        pytest.param("rl_games", "fps step: 1 epoch: 3/4\n", [], False, id="games-swallowed"),
+        pytest.param(
+            "skrl",
+            f"\r{BAR.format(0, 0)}\r{BAR.format(100, 4800)}\n",
+            [],
+            True,
+            id="skrl",
+        ),
+        pytest.param(
+            "skrl",
+            f"\r{BAR.format(0, 0)}\r{BAR.format(62, 3000)}\n",
+            [],
+            False,
+            id="skrl-broke-off",
+        ),
+        pytest.param("skrl", "no bar is wanted\n", [], True, id="skrl-without-a-bar"),
+        pytest.param("sb3", "", ["model.zip"], True, id="sb3"),
+        pytest.param("sb3", "", ["model_4000_steps.zip"], False, id="sb3-checkpoint-alone"),
+        pytest.param("rsl_rl", f"{BAR.format(100, 4800)}\n", [], False, id="rsl_rl-has-no-bar"),
+    ],
+)
+def test_end_of_2s_other_libraries_is_told_by_what_each_shows(
+    library: str, said: str, files: list[str], shows_end: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs" / library / "cartpole" / "2025-07-01_10-00-00"
+    folder.mkdir(parents=True)
+    for name in files:
+        (folder / name).touch()
+    output = START.format(folder=tmp_path, library=library) + said
+    assert evidence_of(Trainer.ISAACLAB2, output.encode()).shows_end() is shows_end
+
+
 def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path: Path) -> None:
     (tmp_path / "logs" / "rsl_rl" / "legs" / "r1").mkdir(parents=True)
     output = recorded("isaaclab-3.0-finished.txt", tmp_path)
@@ -206,10 +253,6 @@ PARAMS = {
         ),
         pytest.param("env.physics", "newton_mjwarp", "literal", None, id="preset-by-its-name"),
         pytest.param("env.name", "b", "literal", "asked for 'b', the trainer has 'a'", id="text"),
-        pytest.param("agent.lr", "1e-5", "literal", None, id="number-that-was-text-in-the-file"),
-        pytest.param("agent.lr", "2e-5", "hydra", "asked for '2e-5'", id="other-number-as-text"),
-        pytest.param("env.flag", "1", "hydra", "asked for '1'", id="text-is-no-truth-value"),
-        pytest.param("agent.lr", "fast", "literal", "asked for 'fast'", id="word-for-a-number"),
         pytest.param(
             "env.robot.stifness",
             1.0,

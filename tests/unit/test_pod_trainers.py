@@ -12,6 +12,7 @@ from sweepctl.pod.trainers import (
     default_grammar,
     resolve,
     trainer_for,
+    why_unlogged,
     wrapped_command,
 )
 from sweepctl.run_parameters import run_parameters
@@ -84,10 +85,10 @@ WRAPPER = "scripts/wandb_sweep/train_wrapper.py"
         ),
         pytest.param(
             L,
-            "isaaclab train --rl_library skrl --task T",
-            "isaaclab train --rl_library skrl --task T",
+            "isaaclab train --rl_library sb3 --task T",
+            "isaaclab train --rl_library sb3 --task T",
             3,
-            id="3-with-another-library",
+            id="3-with-a-library-that-has-no-option",
         ),
         pytest.param(
             H,
@@ -213,10 +214,126 @@ def test_command_gets_what_its_trainer_lacks(
     grammar: Grammar, command: str, argv: str, trainer: int
 ) -> None:
     kinds = {0: Trainer.PLAIN, 2: Trainer.ISAACLAB2, 3: Trainer.ISAACLAB3}
-    found = complete(shlex.split(command), run_id="r1", project="legs", grammar=grammar)
+    found = complete(
+        shlex.split(command), run_id="r1", entity="lab", project="legs", grammar=grammar
+    )
     assert list(found.argv) == shlex.split(argv)
     assert found.trainer is kinds[trainer]
     assert trainer_for(shlex.split(command), grammar) is kinds[trainer]
+
+
+GAMES = "scripts/reinforcement_learning/rl_games/train.py"
+SKRL = "scripts/reinforcement_learning/skrl/train.py"
+SWITCH = "agent.agent.experiment.wandb"
+
+
+@pytest.mark.parametrize(
+    ("grammar", "command", "added"),
+    [
+        pytest.param(
+            H,
+            f"/w/isaaclab.sh -p {GAMES} --task T --headless agent.params.config.gamma=0.9",
+            "--track --wandb-project-name legs --wandb-entity lab --wandb-name r1",
+            id="rl_games-2",
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --rl_library rl_games --task T",
+            "--track --wandb-project-name legs --wandb-entity lab --run_timestamp r1",
+            id="rl_games-3",
+        ),
+        pytest.param(
+            L,
+            "./isaaclab.sh train --rl_library=rl_games --wandb-entity=me --run_timestamp x",
+            "--track --wandb-project-name legs",
+            id="rl_games-3-partly-chosen",
+        ),
+        pytest.param(
+            L,
+            f"python {GAMES} --task T",
+            "--track --wandb-project-name legs --wandb-entity lab --run_timestamp r1",
+            id="rl_games-2s-script-where-3-is-installed",
+        ),
+        pytest.param(
+            H,
+            f"python {GAMES} --track=yes --wandb-name mine --wandb-project-name p",
+            "--wandb-entity lab",
+            id="rl_games-2-chosen",
+        ),
+        pytest.param(H, f"python {GAMES} --track false", "", id="rl_games-2-declined"),
+        pytest.param(
+            L,
+            "isaaclab train_multigpu --nproc_per_node 2 --rl_library rl_games",
+            "--track --wandb-project-name legs --wandb-entity lab --run_timestamp r1",
+            id="rl_games-on-several-gpus",
+        ),
+        pytest.param(
+            H, f"/isaac-sim/python.sh {SKRL} --task T", f"++{SWITCH}=True", id="skrl-hydra"
+        ),
+        pytest.param(
+            L,
+            "isaaclab train --rl_library skrl --task T --algorithm IPPO",
+            f"--run_timestamp r1 {SWITCH}=True",
+            id="skrl-literal",
+        ),
+        pytest.param(H, f"python {SKRL} +{SWITCH}=true", "", id="skrl-chosen"),
+        pytest.param(H, f"python {SKRL} {SWITCH}=False", "", id="skrl-declined"),
+        pytest.param(
+            L,
+            f"isaaclab train --rl_library skrl {SWITCH}=False",
+            "--run_timestamp r1",
+            id="skrl-literal-declined",
+        ),
+        pytest.param(H, "python scripts/sb3/train.py --task T", "", id="sb3"),
+        pytest.param(L, "isaaclab train --rl_library torchrl --task T", "", id="torchrl"),
+    ],
+)
+def test_library_gets_what_makes_it_log_to_wandb(
+    grammar: Grammar, command: str, added: str
+) -> None:
+    words = shlex.split(command)
+    found = complete(words, run_id="r1", entity="lab", project="legs", grammar=grammar)
+    assert list(found.argv) == words + shlex.split(added)
+
+
+def test_switch_of_rl_games_takes_no_override_for_its_value() -> None:
+    words = ["python", GAMES, "--track", "agent.params.config.gamma=0.9"]
+    found = complete(words, run_id="r1", entity="lab", project="legs", grammar=H)
+    assert found.argv[:4] == ("python", GAMES, "--track=True", "agent.params.config.gamma=0.9")
+
+
+def test_script_of_rl_games_that_has_no_switch_gets_none() -> None:
+    words = ["python", GAMES, "--task", "T"]
+    texts = {GAMES: "parser.add_argument('--sigma')"}
+    how = {"run_id": "r1", "entity": "lab", "project": "legs", "grammar": H}
+    found = complete(words, script_text=texts.get, **how)  # type: ignore[arg-type]
+    assert list(found.argv) == words
+    assert found.unlogged is not None
+    texts[GAMES] += "; parser.add_argument('--track')"
+    assert "--track" in complete(words, script_text=texts.get, **how).argv  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "grammar", "said"),
+    [
+        pytest.param("isaaclab train", L, None, id="rsl_rl"),
+        pytest.param("isaaclab train --logger tensorboard", L, "write --logger wandb", id="logger"),
+        pytest.param(f"python {GAMES}", H, None, id="rl_games"),
+        pytest.param(f"python {GAMES} --track=0", H, "write --track", id="rl_games-declined"),
+        pytest.param(f"python {SKRL}", H, None, id="skrl"),
+        pytest.param("isaaclab train --rl_library skrl", L, "--rl_library, skrl", id="skrl-3"),
+        pytest.param(f"python {SKRL} {SWITCH}=off", H, f"write {SWITCH}=True", id="skrl-declined"),
+        pytest.param("python a/sb3/train.py", H, "in your train.py", id="sb3-2"),
+        pytest.param("isaaclab train --rl_library sb3", L, "--rl_library, sb3", id="sb3-3"),
+        pytest.param("isaaclab train --rl_library torchrl", L, "-c,", id="torchrl-3"),
+        pytest.param("python own.py", H, None, id="plain"),
+    ],
+)
+def test_what_keeps_metrics_from_wandb_is_told_with_what_to_write(
+    command: str, grammar: Grammar, said: str | None
+) -> None:
+    found = why_unlogged(shlex.split(command), grammar)
+    assert (found is None) if said is None else (found is not None and said in found.hint)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +341,12 @@ def test_command_gets_what_its_trainer_lacks(
     [
         pytest.param("isaaclab train --headless", "left out --headless", id="headless"),
         pytest.param("isaaclab train --logger neptune", "no metric of this run", id="logger"),
-        pytest.param("isaaclab train --rl_library sb3", "nothing is added for sb3", id="library"),
+        pytest.param("isaaclab train --rl_library sb3", "sb3 has no option", id="library"),
         pytest.param(f"python {WRAPPER}", "`isaaclab train` takes its place", id="ancestor"),
     ],
 )
 def test_what_was_changed_or_looks_wrong_is_told(command: str, said: str) -> None:
-    found = complete(shlex.split(command), run_id="r1", project="legs", grammar=L)
+    found = complete(shlex.split(command), run_id="r1", entity="lab", project="legs", grammar=L)
     assert any(said in note for note in found.notes)
 
 
@@ -274,6 +391,7 @@ def resolved(command: list[str], config: dict[str, object], **how: bool) -> list
         program="p.py",
         parameters=run_parameters(config, {}),
         run_id="r1",
+        entity="lab",
         project="legs",
         grammar=L,
         environ={},
@@ -309,7 +427,14 @@ def test_command_that_another_agent_gave_the_arguments_gets_no_overrides() -> No
 def test_arguments_ask_for_settings_as_far_as_a_record_can_tell() -> None:
     values = {"env.n": 1, "env.t": "3e-4", "env.l": [1, 0.5], "env.z": None, "lr": 1.0}
     parameters = run_parameters(values, {"env.n": {"min": 0.5, "max": 2.0}})
-    how = {"program": None, "run_id": "r1", "project": "legs", "grammar": L, "environ": {}}
+    how = {
+        "program": None,
+        "run_id": "r1",
+        "entity": "lab",
+        "project": "legs",
+        "grammar": L,
+        "environ": {},
+    }
     printed = resolve(["x", "${args}"], parameters=parameters, **how)
     assert [(o.path, o.value) for o in printed.overrides] == [("env.n", 1.0), ("env.l", [1, 0.5])]
     written = resolve(["x"], parameters=parameters, **how)

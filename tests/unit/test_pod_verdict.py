@@ -83,6 +83,14 @@ KIT = {**GOOD, "shows_its_end": True}
             id="no-wandb-at-all",
         ),
         pytest.param(
+            {**GOOD, "summary": {}, "is_started": False, "unlogged": "sb3 has no option; write x"},
+            "failed",
+            "metric loss was not logged: sb3 has no option; write x",
+            1,
+            None,
+            id="command-that-cannot-log",
+        ),
+        pytest.param(
             {**KIT, "has_shown_end": False},
             "failed",
             "did not come to its end",

@@ -141,21 +141,27 @@ def unknown_settings(_arguments: Sequence[str]) -> dict[str, list[str]]:
 
     Isaac Lab 3 sets whatever attribute an override names, and writes it into its record like any
     other (isaaclab_tasks/utils/hydra.py, isaaclab/utils/dict.py), so only the classes can tell.
-    They are made as the trainer makes them: its tasks, its callback, the same arguments.
+    They are made as the trainer makes them: its tasks, its callback, the same arguments. An agent
+    that is a plain dictionary (all but rsl_rl's) takes keys that its file does not have.
     """
     question = json.loads(sys.stdin.read())
     arguments, paths = question["arguments"], question["paths"]
     sys.stdin = io.StringIO()
     dispatch = importlib.import_module("isaaclab.cli")
-    backend = importlib.import_module("isaaclab_rl.entrypoints.backends.train_rsl_rl")
+    library = question["library"]
+    backend = importlib.import_module(f"isaaclab_rl.entrypoints.backends.train_{library}")
     hydra = importlib.import_module("isaaclab_tasks.utils.hydra")
     dispatch.load_external_tasks()
     known = backend._parse_args(arguments)
-    env, agent = hydra.resolve_task_config(known.task, known.agent)
+    entry = known.agent
+    if library == "skrl":
+        entry = backend.resolve_skrl_agent_cfg_entry_point(known.agent, known.algorithm)
+    env, agent = hydra.resolve_task_config(known.task, entry)
+    configs = {"env": env, "agent": None if isinstance(agent, dict) else agent}
     found = {}
     for path in paths:
         root, _, rest = path.partition(".")
-        names = _names_instead({"env": env, "agent": agent}.get(root), rest.split("."))
+        names = _names_instead(configs.get(root), rest.split("."))
         if names is not None:
             found[path] = names
     return found
