@@ -57,6 +57,8 @@ fmt: setup ## format and fix what can be fixed
 
 bench-overrides: setup ## 100,000 values through the real parsers, the ancestor's formatting beside ours
 	@$(BIN)/python benchmarks/overrides.py
+bench-reading: setup ## CPU of status, best, list and logs over a data folder
+	@$(BIN)/python benchmarks/reading.py
 bench-agent: setup ## idle time between two runs: our agent and the stock wandb agent
 	@$(BIN)/python benchmarks/agent.py
 bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
@@ -74,5 +76,5 @@ lock: setup ## renew requirements.lock from pyproject.toml
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-agent bench-bytecode \
+.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode \
 	bench-cluster chart test-parity lock clean

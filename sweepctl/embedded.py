@@ -24,13 +24,11 @@ from pathlib import Path
 import platformdirs
 
 from sweepctl.errors import SweepctlError
+from sweepctl.server.database import DATABASE
 from sweepctl.wandb_http import Connection
 
 ENTITY = "local"
 """The entity of everything that an embedded server keeps."""
-
-DATABASE = "sweepctl.sqlite"
-"""The file of a data folder that holds its sweeps."""
 
 LOOPBACK_API_KEY = "local_server_on_loopback_needs_no_secret_key"
 """What clients send where no key is asked for: the wandb client wants 40 characters or more."""
@@ -198,18 +196,24 @@ def reading(data: Path, *, makes: bool = False) -> Iterator[Connection]:
 
     A folder without sweeps is an error, and is left as it is, unless the caller `makes` one.
     """
-    if not makes and not (data / DATABASE).is_file():
-        state = "holds none" if data.is_dir() else "does not exist"
-        raise SweepctlError(
-            f"no sweeps here: the folder {data} {state}",
-            "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",
-        )
+    if not makes:
+        check_holds_sweeps(data)
     server, url = start_server(data, agent_timeout_s=60)
     try:
         yield connection(url, data=data)
     finally:
         if server is not None:
             server.stop()
+
+
+def check_holds_sweeps(data: Path) -> None:
+    """Complain about a folder that holds no sweeps."""
+    if not (data / DATABASE).is_file():
+        state = "holds none" if data.is_dir() else "does not exist"
+        raise SweepctlError(
+            f"no sweeps here: the folder {data} {state}",
+            "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",
+        )
 
 
 def start_server(data: Path, *, agent_timeout_s: float) -> tuple[ServerProcess | None, str]:

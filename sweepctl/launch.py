@@ -15,17 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweepctl import embedded, gpus
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.pod.agent import main as run_pod_agent
-from sweepctl.pod.first_runs import limit_of
-from sweepctl.spec import SweepSpec, config_text
-from sweepctl.spec.names import fit_name, unfit_name
+from sweepctl.server.database import DATABASE
 from sweepctl.status import SweepStatus, sweep_status, with_gpus
 from sweepctl.stored_form import DEFAULT_PROJECT
-from sweepctl.wandb_api import WandbApi, dashboard_url, read_config
+from sweepctl.wandb_api import SweepSource, WandbApi, dashboard_url, read_config
 from sweepctl.wandb_connection import DEFAULT_BASE_URL, how_to_log_in
 from sweepctl.wandb_http import (
     ApiError,
@@ -34,6 +31,9 @@ from sweepctl.wandb_http import (
     WandbClient,
     connection_from_environ,
 )
+
+if TYPE_CHECKING:
+    from sweepctl.spec import SweepSpec
 
 SWEEP_IDS = "sweep_ids.json"
 """Where `init` keeps the id of each project's sweep and `agent` finds it, as the ancestor did."""
@@ -84,6 +84,8 @@ def entity_of(spec: SweepSpec, option: str | None) -> str | None:
 
 def _fit(kind: str, name: str) -> str:
     """Give a name that W&B takes back; refuse any other before anything is created."""
+    from sweepctl.spec.names import fit_name, unfit_name  # only here: it reads sweep files
+
     unfit = unfit_name(kind, name)
     if unfit:
         raise UsageError(unfit, f"try {fit_name(name) or 'letters, digits, _ and -'}")
@@ -112,6 +114,32 @@ def open_api(
         yield WandbApi(connection, on_wait=say)
 
 
+@contextmanager
+def open_source(
+    where: Where,
+    name: SweepName,
+    say: Callable[[str], None],
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[SweepSource]:
+    """Open what keeps the named sweep, to read it: embedded data is read from the disk.
+
+    Only data of an older version needs a server, which makes a newer one of it.
+    """
+    server = server_of(where, name, environ)
+    if server is not None:
+        yield WandbApi(server, on_wait=say)
+        return
+    from sweepctl.server import database, reading  # only here: a W&B server is read without them
+
+    data = where.data or embedded.default_data()
+    embedded.check_holds_sweeps(data)
+    if database.has_this_format(data):
+        yield reading.StoredSweeps(data)
+        return
+    with embedded.reading(data) as connection:
+        yield WandbApi(connection, on_wait=say)
+
+
 def server_of(
     where: Where, name: SweepName, environ: Mapping[str, str] = os.environ
 ) -> Connection | None:
@@ -134,12 +162,12 @@ def server_of(
 
 def knows_sweeps(environ: Mapping[str, str] = os.environ) -> bool:
     """Say whether a verb that names no sweep has one to find: at W&B, or on this machine."""
-    if (embedded.default_data() / embedded.DATABASE).exists():
+    if (embedded.default_data() / DATABASE).exists():
         return True
     return server_of(Where(None, None), SweepName(None, None, None), environ) is not None
 
 
-def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
+def find_sweep(api: SweepSource, name: SweepName) -> SweepInfo:
     """Give the named sweep; without an id the newest one of this server."""
     entity = name.entity or api.default_entity()
     if name.id and name.project:
@@ -157,6 +185,8 @@ def find_sweep(api: WandbApi, name: SweepName) -> SweepInfo:
 
 def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: str) -> SweepInfo:
     """Create the sweep of a file, once, whatever answers are lost on the way."""
+    from sweepctl.spec import config_text  # only here: it reads sweep files
+
     return api.create_sweep(
         entity_of(spec, entity) or api.default_entity(),
         project,
@@ -216,7 +246,7 @@ class SeenSweep:
     config: Mapping[str, Any]
 
 
-def read_status(api: WandbApi, name: SweepName, data: Path | None = None) -> SeenSweep:
+def read_status(api: SweepSource, name: SweepName, data: Path | None = None) -> SeenSweep:
     """Read a sweep, its config and its runs; of this machine's (in `data`) the agents' GPUs."""
     sweep = find_sweep(api, name)
     config = read_config(sweep.config_text)
@@ -279,6 +309,8 @@ def agent_sweep_name(
 
 def failure_options(limit: str | None) -> list[str]:
     """Give an agent's options that say after how many first failures it gives up."""
+    from sweepctl.pod.first_runs import limit_of  # only here: the other verbs train nothing
+
     if limit is None:
         return []
     try:
@@ -300,6 +332,8 @@ def run_agent(
     say: Callable[[str], None],
 ) -> int:
     """Take `count` runs from a sweep on this machine; give the agent's exit code."""
+    from sweepctl.pod.agent import main as run_pod_agent  # only here: no other verb trains
+
     failures = failure_options(max_initial_failures)
     where = Where(server, None)
     _want_login(where, name)

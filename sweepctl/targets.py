@@ -9,15 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sweepctl import manifest
-from sweepctl.cluster.client import Cluster
 from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 from sweepctl.errors import UsageError
-from sweepctl.launch import SweepName, Where, knows_sweeps, open_api, parse_sweep_name
-from sweepctl.live import list_jobs
-from sweepctl.submission import Submission, get_submission, open_submission_api, sweep_name
-from sweepctl.wandb_api import WandbApi
+from sweepctl.launch import (
+    SweepName,
+    Where,
+    knows_sweeps,
+    open_api,
+    open_source,
+    parse_sweep_name,
+)
+from sweepctl.wandb_api import SweepSource, WandbApi
+
+if TYPE_CHECKING:
+    from sweepctl.cluster.client import Cluster
+    from sweepctl.submission import Submission
+
+# What reads a cluster is imported where it is used: sweeps on this machine are shown without.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +81,16 @@ class Target:
 
     def submission(self) -> Submission:
         """Read what is in the cluster."""
+        from sweepctl.submission import get_submission
+
         return get_submission(self.cluster, self.name, self.namespace)
 
 
 def open_target(name: str | None, place: Place) -> Target:
     """Open the cluster of a submitted sweep; without a name it must be the only one there."""
+    from sweepctl import manifest
+    from sweepctl.live import list_jobs
+
     if name is not None and not manifest.is_name(name):
         raise UsageError(
             f"'{name}' is no name of a submitted sweep",
@@ -96,11 +111,35 @@ def open_sweep(
     name: str | None, place: Place, say: Callable[[str], None]
 ) -> Iterator[tuple[WandbApi, SweepName]]:
     """Open the server of a sweep, submitted or not, and give the sweep's name there."""
-    if not is_in_cluster(name, place):
-        wanted = parse_sweep_name(name)
-        with open_api(Where(place.server, place.data), wanted, say) as api:
-            yield api, wanted
+    if is_in_cluster(name, place):
+        with _open_submitted(name, place, say) as found:
+            yield found
         return
+    wanted = parse_sweep_name(name)
+    with open_api(Where(place.server, place.data), wanted, say) as api:
+        yield api, wanted
+
+
+@contextmanager
+def open_to_read(
+    name: str | None, place: Place, say: Callable[[str], None]
+) -> Iterator[tuple[SweepSource, SweepName]]:
+    """Open what keeps a sweep, to read it; data on this machine needs no server for that."""
+    if is_in_cluster(name, place):
+        with _open_submitted(name, place, say) as found:
+            yield found
+        return
+    wanted = parse_sweep_name(name)
+    with open_source(Where(place.server, place.data), wanted, say) as source:
+        yield source, wanted
+
+
+@contextmanager
+def _open_submitted(
+    name: str | None, place: Place, say: Callable[[str], None]
+) -> Iterator[tuple[WandbApi, SweepName]]:
+    from sweepctl.submission import open_submission_api, sweep_name
+
     target = open_target(name, place)
     submission = target.submission()
     with open_submission_api(target.cluster, submission, say) as api:
@@ -109,6 +148,8 @@ def open_sweep(
 
 def complete_names(incomplete: str) -> list[str]:
     """Give the names of submitted sweeps for the shell; nothing when they cannot be had."""
+    from sweepctl.live import list_jobs
+
     try:
         cluster = open_cluster()
         found = {line.name for line in list_jobs(cluster, cluster.namespace, None)}

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import yaml
 
@@ -26,6 +26,35 @@ T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
+
+
+class SweepSource(Protocol):
+    """What keeps sweeps, for those who only read: a W&B server, or a data folder on the disk."""
+
+    @property
+    def where(self) -> str:
+        """The place as people know it."""
+
+    def default_entity(self) -> str:
+        """Give the entity that is meant when none is named."""
+
+    def projects(self, entity: str) -> list[str]:
+        """List the names of an entity's projects."""
+
+    def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
+        """List the sweeps of a project."""
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
+        """Give one sweep; an unknown one is an error that names it."""
+
+    def runs(self, sweep: SweepInfo) -> list[RunInfo]:
+        """List the runs of a sweep."""
+
+    def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
+        """Give the lines that a run has printed; none when nothing was uploaded."""
+
+    def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
+        """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
 
 
 class WandbApi:

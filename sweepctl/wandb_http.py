@@ -38,6 +38,7 @@ __all__ = [
     "WandbClient",
     "app_url",
     "connection_from_environ",
+    "run_info",
     "run_url",
     "sweep_url",
     "unwrap_config",
@@ -259,7 +260,7 @@ class WandbClient:
             {"project": project, "entity": entity, "name": run_id},
         )
         node = (answer.get("project") or {}).get("run")
-        return _run_info(node) if node else None
+        return run_info(node) if node else None
 
     def runs(
         self, entity: str, project: str, sweep_id: str, host: str | None = None
@@ -279,7 +280,7 @@ class WandbClient:
             "filters": json.dumps({"$and": wanted}),
         }
         for node in self._pages(query, variables, ("project", "runs")):
-            yield _run_info(node)
+            yield run_info(node)
 
     def post_file_stream(
         self,
@@ -412,7 +413,8 @@ def _sweep_info(node: Mapping[str, Any], entity: str, project: str) -> SweepInfo
     )
 
 
-def _run_info(node: Mapping[str, Any]) -> RunInfo:
+def run_info(node: Mapping[str, Any]) -> RunInfo:
+    """Read a run as the API sends it."""
     wrapped = _parsed(node.get("config"), {})
     summary = _parsed(node.get("summaryMetrics"), {})
     return RunInfo(

@@ -345,7 +345,7 @@ def best(
     from sweepctl.report import best_runs
 
     place = targets.Place(namespace, context, server, data)
-    with targets.open_sweep(sweep, place, output.say) as (api, name):
+    with targets.open_to_read(sweep, place, output.say) as (api, name):
         seen = launch.read_status(api, name)
         runs = best_runs(
             seen.status,

@@ -57,13 +57,14 @@ def list_(
     form: Output = Form.TABLE,
 ) -> None:
     """List the submitted sweeps. With --server or --data, or without a cluster, a server's."""
-    from sweepctl import live
-    from sweepctl.cli import cluster_views
     from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
 
     if server or data or not (namespace or context or all_namespaces or has_cluster()):
         served_verbs.print_list(server, data, form)
         return
+    from sweepctl import live
+    from sweepctl.cli import cluster_views
+
     cluster = open_cluster(context, namespace)
     lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
     if form in (Form.JSON, Form.YAML):
@@ -138,14 +139,15 @@ def logs(
 
     Exit code 1 when one cannot be read whole, after what can be.
     """
-    from sweepctl import logs as logs_of
     from sweepctl import targets
-    from sweepctl.cli import cluster_views
 
     place = targets.Place(namespace, context, server, data)
     if not targets.is_in_cluster(name, place):
         served_verbs.print_logs(name, server, data, run)
         return
+    from sweepctl import logs as logs_of
+    from sweepctl.cli import cluster_views
+
     target = targets.open_target(name, place)
     options = _log_options(agent, run, previous, since, most)
     if (sys.stdout.isatty() if follows is None else follows) and not previous:

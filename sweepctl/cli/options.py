@@ -155,9 +155,10 @@ Timeout = Annotated[
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print one answer a line."""
-    for line in lines:
-        output.answer(line)
+    """Print one answer a line, all at once."""
+    found = list(lines)
+    if found:
+        output.answer("\n".join(found))
 
 
 def dry_text(dry_run: DryRun) -> str:

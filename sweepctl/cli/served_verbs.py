@@ -16,14 +16,14 @@ def print_logs(name: str | None, server: str | None, data: Path | None, run: str
     from sweepctl import launch
 
     wanted = launch.parse_sweep_name(name)
-    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
+    with launch.open_source(launch.Where(server, data), wanted, output.say) as api:
         sweep = launch.find_sweep(api, wanted)
         found = [each for each in api.runs(sweep) if run is None or each.id == run]
         if run is not None and not found:
             raise SweepctlError(f"sweep {sweep.id} has no run {run}")
         for each in found:
-            for line in api.run_log(sweep, each.id):
-                print(line if run is not None else f"{each.id} | {line}")
+            before = "" if run is not None else f"{each.id} | "
+            print_lines(f"{before}{line}" for line in api.run_log(sweep, each.id))
 
 
 def print_list(server: str | None, data: Path | None, form: Form) -> None:
@@ -31,7 +31,7 @@ def print_list(server: str | None, data: Path | None, form: Form) -> None:
     from sweepctl import launch
 
     name = launch.parse_sweep_name(None)
-    with launch.open_api(launch.Where(server, data), name, output.say) as api:
+    with launch.open_source(launch.Where(server, data), name, output.say) as api:
         entity = api.default_entity()
         found = [sweep for project in api.projects(entity) for sweep in api.sweeps(entity, project)]
     found.sort(key=lambda sweep: sweep.created_at or "", reverse=True)
@@ -68,7 +68,7 @@ def pictures(
 
     wanted = launch.parse_sweep_name(name)
     where = launch.Where(server, data)
-    with launch.open_api(where, wanted, output.say) as api:
+    with launch.open_source(where, wanted, output.say) as api:
         while True:
             status = launch.read_status(api, wanted, where.data).status
             yield Picture(

@@ -93,6 +93,10 @@ CREATE TABLE files (
 """
 
 
+DATABASE = "sweepctl.sqlite"
+"""The file of a data folder that holds its rows."""
+
+
 class StoreUnavailableError(SweepctlError):
     """The data cannot be read or written now (disk full, I/O error): the request may come again."""
 
@@ -110,7 +114,7 @@ class Database:
         self._writing = threading.RLock()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
-        path = folder / "sweepctl.sqlite"
+        path = folder / DATABASE
         self._path = path
         try:
             version = _version_of(path)
@@ -178,6 +182,31 @@ class Database:
         return connection
 
 
+@contextmanager
+def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection that reads a data folder, whoever writes in it, and leaves no trace there.
+
+    Without a write-ahead log nobody writes; SQLite would make one that stays behind.
+    """
+    path = folder.absolute() / DATABASE
+    is_at_rest = not path.with_name(f"{path.name}-wal").exists()
+    place = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_at_rest else ''}"
+    with (
+        _translated(path),
+        closing(sqlite3.connect(place, uri=True, timeout=30, isolation_level=None)) as connection,
+    ):
+        yield connection
+
+
+def has_this_format(folder: Path) -> bool:
+    """Say whether a data folder can be read as it is; one that cannot be read at all is an error.
+
+    False is said of an older format, which a server makes a newer one of.
+    """
+    with read_only(folder) as connection:
+        return _checked_version(connection, folder / DATABASE) == SCHEMA_VERSION
+
+
 def _take_folder(folder: Path) -> IO[str]:
     """Lock the folder for this process: two servers on one folder would hand out runs twice."""
     try:
@@ -213,8 +242,12 @@ def _take_folder(folder: Path) -> IO[str]:
 def _version_of(path: Path) -> int | None:
     """Give the format of a file, None of a new one; a file of something else is left untouched."""
     with closing(sqlite3.connect(path, timeout=30)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return _checked_version(connection, path)
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int | None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if version == SCHEMA_VERSION or version in _UPGRADES:
         return int(version)
     if version > SCHEMA_VERSION:

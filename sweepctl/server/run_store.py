@@ -275,6 +275,12 @@ def run_document(rows: Rows, run: int, name: str) -> str:
     return str(rows.execute(f"SELECT {column} FROM runs WHERE pk = ?", (run,)).fetchone()[0])
 
 
+def run_documents(rows: Rows, sweep: int) -> dict[int, tuple[str, str]]:
+    """Give config and summary of a sweep's runs, by run."""
+    query = "SELECT pk, config, summary FROM runs WHERE sweep = ?"
+    return {pk: (config, summary) for pk, config, summary in rows.execute(query, (sweep,))}
+
+
 def write_summary(tx: Rows, run: int, text: str) -> None:
     """Store a run's summary, and its values for ordering and filtering."""
     old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
