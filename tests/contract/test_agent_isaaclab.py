@@ -153,6 +153,26 @@ def test_real_trainer_trains_with_the_exact_values_and_its_record_is_believed(
 
 
 @pytest.mark.trainer
+def test_real_trainer_takes_parameters_by_an_args_macro_as_public_sweeps_pass_them(
+    real: World,
+) -> None:
+    parameters = {
+        "agent.algorithm.learning_rate": {"value": "3e-4"},
+        "agent.algorithm.entropy_coef": {"distribution": "uniform", "min": 0.001, "max": 0.01},
+        "agent.empirical_normalization": {"value": False},
+    }
+    metric = {"name": "Perf/total_fps", "goal": "maximize"}
+    sweep = real.sweep([*SHORT, "${args_no_hyphens}"], parameters=parameters, metric=metric)
+    agent = real.start(sweep)
+    assert agent.wait(300) == 0, agent.said
+    run = real.run(sweep)
+    assert run.state == "finished", agent.said
+    record = (real.folder / "logs/rsl_rl/toy_legs" / run.id / "params/agent.yaml").read_text()
+    assert "learning_rate: 0.0003" in record
+    assert f"entropy_coef: {run.config['agent.algorithm.entropy_coef']!r}" in record
+
+
+@pytest.mark.trainer
 def test_real_trainer_takes_a_typo_silently_and_the_agent_does_not(real: World) -> None:
     typo = STIFFNESS.replace("stiffness", "stifness")
     metric = {"name": "Perf/total_fps", "goal": "maximize"}

@@ -29,14 +29,17 @@ from serving import API_KEY, ServerProcess, sdk_environ
 from wandb.sdk.launch.sweeps import utils as newest_client
 from wheels import Wheel, unpacked
 
-from sweepctl.command import DEFAULT_COMMAND, uses_args
+from sweepctl.command import DEFAULT_COMMAND, KNOWN_MACROS, uses_args
 from sweepctl.errors import SpecError
 from sweepctl.launch import create_sweep
 from sweepctl.overrides import Grammar, overrides_from_config
+from sweepctl.pod.in_trainer import read_yaml
 from sweepctl.pod.trainers import resolve
+from sweepctl.preview import preview_runs
 from sweepctl.run_parameters import run_parameters
 from sweepctl.server.search import next_params
 from sweepctl.spec import SweepSpec, load_sweep
+from sweepctl.stored_form import stored_config
 from sweepctl.wandb_api import WandbApi
 from sweepctl.wandb_http import Connection, WandbClient
 
@@ -338,7 +341,9 @@ def resolved(spec: SweepSpec, args: Mapping[str, Any]) -> list[str]:
 
 
 def without_launcher(argv: list[Any]) -> list[Any]:
-    """Leave out `env` and what it sets, which are gone when the trainer runs."""
+    """Leave out a shell's, and `env` with what it sets: they are gone when the trainer runs."""
+    if argv[:2] == ["sh", "-c"]:
+        argv = argv[4:]
     while argv[0] == "/usr/bin/env" or "=" in argv[0]:
         argv = argv[1:]
     return argv
@@ -367,6 +372,58 @@ def test_what_we_refuse_is_refused_there_too(file: Path, refusals: dict[str, str
         load_sweep(str(file))
 
 
+@pytest.mark.parametrize("file", [*WANDBS, *DRAWN, *OURS], ids=lambda file: file.stem)
+def test_chart_sends_and_preview_shows_the_same(file: Path) -> None:
+    spec = load_sweep(str(file))
+    assert repr(stored_config(read_yaml(file.read_bytes()))) == repr(spec.to_wandb_config())
+    seen = preview_runs(
+        spec, count=2, grammar=Grammar.LITERAL, seed=1, environ=VARIABLES, expand_env=True
+    )
+    for number, run in enumerate(seen, start=1):
+        argv = expected_argv(spec.config, run.parameters)
+        path, words = f"parameters-preview{number}.json", list(run.command)
+        words = [f"FILE {json.dumps(run.parameters)}" if word == path else word for word in words]
+        assert without_launcher(words) == argv
+
+
+COMPANIONS = {
+    "agent.rate": {"values": [1, 2]},
+    "agent.rate_type": {"value": "float"},
+    "gain": {"value": 2},
+    "gain_type": {"value": "float"},
+    "gain_cli_path": {"value": "env.gains"},
+    "gain_base_dict": {"value": '{"k": 1.5}'},
+    "lr": {"value": 3},
+    "lr_type": {"value": "float"},
+    "policy": {"value": "mlp"},
+    "policy_type": {"value": "str"},
+}
+"""What sweeps of WBC-AGILE and of earlier versions hold; the policy's type is a parameter."""
+
+
+def test_companions_of_older_sweeps_are_used_and_passed_on_by_no_macro(stage: Stage) -> None:
+    macros = [macro for macro in KNOWN_MACROS if "args" in macro]
+    config = {
+        **{"method": "grid", "metric": {"name": "loss", "goal": "minimize"}},
+        **{"program": "dump_argv.py", "parameters": COMPANIONS},
+        "command": ["python", "${program}", "${overrides}", *macros],
+    }
+    sweep = stage.client.create_sweep("local", "older", json.dumps(config))
+    stage.run("-S", "-m", "sweepctl.pod.agent", "--sweep", f"local/older/{sweep.id}")
+    runs = stage.runs("older", sweep.id)
+    assert len(runs) == 2
+    for run in runs:
+        rate = run.handed_out["agent.rate"]
+        kept = {
+            name: value
+            for name, value in run.handed_out.items()
+            if not name.endswith("_type") or name == "policy_type"
+        }
+        command = ["python", "${program}", f"agent.rate={rate}.0", "env.gains={'k':3.0}", *macros]
+        assert run.argv == clients_argv(newest_client, command, "dump_argv.py", kept)
+        assert run.parameters == kept
+
+
 @pytest.mark.parametrize("name", ["default-command", "args-no-hyphens", "wrapper-args"])
 def test_local_gives_the_trainer_the_same(name: str, stage: Stage, tmp_path: Path) -> None:
     out = tmp_path / "records"
@@ -389,12 +446,13 @@ def test_table_of_all_forms(
 ) -> None:
     rows = [("FILE", "METHOD", "PARAMETERS GO BY", "RUNS", "ARGV")]
     for name, form in forms.items():
-        command = form.stored.get("command") or ["default command"]
+        command = form.stored.get("command") or []
         macros = [str(w) for w in command if uses_args([w]) or w == "${overrides}"]
         runs = [*form.under_stock, *form.under_ours]
         equal = sum(run.argv == expected_argv(form.stored, run.handed_out) for run in runs)
         by = "all macros" if len(macros) > 5 else " ".join(dict.fromkeys(macros))
-        by = by or ("${args}, by default" if command == ["default command"] else "nothing")
+        by = by or ("${args}, by default" if not form.stored.get("command") else "")
+        by = by or ("overrides at the end" if "sweepctl.pod.run" in command else "nothing")
         verdict = "equal" if equal == len(runs) else f"{len(runs) - equal} DIFFER"
         rows.append((name, form.stored["method"], by, str(len(runs)), verdict))
     for file in DRAWN:

@@ -425,7 +425,10 @@ def test_command_that_another_agent_gave_the_arguments_gets_no_overrides() -> No
 
 
 def test_arguments_ask_for_settings_as_far_as_a_record_can_tell() -> None:
-    values = {"env.n": 1, "env.t": "3e-4", "env.l": [1, 0.5], "env.z": None, "lr": 1.0}
+    values = {
+        **{"env.n": 1, "env.t": "3e-4", "env.w": "adam", "env.l": [1, 0.5], "lr": 1.0},
+        **{"env.z": None, "env.b": "true", "env.q": "it's", "env.m": {"a": 1}, "env.x": ["a"]},
+    }
     parameters = run_parameters(values, {"env.n": {"min": 0.5, "max": 2.0}})
     how = {
         "program": None,
@@ -436,9 +439,10 @@ def test_arguments_ask_for_settings_as_far_as_a_record_can_tell() -> None:
         "environ": {},
     }
     printed = resolve(["x", "${args}"], parameters=parameters, **how)
-    assert [(o.path, o.value) for o in printed.overrides] == [("env.n", 1.0), ("env.l", [1, 0.5])]
+    asked = {override.path: override.value for override in printed.overrides}
+    assert asked == {"env.n": 1.0, "env.t": "3e-4", "env.w": "adam", "env.l": [1, 0.5]}
     written = resolve(["x"], parameters=parameters, **how)
-    assert [o.path for o in written.overrides] == ["env.n", "env.t", "env.l", "env.z"]
+    assert [o.path for o in written.overrides] == [path for path in values if path != "lr"]
 
 
 @pytest.mark.parametrize(

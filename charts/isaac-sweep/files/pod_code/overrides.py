@@ -105,7 +105,7 @@ class Override:
             grammar = Grammar.HYDRA
         try:
             text = f"{self.path}={_value_text(self.value, grammar, 0)}"
-            if isinstance(self.value, str) and _is_bare_word(self.value):
+            if isinstance(self.value, str) and is_bare_word(self.value):
                 text = f"{self.path}={self.value}"  # a quoted preset name is an unknown preset
             _check_argument(text)
         except _Inexpressible as problem:
@@ -268,7 +268,8 @@ def _hydra_string(text: str) -> str:
     return "'" + text + "\\" * trailing + "'"
 
 
-def _is_bare_word(text: str) -> bool:
+def is_bare_word(text: str) -> bool:
+    """Tell whether every trainer reads `text`, without quotes, as that text."""
     return bool(_BARE_WORD.fullmatch(text)) and text.lower() not in _NOT_BARE
 
 

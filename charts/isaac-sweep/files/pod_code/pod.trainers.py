@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from sweepctl.command import expand_command, takes_overrides
 from sweepctl.errors import SweepctlError
-from sweepctl.overrides import Grammar, Override
+from sweepctl.overrides import Grammar, Override, is_bare_word
 from sweepctl.pod.launchers import (
     PYTHON,
     SCRIPT_LIBRARIES,
@@ -32,6 +32,7 @@ from sweepctl.pod.libraries import RSL_RL, LoggedRun, Unlogged, log_to_wandb
 from sweepctl.run_parameters import RunParameters
 
 WRAPPER_MODULE = "sweepctl.pod.run"
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,19 +214,21 @@ def complete(
 def _printed(parameters: RunParameters) -> list[Override]:
     """Give the settings that `${args…}` ask for, as far as the trainer's record can tell of them.
 
-    Printed as Python prints it, a text or a None may be read as something else, and nobody knows
-    what of; what is no override at all is the trainer's own affair.
+    Printed as Python prints it, a None or a text such as `true` is read as something else; and what
+    is no override at all is the trainer's own affair.
     """
     try:
         overrides = parameters.overrides()
     except SweepctlError:
         return []
-    return [override for override in overrides if _is_numeric(override.value)]
+    return [override for override in overrides if _is_read_alike(override.value)]
 
 
-def _is_numeric(value: object) -> bool:
+def _is_read_alike(value: object) -> bool:
+    if isinstance(value, str):
+        return is_bare_word(value) or bool(_NUMBER.fullmatch(value))
     if isinstance(value, (list, tuple)):
-        return all(map(_is_numeric, value))
+        return all(isinstance(item, (int, float)) for item in value)
     return isinstance(value, (int, float))
 
 
