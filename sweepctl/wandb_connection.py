@@ -175,6 +175,25 @@ class Transport:
             raise ApiError(f"the answer of {self.where} has no data", status=502)
         return data
 
+    def within(self, answer: Any, *keys: str) -> dict[str, Any]:
+        """Give the map at the end of a path through an answer; empty where the API has nothing.
+
+        ApiError where something stands there that is no map: an answer of another program, or of a
+        server in trouble, is asked for again.
+        """
+        found = answer
+        for key in keys:
+            found = found.get(key)
+            if found is None:
+                return {}
+            if not isinstance(found, dict):
+                raise self.unexpected(f"{found!r:.80} for {key}")
+        return dict(found)
+
+    def unexpected(self, what: str) -> ApiError:
+        """Give the error of an answer that has another shape than the API's."""
+        return ApiError(f"{self.where} answered {what}", status=502)
+
     def json(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> Any:

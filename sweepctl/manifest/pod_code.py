@@ -24,7 +24,7 @@ MOUNT_PATH = "/opt/sweepctl"
 MAX_CONFIG_MAP_BYTES = 1024 * 1024
 RING_0 = (
     *("__init__", "errors", "overrides", "command"),
-    *("run_parameters", "run_record", "stored_form"),
+    *("run_parameters", "run_record", "shell_script", "stored_form"),
     *("wandb_connection", "wandb_http", "wandb_outputs", "wandb_summary"),
 )
 _ENTRY = "pod.__main__.py"

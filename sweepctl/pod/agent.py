@@ -42,7 +42,8 @@ from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.record import RecordUpload
-from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
+from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.telling import Teller
 from sweepctl.pod.tending import HEARTBEAT_S, Tending
@@ -259,13 +260,15 @@ class Agent:
         """Take a run that a command hands out; `resume` is a run that was begun before."""
         if command.get("type") not in ("run", "resume") or not command.get("run_id"):
             return
-        attempt, args = command.get("attempt"), command.get("args")
+        attempt, losses = command.get("attempt"), command.get("losses")
+        args = command.get("args")
         self._knows_attempts = self._knows_attempts or isinstance(attempt, int)
         self._waiting.append(
             RunTask(
                 id=str(command["run_id"]),
                 config=unwrap_config(args if isinstance(args, dict) else {}),
                 attempt=attempt if isinstance(attempt, int) else None,
+                losses=losses if isinstance(losses, int) else None,
             )
         )
 
@@ -308,7 +311,7 @@ class Agent:
             end,
             [begun],
             # The embedded server counts for all agents; W&B leaves it to each.
-            attempts=None if run.attempt is not None else self._attempts[run.id],
+            attempts=self._attempts[run.id] if run.losses is None else run.losses + 1,
         )
         self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
         if trouble := record.finish(is_leaving=bool(self._signals.received)):

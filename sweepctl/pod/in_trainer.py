@@ -39,9 +39,11 @@ def main(argv: Sequence[str]) -> int:
         answer = answers[argv[0]](argv[1:])
     except Exception as error:  # whatever the trainer's packages raise is told, not shown whole
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        if argv[0] != "settings":
+            return 1
+        answer = {"error": f"{type(error).__name__}: {error}"}
     sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
-    return 1 if argv[0] == "yaml" and isinstance(answer, dict) else 0
+    return 1 if isinstance(answer, dict) and "error" in answer else 0
 
 
 def read_yaml_files(paths: Sequence[str]) -> object:
@@ -66,22 +68,36 @@ def _read_yaml_files(paths: Sequence[str]) -> list[object]:
 
 
 def read_yaml(text: bytes) -> object:
-    """Read YAML 1.1 as PyYAML does, with every unknown tag taken for what it is written as."""
+    """Read YAML 1.1 as PyYAML does, with every unknown tag taken for what it is written as.
+
+    libyaml, where PyYAML has it, reads a record of 200,000 lines in a tenth of the time.
+    """
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        pass
+    quick = getattr(yaml, "CSafeLoader", None)
+    if quick is not None:
+        try:
+            return _as_json(yaml.load(text, _without_tags(quick)))
+        except yaml.YAMLError:
+            pass  # libyaml is the stricter of the two
+    return _as_json(yaml.load(text, _without_tags(yaml.SafeLoader)))
 
-    def ignore_tag(loader: Loader, suffix: str, node: yaml.Node) -> object:
+
+def _without_tags(kind: Any) -> Any:
+    """Give a loader that takes a value with an unknown tag for what it is written as."""
+    import yaml
+
+    loader_of_ours = type("Loader", (kind,), {})
+
+    def ignore_tag(loader: Any, suffix: str, node: yaml.Node) -> object:
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
-        assert isinstance(node, yaml.ScalarNode)
         return loader.construct_scalar(node)
 
-    Loader.add_multi_constructor("", ignore_tag)
-    return _as_json(yaml.load(text, Loader))
+    loader_of_ours.add_multi_constructor("", ignore_tag)  # type: ignore[attr-defined]
+    return loader_of_ours
 
 
 def _as_json(value: object) -> object:

@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sweepctl.command import expand_command, takes_overrides
+from sweepctl.command import OVERRIDES_MACRO, expand_command, takes_overrides, uses_args
 from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar, Override, is_bare_word
 from sweepctl.pod.launchers import (
-    PYTHON,
     SCRIPT_LIBRARIES,
     Launch,
     Trainer,
     find_launch,
     is_ancestor,
-    only_launches,
     option,
     runs_python,
 )
 from sweepctl.pod.libraries import RSL_RL, LoggedRun, Unlogged, log_to_wandb
 from sweepctl.run_parameters import RunParameters
+from sweepctl.shell_script import find_script, script_trouble, with_name
 
 WRAPPER_MODULE = "sweepctl.pod.run"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -102,6 +101,10 @@ def resolve(
     words = _without_wrapper([str(word) for word in command])
     is_overridden = takes_overrides(words) and not has_arguments
     overrides = parameters.overrides() if is_overridden else _printed(parameters)
+    if is_overridden and overrides:
+        if trouble := script_trouble(words):
+            raise SweepctlError(*trouble)
+        words = with_name(words, lambda word: word == OVERRIDES_MACRO)
 
     def expanded(environ: Mapping[str, str]) -> list[str]:
         return expand_command(
@@ -125,6 +128,7 @@ def resolve(
     written = [_as_written(word) for word in expanded(_Unread())]
     return replace(
         found,
+        notes=(*found.notes, *_notes_on_script(words)),
         overrides=tuple(overrides),
         written=_written(found.argv, argv, written),
     )
@@ -136,6 +140,17 @@ def wrapped_command(command: Sequence[object]) -> list[object] | None:
         if pair == ("-m", WRAPPER_MODULE):
             return list(command[index + 2 :]) or None
     return None
+
+
+def _notes_on_script(words: Sequence[str]) -> Iterator[str]:
+    """Tell of the user's own arguments of a script: the first is its $0, as W&B's agent has it."""
+    script = find_script(words)
+    following = words[script.index + 1 : script.index + 2] if script else []
+    if script and following and uses_args(following):
+        yield (
+            f'the first parameter becomes $0 of the script, which "$@" leaves out: write'
+            f" {script.name} before {following[0]}"
+        )
 
 
 class _Unread(Mapping[str, str]):
@@ -257,14 +272,22 @@ def _instead_of_ancestor(launching: list[str], grammar: Grammar, notes: list[str
 
 
 def _without_wrapper(words: list[str]) -> list[str]:
-    """Take `python -m sweepctl.pod.run` off: our agent does in its own process what that does."""
-    for index, word in enumerate(words[:-2]):
-        if word == "-m" and words[index + 1] == WRAPPER_MODULE:
-            return words[index + 2 :]
-        if not (
-            PYTHON.fullmatch(posixpath.basename(word))
-            or word in ("${env}", "${interpreter}", "-S", "-E", "-u")
-            or only_launches(posixpath.basename(word), word)
-        ):
-            break
+    """Take `python -m sweepctl.pod.run` off: our agent does in its own process what that does.
+
+    What stands before it (`env FOO=1`, `nice`) holds for the trainer.
+    """
+    for index, pair in enumerate(pairwise(words)):
+        if pair != ("-m", WRAPPER_MODULE):
+            continue
+        python = index
+        while python and words[python - 1].startswith("-"):
+            python -= 1
+        if not python or not _is_python(words[python - 1]):
+            return words
+        before = words[: python - 1]
+        return [*([] if before in (["${env}"], ["/usr/bin/env"]) else before), *words[index + 2 :]]
     return words
+
+
+def _is_python(word: str) -> bool:
+    return word == "${interpreter}" or runs_python(word)

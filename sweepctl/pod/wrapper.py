@@ -25,7 +25,8 @@ from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.record import RecordUpload
-from sweepctl.pod.run import Pod, RunTask, SettingsCheck, SweepTask, Training
+from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
+from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending
 from sweepctl.pod.trainers import wrapped_command

@@ -251,4 +251,5 @@ class Dispatcher:
             "program": store.sweep_spec(tx, sweep.pk).get("program"),
             "run_storage_id": node_id("Run", run.pk),
             "attempt": run.attempt + 1,
+            "losses": run.losses,
         }

@@ -58,7 +58,7 @@ def test_signalled_agent_hands_its_run_back_and_another_finishes_it_once(
 
 def test_trainer_behind_a_shell_has_its_time_to_save(world: World) -> None:
     command = " ".join(world.trainer("save-on-sigterm", "note:start", "hang"))
-    sweep = world.sweep(["sh", "-c", f"{command}; true"])
+    sweep = world.sweep(["sh", "-c", f'{command} "$@"; true'])
     agent = world.start(sweep, "--grace-s", "20")
     world.wait_noted("start")
     agent.send(signal.SIGTERM)

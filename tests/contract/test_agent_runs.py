@@ -147,7 +147,7 @@ def test_whole_family_of_a_trainer_is_dead_before_the_next_run_starts(world: Wor
     script = world.folder / "look.py"
     script.write_text(look)
     train = " ".join(world.trainer("escape", "log"))
-    sweep = world.sweep(["sh", "-c", f"{sys.executable} -S {script}; {train}"], run_cap=2)
+    sweep = world.sweep(["sh", "-c", f'{sys.executable} -S {script}; {train} "$@"'], run_cap=2)
     agent = world.start(sweep)
     assert agent.wait() == 0, agent.said
     seen = [line for line in agent.said.splitlines() if line.startswith("SEEN")]
@@ -186,7 +186,7 @@ def test_parameters_that_make_no_command_fail_the_run_and_the_agent_goes_on(worl
         pytest.param(["no-such-trainer"], "no such file", id="not-on-path"),
         pytest.param(["/etc/passwd"], "permission denied", id="not-executable"),
         pytest.param(["/usr/bin/env", "no-such-trainer"], "exit code 127", id="env-finds-nothing"),
-        pytest.param(["sh", "-c", "no-such-trainer"], "exit code 127", id="sh-finds-nothing"),
+        pytest.param(["sh", "-c", 'no-such-trainer "$@"'], "exit code 127", id="sh-finds-nothing"),
     ],
 )
 def test_trainer_that_cannot_start_is_a_configuration_error_and_the_run_is_handed_back(

@@ -11,9 +11,8 @@ import sweepctl
 ROOT = Path(sweepctl.__file__).parent
 RING = {
     **dict.fromkeys(["errors", "overrides", "command", "stored_form", "wandb_connection"], 0),
-    **dict.fromkeys(
-        ["run_parameters", "run_record", "wandb_http", "wandb_outputs", "wandb_summary"], 0
-    ),
+    **dict.fromkeys(["run_parameters", "run_record", "shell_script"], 0),
+    **dict.fromkeys(["wandb_http", "wandb_outputs", "wandb_summary"], 0),
     **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "log_lines"], 1),
     **dict.fromkeys(["status", "progress", "extras"], 1),
     **dict.fromkeys(["server", "cluster", "wandb_api"], 2),

@@ -190,8 +190,8 @@ def test_last_line_that_says_something_is_kept() -> None:
 
 def test_full_disk_is_noticed_in_any_trainers_output() -> None:
     output = b"OSError: [Errno 28] No space left on device: 'model_3.pt'\n"
-    assert evidence_of(Trainer.PLAIN, output).disk_was_full
-    assert not evidence_of(Trainer.PLAIN, b"No space for legs\n").disk_was_full
+    assert evidence_of(Trainer.PLAIN, output).said_disk_full
+    assert not evidence_of(Trainer.PLAIN, b"No space for legs\n").said_disk_full
 
 
 PARAMS = {

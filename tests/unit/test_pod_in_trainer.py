@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.in_trainer import MARK, read_yaml
 from sweepctl.pod.interpreter import TrainerPython
@@ -105,12 +106,31 @@ def test_python_named_by_the_user_is_asked_first(tmp_path: Path) -> None:
     assert TrainerPython(environ).grammar(["./train.sh"]) is Grammar.LITERAL
 
 
-def test_record_is_none_until_both_files_are_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(None, "params has no agent.yaml", id="missing"),
+        pytest.param("a: [1\n", "params is no YAML", id="garbage"),
+        pytest.param("", "params holds no maps", id="empty"),
+        pytest.param("- 1\n", "params holds no maps", id="a-list"),
+    ],
+)
+def test_record_that_cannot_be_read_says_why(text: str | None, said: str, tmp_path: Path) -> None:
     python = TrainerPython({"PATH": "/usr/bin:/bin", "SWEEPCTL_TRAINER_PYTHON": sys.executable})
     params = tmp_path / "params"
     params.mkdir()
     (params / "env.yaml").write_text("a: 1\n")
-    assert python.read_params(["isaaclab", "train"], tmp_path) is None
+    if text is not None:
+        (params / "agent.yaml").write_text(text)
+    with pytest.raises(SweepctlError, match=said):
+        python.read_params(["isaaclab", "train"], tmp_path)
+
+
+def test_record_is_read_with_every_tag_taken_for_what_it_holds(tmp_path: Path) -> None:
+    python = TrainerPython({"PATH": "/usr/bin:/bin", "SWEEPCTL_TRAINER_PYTHON": sys.executable})
+    params = tmp_path / "params"
+    params.mkdir()
+    (params / "env.yaml").write_text("a: 1\n")
     (params / "agent.yaml").write_text("seed: !!python/tuple [1]\n")
     found = python.read_params(["isaaclab", "train"], tmp_path)
     assert found == {"env": {"a": 1}, "agent": {"seed": [1]}}

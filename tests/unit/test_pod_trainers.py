@@ -354,8 +354,8 @@ def test_what_was_changed_or_looks_wrong_is_told(command: str, said: str) -> Non
     ("command", "argv"),
     [
         pytest.param(
-            ["python", "-m", "sweepctl.pod.run", "sh", "-c", "true"],
-            ["sh", "-c", "true", "env.a=0.5"],
+            ["python", "-m", "sweepctl.pod.run", "sh", "-c", 'true "$@"'],
+            ["sh", "-c", 'true "$@"', "sh", "env.a=0.5"],
             id="wrapper",
         ),
         pytest.param(

@@ -9,6 +9,8 @@ from sweepctl.pod.verdict import Ending, Facts, Intervention, judge
 
 GOOD = {"exit_code": 0, "metric": "loss", "summary": {"loss": 1.0}, "is_started": True}
 KIT = {**GOOD, "shows_its_end": True}
+OVER = {**KIT, "has_proven_end": True}
+UNVERIFIED = {**KIT, "unverified": "no record"}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ KIT = {**GOOD, "shows_its_end": True}
             id="leaving-and-code-0-proves-nothing",
         ),
         pytest.param(
-            {**KIT, "intervention": Intervention.LEAVING, "has_shown_end": True},
+            {**OVER, "intervention": Intervention.LEAVING, "has_shown_end": True},
             "finished",
             "loss = 1.0",
             0,
@@ -233,6 +235,103 @@ KIT = {**GOOD, "shows_its_end": True}
             0,
             None,
             id="disk-full-and-trained-nevertheless",
+        ),
+        pytest.param(
+            {**OVER, "exit_code": -signal.SIGSEGV},
+            "finished",
+            "loss = 1",
+            0,
+            None,
+            id="crash-while-closing",
+        ),
+        pytest.param(
+            {**OVER, "exit_code": 139}, "finished", "loss", 0, None, id="crash-behind-a-shell"
+        ),
+        pytest.param(
+            {**OVER, "exit_code": -9}, "finished", "loss", 0, None, id="killed-while-closing"
+        ),
+        pytest.param(
+            {**OVER, "exit_code": -9, "intervention": Intervention.CLOSING},
+            "finished",
+            "loss",
+            0,
+            None,
+            id="hung-while-closing",
+        ),
+        pytest.param(
+            {**OVER, "exit_code": -9, "summary": {}},
+            "handed back",
+            "killed from outside",
+            137,
+            None,
+            id="killed-before-it-had-told-all",
+        ),
+        pytest.param(
+            {**OVER, "exit_code": 3}, "failed", "exit code 3", 3, None, id="error-while-closing"
+        ),
+        pytest.param(
+            {**KIT, "exit_code": -signal.SIGSEGV},
+            "failed",
+            "SIGSEGV",
+            139,
+            None,
+            id="crash-without-proof-of-an-end",
+        ),
+        pytest.param(
+            {**OVER, "summary": {}, "intervention": Intervention.LEAVING, "exit_code": -15},
+            "handed back",
+            "told to leave",
+            143,
+            None,
+            id="leaving-before-the-metric-was-told",
+        ),
+        pytest.param(
+            UNVERIFIED,
+            "finished",
+            "loss = 1.0; settings unverified: no record",
+            0,
+            None,
+            id="settings-unverified",
+        ),
+        pytest.param(
+            {**UNVERIFIED, "settings_required": True},
+            "failed",
+            "settings unverified: no record",
+            1,
+            None,
+            id="settings-required",
+        ),
+        pytest.param(
+            {**UNVERIFIED, "settings_required": True, "exit_code": 3},
+            "failed",
+            "exit code 3",
+            3,
+            None,
+            id="failed-anyway",
+        ),
+        pytest.param(
+            {**GOOD, "silence": "down", "summary": None},
+            "left as W&B has it",
+            "may have finished (the trainer came to its end), and W&B gave no answer: down",
+            0,
+            ExitCode.FAILED,
+            id="no-answer",
+        ),
+        pytest.param(
+            {**GOOD, "silence": "down", "summary": None, "exit_code": 3},
+            "failed",
+            "exit code 3",
+            3,
+            None,
+            id="no-answer-needed",
+        ),
+        pytest.param(
+            {**GOOD, "exit_code": 1, "disk_full": "full", "attempts": 3},
+            "failed",
+            "exit code 1",
+            1,
+            None,
+            id="disk-full-each-time",
         ),
         pytest.param(
             {**GOOD, "undying": (7, 8)},

@@ -146,7 +146,9 @@ def test_retry_after_is_read_in_both_forms(
         pytest.param(
             {"data": {"agentHeartbeat": {"commands": "{"}}}, "broken JSON", 502, id="json"
         ),
-        pytest.param({"data": {"agentHeartbeat": {"commands": "{}"}}}, "no list", 502, id="form"),
+        pytest.param(
+            {"data": {"agentHeartbeat": {"commands": "{}"}}}, "for commands", 502, id="form"
+        ),
     ],
 )
 def test_answer_that_makes_no_sense_is_an_error_that_says_so(

@@ -39,7 +39,7 @@ def conclude(
     training: Training,
     end: End,
     looks: list[Look],
-    attempts: int | None,
+    attempts: int,
 ) -> Verdict:
     """Judge a run and tell W&B.
 
@@ -119,7 +119,7 @@ def _facts(
     end: End,
     info: RunInfo | None,
     silence: str | None,
-    attempts: int | None,
+    attempts: int,
 ) -> Facts:
     trainer = training.resolved.trainer
     return Facts(
@@ -130,6 +130,9 @@ def _facts(
         complaint=end.complaint,
         shows_its_end=trainer.shows_its_end,
         has_shown_end=training.evidence.shows_end(),
+        has_proven_end=training.evidence.proves_end(),
+        unverified=end.unverified,
+        settings_required=training.settings_required,
         disk_full=end.disk_full,
         undying=end.undying,
         metric=sweep.metric,

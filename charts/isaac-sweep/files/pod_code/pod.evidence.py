@@ -66,14 +66,18 @@ class Evidence:
         self._log_name: str | None = None
         self._cold_start: str | None = None
         self._tail = b""
-        self.disk_was_full = False
+        self.said_disk_full = False
         self.task_is_unknown = False
 
     def feed(self, lines: bytes) -> None:
         """Read whole lines of the trainer's output."""
         self._tail = (self._tail + lines)[-_TAIL_BYTES:]
-        if not self.disk_was_full and _DISK_FULL.search(lines):
-            self.disk_was_full = True
+        if not self.said_disk_full and _DISK_FULL.search(lines):
+            self.said_disk_full = True
+        if root := _LOG_ROOT.search(lines):
+            self._log_root = os.fsdecode(root[1].strip())
+        if name := _LOG_NAME.search(lines):
+            self._log_name = os.fsdecode(name[1].strip())
         if self._trainer is Trainer.PLAIN:
             return
         if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
@@ -84,14 +88,20 @@ class Evidence:
             self._bar = int(found[1])
         for found in _ITERATION.finditer(lines):
             self._iteration = int(found[1]), int(found[2])
-        if root := _LOG_ROOT.search(lines):
-            self._log_root = os.fsdecode(root[1].strip())
-        if name := _LOG_NAME.search(lines):
-            self._log_name = os.fsdecode(name[1].strip())
         if self._cold_start is None:
             for signature in COLD_START_SIGNATURES:
                 if seen := signature.search(lines):
                     self._cold_start = seen[0].decode("utf-8", "replace")
+
+    @property
+    def is_isaaclab(self) -> bool:
+        """Whether Isaac Lab's own lines were seen, whatever the command looks like."""
+        return self._log_root is not None
+
+    @property
+    def said_its_end(self) -> bool:
+        """Whether the line was seen that Isaac Lab prints when training is over."""
+        return self._said_its_end
 
     @property
     def cold_start(self) -> str | None:
@@ -126,13 +136,21 @@ class Evidence:
         that follows the training. Where 2.x has none it is the model saved after the last
         iteration, or skrl's progress, where that is shown.
         """
-        if self._trainer is Trainer.PLAIN or self._said_its_end:
+        if self._trainer is Trainer.PLAIN or self.proves_end():
+            return True
+        folder = self.log_folder()
+        is_skrl = folder is not None and folder.parts[-3:-2] == ("skrl",)
+        return is_skrl and self._bar is None
+
+    def proves_end(self) -> bool:
+        """Say whether something was seen that only a training's own end leaves."""
+        if self._said_its_end:
             return True
         folder = self.log_folder()
         if folder is None:
             return False
         if folder.parts[-3:-2] == ("skrl",):  # logs/<library>/<experiment>/<run>
-            return self._bar in (None, 100)
+            return self._bar == 100
         if folder.parts[-3:-2] == ("sb3",):
             return (folder / "model.zip").is_file()
         if self._iteration is None:

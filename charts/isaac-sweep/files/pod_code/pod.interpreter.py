@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -85,27 +86,40 @@ class TrainerPython:
             "name one that has PyYAML in SWEEPCTL_TRAINER_PYTHON",
         )
 
-    def read_params(self, command: Sequence[object], folder: Path) -> dict[str, object] | None:
-        """Read the trainer's own record of its configuration; None while it is not whole."""
+    def read_params(self, command: Sequence[object], folder: Path) -> dict[str, object]:
+        """Read the trainer's own record of its configuration; SweepctlError when that cannot be."""
         files = [folder / "params" / "env.yaml", folder / "params" / "agent.yaml"]
-        if not all(file.is_file() for file in files):
-            return None
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise SweepctlError(f"{folder}/params has no {' and no '.join(missing)}")
+        trouble = "no Python here has PyYAML"
         for python in (*self._candidates(command), (sys.executable,), ("python3",)):
+            began = time.monotonic()
             found = self._ask(python, ["yaml", *map(str, files)], limit_s=RECORD_LIMIT_S)
             if isinstance(found, list) and all(isinstance(part, dict) for part in found):
                 return {"env": found[0], "agent": found[1]}
-        return None
+            if isinstance(found, list):
+                raise SweepctlError(f"{folder}/params holds no maps")
+            if isinstance(found, dict):
+                raise SweepctlError(f"{folder}/params is no YAML: {found.get('error')}")
+            if time.monotonic() - began >= RECORD_LIMIT_S:
+                trouble = f"it was not read within {RECORD_LIMIT_S:g} s"
+        raise SweepctlError(f"{folder}/params: {trouble}")
 
-    def unknown_settings(self, argv: Sequence[str], paths: Sequence[str]) -> dict[str, list[str]]:
-        """Tell which paths name no setting, with the names there are; nothing when unsure."""
+    def unknown_settings(
+        self, argv: Sequence[str], paths: Sequence[str]
+    ) -> dict[str, list[str]] | None:
+        """Tell which paths name no setting, with the names there are; None without an answer.
+
+        Nothing where the trainer's packages are others than those that can be asked.
+        """
         question = json.dumps(
             {"library": library_of(argv), "arguments": arguments_of(argv), "paths": list(paths)}
         )
         for python in self._candidates(argv):
             found = self._ask(python, ["settings"], stdin=question, limit_s=SETTINGS_LIMIT_S)
             if isinstance(found, dict):
-                return found
-        return {}
+                return {} if "error" in found else found
+        return None
 
     def _candidates(self, command: Sequence[object]) -> list[tuple[str, ...]]:
         """List the Pythons that may be the trainer's, the likeliest first."""

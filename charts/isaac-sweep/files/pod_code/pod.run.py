@@ -11,24 +11,24 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweepctl.command import args_json
-from sweepctl.errors import nearest
-from sweepctl.overrides import Grammar, Override
+from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
-from sweepctl.pod.calls import Bell, Call
+from sweepctl.pod.calls import Bell
 from sweepctl.pod.child import Child, Family, Guardian
 from sweepctl.pod.console import Console
-from sweepctl.pod.effective import differences
 from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
-from sweepctl.pod.preflight import gpu_count
+from sweepctl.pod.preflight import full_disk_reason, gpu_count
 from sweepctl.pod.secrets import Secrets
+from sweepctl.pod.settings_check import RecordCheck, SettingsCheck
 from sweepctl.pod.surroundings import with_threads, with_vulkan
 from sweepctl.pod.tasks import unknown_task_hint
 from sweepctl.pod.trainers import Resolved, resolve
@@ -40,9 +40,11 @@ from sweepctl.wandb_http import ATTEMPT_HEADER, Connection
 UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
 """How long an ended training waits for the check of its settings: once in an agent's life."""
-_SETTLED_S = 1.0
 _MAX_SCRIPT_CHARS = 1_000_000
-"""How long the trainer's record must be unchanged to be read: it is written in pieces."""
+DEFAULT_CLOSE_LIMIT_S = 600.0
+"""The trainer's SDK uploads its files while it closes."""
+FULL_DISK_MB = 1
+"""A disk with less room than this is full."""
 _LOOK_EVERY_S = 0.5
 _GROUP_LOOK_EVERY_S = 0.05
 
@@ -66,11 +68,14 @@ class SweepTask:
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """One run as it was handed out; `config` is {name: value}, `attempt` the embedded server's."""
+    """One run as it was handed out; `config` is {name: value}."""
 
     id: str
     config: Mapping[str, object]
     attempt: int | None = None
+    """The embedded server's number of this attempt; W&B gives none."""
+    losses: int | None = None
+    """How many attempts were lost to crashes before, as the embedded server counts for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,11 @@ class Pod:
     python: TrainerPython
     bytecode: BytecodeCache
 
+    @property
+    def close_limit_s(self) -> float:
+        """How long a trainer may take to close after the end of its training."""
+        return float(self.environ.get("SWEEPCTL_CLOSE_LIMIT_S") or DEFAULT_CLOSE_LIMIT_S)
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -98,45 +108,8 @@ class End:
     complaint: str | None
     undying: tuple[int, ...]
     disk_full: str | None
+    unverified: str | None
     trained_s: float
-
-
-class SettingsCheck:
-    """Which overrides name settings that the trainer lacks; asked once, the paths are the sweep's.
-
-    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names.
-    """
-
-    def __init__(self, python: TrainerPython, bell: Bell) -> None:
-        self._python = python
-        self._bell = bell
-        self._asked: frozenset[str] | None = None
-        self._call: Call[dict[str, list[str]]] | None = None
-
-    def begin(self, argv: Sequence[str], overrides: Sequence[Override]) -> None:
-        """Ask, unless it was asked before."""
-        paths = frozenset(override.path for override in overrides)
-        if paths and paths != self._asked:
-            self._asked = paths
-            self._call = Call(
-                lambda: self._python.unknown_settings(argv, sorted(paths)), self._bell
-            )
-
-    def is_pending(self) -> bool:
-        """Say whether an answer is still to come."""
-        return self._call is not None and not self._call.is_done()
-
-    def complaint(self) -> str | None:
-        """Give what is wrong, once it is known."""
-        if self._call is None or not self._call.is_done():
-            return None
-        lines = []
-        for path, names in sorted(self._call.result().items()):
-            parent, _, leaf = path.rpartition(".")
-            near = nearest(leaf, names)
-            hint = f" (did you mean {parent}.{near}?)" if near else ""
-            lines.append(f"{path}: the trainer has no such setting{hint}")
-        return "; ".join(lines) or None
 
 
 class Training:
@@ -175,9 +148,8 @@ class Training:
         self._complaint: str | None = None
         self._ended_at: float | None = None
         self._kill_at: float | None = None
-        self._record: Call[dict[str, object] | None] | None = None
-        self._record_due_at: float | None = None
-        self._suspects = 0
+        self._record = self._new_record()
+        self._closing_since: float | None = None
         self._is_second_try = False
         self._began_at = time.monotonic()
         self.evidence = Evidence(self.resolved.trainer)
@@ -194,11 +166,15 @@ class Training:
         """The agent's name, by which its runs are found; empty under somebody else's agent."""
         return self._pod.environ.get("WANDB_HOST") or ""
 
+    @property
+    def settings_required(self) -> bool:
+        """Whether a run counts as failed when nobody could tell its settings."""
+        return self._pod.environ.get("SWEEPCTL_SETTINGS") == "require"
+
     def start(self) -> None:
         """Start the trainer; what prevents that is part of its end. May be called once more."""
         self.evidence = Evidence(self.resolved.trainer)
-        self._suspects, self._record, self._ended_at = 0, None, None
-        self._record_due_at = time.monotonic() + _LOOK_EVERY_S if self._has_record() else None
+        self._record, self._ended_at, self._closing_since = self._new_record(), None, None
         try:
             self._write_files()
             self._child = Child(
@@ -230,7 +206,10 @@ class Training:
             return not self._child.group_is_alive()
         now = time.monotonic()
         self._ended_at = self._ended_at or now
-        return not self._settings.is_pending() or now > self._ended_at + SETTINGS_LIMIT_S
+        if self._has_record() and self.evidence.shows_end():
+            self._record.end(self.evidence.log_folder())
+        is_pending = self._settings.is_pending() or self._record.is_pending()
+        return not is_pending or now > self._ended_at + SETTINGS_LIMIT_S
 
     def poll(self, now: float) -> float:
         """Do what is due; give the seconds until something is due again."""
@@ -241,7 +220,22 @@ class Training:
             return _GROUP_LOOK_EVERY_S if self._child.has_ended() else self._kill_at - now
         if self._intervention is Intervention.NONE and (wrong := self._settings.complaint()):
             self._kill(Intervention.UNKNOWN_SETTING, wrong)
-        return self._check_record(now)
+        if not self._has_record():
+            return _LOOK_EVERY_S if self._overrides else 3600.0
+        due_s = self._record.poll(now, self.evidence.log_folder())
+        if self._record.complaint is not None:
+            self._kill(Intervention.DIFFERENT, self._record.complaint)
+        return min(due_s, self._poll_closing(now))
+
+    def _poll_closing(self, now: float) -> float:
+        """Kill a trainer whose training is over and whose process hangs while it closes."""
+        if not self.evidence.said_its_end:
+            return 3600.0
+        self._closing_since = self._closing_since or now
+        left_s = self._closing_since + self._pod.close_limit_s - now
+        if left_s <= 0:
+            self._kill(Intervention.CLOSING, "")
+        return max(0.01, left_s)
 
     @property
     def is_ending(self) -> bool:
@@ -267,7 +261,7 @@ class Training:
             exit_code, undying = self._child.finish(limit_s)
             self._pod.guardian.watch(0)
             if self._intervention is Intervention.NONE:
-                self._check_last(exit_code)
+                self._check_last()
         return End(
             exit_code,
             self._start_error,
@@ -275,6 +269,7 @@ class Training:
             self._complaint,
             tuple(undying),
             self._disk_full(),
+            self._record.unverified if self._has_record() else None,
             time.monotonic() - self._began_at,
         )
 
@@ -301,8 +296,18 @@ class Training:
         self.evidence.feed(lines)
         self.transcript.feed(lines)
 
+    def _new_record(self) -> RecordCheck:
+        return RecordCheck(
+            self._pod.python, self._pod.bell, self.resolved.argv, self._overrides, self.grammar
+        )
+
     def _has_record(self) -> bool:
-        return bool(self._overrides) and self.resolved.trainer is not Trainer.PLAIN
+        """Say whether Isaac Lab trains here, which records its settings, and was asked for some.
+
+        Its own lines tell, where the command hides it behind a script.
+        """
+        is_isaaclab = self.resolved.trainer is not Trainer.PLAIN or self.evidence.is_isaaclab
+        return bool(self._overrides) and is_isaaclab
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -310,50 +315,13 @@ class Training:
         (self.folder / "config.yaml").write_text(param_file_text(given), encoding="utf-8")
         (self.folder / "args.json").write_text(args_json(given))
 
-    def _check_record(self, now: float) -> float:
-        """Compare the trainer's record with what was asked, as soon as there is one."""
-        if self._record is not None and self._record.is_done():
-            record, self._record = self._record.result(), None
-            self._judge_record(record, now)
-        if self._record_due_at is None or self._record is not None:
-            return 3600.0
-        if now >= self._record_due_at:
-            self._record_due_at = now + _LOOK_EVERY_S
-            folder = self.evidence.log_folder()
-            if folder is not None and _is_settled(folder):
-                argv = self.resolved.argv
-                self._record = Call(
-                    lambda: self._pod.python.read_params(argv, folder), self._pod.bell
-                )
-        return max(0.01, self._record_due_at - now)
-
-    def _judge_record(self, record: dict[str, object] | None, now: float) -> None:
-        if record is None:
-            self._record_due_at = now + 10 * _LOOK_EVERY_S
-            return
-        found = differences(self._overrides, self.grammar, record)
-        if not found:
-            self._record_due_at = None
-            return
-        self._suspects += 1
-        if self._suspects > 1:
-            self._kill(Intervention.DIFFERENT, "; ".join(difference.text() for difference in found))
-        else:
-            self._record_due_at = now + 2 * _SETTLED_S
-
-    def _check_last(self, exit_code: int) -> None:
-        """Make up, after a short training, for the checks that had no time while it ran."""
+    def _check_last(self) -> None:
+        """Take in what the checks have found after the trainer's end."""
+        self._record.take_last_answer()
         if wrong := self._settings.complaint():
             self._intervention, self._complaint = Intervention.UNKNOWN_SETTING, wrong
-        elif self._record_due_at is not None and exit_code == 0:
-            folder = self.evidence.log_folder()
-            argv = self.resolved.argv
-            record = self._pod.python.read_params(argv, folder) if folder is not None else None
-            if record is not None:
-                found = differences(self._overrides, self.grammar, record)
-                if found:
-                    self._intervention = Intervention.DIFFERENT
-                    self._complaint = "; ".join(difference.text() for difference in found)
+        elif self._has_record() and self._record.complaint is not None:
+            self._intervention, self._complaint = Intervention.DIFFERENT, self._record.complaint
 
     def _kill(self, why: Intervention, complaint: str) -> None:
         if self._child is not None and not self._child.has_ended():
@@ -361,10 +329,18 @@ class Training:
             self.end(why, 0.0)
 
     def _disk_full(self) -> str | None:
+        """Say which disk is full: a write that failed tells, or the disk itself, never a word.
+
+        Kit prints "No space left on device" when the inotify watches have run out.
+        """
         failed = self._child.log_failed if self._child is not None else None
         if failed is not None:
             return f"{self.folder}: {(failed.strerror or str(failed)).lower()}"
-        return self.evidence.last_line if self.evidence.disk_was_full else None
+        if not self.evidence.said_disk_full:
+            return None
+        folders = (self.folder, Path.cwd(), self.evidence.log_folder(), Path(tempfile.gettempdir()))
+        full = (full_disk_reason(folder, FULL_DISK_MB) for folder in folders if folder is not None)
+        return next(filter(None, full), None)
 
 
 def _script_text(path: str) -> str | None:
@@ -441,15 +417,6 @@ def _with_header(existing: str | None, name: str, value: str) -> str:
     except ValueError:
         headers = {}
     return json.dumps({**(headers if isinstance(headers, dict) else {}), name: value})
-
-
-def _is_settled(folder: Path) -> bool:
-    """Say whether the record, written env first, is there and not being written any more."""
-    try:
-        status = os.stat(folder / "params" / "agent.yaml")
-    except OSError:
-        return False
-    return status.st_size > 0 and time.time() - status.st_mtime >= _SETTLED_S
 
 
 if __name__ == "__main__":

@@ -119,7 +119,8 @@ class Teller:
         W&B shows what its client has sent a moment later: there the summary is read until it
         settles, and once more after it was replaced. The embedded server's reads are never late.
         """
-        reason = None if verdict.ending is Ending.FINISHED else verdict.reason
+        is_finished = verdict.ending is Ending.FINISHED
+        reason = verdict.unverified if is_finished else verdict.reason
         found = info or self._read()
         if found is None or (reason is None and reason_of(found.summary) is None):
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweepctl.errors import ExitCode
 from sweepctl.wandb_summary import OWN_KEYS, metric_trouble, read_metric
@@ -46,6 +46,8 @@ class Intervention(enum.Enum):
     """The agent was told to go: eviction, Ctrl-C."""
     DIFFERENT = enum.auto()
     """The trainer's configuration is not what was asked for."""
+    CLOSING = enum.auto()
+    """The training had come to its end, and its process did not."""
     UNKNOWN_SETTING = enum.auto()
     """An override names a setting that the trainer does not have: the sweep is wrong."""
 
@@ -64,7 +66,14 @@ class Facts:
     shows_its_end: bool = False
     """Whether this kind of trainer leaves evidence of its end beyond the exit code."""
     has_shown_end: bool = True
+    has_proven_end: bool = False
+    """Whether what was seen comes of a training's end alone, whatever ended its process."""
+    unverified: str | None = None
+    """Why nobody could tell whether the trainer has the settings that were asked for."""
+    settings_required: bool = False
+    """Whether a run whose settings are unverified counts as failed."""
     disk_full: str | None = None
+    """What the file system says that has no room."""
     undying: Sequence[int] = ()
     metric: str | None = None
     goal: str | None = None
@@ -74,8 +83,8 @@ class Facts:
     """The run's summary at the API; None when it gave none."""
     is_started: bool = False
     """Whether the run was ever opened by W&B's SDK."""
-    attempts: int | None = 1
-    """How often it was tried; None where its server counts that."""
+    attempts: int = 1
+    """How often it was tried, this time counted, less what was handed back in good order."""
     last_line: str = ""
     unlogged: str | None = None
     """Why no metric could reach W&B, where the command tells."""
@@ -89,11 +98,19 @@ class Verdict:
     reason: str
     exit_code: int
     leave: ExitCode | None = None
+    unverified: str | None = None
+    """What is to be told of a finished run beside that it finished."""
 
 
 def judge(facts: Facts) -> Verdict:
     """Judge a run by the facts of its end."""
-    return _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
+    verdict = _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
+    if verdict.ending is not Ending.FINISHED or facts.unverified is None:
+        return verdict
+    unverified = f"settings unverified: {facts.unverified}"
+    if facts.settings_required:
+        return Verdict(Ending.FAILED, unverified, 1)
+    return replace(verdict, reason=f"{verdict.reason}; {unverified}", unverified=unverified)
 
 
 def untold(verdict: Verdict, silence: str) -> Verdict:
@@ -126,7 +143,7 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
             ExitCode.NODE_UNFIT,
         )
     if facts.intervention is Intervention.LEAVING:
-        if facts.exit_code == 0 and facts.shows_its_end and facts.has_shown_end:
+        if _was_over(facts) and not _is_unlogged(facts):
             return None
         return Verdict(Ending.HANDED_BACK, "this agent was told to leave", _ORDERLY)
     if facts.intervention is Intervention.STOPPED:
@@ -140,7 +157,7 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
             _ORDERLY,
             ExitCode.CONFIGURATION,
         )
-    if facts.disk_full and facts.exit_code != 0:
+    if facts.disk_full and facts.exit_code != 0 and facts.attempts < MAX_ATTEMPTS:
         return Verdict(
             Ending.HANDED_BACK,
             f"no space left: {facts.disk_full}; free some, or give the work folder a larger volume",
@@ -159,11 +176,11 @@ def _trainers_end(facts: Facts) -> Verdict | None:
         return Verdict(
             Ending.FAILED, f"the trainer has not what was asked for: {facts.complaint}", 1, leave
         )
+    if _was_over(facts) and (code == 0 or not _is_unlogged(facts)):
+        return None
     if code in KILLED_FROM_OUTSIDE:
         killed = "the trainer was killed from outside (SIGKILL; out of memory?)"
         record = _SIGNAL_BASE + signal.SIGKILL
-        if facts.attempts is None:
-            return Verdict(Ending.HANDED_BACK, killed, record)
         if facts.attempts < MAX_ATTEMPTS:
             tried = f"attempt {facts.attempts} of {MAX_ATTEMPTS}"
             return Verdict(Ending.HANDED_BACK, f"{killed}, {tried}", record)
@@ -203,6 +220,25 @@ def _without_metric(facts: Facts) -> Verdict:
         names = sorted(name for name in summary if not name.startswith(("_", OWN_KEYS)))
         why = f"it logged {', '.join(names[:20]) or 'nothing'}; correct metric.name, or log it"
     return Verdict(Ending.FAILED, f"the sweep's metric {facts.metric} was not logged: {why}", 1)
+
+
+def _was_over(facts: Facts) -> bool:
+    """Tell whether the training had come to its end, whatever ended the process after that.
+
+    What is closed then (Kit, CUDA, W&B's upload) may crash, hang or be killed.
+    """
+    if not facts.has_proven_end:
+        return False
+    by_agent = facts.intervention in (Intervention.LEAVING, Intervention.CLOSING)
+    code = facts.exit_code
+    return code == 0 or by_agent or (code is not None and (code < 0 or code > _SIGNAL_BASE))
+
+
+def _is_unlogged(facts: Facts) -> bool:
+    """Tell whether W&B, having been asked, knows nothing of the metric."""
+    if facts.metric is None or facts.silence is not None:
+        return False
+    return read_metric(facts.summary or {}, facts.metric).is_missing
 
 
 def _found_no_program(facts: Facts) -> bool:

@@ -114,7 +114,8 @@ class WandbClient:
 
     def viewer_entity(self) -> str:
         """Give the entity that the key's owner uses by default."""
-        viewer = self.graphql("query Viewer { viewer { id entity username } }", {}).get("viewer")
+        answer = self.graphql("query Viewer { viewer { id entity username } }", {})
+        viewer = self._transport.within(answer, "viewer")
         if not viewer:
             raise ApiError(
                 f"{self._transport.where} knows nobody by this key",
@@ -147,13 +148,13 @@ class WandbClient:
                 "displayName": display_name,
             },
         )
-        node = (answer.get("upsertSweep") or {}).get("sweep")
+        node = self._transport.within(answer, "upsertSweep", "sweep")
         if not node:
             raise ApiError(
                 f"{self._transport.where} created no sweep and gave no reason", status=502
             )
-        owner = node.get("project") or {}
-        found_entity = (owner.get("entity") or {}).get("name") or entity or ""
+        owner = self._transport.within(node, "project")
+        found_entity = self._transport.within(owner, "entity").get("name") or entity or ""
         return _sweep_info(node, found_entity, owner.get("name") or project)
 
     def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
@@ -180,7 +181,7 @@ class WandbClient:
             + " } } }",
             {"name": sweep_id, "project": project, "entity": entity},
         )
-        node = (answer.get("project") or {}).get("sweep")
+        node = self._transport.within(answer, "project", "sweep")
         if not node:
             raise ApiError(
                 f"no sweep {entity}/{project}/{sweep_id} at {self._transport.where}",
@@ -223,7 +224,7 @@ class WandbClient:
             " entityName: $entityName, sweep: $sweep}) { agent { id } } }",
             {"host": host, "projectName": project, "entityName": entity, "sweep": sweep_id},
         )
-        agent = (answer.get("createAgent") or {}).get("agent") or {}
+        agent = self._transport.within(answer, "createAgent", "agent")
         if not agent.get("id"):
             raise ApiError(
                 f"{self._transport.where} registered no agent and gave no reason", status=502
@@ -247,9 +248,9 @@ class WandbClient:
                 "runState": json.dumps({run_id: True for run_id in run_ids}),
             },
         )
-        commands = _parsed((answer.get("agentHeartbeat") or {}).get("commands"), [])
+        commands = _parsed(self._transport.within(answer, "agentHeartbeat").get("commands"), [])
         if not isinstance(commands, list):
-            raise ApiError(f"{self._transport.where} gave commands that are no list", status=502)
+            raise self._transport.unexpected(f"{commands!r:.80} for commands")
         return [command for command in commands if isinstance(command, dict)]
 
     def run(self, entity: str, project: str, run_id: str) -> RunInfo | None:
@@ -259,7 +260,7 @@ class WandbClient:
             " $project, entityName: $entity) { run(name: $name) { FIELDS } } }",
             {"project": project, "entity": entity, "name": run_id},
         )
-        node = (answer.get("project") or {}).get("run")
+        node = self._transport.within(answer, "project", "run")
         return run_info(node) if node else None
 
     def runs(
@@ -324,7 +325,7 @@ class WandbClient:
         )
         variables = {"project": project, "entity": entity, "name": run_id}
         return [
-            FileInfo(str(node["name"]), str(node["url"]), int(node.get("sizeBytes") or 0))
+            FileInfo(_text(node, "name"), _text(node, "url"), int(node.get("sizeBytes") or 0))
             for node in self._pages(query, variables, ("project", "run", "files"))
         ]
 
@@ -356,7 +357,7 @@ class WandbClient:
             " runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
             variables,
         )
-        created = answer.get("createRunFiles") or {}
+        created = self._transport.within(answer, "createRunFiles")
         for file in created.get("files") or []:
             url = urllib.parse.urljoin(self.connection.base_url, str(file["uploadUrl"]))
             headers = dict(line.split(":", 1) for line in created.get("uploadHeaders") or [])
@@ -383,14 +384,16 @@ class WandbClient:
             found: Any = self._run_query(
                 query, {**variables, "cursor": cursor, "perPage": _PAGE_SIZE}
             )
-            for key in place:
-                found = (found or {}).get(key)
+            found = self._transport.within(found, *place)
             if not found:
                 return
-            for edge in found.get("edges") or []:
-                if edge and edge.get("node"):
-                    yield edge["node"]
-            page = found.get("pageInfo") or {}
+            edges = found.get("edges") or []
+            if not isinstance(edges, list):
+                raise self._transport.unexpected(f"{edges!r:.80} for edges")
+            for edge in edges:
+                if edge and (node := self._transport.within({"edge": edge}, "edge", "node")):
+                    yield node
+            page = self._transport.within(found, "pageInfo")
             if not page.get("hasNextPage") or page.get("endCursor") in (None, cursor):
                 return
             cursor = page["endCursor"]
@@ -400,8 +403,8 @@ def _sweep_info(node: Mapping[str, Any], entity: str, project: str) -> SweepInfo
     return SweepInfo(
         entity=entity,
         project=project,
-        id=str(node["name"]),
-        node_id=str(node["id"]),
+        id=_text(node, "name"),
+        node_id=_text(node, "id"),
         state=str(node.get("state") or "PENDING").upper(),
         method=node.get("method"),
         config_text=str(node.get("config") or ""),
@@ -418,8 +421,8 @@ def run_info(node: Mapping[str, Any]) -> RunInfo:
     wrapped = _parsed(node.get("config"), {})
     summary = _parsed(node.get("summaryMetrics"), {})
     return RunInfo(
-        id=str(node["name"]),
-        node_id=str(node["id"]),
+        id=_text(node, "name"),
+        node_id=_text(node, "id"),
         state=str(node.get("state") or "pending").lower(),
         display_name=node.get("displayName"),
         config=unwrap_config(wrapped if isinstance(wrapped, dict) else {}),
@@ -440,6 +443,14 @@ def unwrap_config(wrapped: Mapping[str, Any]) -> dict[str, Any]:
         for name, entry in wrapped.items()
         if name != "_wandb"
     }
+
+
+def _text(node: Mapping[str, Any], key: str) -> str:
+    """Read what every sweep and run has; an answer without it is asked for again."""
+    value = node.get(key)
+    if not isinstance(value, str):
+        raise ApiError(f"the API answered without {key}", status=502)
+    return value
 
 
 def _parsed(value: Any, default: Any) -> Any:

@@ -1,0 +1,96 @@
+"""A command that is a shell's script: `bash -c "source setup.sh && exec isaaclab train … \"$@\""`.
+
+Ring 0, pure. The words behind such a script are its $0, $1, …: the first is a name, not an
+argument, and none reaches the trainer unless the script passes them on
+(https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html, `-c`).
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_SHELLS = ("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh")
+_WITH_VALUE = ("-o", "+o", "-O", "+O", "--rcfile", "--init-file")
+_ARGUMENTS = re.compile(r"\$(?:[@*]|\{[@*][^}]*\}|\{?[1-9])|\bshift\b|\bgetopts\b")
+_READS_PARAMETERS = ("WANDB_SWEEP_PARAM_PATH", "sweepctl.pod.run")
+
+
+@dataclass(frozen=True, slots=True)
+class ShellScript:
+    """A script in a command: the shell's own word, the script's text, and its place."""
+
+    shell: str
+    text: str
+    index: int
+
+    @property
+    def passes_arguments_on(self) -> bool:
+        """Whether it does anything with its arguments, or reads the run's parameters itself."""
+        reads_itself = any(word in self.text for word in _READS_PARAMETERS)
+        return reads_itself or bool(_ARGUMENTS.search(_without_quoted(self.text)))
+
+    @property
+    def name(self) -> str:
+        """What $0 is by default: the shell's name."""
+        return posixpath.basename(self.shell)
+
+
+def find_script(command: Sequence[str]) -> ShellScript | None:
+    """Find the script of a shell in a command; None when it has none."""
+    for index, word in enumerate(command):
+        if posixpath.basename(word) in _SHELLS:
+            return _script_of(command, index)
+    return None
+
+
+def script_trouble(command: Sequence[str]) -> tuple[str, str] | None:
+    """Say why no override would reach the trainer, and what to write; None when they do."""
+    script = find_script(command)
+    if script is None or script.passes_arguments_on:
+        return None
+    return (
+        f"the script of {script.name} -c passes no arguments on: no override reaches the trainer",
+        f'write "$@" where the trainer\'s own words end: {script.text.rstrip()} "$@"',
+    )
+
+
+def with_name(command: Sequence[str], is_ours: Callable[[str], bool]) -> list[str]:
+    """Put the shell's name behind its script, as $0, where overrides would come first.
+
+    `is_ours` tells the words that stand for overrides; what a user has put there is left alone.
+    """
+    words = list(command)
+    script = find_script(words)
+    if script is not None:
+        following = words[script.index + 1 : script.index + 2]
+        if not following or is_ours(following[0]):
+            words.insert(script.index + 1, script.name)
+    return words
+
+
+def _script_of(command: Sequence[str], shell: int) -> ShellScript | None:
+    index, takes_script = shell + 1, False
+    while index < len(command):
+        word = command[index]
+        if word in _WITH_VALUE:
+            index += 2
+        elif word in ("-", "--"):
+            index += 1
+            break
+        elif word[:1] in "-+" and len(word) > 1:
+            takes_script = takes_script or (word[:2] != "--" and word[0] == "-" and "c" in word)
+            # `-eo pipefail`: the name behind a cluster that ends with o is the option's value.
+            index += 2 if word[:2] != "--" and word.endswith("o") else 1
+        else:
+            break
+    if not takes_script or index >= len(command):
+        return None
+    return ShellScript(command[shell], command[index], index)
+
+
+def _without_quoted(text: str) -> str:
+    """Leave out what stands in single quotes: there $@ is no more than two characters."""
+    return re.sub(r"'[^']*'", "''", text)

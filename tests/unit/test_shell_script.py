@@ -1,0 +1,127 @@
+"""Commands that are a shell's script: where it stands, what it does with what comes behind it."""
+
+import subprocess
+
+import pytest
+
+from sweepctl.errors import SweepctlError
+from sweepctl.overrides import Grammar
+from sweepctl.pod.trainers import resolve
+from sweepctl.run_parameters import run_parameters
+from sweepctl.shell_script import find_script, script_trouble
+
+TRAIN = "isaaclab train --task Legs"
+
+
+@pytest.mark.parametrize(
+    ("command", "index"),
+    [
+        (["bash", "-c", TRAIN], 2),
+        (["/bin/sh", "-ec", TRAIN, "name"], 2),
+        (["env", "A=1", "bash", "-l", "-c", TRAIN], 5),
+        (["nice", "-n", "5", "bash", "-o", "pipefail", "-c", TRAIN], 7),
+        (["bash", "-euo", "pipefail", "-c", TRAIN], 4),
+        (["bash", "--login", "-c", TRAIN], 3),
+        (["bash", "-c", "-e", TRAIN], 3),
+        (["bash", "-c", "--", TRAIN], 3),
+        (["bash", "run.sh", "-c", TRAIN], None),
+        (["bash", "run.sh"], None),
+        (["bash"], None),
+        (["bash", "-c"], None),
+        (["isaaclab", "train", "-c", "x"], None),
+        (["push", "-c", TRAIN], None),
+    ],
+)
+def test_script_is_found_where_the_shell_finds_it(command: list[str], index: int | None) -> None:
+    found = find_script(command)
+    assert (found.index if found else None) == index
+
+
+@pytest.mark.parametrize(
+    ("script", "passes"),
+    [
+        (f'{TRAIN} "$@"', True),
+        (f"{TRAIN} $*", True),
+        (f'{TRAIN} "${{@}}"', True),
+        (f'{TRAIN} "${{@:2}}"', True),
+        (f'{TRAIN} "$1" "$2"', True),
+        (f"shift; {TRAIN}", True),
+        ("python -m sweepctl.pod.run isaaclab train", True),
+        ("python mine.py --config $WANDB_SWEEP_PARAM_PATH", True),
+        (TRAIN, False),
+        (f"{TRAIN} '$@'", False),
+        (f"{TRAIN} $HOME $0 $? $$ ${{HOME}}", False),
+        ("", False),
+    ],
+)
+def test_script_that_does_nothing_with_its_arguments_is_refused(script: str, passes: bool) -> None:
+    trouble = script_trouble(["bash", "-c", script])
+    assert (trouble is None) == passes
+    if trouble:
+        assert trouble[1].endswith(' "$@"')
+
+
+def argv_of(command: list[str], **values: object) -> list[str]:
+    config = {name.replace("__", "."): value for name, value in values.items()}
+    resolved = resolve(
+        command,
+        program=None,
+        parameters=run_parameters(config, {name: {"value": v} for name, v in config.items()}),
+        run_id="r1",
+        project="p",
+        grammar=Grammar.LITERAL,
+        environ={},
+    )
+    return list(resolved.argv)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bash", "-c", 'printf "%s\\n" "$@"'],
+        ["bash", "-c", 'printf "%s\\n" "$@"', "mine"],
+        ["sh", "-ec", 'set -- "$@"; printf "%s\\n" "$@"'],
+        ["bash", "-c", 'printf "%s\\n" "$@"', "${overrides}"],
+        ["env", "-i", "bash", "-c", 'printf "%s\\n" "$@"'],
+    ],
+)
+def test_every_override_reaches_what_the_script_starts(command: list[str]) -> None:
+    argv = argv_of(command, env__gain=1.5, agent__seed=3)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["env.gain=1.5", "agent.seed=3"]
+
+
+def test_script_without_overrides_is_nobodys_business_but_the_users() -> None:
+    assert argv_of(["bash", "-c", "python mine.py"], lr=0.1) == ["bash", "-c", "python mine.py"]
+    with pytest.raises(SweepctlError, match="passes no arguments on"):
+        argv_of(["bash", "-c", "python mine.py"], env__gain=1.0)
+
+
+def test_users_own_arguments_stand_as_wandbs_agent_puts_them_and_the_lost_one_is_told() -> None:
+    command = ["bash", "-c", 'echo "$@"', "${args_no_hyphens}"]
+    resolved = resolve(
+        command,
+        program=None,
+        parameters=run_parameters({"a": 1, "b": 2}, {}),
+        run_id="r1",
+        project="p",
+        grammar=Grammar.LITERAL,
+        environ={},
+    )
+    assert resolved.argv == ("bash", "-c", 'echo "$@"', "a=1", "b=2")
+    assert resolved.notes[-1].endswith("write bash before ${args_no_hyphens}")
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        (["python"], []),
+        (["${env}", "python3", "-u"], []),
+        (["${env}", "FOO=1", "${interpreter}"], ["/usr/bin/env", "FOO=1"]),
+        (["nice", "-n", "5", "/isaac-sim/python.sh"], ["nice", "-n", "5"]),
+        (["env", "A=1", "B=2", "python3.11", "-S", "-E"], ["env", "A=1", "B=2"]),
+    ],
+)
+def test_words_before_the_wrapper_hold_for_the_trainer(before: list[str], kept: list[str]) -> None:
+    command = [*before, "-m", "sweepctl.pod.run", "./train", "x"]
+    assert argv_of(command, env__gain=1.5) == [*kept, "./train", "x", "env.gain=1.5"]
