@@ -131,13 +131,15 @@ def places(folders: Sequence[str], own: Sequence[str], mounts: Sequence[Path]) -
     """
     users = [_real(path) for path in own]
     volumes = [mount for mount in mounts if mount != _ROOT]
+    candidates = sorted({Path(folder) for folder in folders if os.path.isabs(folder)} - {_ROOT})
     chosen: list[Place] = []
-    for folder in sorted({Path(folder) for folder in folders if os.path.isabs(folder)}):
-        sources = [_real(folder), *_linked_from(folder)]
-        if any(_overlap(source, user) for source in sources for user in users):
-            continue
+    for folder in candidates:
         # One within another, as site-packages in the standard library, goes with it.
-        if folder == _ROOT or any(_is_below(folder, place.folder) for place in chosen):
+        if any(_is_below(folder, place.folder) for place in chosen):
+            continue
+        within = [other for other in candidates if other == folder or _is_below(other, folder)]
+        sources = [path for each in within for path in (_real(each), *_linked_from(each))]
+        if any(_overlap(source, user) for source in sources for user in users):
             continue
         is_shared = not any(_overlap(source, at) for source in sources for at in volumes)
         chosen.append(Place(folder, is_shared))

@@ -82,7 +82,7 @@ def test_task_of_a_git_repository_trains_with_no_image_built(
     address = offer_repository(cluster, the_bed, namespace, tmp_path, project)
     code = f"code.git.repository={address},code.git.image={GIT_IMAGE},code.tasks={{/code}}"
     done = sweepctl(
-        *("submit", "sweep.yaml", "--wait", "--set", code, "--set", "pythonPath={}"),
+        *("submit", "sweep.yaml", "--wait", "--set", code),
         environ={"SWEEPCTL_VALUES": str(VALUES)},
         timeout_s=900,
     )

@@ -7,6 +7,7 @@ can misbehave on demand; the last tests run the real one.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +247,65 @@ def test_real_trainer_that_does_not_know_its_task_fails_with_the_setting_to_use(
     assert real.run(sweep).state == "failed"
     assert "Environment `Stilts` doesn't exist" in agent.said
     assert "name the module that registers it, or its project's folder, in code.tasks" in agent.said
+
+
+@pytest.fixture
+def two_cpus(real: World) -> World:
+    """Let the real trainer run in two processes on CPUs, which it counts as GPUs."""
+    real.environ["SWEEPCTL_TASKS"] = "two_cpus"
+    real.environ["PYTHONPATH"] += f":{Path(__file__).parent}"
+    real.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
+    real.environ["SWEEPCTL_CPUS"] = "6"
+    script = real.folder / "scripts" / "rsl_rl" / "train.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        "import sys\nfrom isaaclab_rl.entrypoints import run_train_cli\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(run_train_cli(['--rl_library', 'rsl_rl', *sys.argv[1:]]))\n"
+    )
+    return real
+
+
+MULTI = ["isaaclab", "train_multigpu", "--nproc_per_node", "2", "--log_all_ranks"]
+TORCHRUN = ["torchrun", "--nproc-per-node=2", "--tee=3", "scripts/rsl_rl/train.py", "--distributed"]
+
+
+@pytest.mark.trainer
+@pytest.mark.parametrize("launcher", [MULTI, TORCHRUN], ids=["train_multigpu", "torchrun"])
+def test_real_trainer_in_two_processes_is_one_run(launcher: list[str], two_cpus: World) -> None:
+    metric = {"name": "Perf/total_fps", "goal": "maximize"}
+    parameters = {STIFFNESS: {"value": 150.0}}
+    sweep = two_cpus.sweep([*launcher, *SHORT[2:]], parameters=parameters, metric=metric)
+    agent = two_cpus.start(sweep)
+    assert agent.wait(600) == 0, agent.said
+    run = two_cpus.run(sweep)
+    assert run.state == "finished", agent.said
+    for rank in (0, 1):
+        assert f"rank {rank} with 3 threads" in agent.said
+    folder = two_cpus.folder / "logs/rsl_rl/toy_legs" / run.id
+    assert (folder / "rank_1").is_dir()
+    assert "stiffness: 150.0" in (folder / "params/env.yaml").read_text()
+    two_cpus.nothing_is_left()
+
+
+@pytest.mark.trainer
+def test_real_trainer_in_two_processes_is_handed_back_as_a_whole(two_cpus: World) -> None:
+    long = ["100000" if word == "2" else word for word in SHORT[2:]]
+    sweep = two_cpus.sweep([*MULTI, *long], parameters={STIFFNESS: {"value": 150.0}}, metric=None)
+    agent = two_cpus.start(sweep, SWEEPCTL_GRACE_S="60")
+    agent.says("Learning iteration 1/", 600)
+    agent.send(signal.SIGTERM)
+    assert agent.wait(120) == 75, agent.said
+    assert "handed back: this agent was told to leave" in agent.said
+    assert two_cpus.run(sweep).state in ("preempting", "preempted"), agent.said
+    two_cpus.nothing_is_left()
+
+
+@pytest.mark.trainer
+def test_real_trainer_tells_a_typo_in_several_processes_as_in_one(two_cpus: World) -> None:
+    typo = STIFFNESS.replace("stiffness", "stifness")
+    sweep = two_cpus.sweep([*MULTI, *SHORT[2:]], parameters={typo: {"value": 150.0}}, metric=None)
+    agent = two_cpus.start(sweep)
+    assert agent.wait(600) == 78, agent.said
+    assert f"{typo}: the trainer has no such setting (did you mean {STIFFNESS}?)" in agent.said
+    two_cpus.nothing_is_left()

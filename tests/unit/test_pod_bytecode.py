@@ -68,6 +68,10 @@ def test_links_are_followed_to_the_users_code(tmp_path: Path) -> None:
     assert places([str(packages), str(other)], [str(code)], []) == [Place(other, True)]
     assert places([str(code / "legs")], [str(tmp_path / "alias")], []) == []
     assert places([str(packages)], [], [code]) == [Place(packages, False)]
+    # The standard library around them would take them along.
+    library = [str(tmp_path), str(packages), str(other)]
+    assert places(library, [str(code)], []) == [Place(other, True)]
+    assert places(library, [], [code]) == [Place(tmp_path, False)]
 
 
 def test_mount_points_are_read_as_the_kernel_writes_them() -> None:
