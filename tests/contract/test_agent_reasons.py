@@ -256,3 +256,29 @@ def test_record_that_cannot_be_uploaded_harms_no_run(world: World) -> None:
     assert agent.wait() == 0, agent.said
     assert world.run(sweep).state == "finished"
     assert f"its {RECORD_FILE} is not at W&B" in agent.said
+
+
+CRASHING_TRAINER = """
+import os, signal, time, wandb
+run = wandb.init()
+run.log({"loss": 1.0, "reward": 2.0})
+for number in range(300):
+    print("step", number, flush=True)
+time.sleep(2)
+print("illegal memory access", flush=True)
+os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_last_lines_are_told_of_a_trainer_whose_client_died_with_it(world: World) -> None:
+    script = world.folder / "train.py"
+    script.write_text(CRASHING_TRAINER)
+    sweep = world.sweep([sys.executable, str(script)])
+    agent = world.start(sweep)
+    agent.wait()
+    run = world.run(sweep)
+    assert run.state == "failed", agent.said
+    assert "SIGSEGV; its last line: illegal memory access" in (reason_of(run.summary) or "")
+    lines = console_lines(world.client, place(run))
+    assert lines[-1] == "illegal memory access"
+    assert lines.count("step 299") in (1, 2)  # as the client may have sent it, too

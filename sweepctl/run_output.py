@@ -1,0 +1,43 @@
+"""What a run of this machine has printed, from the files that its agents keep in the data folder.
+
+They are more than what was uploaded: all that the trainer printed, also while it trains, with what
+its agent said of it. Nothing is asked of a server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from sweepctl.log_lines import RunFilter
+
+_TRAINER_LOGS = ("trainer.log.1", "trainer.log")
+"""A run's own files, the older first (pod/trainer_log.py)."""
+
+
+def kept_lines(data: Path, sweep_id: str, run_id: str) -> Iterator[str]:
+    """Give a run's lines from its agents' logs, else from its trainer's; none if it ran elsewhere."""
+    is_found = False
+    for log in sorted((data / "logs" / sweep_id).glob("agent-*.log"), key=_number):
+        chosen = RunFilter(run_id)
+        for line in _lines(log):
+            if chosen.keeps(line):
+                is_found = True
+                yield line
+    if not is_found:
+        folder = data / "work" / sweep_id / re.sub(r"[^A-Za-z0-9_-]", "_", run_id)
+        for name in _TRAINER_LOGS:
+            yield from _lines(folder / name)
+
+
+def _number(log: Path) -> tuple[int, str]:
+    digits = log.stem.rpartition("-")[2]
+    return (int(digits) if digits.isdigit() else 0, log.name)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for line in file:
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
