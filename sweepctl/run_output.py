@@ -1,7 +1,7 @@
 """What a run of this machine has printed, from the files that its agents keep in the data folder.
 
-They are more than what was uploaded: all that the trainer printed, also while it trains, with what
-its agent said of it. Nothing is asked of a server.
+They are more than what was uploaded: all that the trainer printed, also while it trains. Nothing is
+asked of a server.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from sweepctl.log_lines import RunFilter
@@ -18,18 +19,14 @@ _TRAINER_LOGS = ("trainer.log.1", "trainer.log")
 
 
 def kept_lines(data: Path, sweep_id: str, run_id: str) -> Iterator[str]:
-    """Give a run's lines from its agents' logs, else from its trainer's; none if it ran elsewhere."""
-    is_found = False
-    for log in sorted((data / "logs" / sweep_id).glob("agent-*.log"), key=_number):
-        chosen = RunFilter(run_id)
-        for line in _lines(log):
-            if chosen.keeps(line):
-                is_found = True
-                yield line
-    if not is_found:
-        folder = data / "work" / sweep_id / re.sub(r"[^A-Za-z0-9_-]", "_", run_id)
-        for name in _TRAINER_LOGS:
-            yield from _lines(folder / name)
+    """Give a run's lines from its trainer's own files; of one that never started, its agents'."""
+    folder = data / "work" / sweep_id / re.sub(r"[^A-Za-z0-9_-]", "_", run_id)
+    line = None
+    for line in chain.from_iterable(_lines(folder / name) for name in _TRAINER_LOGS):
+        yield line
+    if line is None:
+        for log in sorted((data / "logs" / sweep_id).glob("agent-*.log"), key=_number):
+            yield from filter(RunFilter(run_id).keeps, _lines(log))
 
 
 def _number(log: Path) -> tuple[int, str]:

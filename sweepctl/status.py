@@ -213,16 +213,16 @@ def changes(before: SweepStatus | None, after: SweepStatus) -> list[RunRow]:
     return [row for row in after.runs if known.get(row.id) != row.state]
 
 
-def why_not_finished(state: str, reason: str | None, exit_code: int | None) -> str | None:
+def why_not_finished(run: RunInfo) -> str | None:
     """Say why a run has ended otherwise, or waits to be taken again; None while it goes on."""
-    if state in LIVE_RUNS or state in ENDED_WELL or state == "pending":
+    if run.state in AT_WORK or run.state in ENDED_WELL:
         return None
-    if reason is not None:
+    if reason := reason_of(run.summary):
         return reason
-    if state == "crashed":
+    if run.state == "crashed":
         return "nothing was heard of it any more"
-    if state == "failed" and exit_code is not None:
-        return f"the trainer ended with exit code {exit_code}"
+    if run.state == "failed" and run.exit_code is not None:
+        return f"the trainer ended with exit code {run.exit_code}"
     return None
 
 
@@ -245,7 +245,7 @@ def _row(run: RunInfo, metric: Metric | None, config: Mapping[str, Any], now: da
         age_s=(now - created).total_seconds() if created else None,
         parameters={name: run.config[name] for name in _parameters(config) if name in run.config},
         metric_instead=reading.instead if reading else None,
-        reason=why_not_finished(run.state, reason_of(run.summary), run.exit_code),
+        reason=why_not_finished(run),
         duration_s=None
         if run.state == "pending"
         else duration_s(

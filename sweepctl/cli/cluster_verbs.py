@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweepctl.cli import live_verbs, report_verb, submit_verbs
+from sweepctl.cli import live_verbs, log_verb, report_verb, submit_verbs
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
         (submit_verbs.render, "render sweep.yaml --agents 8 --set image.tag=3.0.0"),
         (live_verbs.list_, "list -n robots -o wide"),
         (live_verbs.status, "status toy-legs -w"),
-        (live_verbs.logs, "logs toy-legs --agent 2 --since 10m"),
+        (log_verb.logs, "logs toy-legs --agent 2 --since 10m"),
         (live_verbs.wait, "wait toy-legs --timeout 2h"),
         (live_verbs.scale, "scale toy-legs 16"),
         (live_verbs.pause, "pause toy-legs"),

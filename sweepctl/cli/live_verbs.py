@@ -1,4 +1,4 @@
-"""The verbs of sweeps under way: list, logs, wait, scale, pause, resume, stop, delete, status.
+"""The verbs of sweeps under way: list, wait, scale, pause, resume, stop, delete, status.
 
 Those that a server's sweeps know as well take either, as `targets` decides. Parse, one call, print.
 """
@@ -29,7 +29,6 @@ from sweepctl.cli.options import (
     complete_names,
     data_form,
     dry_text,
-    is_coloured,
     print_lines,
     show_pictures,
 )
@@ -101,73 +100,6 @@ def status(
         show_pictures(_live_pictures(targets.open_target(name, place), form), watch)
     else:
         show_pictures(served_verbs.pictures(name, server, data, form), watch)
-
-
-def logs(
-    name: NameArgument = None,
-    agent: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("--agent", min=0, help="Only this agent's lines, by its index."),
-    ] = None,
-    run: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--run", help="Only the lines of this run, on whichever agents."),
-    ] = None,
-    previous: Annotated[
-        bool, typer.Option("--previous", help="Of the pods before the present ones.")
-    ] = False,
-    since: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--since", metavar="TIME", help="Only lines younger than: 30s, 10m, 2h."),
-    ] = None,
-    follows: Annotated[
-        Optional[bool],  # noqa: UP045
-        typer.Option("--follow/--no-follow", help="Go on; default: on a terminal."),
-    ] = None,
-    timestamps: Annotated[
-        bool, typer.Option("--timestamps", help="Show each line's time.")
-    ] = False,
-    most: Annotated[
-        int, typer.Option("--max-log-requests", min=1, help="How many logs to read at once.")
-    ] = 50,
-    namespace: Namespace = None,
-    context: Context = None,
-    server: Server = None,
-    data: Data = None,
-) -> None:
-    """Show the logs of all agents as one. Each line once, across replaced pods.
-
-    Exit code 1 when one cannot be read whole, after what can be.
-    """
-    from sweepctl import targets
-
-    place = targets.Place(namespace, context, server, data)
-    if not targets.is_in_cluster(name, place):
-        served_verbs.print_logs(name, server, data, run)
-        return
-    from sweepctl import logs as logs_of
-    from sweepctl.cli import cluster_views
-
-    target = targets.open_target(name, place)
-    options = _log_options(agent, run, previous, since, most)
-    if (sys.stdout.isatty() if follows is None else follows) and not previous:
-        follow(target, options, timestamps)
-        return
-    job = target.submission().job
-    line = None
-    for line in logs_of.read_logs(target.cluster, target.name, target.namespace, options):
-        print(
-            cluster_views.log_text(
-                line,
-                job=job["metadata"]["name"] if job else "",
-                timestamps=timestamps,
-                prefix=agent is None,
-                coloured=is_coloured(),
-            )
-        )
-    if line is None:
-        status_of = f"sweepctl status {target.name} -n {target.namespace}"
-        output.say(f"no such lines; what the agents do: {status_of}")
 
 
 def wait(
@@ -363,35 +295,6 @@ def _set_state(
     output.answer(f"{name} {verb or 'unchanged'}{dry_text(dry_run)}")
 
 
-def follow(target: Target, options: Any, timestamps: bool) -> None:
-    """Print lines as they come, until the Job has ended and all of them are read."""
-    from sweepctl import logs, submission
-    from sweepctl.cli import cluster_views
-    from sweepctl.cluster.errors import ClusterError
-
-    job = target.submission().job
-
-    def is_over() -> bool:
-        try:
-            seen = submission.find_submission(target.cluster, target.name, target.namespace)
-        except ClusterError:
-            return False
-        return seen.job is None or submission.job_end(seen.job) is not None
-
-    lines = logs.follow_logs(
-        target.cluster, target.name, target.namespace, options, say=output.say, is_over=is_over
-    )
-    for line in lines:
-        text = cluster_views.log_text(
-            line,
-            job=job["metadata"]["name"] if job else "",
-            timestamps=timestamps,
-            prefix=options.agent is None,
-            coloured=is_coloured(),
-        )
-        print(text, flush=True)
-
-
 def end_of_wait(
     target: Target, limit_s: float | None, tell: Callable[[str], None] = output.answer
 ) -> None:
@@ -437,16 +340,6 @@ def _ask_to_delete(plan: Any, target: Target) -> None:
         output.say(f"  keep   {kind.lower()}/{own} ({why})")
     if not typer.confirm("delete them?", err=True):
         raise SweepctlError("nothing was deleted")
-
-
-def _log_options(
-    agent: int | None, run: str | None, previous: bool, since: str | None, most: int
-) -> Any:
-    from sweepctl.log_lines import parse_duration_s
-    from sweepctl.logs import LogOptions
-
-    since_s = parse_duration_s(since, "--since") if since else None
-    return LogOptions(agent, run, previous, since_s, most)
 
 
 def _print_steered(done: Steered, dry_run: DryRun) -> None:

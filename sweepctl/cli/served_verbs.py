@@ -1,4 +1,4 @@
-"""What the cluster's verbs answer about sweeps that are in no cluster: a server's list and logs."""
+"""What the cluster's verbs answer of sweeps in no cluster: a server's list and pictures."""
 
 from __future__ import annotations
 
@@ -8,22 +8,6 @@ from pathlib import Path
 
 from sweepctl.cli import output
 from sweepctl.cli.options import Form, Picture, data_form, print_lines
-from sweepctl.errors import SweepctlError
-
-
-def print_logs(name: str | None, server: str | None, data: Path | None, run: str | None) -> None:
-    """Print what the runs of a server's sweep have printed."""
-    from sweepctl import launch
-
-    wanted = launch.parse_sweep_name(name)
-    with launch.open_source(launch.Where(server, data), wanted, output.say) as api:
-        sweep = launch.find_sweep(api, wanted)
-        found = [each for each in api.runs(sweep) if run is None or each.id == run]
-        if run is not None and not found:
-            raise SweepctlError(f"sweep {sweep.id} has no run {run}")
-        for each in found:
-            before = "" if run is not None else f"{each.id} | "
-            print_lines(f"{before}{line}" for line in api.run_log(sweep, each.id))
 
 
 def print_list(server: str | None, data: Path | None, form: Form) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweepctl.cli import live_verbs, output
+from sweepctl.cli import live_verbs, log_verb, output
 from sweepctl.cli.options import (
     Agents,
     Context,
@@ -96,7 +96,7 @@ def submit(
     if dry_run is DryRun.NONE and (wait or logs):
         target = Target(cluster, chosen, cluster.namespace)
         if logs:
-            live_verbs.follow(target, LogOptions(), timestamps=False)
+            log_verb.follow(target, LogOptions(), timestamps=False)
         live_verbs.end_of_wait(target, None, output.answer if is_for_people else output.say)
 
 

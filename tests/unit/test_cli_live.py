@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,14 +17,15 @@ import yaml
 from kubernetes_objects import ended, job
 from rich.text import Text
 
-from sweepctl import cli, steer, targets
-from sweepctl.cli import live_verbs, output
+from sweepctl import cli, launch, steer, targets
+from sweepctl.cli import log_verb, output
 from sweepctl.cli.options import Form, Picture, show_pictures
 from sweepctl.cli.output import Format
 from sweepctl.errors import ExitCode
 from sweepctl.steer import DeletePlan
 from sweepctl.submission import Submission
 from sweepctl.submit import Submitted
+from sweepctl.wandb_http import RunInfo, SweepInfo
 
 Run = Callable[..., tuple[int, str, str]]
 PLAN = DeletePlan(
@@ -32,6 +34,22 @@ PLAN = DeletePlan(
     (("Job", "legs-1a2b3c4d"),),
     (("PersistentVolumeClaim", "legs-runs", "data: --data deletes it too"),),
 )
+
+
+def sweep_info() -> SweepInfo:
+    return SweepInfo(
+        **{"entity": "e", "project": "p", "id": "s1", "node_id": "n", "state": "RUNNING"},
+        **dict.fromkeys(["method", "description", "display_name", "created_at"]),
+        **{"config_text": "", "run_count": None, "run_count_expected": None},
+    )
+
+
+def run_info(run: str) -> RunInfo:
+    return RunInfo(
+        **{"id": run, "node_id": "n", "state": "failed", "config": {}, "summary": {}},
+        **dict.fromkeys(["display_name", "created_at", "heartbeat_at", "sweep_id"]),
+        **{"is_started": False, "host": "legs-1a2b3c4d-0", "exit_code": 3},
+    )
 
 
 @pytest.fixture
@@ -212,7 +230,7 @@ def test_what_submit_waits_for_does_not_mix_with_data(
         "sweepctl.live.wait_for_end", lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended")
     )
     followed: list[Any] = []
-    monkeypatch.setattr(live_verbs, "follow", lambda *given, **_: followed.append(given))
+    monkeypatch.setattr(log_verb, "follow", lambda *given, **_: followed.append(given))
     code, out, err = run("submit", str(tmp_path / "sweep.yaml"), "--wait", "-o", form)
     assert code == ExitCode.FAILED_RUNS
     assert "it has ended" not in out
@@ -226,5 +244,56 @@ def test_logs_without_a_line_say_where_to_look(monkeypatch: pytest.MonkeyPatch, 
     target(monkeypatch, job())
     monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
     code, out, err = run("logs", "legs", "--no-follow", "-n", "robots")
-    assert (code, out) == (0, "")
-    assert err == "no such lines; what the agents do: sweepctl status legs -n robots\n"
+    assert (code, out) == (1, "")
+    assert err == ("error: no such lines\n  what the agents do: sweepctl status legs -n robots\n")
+
+
+class Served:
+    """The server of a submitted sweep, with what its runs have uploaded."""
+
+    def __init__(self, logs: dict[str, list[str]]) -> None:
+        self.logs = logs
+        self.sweep_info = sweep_info()
+
+    def sweep(self, *name: str) -> SweepInfo:
+        return self.sweep_info
+
+    def runs(self, sweep: SweepInfo) -> list[RunInfo]:
+        return [run_info(run) for run in self.logs]
+
+    def run_log(self, sweep: SweepInfo, run: str) -> list[str]:
+        return self.logs[run]
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, **logs: list[str]) -> None:
+    """Have no pod tell anything, and the sweep's server have the runs with their output."""
+    target(monkeypatch, job())
+    monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
+    monkeypatch.setattr("sweepctl.logs.follow_logs", lambda *_, **__: iter(()))
+    name = launch.SweepName("e", "p", "s1")
+    monkeypatch.setattr("sweepctl.submission.sweep_name", lambda *_: name)
+    api = nullcontext(Served(logs))
+    monkeypatch.setattr("sweepctl.submission.open_submission_api", lambda *_: api)
+
+
+def test_logs_of_a_run_whose_pod_is_gone_are_what_was_uploaded(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    serve(monkeypatch, r1=["no such file: motions.npz"], r2=[])
+    code, out, err = run("logs", "legs", "--no-follow", "-n", "robots", "--run", "r1")
+    assert (code, out) == (0, "no such file: motions.npz\n")
+    assert err == "run r1 failed: the trainer ended with exit code 3\n"
+    code, out, err = run("logs", "legs", "--no-follow", "-n", "robots", "--run", "r2")
+    assert (code, out) == (1, "")
+    assert "there is no output of r2" in err
+    assert "sweepctl status legs -n robots" in err
+
+
+@pytest.mark.parametrize("follows", ["--follow", "--no-follow"])
+def test_logs_of_an_unknown_run_name_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, run: Run, follows: str
+) -> None:
+    serve(monkeypatch, r1=[], r2=[])
+    code, out, err = run("logs", "legs", follows, "-n", "robots", "--run", "r3")
+    assert (code, out) == (1, "")
+    assert err == "error: sweep s1 has no run r3\n  it has r1, r2\n"
