@@ -18,7 +18,7 @@ import yaml
 
 from sweepctl.errors import ExitCode, SweepctlError, UsageError
 from sweepctl.run_record import RECORD_FILE, RunRecord, read_record
-from sweepctl.wandb_connection import how_to_log_in
+from sweepctl.wandb_connection import CertificateError, how_to_log_in
 from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient, sweep_url
 from sweepctl.wandb_outputs import CONSOLE, Place, console_lines, find_file
 
@@ -210,7 +210,9 @@ class WandbApi:
                 if error.is_refused:
                     raise _refused(error, self.connection) from error
                 wait_s = max(delay_s, error.retry_after_s or 0.0)
-                if not error.is_transient or self._clock() + wait_s > deadline:
+                if isinstance(error, CertificateError) or not error.is_transient:
+                    raise
+                if self._clock() + wait_s > deadline:
                     raise
                 if not told:
                     about = "" if self.where in error.message else f"{self.where}: "

@@ -77,6 +77,10 @@ class ApiError(SweepctlError):
         return self.status == 404
 
 
+class CertificateError(ApiError):
+    """The server's certificate is not trusted: people put that right, time hardly ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """Where the API is and the key that opens it."""
@@ -241,11 +245,11 @@ class Transport:
             failure.hint = failure.hint and self._hint(failure.hint)
             raise failure from None
         except urllib.error.URLError as error:
-            hint = _certificate_hint(error.reason)
-            raise ApiError(
-                f"cannot reach {self.where}: {_reason(error.reason)}",
-                hint or self._hint("check WANDB_BASE_URL, proxy settings and the network"),
-            ) from None
+            message = f"cannot reach {self.where}: {_reason(error.reason)}"
+            if hint := _certificate_hint(error.reason):
+                raise CertificateError(message, hint) from None
+            hint = self._hint("check WANDB_BASE_URL, proxy settings and the network")
+            raise ApiError(message, hint) from None
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"cannot reach {self.where}: {_reason(error)}") from None
 

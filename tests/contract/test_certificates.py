@@ -104,6 +104,25 @@ def test_unknown_ca_is_told_with_the_variable_that_names_one(secure: Secure) -> 
     assert stderr == ""
 
 
+def test_command_line_says_so_at_once(secure: Secure, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(
+        "command: [x]\nmethod: grid\nparameters: {a: {value: 1}}\n"
+    )
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "WANDB_BASE_URL": secure.url}
+    done = subprocess.run(
+        [sys.executable, "-m", "sweepctl", "init", "sweep.yaml", "--project_name", "p"],
+        env={**environ, "WANDB_API_KEY": "k" * 40, "SWEEPCTL_PATIENCE_S": "1000"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert f"error: cannot reach {secure.url}: its certificate is not trusted" in done.stderr
+    assert "SSL_CERT_FILE" in done.stderr
+    assert "trying again" not in done.stderr
+
+
 def test_file_of_the_ca_is_enough(secure: Secure) -> None:
     assert ask(secure.url, SSL_CERT_FILE=str(secure.ca)) == (["me", "me"], "")
 

@@ -68,8 +68,9 @@ def base_image(environ: Mapping[str, str], say: Say) -> Image:
 
 
 def git_image(environ: Mapping[str, str], say: Say) -> Image:
-    """Return an image with git, as a client and as a server over HTTP; only some tests need it."""
-    return _of_tar(GIT_IMAGE, base_tar(environ, say, ("git", "python3")), environ, say)
+    """Return an image with git, client and server over HTTP and ssh; only some tests need it."""
+    packages = ("git", "openssh-client", "openssh-server", "python3")
+    return _of_tar(GIT_IMAGE, base_tar(environ, say, packages), environ, say)
 
 
 def _of_tar(name: str, base: Path, environ: Mapping[str, str], say: Say) -> Image:
