@@ -21,7 +21,7 @@ _HIDDEN = {VISIBLE: "-1"}
 _LISTING_LIMIT_S = 15.0
 _RECORD = "gpus.json"
 
-_LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)")
+_LISTED_GPU = re.compile(r"GPU (\d+):(?:.*\(UUID: ([^)]+)\))?")
 _LISTED_MIG = re.compile(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)")
 
 
@@ -139,7 +139,7 @@ def read_listing(text: str) -> tuple[Gpu, ...]:
     found: list[Gpu] = []
     for line in text.splitlines():
         if gpu := _LISTED_GPU.match(line):
-            found.append(Gpu(gpu[1], gpu[2]))
+            found.append(Gpu(gpu[1], gpu[2] or ""))
         elif found and (part := _LISTED_MIG.match(line)):
             last = found[-1]
             found[-1] = Gpu(last.number, last.uuid, (*last.parts, part[1]))

@@ -57,6 +57,7 @@ def shares(plan: GpuPlan) -> list[str]:
         pytest.param(TWO, 2, "auto", None, {"v": "-1"}, ["", ""], id="hidden by -1"),
         pytest.param("", 2, "3,5", None, {}, ["3", "5"], id="named where nobody lists them"),
         pytest.param("", 4, "auto", None, {}, ["", "", "", ""], id="none"),
+        pytest.param("GPU 0: a\nGPU 1: b (UUID: x)", 2, "auto", None, {}, ["0", "1"], id="brief"),
     ],
 )
 def test_agents_have_gpus_of_their_own(
