@@ -20,6 +20,7 @@ _ORDER = "CUDA_DEVICE_ORDER"
 _HIDDEN = {VISIBLE: "-1"}
 _LISTING_LIMIT_S = 15.0
 _RECORD = "gpus.json"
+_TWICE = "name it once; agents share it when there are more of them than GPUs"
 
 _LISTED_GPU = re.compile(r"GPU (\d+):(?:.*\(UUID: ([^)]+)\))?")
 _LISTED_MIG = re.compile(r"\s+MIG .*\(UUID: (MIG-[^)]+)\)")
@@ -46,9 +47,11 @@ class Gpu:
         """What of it can be given to an agent."""
         return self.parts or (self.number,)
 
-    def is_called(self, name: str) -> bool:
-        """Say whether a name means this GPU; CUDA takes the beginning of a UUID, too."""
-        return name == self.number or self.uuid.startswith(name)
+    def meant_by(self, name: str) -> tuple[str, ...]:
+        """Give what of it a name means; CUDA takes the beginning of a UUID, too."""
+        if name == self.number or self.uuid.startswith(name):
+            return self.names
+        return tuple(part for part in self.parts if part.startswith(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def read_wish(which: str, each: int | None) -> Wish:
                 "write auto, none, or numbers and UUIDs as `nvidia-smi -L` lists them: 0,1",
             )
     if len(set(names)) < len(names):
-        raise UsageError(f"--gpus {which}: names a GPU twice", "agents may share it: name it once")
+        raise UsageError(f"--gpus {which}: names a GPU twice", _TWICE)
     return Wish(names, each)
 
 
@@ -113,25 +116,24 @@ def plan_gpus(
     if wish.which is None:
         names = tuple(name for gpu in listed for name in gpu.names)
     else:
-        names = tuple(part for name in wish.which for part in _names(name, listed))
-        notes = ()
+        names, notes = _named(wish.which, listed), ()
     # Without this, CUDA numbers GPUs by their speed and nvidia-smi by their place.
     order = {} if _ORDER in environ else {_ORDER: "PCI_BUS_ID"}
     return _shared(names, wish, agents, order, notes)
 
 
-def record(folder: Path, labels: Mapping[str, str]) -> None:
+def record(folder: Path, gpus: Mapping[str, Sequence[str]]) -> None:
     """Write down beside the agents' logs which GPUs each has, for `status`."""
-    (folder / _RECORD).write_text(json.dumps(dict(labels)))
+    (folder / _RECORD).write_text(json.dumps(dict(gpus)))
 
 
-def recorded(folder: Path) -> dict[str, str]:
+def recorded(folder: Path) -> dict[str, tuple[str, ...]]:
     """Give what `record` wrote: GPUs by the agent's host; nothing where there is no such file."""
     try:
         found = json.loads((folder / _RECORD).read_text())
-    except (OSError, ValueError):
+        return {host: tuple(gpus) for host, gpus in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
-    return {str(host): str(gpus) for host, gpus in found.items()} if type(found) is dict else {}
 
 
 def read_listing(text: str) -> tuple[Gpu, ...]:
@@ -151,17 +153,20 @@ def label(gpus: Sequence[str]) -> str:
     return ",".join(name if name.isdigit() else name[:12] for name in gpus)
 
 
-def _names(wanted: str, listed: Sequence[Gpu]) -> tuple[str, ...]:
-    """Give what a name of --gpus stands for; without a listing it is taken at its word."""
+def _named(wanted: Sequence[str], listed: Sequence[Gpu]) -> tuple[str, ...]:
+    """Give what the names of --gpus stand for; without a listing they are taken at their word."""
     if not listed:
-        return (wanted,)
-    for gpu in listed:
-        if gpu.is_called(wanted):
-            return gpu.parts or (wanted,)
-        if any(part.startswith(wanted) for part in gpu.parts):
-            return (wanted,)
-    known = ", ".join(name for gpu in listed for name in gpu.names)
-    raise UsageError(f"--gpus: there is no GPU {wanted}", f"nvidia-smi lists {known}")
+        return tuple(wanted)
+    found: list[str] = []
+    for name in wanted:
+        meant = [each for gpu in listed for each in gpu.meant_by(name)]
+        if not meant:
+            known = ", ".join(name for gpu in listed for name in gpu.names)
+            raise UsageError(f"--gpus: there is no GPU {name}", f"nvidia-smi lists {known}")
+        if twice := set(meant) & set(found):
+            raise UsageError(f"--gpus {','.join(wanted)}: names GPU {min(twice)} twice", _TWICE)
+        found += meant
+    return tuple(found)
 
 
 def _shared(

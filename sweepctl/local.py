@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from sweepctl import embedded, launch
 from sweepctl.errors import ExitCode, UsageError
-from sweepctl.gpus import GpuPlan, Wish, label, plan_gpus, record
+from sweepctl.gpus import GpuPlan, Wish, plan_gpus, record
 from sweepctl.pod.first_runs import GAVE_UP
 from sweepctl.pod.options import agent_host
 from sweepctl.report import RankedRun, best_runs
@@ -116,16 +116,16 @@ class LocalSweep:
     gpus: GpuPlan | None = None
 
     @property
-    def gpu_labels(self) -> dict[str, str]:
-        """The GPUs of each agent by its host, as tables show them."""
+    def gpus_by_host(self) -> dict[str, tuple[str, ...]]:
+        """The GPUs of each agent that has some of its own, by its host."""
         shares = self.gpus.agents if self.gpus else ()
         hosts = (agent_host(self.environ, index) for index in range(len(shares)))
-        return {host: label(names) for host, names in zip(hosts, shares, strict=True) if names}
+        return {host: names for host, names in zip(hosts, shares, strict=True) if names}
 
     def start_agents(self, count: int) -> None:
         """Start `count` agents."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        record(self.logs, self.gpu_labels)
+        record(self.logs, self.gpus_by_host)
         for index in range(count):
             agent = AgentProcess(index, self.logs / f"agent-{index}.log")
             self.agents.append(agent)
@@ -369,7 +369,7 @@ def _read(
 ) -> SweepStatus:
     fresh = api.sweep(sweep.entity, sweep.project, sweep.id)
     status = sweep_status(fresh, config, api.runs(fresh), datetime.now(timezone.utc))
-    return with_gpus(status, processes.gpu_labels)
+    return with_gpus(status, processes.gpus_by_host)
 
 
 def _settled(

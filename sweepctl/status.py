@@ -59,7 +59,7 @@ class RunRow:
     """What its trainer is doing, while it is under way."""
     done: int | None = None
     steps: int | None = None
-    gpus: str = ""
+    gpus: tuple[str, ...] = ()
     """The GPUs that its agent has of this machine, where agents have some of their own."""
 
 
@@ -188,9 +188,9 @@ def by_interest(status: SweepStatus) -> list[RunRow]:
     return [*at_work, *waiting, *best, *others]
 
 
-def with_gpus(status: SweepStatus, gpus: Mapping[str, str]) -> SweepStatus:
+def with_gpus(status: SweepStatus, gpus: Mapping[str, tuple[str, ...]]) -> SweepStatus:
     """Add to each run the GPUs of its agent; `gpus` has them by the agent's host."""
-    runs = tuple(replace(row, gpus=gpus.get(row.agent or "", "")) for row in status.runs)
+    runs = tuple(replace(row, gpus=gpus.get(row.agent or "", ())) for row in status.runs)
     return replace(status, runs=runs) if gpus else status
 
 

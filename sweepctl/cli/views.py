@@ -18,6 +18,7 @@ from rich.text import Text
 
 from sweepctl.cli import output
 from sweepctl.cli.screen import Room, Screen, is_drawable
+from sweepctl.gpus import label as gpu_label
 from sweepctl.report import RankedRun
 from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, by_interest, changes
 
@@ -99,7 +100,7 @@ def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool =
             metric_text(row),
             output.age(row.duration_s),
             row.agent or "<none>",
-            row.gpus,
+            gpu_label(row.gpus),
             *([output.age(row.age_s)] if wide else []),
         ]
         for row in rows
@@ -330,7 +331,7 @@ def _run_data(row: RunRow, searched: Sequence[str]) -> dict[str, Any]:
         "state": row.state,
         "reason": row.reason,
         "agent": row.agent,
-        "gpus": row.gpus or None,
+        "gpus": list(row.gpus),
         "phase": row.phase.value if row.phase else None,
         "metric": row.metric,
         "metric_instead": row.metric_instead,

@@ -71,7 +71,7 @@ def test_each_agent_trains_on_a_gpu_of_its_own_and_keeps_it(
     assert "GPUs of agent-0: 0, agent-1: 1" in sweep.output
     assert [set(seen_by(sweep, index)) for index in range(2)] == [{"0"}, {"1"}]
     for run in sweep.ask("status")["runs"]:
-        assert run["gpus"] == run["agent"].rpartition("-")[2]
+        assert run["gpus"] == [run["agent"].rpartition("-")[2]]
 
 
 def test_gpus_that_cannot_be_given_are_refused_before_anything_is_made(
