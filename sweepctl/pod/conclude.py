@@ -141,6 +141,7 @@ def _facts(
         summary=info.summary if info else None,
         is_started=info.is_started if info else False,
         attempts=attempts,
-        last_line=training.last_words(),
+        last_line=training.evidence.last_line,
+        advice=training.advice(),
         unlogged=str(training.resolved.unlogged) if training.resolved.unlogged else None,
     )

@@ -273,12 +273,11 @@ class Training:
             time.monotonic() - self._began_at,
         )
 
-    def last_words(self) -> str:
-        """Give the trainer's last line, with what to do about it where that is known."""
-        said = self.evidence.last_line
-        if self.evidence.task_is_unknown:
-            said += f"; {unknown_task_hint(self.environ, self.resolved.trainer)}"
-        return said
+    def advice(self) -> str:
+        """Say what to do about the trainer's end, where that is known."""
+        if not self.evidence.task_is_unknown:
+            return ""
+        return unknown_task_hint(self.environ, self.resolved.trainer)
 
     def may_try_again(self, end: End) -> bool:
         """Say whether this was a first try that Isaac Sim's start-up is known to spoil."""

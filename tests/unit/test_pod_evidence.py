@@ -138,6 +138,8 @@ def test_a_task_that_is_not_registered_is_recognised(line: bytes, is_unknown: bo
     output = b"Traceback (most recent call last):\n" + line + b"\n"
     assert evidence_of(Trainer.ISAACLAB3, output).task_is_unknown is is_unknown
     assert not evidence_of(Trainer.PLAIN, output).task_is_unknown
+    path = b'  File "/opt/isaaclab-venv/lib/isaaclab_tasks/utils/parse_cfg.py", line 66\n'
+    assert evidence_of(Trainer.PLAIN, path + output).task_is_unknown is is_unknown
 
 
 def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:

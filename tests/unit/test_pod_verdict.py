@@ -109,6 +109,22 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             id="exit-code",
         ),
         pytest.param(
+            {**GOOD, "exit_code": 1, "last_line": "no task T", "advice": "name it in code.tasks"},
+            "failed",
+            "exit code 1; its last line: no task T; name it in code.tasks",
+            1,
+            None,
+            id="exit-code-with-advice",
+        ),
+        pytest.param(
+            {**KIT, "has_shown_end": False, "advice": "name it in code.tasks"},
+            "failed",
+            "an exception was swallowed; name it in code.tasks",
+            1,
+            None,
+            id="swallowed-exception-with-advice",
+        ),
+        pytest.param(
             {**GOOD, "exit_code": -signal.SIGSEGV},
             "failed",
             "ended by SIGSEGV",

@@ -78,10 +78,11 @@ class Evidence:
             self._log_root = os.fsdecode(root[1].strip())
         if name := _LOG_NAME.search(lines):
             self._log_name = os.fsdecode(name[1].strip())
+        if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
+            # Behind a shell, say, it is told by the traceback before it.
+            self.task_is_unknown = self._trainer is not Trainer.PLAIN or b"isaaclab" in self._tail
         if self._trainer is Trainer.PLAIN:
             return
-        if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
-            self.task_is_unknown = True
         if _ENDED.search(lines):
             self._said_its_end = True
         for found in _BAR.finditer(lines):

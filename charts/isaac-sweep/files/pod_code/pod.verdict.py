@@ -86,6 +86,8 @@ class Facts:
     attempts: int = 1
     """How often it was tried, this time counted, less what was handed back in good order."""
     last_line: str = ""
+    advice: str = ""
+    """What to do about it, where that is known."""
     unlogged: str | None = None
     """Why no metric could reach W&B, where the command tells."""
 
@@ -187,12 +189,13 @@ def _trainers_end(facts: Facts) -> Verdict | None:
         return Verdict(Ending.FAILED, f"{killed}, {facts.attempts} times", record)
     if code is not None and code != 0:
         said = f"; its last line: {facts.last_line}" if facts.last_line else ""
-        return Verdict(Ending.FAILED, f"{_exit_text(code)}{said}", _record(code))
+        return Verdict(Ending.FAILED, f"{_exit_text(code)}{said}{_advice(facts)}", _record(code))
     if not facts.has_shown_end:
         return Verdict(
             Ending.FAILED,
             "exit code 0, but training did not come to its end: neither the line 'Training time'"
-            " nor the last model is there; an interrupt or an exception was swallowed",
+            " nor the last model is there; an interrupt or an exception was swallowed"
+            + _advice(facts),
             1,
         )
     return None
@@ -239,6 +242,10 @@ def _is_unlogged(facts: Facts) -> bool:
     if facts.metric is None or facts.silence is not None:
         return False
     return read_metric(facts.summary or {}, facts.metric).is_missing
+
+
+def _advice(facts: Facts) -> str:
+    return f"; {facts.advice}" if facts.advice else ""
 
 
 def _found_no_program(facts: Facts) -> bool:
