@@ -89,11 +89,8 @@ def _ranked_run(
     record: RunRecord | None,
 ) -> RankedRun:
     command = config.get("command") or DEFAULT_COMMAND
-    known = {
-        name: row.parameters[name]
-        for name in config.get("parameters", {})
-        if name in row.parameters
-    }
+    names = sorted(config.get("parameters", {}), key=str)  # as W&B hands them out
+    known = {name: row.parameters[name] for name in names if name in row.parameters}
     resolved = resolve(
         command,
         program=config.get("program"),

@@ -40,7 +40,7 @@ def test_example_scales_the_tables_that_its_task_has(
     task = str(spec.command[spec.command.index("--task") + 1])
     tables = {scaled.path: scaled.base for scaled in spec.scaled}
     single = [name for name in spec.config["parameters"] if name.startswith(("env.", "agent."))]
-    paths = [*tables, *(name for name in single if not name.endswith("_type"))]
+    paths = [*tables, *single]
 
     result = subprocess.run(
         [f"{trainer_bin}/python", "-c", READ_SETTINGS, task, *paths],

@@ -78,6 +78,17 @@ def test_best_run_carries_factor_times_table_and_a_command_that_repeats_it() -> 
     assert "log_dir" not in best[0].shell_command()
 
 
+def test_best_gives_arguments_in_the_order_in_which_wandb_hands_them_out() -> None:
+    parameters = {"z": {"values": [1]}, "a": {"values": [2]}, "m_type": {"value": "x"}}
+    config = {**CONFIG, "command": None, "program": "train.py", "parameters": parameters}
+    found = replace(row("a1", 1.0, 0.5), parameters={"z": 1, "a": 2, "m_type": "x", "other": 3})
+    (best,) = best_runs(status(found), config, top=1)
+    assert best.command == (
+        *("/usr/bin/env", "python", "train.py"),
+        *("--a=2", "--m_type=x", "--z=1"),
+    )
+
+
 def test_best_prints_exact_gains_and_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     seen = status(row("b2", 0.7, 0.9))
     views.print_best(seen, best_runs(seen, CONFIG, top=10))

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweepctl.command import DEFAULT_COMMAND
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
 from sweepctl.pod.bytecode import BytecodeCache
@@ -208,19 +207,8 @@ class Agent:
                 raise ConfigurationError(error.message, error.hint) from None
         if not isinstance(config, dict):
             raise ConfigurationError("the sweep's config at W&B is not a map")
-        command, metric = config.get("command"), config.get("metric")
-        parameters = config.get("parameters")
-        return SweepTask(
-            entity=self._options.entity,
-            project=self._options.project,
-            id=self._options.sweep_id,
-            # As W&B's own agent, which takes its default where there is no list.
-            command=tuple(command) if isinstance(command, list) and command else DEFAULT_COMMAND,
-            program=config.get("program"),
-            metric=metric.get("name") if isinstance(metric, dict) else None,
-            goal=metric.get("goal") if isinstance(metric, dict) else None,
-            parameters=parameters if isinstance(parameters, dict) else {},
-        )
+        options = self._options
+        return SweepTask.of(options.entity, options.project, options.sweep_id, config)
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
         if self._had_run and error.is_missing:

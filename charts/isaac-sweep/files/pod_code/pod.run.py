@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweepctl.command import args_json
+from sweepctl.command import DEFAULT_COMMAND, args_json
 from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell
@@ -64,6 +64,22 @@ class SweepTask:
     """What the sweep's config says of each parameter."""
     has_arguments: bool = False
     """Whether another agent has put the parameters into the command."""
+
+    @classmethod
+    def of(cls, entity: str, project: str, id: str, config: Mapping[str, object]) -> SweepTask:
+        """Read a sweep's config; the command as W&B's agent, whose default stands for no list."""
+        command, program = config.get("command"), config.get("program")
+        metric, parameters = config.get("metric"), config.get("parameters")
+        return cls(
+            entity=entity,
+            project=project,
+            id=id,
+            command=tuple(command) if isinstance(command, list) and command else DEFAULT_COMMAND,
+            program=None if program is None else str(program),
+            metric=metric.get("name") if isinstance(metric, dict) else None,
+            goal=metric.get("goal") if isinstance(metric, dict) else None,
+            parameters=parameters if isinstance(parameters, dict) else {},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import shlex
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,25 +125,13 @@ def _tasks(
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
-    config = _sweep_config(client, python, (entity, project, environ["WANDB_SWEEP_ID"]))
-    metric, parameters, command = (config.get(k) for k in ("metric", "parameters", "command"))
-    command = command if isinstance(command, list) else []
-    sweep = SweepTask(
-        entity=entity,
-        project=project,
-        id=environ["WANDB_SWEEP_ID"],
-        command=tuple(wrapped_command(command) or argv),
-        program=config.get("program"),
-        metric=metric.get("name") if isinstance(metric, dict) else None,
-        goal=metric.get("goal") if isinstance(metric, dict) else None,
-        parameters=parameters if isinstance(parameters, dict) else {},
-        has_arguments=wrapped_command(command) is None and not takes_overrides(command),
-    )
-    return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
-
-
-def _sweep_config(
-    client: WandbClient, python: TrainerPython, name: tuple[str, str, str]
-) -> dict[str, Any]:
+    name = (entity, project, environ["WANDB_SWEEP_ID"])
     config: Any = python.read_yaml(client.sweep(*name).config_text)
-    return config if isinstance(config, dict) else {}
+    sweep = SweepTask.of(*name, config if isinstance(config, dict) else {})
+    own = wrapped_command(sweep.command)
+    if own is not None:
+        sweep = replace(sweep, command=tuple(own))
+    else:
+        passes_them = not takes_overrides(sweep.command)
+        sweep = replace(sweep, command=tuple(argv), has_arguments=passes_them)
+    return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
