@@ -27,7 +27,7 @@ from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.preflight import full_disk_reason, gpu_count
-from sweepctl.pod.secrets import Secrets
+from sweepctl.pod.secrets import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl.pod.settings_check import RecordCheck, SettingsCheck
 from sweepctl.pod.surroundings import with_threads, with_vulkan
 from sweepctl.pod.tasks import unknown_task_hint
@@ -171,6 +171,8 @@ class Training:
         self.evidence = Evidence(self.resolved.trainer)
         self.transcript = Transcript()
         self.secrets = Secrets(self.environ)
+        if self.secrets.are_in(self.resolved.argv):
+            self.environ = {**self.environ, **CLIENT_TELLS_NO_COMMAND}
 
     @property
     def shown_argv(self) -> list[str]:

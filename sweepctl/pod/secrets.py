@@ -12,6 +12,12 @@ from collections.abc import Mapping, Sequence
 
 HIDDEN = "***"
 
+CLIENT_TELLS_NO_COMMAND = {"WANDB_X_DISABLE_META": "true", "WANDB__DISABLE_META": "true"}
+"""Has W&B's client, in a trainer, keep to itself its command line, which it else uploads.
+
+What it knows of the machine goes with that. The second name is that of clients up to 0.18.
+"""
+
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|_PWD$|_PASS$", re.I)
 _MACRO_NAME = re.compile(r"[A-Z0-9_]+")
 _LONG = 8
@@ -34,6 +40,10 @@ class Secrets:
     def hide(self, text: str) -> str:
         """Give a text without the secrets in it."""
         return text if self._values is None else self._values.sub(HIDDEN, text)
+
+    def are_in(self, argv: Sequence[str]) -> bool:
+        """Say whether a secret is in a command line."""
+        return self._values is not None and any(map(self._values.search, argv))
 
     def hide_in_command(self, argv: Sequence[str]) -> list[str]:
         """Give a command line in which each secret is its variable, as a sweep's file names it."""

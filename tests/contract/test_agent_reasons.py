@@ -175,6 +175,66 @@ def test_diverged_run_of_the_real_client_fails_and_keeps_what_it_logged(
     assert said in page(world, run)
 
 
+KINDS_TRAINER = """
+import numpy, wandb
+run = wandb.init()
+kind = run.config["env.kind"]
+values = {
+    "float32": [numpy.float32(0.5)],
+    "array of one": [numpy.array([2.5])],
+    "float16 nan": [1.0, numpy.float16("nan")],
+    "text": ["0.5"],
+    "truth": [numpy.bool_(True)],
+    "array": [numpy.array([1.0, 2.0])],
+    "nested": [{"knee": 1.0}],
+    "least": [3.0, 1.0, 2.0],
+    "none": [None],
+}[kind]
+if kind == "least":
+    run.define_metric("deep.loss", summary="min,max")
+for value in values:
+    run.log({"deep": {"loss": value}} if kind != "least" else {"deep.loss": value})
+run.finish()
+"""
+
+
+def test_metric_of_every_kind_that_the_real_client_sends_is_told_as_what_it_is(
+    world: World,
+) -> None:
+    script = world.folder / "train.py"
+    script.write_text(KINDS_TRAINER)
+    told = {
+        "float32": None,
+        "array of one": None,
+        "least": None,
+        "float16 nan": "metric deep.loss is NaN at step 1",
+        "text": 'metric deep.loss is the text "0.5" at step 0',
+        "truth": "metric deep.loss is true at step 0",
+        "array": "metric deep.loss is [1",
+        "nested": "is a map at step 0, no number: write metric.name: deep.loss.knee",
+        "none": "the sweep's metric deep.loss was not logged",
+    }
+    sweep = world.sweep(
+        [sys.executable, str(script)],
+        method="grid",
+        run_cap=None,
+        metric={"name": "deep.loss", "goal": "minimize"},
+        parameters={"env.kind": {"values": sorted(told, key=lambda kind: told[kind] or "")}},
+    )
+    agent = world.start(sweep)
+    agent.wait(180)
+    runs = {run.config["env.kind"]: run for run in world.runs(sweep)}
+    assert set(runs) == set(told), agent.said
+    for kind, reason in told.items():
+        state = "finished" if reason is None else "failed"
+        assert (kind, runs[kind].state) == (kind, state), agent.said
+        assert (reason or "") in (reason_of(runs[kind].summary) or ""), kind
+    _, _, body = world.server.request("GET", f"/local/agents/sweeps/{sweep.id}")
+    shown = body.decode()
+    for cell in ("NaN", "&#34;0.5&#34;", "true"):
+        assert f'<td class="number">{cell}</td>' in shown
+
+
 def test_reason_and_record_come_from_the_wrapper_under_the_stock_agent_too(
     world: World, make_sdk: Callable[[str], Any], tmp_path: Path
 ) -> None:
@@ -282,3 +342,33 @@ def test_last_lines_are_told_of_a_trainer_whose_client_died_with_it(world: World
     lines = console_lines(world.client, place(run))
     assert lines[-1] == "illegal memory access"
     assert lines.count("step 299") in (1, 2)  # as the client may have sent it, too
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True], ids=["our-agent", "wrapper-and-stock-agent"])
+def test_real_client_is_kept_from_telling_a_secret_of_the_command(
+    is_wrapped: bool, world: World, make_sdk: Callable[[str], Any]
+) -> None:
+    script = world.folder / "train.py"
+    script.write_text(
+        "import sys, wandb\nrun = wandb.init()\nrun.log({'loss': len(sys.argv[1])})\nrun.finish()\n"
+    )
+    trainer = [sys.executable, str(script), "--token=${envvar:MOTION_TOKEN}"]
+    wrapper = [sys.executable, "-m", "sweepctl.pod.run"] if is_wrapped else []
+    secret = {"MOTION_TOKEN": SECRET}
+    if is_wrapped:
+        # The stock agent puts the value in before the wrapper sees its command.
+        sweep = world.sweep([*wrapper, *trainer])
+        sdk = make_sdk(world.server.url)
+        sdk.environ |= {"PYTHONPATH": str(ROOT), **secret}
+        _, said, err = sdk.end(sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1"))
+        said += err
+    else:
+        sweep = world.sweep(trainer)
+        agent = world.start(sweep, **secret)
+        agent.wait()
+        said = agent.said
+    run = world.run(sweep)
+    assert (run.state, run.summary["loss"]) == ("finished", len(f"--token={SECRET}")), said
+    for path in world.server.data.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
+    assert SECRET not in page(world, run)
