@@ -21,6 +21,8 @@ from sweepctl.wandb_http import Connection
 Row = Mapping[str, Any]
 History = Callable[[str], Iterator[Row]]
 
+_STATE = b"sweepctl.state"
+"""Where a file keeps the state that its run had when it was read."""
 _NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -29,19 +31,19 @@ def write_tables(
 ) -> dict[str, int]:
     """Write the tables of a sweep into a folder; give the rows of each file.
 
-    The history of a run that has ended and is there already is not read again.
+    A history that was read after the run's end is not read again.
     """
     (folder / "history").mkdir(parents=True, exist_ok=True)
-    written = {"runs.parquet": _write(folder / "runs.parquet", run_rows(status))}
+    written = {"runs.parquet": _write(folder / "runs.parquet", run_rows(status), "")}
     for number, run in enumerate(status.runs, 1):
         name = f"history/{run.id}.parquet"
         file = folder / name
-        if file.exists() and run.state not in OPEN_RUNS:
+        if run.state not in OPEN_RUNS and _state_when_read(file) == run.state:
             continue
         say(f"history of run {run.id} [{number} of {len(status.runs)}]")
         rows = [{"run": run.id, **row} for row in history(run.id)]
         if rows:
-            written[name] = _write(file, rows)
+            written[name] = _write(file, rows, run.state)
     return written
 
 
@@ -105,12 +107,22 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _write(file: Path, rows: Sequence[Row]) -> int:
+def _state_when_read(file: Path) -> str | None:
+    import pyarrow.parquet
+
+    if not file.exists():
+        return None
+    known = pyarrow.parquet.read_schema(file).metadata or {}
+    return str(known.get(_STATE, b"").decode())
+
+
+def _write(file: Path, rows: Sequence[Row], state: str) -> int:
     import pyarrow
     import pyarrow.parquet
 
     names = dict.fromkeys(name for row in rows for name in row)
     table = pyarrow.table({name: column([row.get(name) for row in rows]) for name in names})
+    table = table.replace_schema_metadata({_STATE: state.encode()})
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         pyarrow.parquet.write_table(table, part, compression="zstd")

@@ -1,15 +1,17 @@
 """A sweep's runs as columns of one type each, and the extra that they need."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from sweepctl import extras
 from sweepctl.errors import SweepctlError
 from sweepctl.status import Metric, RunRow, SweepStatus
-from sweepctl.tables import column, run_rows
+from sweepctl.tables import column, run_rows, write_tables
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,27 @@ def test_run_is_a_row_with_its_metric_and_parameters() -> None:
             "parameters/env.gain": 1.5,
         }
     ]
+
+
+def test_history_that_was_read_before_the_runs_end_is_read_again(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def history(run_id: str) -> Iterator[dict[str, Any]]:
+        asked.append(run_id)
+        yield from ({"_step": step} for step in range(len(asked)))
+
+    calls = [("running", True), ("running", True), ("finished", True), ("finished", False)]
+    calls.append(("failed", True))  # it was given to another agent
+    for state, is_read in calls:
+        run = RunRow("r1", state, None, None, None, None, {})
+        status = SweepStatus("a/b/c", None, "RUNNING", "grid", None, None, (run,))
+        before = len(asked)
+        written = write_tables(status, history, tmp_path, lambda line: None)
+        assert (len(asked) > before) is is_read, state
+        assert ("history/r1.parquet" in written) is is_read
+    table = pyarrow.parquet.read_table(tmp_path / "history/r1.parquet")
+    assert table.column("_step").to_pylist() == [0, 1, 2, 3]
+    assert [file.name for file in (tmp_path / "history").iterdir()] == ["r1.parquet"]
 
 
 def test_what_lacks_an_extra_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
