@@ -225,7 +225,7 @@ def init_sweep(
         command = by_name = ["sweepctl", "local", spec.file, "--sweep", name, *data]
     else:
         named = ["--server", where.server] if where.server else []
-        command = ["sweepctl", "agent", "--project_name", project, "--agent_count", "1", *named]
+        command = ["sweepctl", "agent", "--project-name", project, "--agent-count", "1", *named]
         by_name = ["sweepctl", "agent", "--sweep", name, *named]
     try:
         remember_sweep(sweep_ids, project, sweep.id)
@@ -262,7 +262,7 @@ def check_sweep_ids(path: Path) -> None:
     if path.exists():
         _read_sweep_ids(path)
     if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}", "choose another file with --sweep_ids")
+        raise UsageError(f"cannot write {path}", "choose another file with --sweep-ids")
 
 
 def remember_sweep(path: Path, project: str, sweep_id: str) -> None:
@@ -283,14 +283,14 @@ def remembered_sweep(path: Path, project: str) -> str:
     if not path.exists():
         raise UsageError(
             f"no {path}",
-            f"create the sweep first: sweepctl init sweep.yaml --project_name {project}",
+            f"create the sweep first: sweepctl init sweep.yaml --project-name {project}",
         )
     ids = _read_sweep_ids(path)
     if project not in ids:
         known = ", ".join(sorted(ids)) or "none"
         raise UsageError(
             f"{path} knows no project '{project}' (it knows: {known})",
-            f"create the sweep first: sweepctl init sweep.yaml --project_name {project}",
+            f"create the sweep first: sweepctl init sweep.yaml --project-name {project}",
         )
     return ids[project]
 
@@ -303,7 +303,7 @@ def agent_sweep_name(
         name = parse_sweep_name(sweep)
         return SweepName(name.entity or entity, name.project or project, name.id)
     if project is None:
-        raise UsageError("which sweep?", "name it with --project_name P or --sweep ENTITY/P/ID")
+        raise UsageError("which sweep?", "name it with --project-name P or --sweep ENTITY/P/ID")
     return SweepName(entity, project, remembered_sweep(sweep_ids, project))
 
 

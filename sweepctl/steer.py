@@ -160,7 +160,7 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
         for thing in things or ():
             own = thing["metadata"]["name"]
             if kind == "PersistentVolumeClaim" and not data:
-                kept.append((kind, own, "data: --data deletes it too"))
+                kept.append((kind, own, "data: --volumes deletes it too"))
             elif kind == "Secret" and own in used:
                 kept.append((kind, own, f"used by {used[own]}"))
             elif not thing["metadata"].get("deletionTimestamp"):

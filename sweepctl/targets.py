@@ -38,6 +38,8 @@ class Place:
     context: str | None = None
     server: str | None = None
     data: Path | None = None
+    wants_cluster: bool = False
+    """Whether another option is for sweeps in a cluster alone."""
 
 
 def is_in_cluster(
@@ -48,15 +50,15 @@ def is_in_cluster(
 ) -> bool:
     """Say whether a verb means a submitted sweep.
 
-    `-n` and `--context` say so; a `/` in the name, `--server` and `--data` say otherwise. A bare
-    word is a name in the cluster for who has one, else the id of a sweep. No name is the newest
-    sweep of W&B or of this machine; for who has neither, the only one in the cluster.
+    This is the one rule of all verbs. `-n` and `--context` say so; a `/` in the name, `--server`
+    and `--data` say otherwise. A bare word is a name in the cluster for who has one, else the id of
+    a sweep. No name means W&B or this machine; for who has neither, the cluster.
     """
-    wants_cluster = place.namespace is not None or place.context is not None
+    wants_cluster = place.namespace is not None or place.context is not None or place.wants_cluster
     wants_server = place.server is not None or place.data is not None
     if wants_cluster and wants_server:
         raise UsageError(
-            "-n and --context are for sweeps in a cluster, --server and --data for others",
+            "-n, --context, -A and -l are for sweeps in a cluster, --server and --data for others",
             "leave one of them out",
         )
     if name is not None and "/" in name:

@@ -5,31 +5,52 @@ Imports of those rooms stand in the commands, so that `--help` and completion st
 
 from __future__ import annotations
 
-import copy
 import enum
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from sweepctl.cli import cluster_verbs, output
+from sweepctl.cli import cluster_verbs, output, process
 from sweepctl.cli.options import (
     Context,
     Data,
     Namespace,
+    Output,
     Server,
     SweepFile,
     TasksOption,
     complete_names,
+    print_lines,
 )
-from sweepctl.cli.output import Format
-from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.cli.output import Form
+from sweepctl.errors import ExitCode, Problem, UsageError, error_count
 
 if TYPE_CHECKING:
     from sweepctl.spec import SweepSpec
+
+_EPILOG = """\
+Which sweep a verb means: -n and --context name the cluster, --server and --data a server. Without
+them a name with a / is a server's sweep, another name one of the cluster for who has a kubeconfig.
+No name is the newest sweep of W&B or of this machine; for who has neither, the cluster's only one.
+
+With -o json or yaml, stdout is the answer alone, and an error is one line of JSON, the last of
+stderr.
+
+\b
+Environment:
+  SWEEPCTL_DATA          the data folder of this machine, for --data
+  SWEEPCTL_VALUES        values files of submit, render and doctor, for -f
+  SWEEPCTL_PATIENCE_S    seconds to wait for a server that is away (60)
+  SWEEPCTL_BAYES_PYTHON  a Python that has W&B's search engine, for bayes
+  WANDB_BASE_URL, WANDB_API_KEY, WANDB_ENTITY, WANDB_PROJECT, KUBECONFIG
+                         as for wandb and kubectl
+  NO_COLOR               anything: no colours
+"""
 
 app = typer.Typer(
     name="sweepctl",
@@ -39,6 +60,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Run Weights & Biases sweeps of NVIDIA Isaac Lab training.",
+    epilog=_EPILOG,
 )
 
 
@@ -65,6 +87,10 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Print the traceback of an unexpected error; for any verb."),
+    ] = False,
 ) -> None:
     """Run Weights & Biases sweeps of NVIDIA Isaac Lab training."""
 
@@ -77,14 +103,13 @@ SweepArgument = Annotated[
         autocompletion=complete_names,
     ),
 ]
-Output = Annotated[Format, typer.Option("-o", "--output", help="Form of the answer.")]
 Project = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--project_name", "--project-name", "-p", help="The W&B project."),
+    typer.Option("--project-name", help="The W&B project."),
 ]
 Entity = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--entity_name", "--entity-name", help="The W&B entity (user or team)."),
+    typer.Option("--entity-name", help="The W&B entity (user or team)."),
 ]
 GrammarOption = Annotated[
     str,
@@ -103,43 +128,43 @@ MaxInitialFailures = Annotated[
 
 
 @app.command(epilog="Example: sweepctl validate sweep.yaml")
-def validate(file: SweepFile, form: Output = Format.TABLE) -> None:
-    """Check a sweep file and report every problem at once.
+def validate(file: SweepFile, form: Output = Form.TABLE) -> None:
+    """Check a sweep file and report every problem at once, on stdout.
 
     Exit code 0 when the file is valid (warnings allowed), 2 when it is not.
     """
     from sweepctl.errors import SpecError
     from sweepctl.spec import load_sweep
 
+    output.check_has_names(form, "a problem")
+    problems: Sequence[Problem]
     try:
         spec = load_sweep(file)
-        problems = spec.warnings
-        valid = True
+        problems, verdict = spec.warnings, f"valid ({len(spec.scaled)} scaled dictionaries)"
     except SpecError as error:
-        if form is Format.TABLE:
-            raise
-        problems, valid = error.problems, False
-    if form is Format.TABLE:
-        for problem in problems:
-            print(problem.text(), file=sys.stderr)
-        output.answer(f"{file}: valid ({len(spec.scaled)} scaled dictionaries)")
+        problems, verdict = error.problems, None
+    if form.is_data:
+        listed = [problem.as_dict() for problem in problems]
+        output.data({"valid": verdict is not None, "problems": listed}, form)
     else:
-        output.data({"valid": valid, "problems": [p.as_dict() for p in problems]}, form)
-    if not valid:
+        print_lines(problem.text() for problem in problems)
+        where = problems[0].file if problems else file
+        output.answer(f"{where}: {verdict or error_count(problems)}")
+    if verdict is None:
         raise typer.Exit(ExitCode.INVALID)
 
 
-@app.command(epilog="Example: sweepctl preview sweep.yaml -n 5 --seed 1")
+@app.command(epilog="Example: sweepctl preview sweep.yaml --count 5 --seed 1")
 def preview(
     file: SweepFile,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many runs.")] = 3,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many runs.")] = 3,
     grammar: GrammarOption = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     expand_env: Annotated[
         bool,
         typer.Option("--expand-env", help="Put the values of this shell in place of ${envvar:X}."),
     ] = False,
-    form: Output = Format.TABLE,
+    form: Output = Form.TABLE,
 ) -> None:
     """Print the exact trainer command lines of a few sampled runs. Nothing is created.
 
@@ -147,6 +172,7 @@ def preview(
     """
     from sweepctl.preview import preview_runs
 
+    output.check_has_names(form, "a run that is not there")
     spec = _load(file)
     runs = preview_runs(
         spec,
@@ -156,7 +182,7 @@ def preview(
         environ=os.environ,
         expand_env=expand_env,
     )
-    if form is Format.TABLE:
+    if not form.is_data:
         for run in runs:
             output.answer(run.shell_command())
         for note in dict.fromkeys(note for run in runs for note in run.notes):
@@ -165,7 +191,7 @@ def preview(
         output.data([run.as_dict() for run in runs], form)
 
 
-@app.command(epilog="Example: sweepctl init sweep.yaml --project_name legs")
+@app.command(epilog="Example: sweepctl init sweep.yaml --project-name legs")
 def init(
     file: SweepFile,
     project: Project = None,
@@ -173,9 +199,9 @@ def init(
     server: Server = None,
     data: Data = None,
     sweep_ids: Annotated[
-        Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where the sweep's id is written.")
+        Path, typer.Option("--sweep-ids", help="Where the sweep's id is written.")
     ] = Path("sweep_ids.json"),
-    form: Output = Format.TABLE,
+    form: Output = Form.TABLE,
 ) -> None:
     """Create the sweep at W&B or a sweepctl server. Run it then with `sweepctl agent`."""
     from sweepctl import launch
@@ -184,23 +210,21 @@ def init(
     project = launch.project_of(spec, project)
     where = launch.Where(server, data)
     new = launch.init_sweep(spec, where, entity, project, sweep_ids, output.say)
-    if form is Format.TABLE:
-        output.answer(f"sweep/{new.name} created")
-        if new.page:
-            output.say(f"watch it: {new.page}")
-        output.say(f"run it:   {new.next_command}")
-    else:
+    if form.is_data:
         output.data({"sweep": new.name, "url": new.page}, form)
+        return
+    output.answer(f"sweep/{new.name}" + ("" if form is Form.NAME else " created"))
+    if new.page:
+        output.say(f"watch it: {new.page}")
+    output.say(f"run it:   {new.next_command}")
 
 
-@app.command(epilog="Example: sweepctl agent --project_name legs --agent_count 15")
+@app.command(epilog="Example: sweepctl agent --project-name legs --agent-count 15")
 def agent(
     project: Project = None,
     count: Annotated[
         int,
-        typer.Option(
-            "--agent_count", "--agent-count", min=1, help="How many runs to take, in turn."
-        ),
+        typer.Option("--agent-count", min=1, help="How many runs to take, in turn."),
     ] = 1,
     sweep: Annotated[
         Optional[str],  # noqa: UP045
@@ -210,7 +234,7 @@ def agent(
     server: Server = None,
     grammar: GrammarOption = "auto",
     sweep_ids: Annotated[
-        Path, typer.Option("--sweep_ids", "--sweep-ids", help="Where init wrote the sweep's id.")
+        Path, typer.Option("--sweep-ids", help="Where init wrote the sweep's id.")
     ] = Path("sweep_ids.json"),
     max_initial_failures: MaxInitialFailures = None,
     tasks: TasksOption = None,
@@ -334,7 +358,7 @@ def best(
     context: Context = None,
     server: Server = None,
     data: Data = None,
-    form: Output = Format.TABLE,
+    form: Output = Form.TABLE,
 ) -> None:
     """Rank the finished runs. Show the best one's exact values and the command that repeats it.
 
@@ -353,12 +377,14 @@ def best(
             top=top,
             grammar=_grammar(grammar),
             record_of=partial(api.run_record, seen.status.sweep),
-            recorded=1 if form is Format.TABLE else top,  # whose commands are shown
+            recorded=top if form.is_data else 1,  # whose commands are shown
         )
-    if form is Format.TABLE:
-        views.print_best(seen.status, runs)
-    else:
+    if form.is_data:
         output.data(views.best_data(seen.status, runs), form)
+    elif form is Form.NAME:
+        print_lines(f"run/{ranked.run.id}" for ranked in runs)
+    else:
+        views.print_best(seen.status, runs)
     if not runs:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -368,60 +394,7 @@ cluster_verbs.register(app)
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    output.prepare_streams()
-    debug = "--debug" in sys.argv[1:]
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    try:
-        code = _app_for(arguments)(args=arguments, standalone_mode=False)
-    except SweepctlError as error:
-        output.complain(error)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    except typer.Abort:
-        code = ExitCode.INTERRUPTED
-    except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            code = error.exit_code
-        elif debug:
-            raise
-        elif isinstance(error, OSError) and error.errno in output.NO_ROOM:
-            code = output.unwritten(error)
-        else:
-            code = output.unexpected(error)
-    _end(int(code or 0))
-
-
-def _app_for(arguments: list[str]) -> typer.Typer:
-    """Give the app with the options of the verb that is asked for, and only the names of others.
-
-    typer reads every option of every verb before it looks at the command line, which takes longer
-    than all else of `--help`. The shell's completion has them all.
-    """
-    if "_SWEEPCTL_COMPLETE" in os.environ:
-        return app
-    quick = copy.copy(app)
-    quick.registered_commands = []
-    for command in app.registered_commands:
-        named = copy.copy(command)
-        callback = command.callback
-        named.name = command.name or getattr(callback, "__name__", "")
-        if named.name != next((word for word in arguments if word[:1] != "-"), None):
-            named.help = command.help or getattr(callback, "__doc__", None)
-            named.callback = lambda: None
-        quick.registered_commands.append(named)
-    return quick
-
-
-def _end(code: int) -> NoReturn:
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            code = output.unwritten(error)
-    sys.exit(code)
+    process.run(app)
 
 
 def _load(file: str) -> SweepSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sweepctl.cli import live_verbs, log_verb, report_verb, submit_verbs
+from sweepctl.cli import change_verbs, live_verbs, log_verb, report_verb, submit_verbs
 
 
 def register(app: typer.Typer) -> None:
@@ -16,12 +16,12 @@ def register(app: typer.Typer) -> None:
         (live_verbs.status, "status toy-legs -w"),
         (log_verb.logs, "logs toy-legs --agent 2 --since 10m"),
         (live_verbs.wait, "wait toy-legs --timeout 2h"),
-        (live_verbs.scale, "scale toy-legs 16"),
-        (live_verbs.pause, "pause toy-legs"),
-        (live_verbs.resume, "resume toy-legs"),
-        (live_verbs.stop, "stop toy-legs"),
+        (change_verbs.scale, "scale toy-legs 16"),
+        (change_verbs.pause, "pause toy-legs"),
+        (change_verbs.resume, "resume toy-legs"),
+        (change_verbs.stop, "stop toy-legs"),
         (report_verb.report, "report toy-legs --to report"),
-        (live_verbs.delete, "delete toy-legs --yes"),
+        (change_verbs.delete, "delete toy-legs --yes"),
         (submit_verbs.doctor, "doctor -n robots -f values.yaml"),
     ):
         name = command.__name__.rstrip("_")

@@ -1,15 +1,13 @@
-"""The verbs of sweeps under way: list, wait, scale, pause, resume, stop, delete, status.
+"""The verbs that look at sweeps under way: list, status, wait.
 
 Those that a server's sweeps know as well take either, as `targets` decides. Parse, one call, print.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,28 +15,20 @@ from sweepctl.cli import output, served_verbs
 from sweepctl.cli.options import (
     Context,
     Data,
-    DryRun,
-    DryRunOption,
-    Form,
     NameArgument,
     Namespace,
     Output,
     Picture,
     Server,
     Timeout,
-    complete_names,
-    data_form,
-    dry_text,
     print_lines,
     show_pictures,
 )
-from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl.cli.output import Form
+from sweepctl.errors import ExitCode, SweepctlError
 
 if TYPE_CHECKING:
-    from sweepctl.steer import Steered
     from sweepctl.targets import Target
-    from sweepctl.wandb_api import WandbApi
-    from sweepctl.wandb_http import SweepInfo
 
 
 def list_(
@@ -55,19 +45,26 @@ def list_(
     data: Data = None,
     form: Output = Form.TABLE,
 ) -> None:
-    """List the submitted sweeps. With --server or --data, or without a cluster, a server's."""
-    from sweepctl.cluster.kubeconfig import has_cluster, open_cluster
+    """List the sweeps that there are.
 
-    if server or data or not (namespace or context or all_namespaces or has_cluster()):
+    The submitted ones with -n, -A, -l or --context; else those of W&B or of this machine, and the
+    submitted ones for who has neither.
+    """
+    from sweepctl import targets
+
+    in_cluster = all_namespaces or selector is not None
+    place = targets.Place(namespace, context, server, data, wants_cluster=in_cluster)
+    if not targets.is_in_cluster(None, place):
         served_verbs.print_list(server, data, form)
         return
     from sweepctl import live
     from sweepctl.cli import cluster_views
+    from sweepctl.cluster.kubeconfig import open_cluster
 
     cluster = open_cluster(context, namespace)
     lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
-    if form in (Form.JSON, Form.YAML):
-        output.data([cluster_views.job_line_data(line) for line in lines], data_form(form))
+    if form.is_data:
+        output.data([cluster_views.job_line_data(line) for line in lines], form)
     elif form is Form.NAME:
         print_lines(f"job/{line.job}" for line in lines)
     elif lines:
@@ -131,117 +128,6 @@ def wait(
     _conclude(code, words)
 
 
-def scale(
-    name: Annotated[
-        str, typer.Argument(help="The submitted sweep.", autocompletion=complete_names)
-    ],
-    agents: Annotated[int, typer.Argument(metavar="N", help="How many agents.")],
-    namespace: Namespace = None,
-    context: Context = None,
-    dry_run: DryRunOption = DryRun.NONE,
-) -> None:
-    """Change the number of agents. Runs of agents that go are finished by the others."""
-    from sweepctl import steer, targets
-
-    target = targets.open_target(name, targets.Place(namespace, context))
-    submission = target.submission()
-
-    def is_open() -> bool:
-        return _is_open(target)
-
-    is_dry = dry_run is not DryRun.NONE
-    done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
-    _print_steered(done, dry_run)
-
-
-def pause(
-    name: NameArgument = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    server: Server = None,
-    data: Data = None,
-    dry_run: DryRunOption = DryRun.NONE,
-) -> None:
-    """Free the GPUs: agents hand their runs back and their pods go.
-
-    A server's sweep hands out no new runs; those under way go on.
-    """
-    _suspend(name, namespace, context, server, data, dry_run, is_paused=True)
-
-
-def resume(
-    name: NameArgument = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    server: Server = None,
-    data: Data = None,
-    dry_run: DryRunOption = DryRun.NONE,
-) -> None:
-    """Let a paused sweep go on."""
-    _suspend(name, namespace, context, server, data, dry_run, is_paused=False)
-
-
-def stop(
-    name: NameArgument = None,
-    namespace: Namespace = None,
-    context: Context = None,
-    server: Server = None,
-    data: Data = None,
-    dry_run: DryRunOption = DryRun.NONE,
-) -> None:
-    """End the sweep after its current runs. It hands out no more, and the agents leave."""
-    from sweepctl import launch, targets
-    from sweepctl.status import ENDED_SWEEP
-
-    place = targets.Place(namespace, context, server, data)
-    with targets.open_sweep(name, place, output.say) as (api, wanted):
-        sweep = launch.find_sweep(api, wanted)
-        is_changed = sweep.state not in ENDED_SWEEP
-        _set_state(api, sweep, "FINISHED", "stopped" if is_changed else None, dry_run)
-    if is_changed and dry_run is DryRun.NONE:
-        output.say("the runs under way are trained to their end, then the agents leave")
-
-
-def delete(
-    name: Annotated[
-        str, typer.Argument(help="The submitted sweep.", autocompletion=complete_names)
-    ],
-    namespace: Namespace = None,
-    context: Context = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    with_data: Annotated[
-        bool, typer.Option("--data", help="Its volumes too: runs, caches, the server's database.")
-    ] = False,
-    dry_run: DryRunOption = DryRun.NONE,
-) -> None:
-    """Remove what submit made. The sweep at its server stays, and so do volumes without --data.
-
-    Exit code 1 when you answer no.
-    """
-    from sweepctl import steer, targets
-
-    target = targets.open_target(name, targets.Place(namespace, context))
-    plan = steer.plan_delete(target.cluster, name, target.namespace, data=with_data)
-    if not plan.deleted:
-        output.answer(f"{name} unchanged: nothing to delete in namespace '{target.namespace}'")
-    elif dry_run is DryRun.NONE and not yes:
-        _ask_to_delete(plan, target)
-
-    def deleted(kind: str, own: str) -> None:
-        output.answer(f"{kind.lower()}/{own} deleted{dry_text(dry_run)}")
-
-    if dry_run is DryRun.CLIENT:
-        for kind, own in plan.deleted:
-            deleted(kind, own)
-    else:
-        is_dry = dry_run is DryRun.SERVER
-        steer.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
-    for kind, own, why in plan.kept:
-        output.say(f"kept {kind.lower()}/{own} ({why})")
-    if plan.unseen:
-        output.say(f"not looked for, since you may not list them: {', '.join(plan.unseen)}")
-
-
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
     """Give what there is to show of a submitted sweep, again and again."""
     from sweepctl import live
@@ -257,42 +143,6 @@ def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
             form=form,
             is_last=job is None or job.end is not None,
         )
-
-
-def _suspend(
-    name: str | None,
-    namespace: str | None,
-    context: str | None,
-    server: str | None,
-    data: Path | None,
-    dry_run: DryRun,
-    *,
-    is_paused: bool,
-) -> None:
-    from sweepctl import launch, steer, targets
-
-    place = targets.Place(namespace, context, server, data)
-    if targets.is_in_cluster(name, place):
-        target = targets.open_target(name, place)
-        verb = steer.pause if is_paused else steer.resume
-        is_dry = dry_run is not DryRun.NONE
-        _print_steered(verb(target.cluster, target.submission(), dry_run=is_dry), dry_run)
-        return
-    wanted = launch.parse_sweep_name(name)
-    state, done = ("PAUSED", "paused") if is_paused else ("RUNNING", "resumed")
-    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
-        sweep = launch.find_sweep(api, wanted)
-        _set_state(api, sweep, state, None if sweep.state == state else done, dry_run)
-
-
-def _set_state(
-    api: WandbApi, sweep: SweepInfo, state: str, verb: str | None, dry_run: DryRun
-) -> None:
-    """Set a sweep's state at its server and say so with `verb`; None: it is so already."""
-    if verb is not None and dry_run is DryRun.NONE:
-        api.set_state(sweep, state)
-    name = f"sweep/{sweep.entity}/{sweep.project}/{sweep.id}"
-    output.answer(f"{name} {verb or 'unchanged'}{dry_text(dry_run)}")
 
 
 def end_of_wait(
@@ -317,32 +167,3 @@ def _conclude(code: ExitCode, words: str, tell: Callable[[str], None] = output.a
     tell(words)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
-
-
-def _is_open(target: Target) -> bool:
-    """Ask the sweep's server whether there is work left."""
-    from sweepctl import launch, submission
-    from sweepctl.status import ENDED_SWEEP
-
-    found = target.submission()
-    with submission.open_submission_api(target.cluster, found, output.say) as api:
-        sweep = launch.find_sweep(api, submission.sweep_name(found, api))
-        return sweep.state not in ENDED_SWEEP
-
-
-def _ask_to_delete(plan: Any, target: Target) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("delete asks, and there is no terminal to answer", "say --yes")
-    output.say(f"in namespace '{target.namespace}' of context '{target.cluster.context}':")
-    for kind, own in plan.deleted:
-        output.say(f"  delete {kind.lower()}/{own}")
-    for kind, own, why in plan.kept:
-        output.say(f"  keep   {kind.lower()}/{own} ({why})")
-    if not typer.confirm("delete them?", err=True):
-        raise SweepctlError("nothing was deleted")
-
-
-def _print_steered(done: Steered, dry_run: DryRun) -> None:
-    output.answer(f"{done.object} {done.verb}{dry_text(dry_run)}")
-    for note in done.notes:
-        output.say(f"note: {note}")

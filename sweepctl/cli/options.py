@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from sweepctl.cli import output
-from sweepctl.cli.output import Format
+from sweepctl.cli.output import Form
 from sweepctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
     from sweepctl.cli.screen import Room
 
 _WATCH_EVERY_S = 2.0
-
-
-class Form(str, enum.Enum):
-    """The forms of an answer about the cluster, as kubectl's `-o`."""
-
-    TABLE = "table"
-    WIDE = "wide"
-    NAME = "name"
-    JSON = "json"
-    YAML = "yaml"
 
 
 class DryRun(str, enum.Enum):
@@ -105,6 +95,7 @@ Data = Annotated[
     typer.Option("--data", metavar="DIR", help="The embedded server's data folder."),
 ]
 Output = Annotated[Form, typer.Option("-o", "--output", help="Form of the answer.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[
     DryRun, typer.Option("--dry-run", help="Change nothing: try it here or at the API server.")
 ]
@@ -168,11 +159,6 @@ def dry_text(dry_run: DryRun) -> str:
     ]
 
 
-def data_form(form: Form) -> Format:
-    """Give the form of data that a form of an answer stands for."""
-    return Format.JSON if form is Form.JSON else Format.YAML
-
-
 def is_coloured() -> bool:
     """Say whether stdout takes colours."""
     return not output.console().no_color and output.console().is_terminal
@@ -190,8 +176,8 @@ class Picture:
 
     def print(self) -> None:
         """Print it in its form."""
-        if self.form in (Form.JSON, Form.YAML):
-            output.data(self.data(), data_form(self.form))
+        if self.form.is_data:
+            output.data(self.data(), self.form)
         elif self.form is Form.NAME:
             print_lines(filter(None, [self.name]))
         else:
@@ -209,7 +195,7 @@ def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
     if not watch:
         first.print()
         return
-    if not is_drawable(sys.stdout) or first.form not in (Form.TABLE, Form.WIDE):
+    if not is_drawable(sys.stdout) or not first.form.is_for_people:
         for picture in chain([first], pictures):
             if first.form is Form.YAML:
                 output.answer("---")

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from sweepctl.errors import ExitCode, SpecError, SweepctlError
+from sweepctl.errors import ExitCode, SpecError, SweepctlError, UsageError, error_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,12 +24,30 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-class Format(str, enum.Enum):
-    """The forms of an answer, as kubectl's `-o`."""
+class Form(str, enum.Enum):
+    """The forms of an answer, as kubectl's `-o`: the same for every verb."""
 
     TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
     JSON = "json"
     YAML = "yaml"
+
+    @property
+    def is_data(self) -> bool:
+        """Whether nothing but data may stand on stdout."""
+        return self in (Form.JSON, Form.YAML)
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it is a table, or what stands in the place of one."""
+        return self in (Form.TABLE, Form.WIDE)
+
+
+def check_has_names(form: Form, what: str) -> None:
+    """Refuse `-o name` of a verb whose answer names nothing."""
+    if form is Form.NAME:
+        raise UsageError(f"-o name: {what} has no name", "write -o table, wide, json or yaml")
 
 
 WIDE = 10_000
@@ -78,9 +96,9 @@ def answer(text: str) -> None:
     print(text)
 
 
-def data(value: object, form: Format) -> None:
+def data(value: object, form: Form) -> None:
     """Print `value` as JSON or YAML, and nothing else."""
-    if form is Format.JSON:
+    if form is Form.JSON:
         import json
 
         print(json.dumps(_worded(value), indent=2, ensure_ascii=False, allow_nan=False))
@@ -200,28 +218,42 @@ def state_text(cell: str) -> Text:
     return Text(cell, style=_STATE_STYLES.get(cell.lower(), ""))
 
 
-def complain(error: SweepctlError) -> None:
+def complain(error: SweepctlError, *, as_data: bool = False) -> None:
     """Print an expected error to stderr: every problem of a file, or message and hint."""
     if isinstance(error, SpecError):
+        message = f"{error.problems[0].file}: {error_count(error.problems)}"
+        if as_data:
+            problems = [problem.as_dict() for problem in error.problems]
+            _complain_in_json(message, None, error.exit_code, problems=problems)
+            return
         for problem in error.problems:
             print(problem.text(), file=sys.stderr)
-        count = sum(not problem.is_warning for problem in error.problems)
-        plural = "" if count == 1 else "s"
-        print(f"error: {error.problems[0].file}: {count} error{plural}", file=sys.stderr)
-        return
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"  {error.hint}".replace("\n", "\n  "), file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
+    elif as_data:
+        _complain_in_json(error.message, error.hint, error.exit_code)
+    else:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}".replace("\n", "\n  "), file=sys.stderr)
 
 
-def unwritten(error: OSError) -> ExitCode:
+def _complain_in_json(message: str, hint: str | None, code: ExitCode, **more: object) -> None:
+    """Print an error as one line of JSON, which is YAML as well: the last line of stderr."""
+    import json
+
+    told = {"message": message, "hint": hint, "exit_code": int(code), **more}
+    print(json.dumps({"error": told}, ensure_ascii=False), file=sys.stderr)
+
+
+def unwritten(error: OSError, *, as_data: bool = False) -> ExitCode:
     """Print that something could not be written."""
     what = error.filename or "the answer"
-    complain(SweepctlError(f"cannot write {what}: {error.strerror}", "free some space there"))
+    words = f"cannot write {what}: {error.strerror}"
+    complain(SweepctlError(words, "free some space there"), as_data=as_data)
     return ExitCode.FAILED
 
 
-def unexpected(error: Exception) -> ExitCode:
+def unexpected(error: Exception, *, as_data: bool = False) -> ExitCode:
     """Keep the traceback of an unexpected error in a file; print one line that names it."""
     import tempfile
     import traceback
@@ -230,7 +262,7 @@ def unexpected(error: Exception) -> ExitCode:
         "w", prefix="sweepctl-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
         traceback.print_exception(error, file=log)
-    message = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"error: unexpected: {message}", file=sys.stderr)
-    print(f"  the traceback is in {log.name}; --debug prints it", file=sys.stderr)
+    message = f"unexpected: {type(error).__name__}: {error}".splitlines()[0]
+    hint = f"the traceback is in {log.name}; --debug prints it"
+    complain(SweepctlError(message, hint), as_data=as_data)
     return ExitCode.FAILED

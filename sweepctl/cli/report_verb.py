@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli import output
-from sweepctl.cli.options import Context, Data, NameArgument, Namespace, Server, print_lines
+from sweepctl.cli.options import (
+    Context,
+    Data,
+    NameArgument,
+    Namespace,
+    Output,
+    Server,
+    print_lines,
+)
+from sweepctl.cli.output import Form
 
 
 def report(
@@ -18,6 +27,7 @@ def report(
     context: Context = None,
     server: Server = None,
     data: Data = None,
+    form: Output = Form.TABLE,
 ) -> None:
     """Write the runs and all that they logged as Parquet files. Needs the extra `report`.
 
@@ -35,4 +45,9 @@ def report(
         entity, project, _ = status.sweep.split("/")
         history = wandb_history(api.connection, entity, project)
         written = write_tables(status, history, folder, output.say)
-    print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())
+    if form.is_data:
+        output.data([{"file": str(folder / file), "rows": n} for file, n in written.items()], form)
+    elif form is Form.NAME:
+        print_lines(str(folder / file) for file in written)
+    else:
+        print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())

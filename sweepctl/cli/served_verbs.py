@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from sweepctl.cli import output
-from sweepctl.cli.options import Form, Picture, data_form, print_lines
+from sweepctl.cli.options import Picture, print_lines
+from sweepctl.cli.output import Form
 
 
 def print_list(server: str | None, data: Path | None, form: Form) -> None:
@@ -30,13 +31,15 @@ def print_list(server: str | None, data: Path | None, form: Form) -> None:
         }
         for sweep in found
     ]
-    if form in (Form.JSON, Form.YAML):
-        output.data(rows, data_form(form))
+    if form.is_data:
+        output.data(rows, form)
     elif form is Form.NAME:
         print_lines(f"sweep/{row['sweep']}" for row in rows)
     else:
         columns = ["SWEEP", "STATE", "METHOD", "RUNS", "NAME"]
-        keys = ("sweep", "state", "method", "runs", "name")
+        keys = ["sweep", "state", "method", "runs", "name"]
+        if form is Form.WIDE:
+            columns, keys = [*columns, "CREATED"], [*keys, "created_at"]
         cells = [
             [str(row[key] if row[key] is not None else "<none>") for key in keys] for row in rows
         ]
@@ -56,7 +59,7 @@ def pictures(
         while True:
             status = launch.read_status(api, wanted, where.data).status
             yield Picture(
-                view=partial(views.status_view, status),
+                view=partial(views.status_view, status, wide=form is Form.WIDE),
                 data=partial(views.status_data, status),
                 name=f"sweep/{status.sweep}",
                 form=form,

@@ -14,7 +14,6 @@ from sweepctl.cli.options import (
     DryRun,
     DryRunOption,
     Files,
-    Form,
     Gpus,
     Image,
     NameOption,
@@ -25,9 +24,9 @@ from sweepctl.cli.options import (
     SweepFile,
     SweepOption,
     WithServer,
-    data_form,
+    print_lines,
 )
-from sweepctl.cli.output import Format
+from sweepctl.cli.output import Form
 from sweepctl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def submit(
     from sweepctl.submit import Submitter, name_of
     from sweepctl.targets import Target
 
-    is_for_people = form in (Form.TABLE, Form.WIDE)
+    is_for_people = form.is_for_people
     if logs and not is_for_people:
         raise UsageError(
             f"--logs and -o {form.value} would both write to stdout",
@@ -114,7 +113,7 @@ def render(
     sweep: SweepOption = None,
     server: ServerOption = None,
     with_server: WithServer = False,
-    form: Annotated[Format, typer.Option("-o", "--output", help="yaml or json.")] = Format.YAML,
+    form: Output = Form.YAML,
 ) -> None:
     """Print the objects that submit would make. Asks no cluster and no server."""
     from sweepctl import manifest
@@ -124,10 +123,11 @@ def render(
     spec = _load(file)
     values = _values(files, sets, agents, image, gpus, sweep, server, with_server)
     plan = manifest.plan_job(values, spec.text, name_of(spec, file, name), namespace)
-    text = cluster_views.objects_text(
-        manifest.render(plan), "json" if form is Format.JSON else "yaml"
-    )
-    output.answer(text)
+    objects = manifest.render(plan)
+    if form is Form.NAME:
+        print_lines(f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects)
+    else:
+        output.answer(cluster_views.objects_text(objects, form.value))
 
 
 def doctor(
@@ -143,7 +143,7 @@ def doctor(
             "--probe/--no-probe", help="Start a small pod that asks the server from inside."
         ),
     ] = True,
-    form: Annotated[Format, typer.Option("-o", "--output", help="Form.")] = Format.TABLE,
+    form: Output = Form.TABLE,
 ) -> None:
     """Say whether this cluster can run a sweep, and what is missing.
 
@@ -154,10 +154,11 @@ def doctor(
     from sweepctl.cluster.kubeconfig import open_cluster
     from sweepctl.doctor_checks import Level
 
+    output.check_has_names(form, "a check")
     values = _values(files, sets, None, image, None, None, server, False)
     cluster = open_cluster(context, namespace)
     console = output.console()
-    is_table = form is Format.TABLE
+    is_table = form.is_for_people
     checks = doctor_of.examine(
         cluster,
         values,
@@ -210,11 +211,11 @@ def _print_submitted(done: Any, form: Form, dry_run: DryRun) -> None:
 
     for note in done.notes:
         output.say(f"note: {note}")
-    if form in (Form.JSON, Form.YAML):
+    if form.is_data:
         if dry_run is DryRun.CLIENT:
             output.answer(cluster_views.objects_text(done.objects, form.value))
         else:
-            output.data(cluster_views.submitted_data(done), data_form(form))
+            output.data(cluster_views.submitted_data(done), form)
     elif form is Form.NAME:
         output.answer(f"job/{done.job}")
     elif dry_run is DryRun.NONE:

@@ -98,6 +98,7 @@ class Agent:
         self._waiting: deque[RunTask] = deque()
         self._attempts: Counter[str] = Counter()
         self._had_run = False
+        self._taken = 0
         self._agent_id = ""
         self._knows_attempts = False
         self._courier = Courier(self._patience, signals, pod.bell, self._say)
@@ -129,16 +130,20 @@ class Agent:
         if self._signals.received:
             code = self._interrupted_code()
         self._say_goodbye()
-        self._say(f"exit {int(code)}: {_MEANINGS.get(code, code.name)}")
+        self._say(f"exit {int(code)}: {self._meaning(code)}")
         return code
 
+    def _meaning(self, code: ExitCode) -> str:
+        if code is ExitCode.DONE and self._taken == self._options.count:
+            return f"took its {self._taken} run{'' if self._taken == 1 else 's'}"
+        return _MEANINGS.get(code, code.name)
+
     def _take_runs(self) -> ExitCode:
-        taken = 0
-        while self._options.count is None or taken < self._options.count:
+        while self._options.count is None or self._taken < self._options.count:
             run = self._next_run()
             if run is None:
                 break
-            taken += 1
+            self._taken += 1
             leave = self._train(run)
             self._had_run = True
             if self._signals.received:

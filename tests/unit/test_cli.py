@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,8 +14,15 @@ import pytest
 import typer.main
 
 from sweepctl import cli
+from sweepctl.cli.arguments import current_names, wants_data
 
 Run = Callable[..., tuple[int, str, str]]
+LETTERS = {
+    *(("-n", "namespace"), ("-o", "output"), ("-f", "values"), ("-l", "selector")),
+    *(("-A", "all-namespaces"), ("-w", "watch"), ("-y", "yes"), ("-h", "help")),
+}
+"""A letter means the same everywhere."""
+
 VERBS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
 
 GOOD = """
@@ -71,6 +79,102 @@ def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
     assert f"Example: sweepctl {verb}" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_options_have_one_name_in_kebab_case_and_one_set_of_forms(sweepctl: Run, verb: str) -> None:
+    out = sweepctl(verb, "--help")[1]
+    assert not re.findall(r"--\w*_\w*", out)
+    letters = re.findall(r"^  (-\w), --([\w-]+)", out, re.MULTILINE)
+    assert set(letters) <= LETTERS
+    if verb not in ("agent", "local", "server", "logs", "wait"):  # those have no answer but text
+        assert "-o, --output <table|wide|name|json|yaml>" in out
+
+
+def test_help_names_every_variable_that_a_user_may_set(sweepctl: Run) -> None:
+    out = sweepctl("--help")[1]
+    read = {
+        name
+        for path in Path(cli.__file__).parents[1].rglob("*.py")
+        if "pod" not in path.parts
+        for name in re.findall(r"environ[^\n]*\"(SWEEPCTL_\w+)\"", path.read_text())
+    }
+    inner = {"SWEEPCTL_JOB_UID"}
+    assert {"SWEEPCTL_DATA", "SWEEPCTL_PATIENCE_S"} <= read
+    missing = {name for name in read | {"SWEEPCTL_VALUES"} - inner if f"  {name} " not in out}
+    assert missing <= inner
+    assert "--debug" in out
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        ("agent --project_name p --agent_count=3", "agent --project-name p --agent-count=3"),
+        ("init s.yaml -p p --sweep_ids f_g", "init s.yaml --project-name p --sweep-ids f_g"),
+        ("local s.yaml -pmy_p", "local s.yaml --project-name my_p"),
+        ("preview s_1.yaml -n 5", "preview s_1.yaml --count 5"),
+        ("preview s.yaml -n5", "preview s.yaml --count 5"),
+        ("status -n robots", "status -n robots"),
+        ("delete legs --data", "delete legs --volumes"),
+        ("status --data d_1", "status --data d_1"),
+        ("submit s.yaml --set a_b=c_d", "submit s.yaml --set a_b=c_d"),
+        ("submit s.yaml --dry_run=client", "submit s.yaml --dry-run=client"),
+        ("validate -- --a_b", "validate -- --a_b"),
+        ("validate -", "validate -"),
+    ],
+)
+def test_earlier_names_of_options_are_understood(typed: str, means: str) -> None:
+    assert current_names(typed.split()) == means.split()
+
+
+@pytest.mark.parametrize(
+    "asked", ["-o json", "-ojson", "--output json", "--output=json", "-o yaml"]
+)
+def test_an_error_is_one_line_of_json_where_data_was_asked_for(
+    sweepctl: Run, tmp_path: Path, asked: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(GOOD.replace("method:", "metodh:"))
+    code, out, err = sweepctl("status", *asked.split())
+    told = json.loads(err)["error"]
+    assert (code, out, told["exit_code"]) == (1, "", 1)
+    assert told["message"].startswith("no sweeps here")
+    assert "sweepctl local" in told["hint"]
+    code, out, err = sweepctl("status", "--nosuch", *asked.split())
+    assert (code, out, json.loads(err)["error"]["hint"]) == (2, "", "see sweepctl status --help")
+    code, out, err = sweepctl("preview", "bad.yaml", *asked.split())
+    told = json.loads(err)["error"]
+    assert (code, out, told["message"]) == (2, "", "bad.yaml: 1 error")
+    assert told["problems"][0]["line"] == 2
+
+
+def test_an_unexpected_error_is_json_as_well(
+    sweepctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sweepctl.launch.parse_sweep_name", lambda text: 1 / 0)
+    code, out, err = sweepctl("status", "-o", "json")
+    told = json.loads(err)["error"]
+    assert (code, out, told["message"]) == (
+        1,
+        "",
+        "unexpected: ZeroDivisionError: division by zero",
+    )
+    assert str(tmp_path) in told["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("status x", False),
+        ("status -o", False),
+        ("status -o name", False),
+        ("status -- -o json", False),
+        ("status json", False),
+        ("status -n robots --output=yaml", True),
+    ],
+)
+def test_who_asks_for_data_is_told_errors_as_data(arguments: str, wanted: bool) -> None:
+    assert wants_data(arguments.split()) is wanted
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -80,9 +184,8 @@ def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
         (["nosuch"], 2, "No such command 'nosuch'"),
         (["validate", "good.yaml", "--nosuch"], 2, "No such option"),
         (["validate", "good.yaml", "-o", "xml"], 2, "xml"),
-        (["validate", "bad.yaml"], 2, "metodh"),
         (["preview", "bad.yaml"], 2, "metodh"),
-        (["preview", "good.yaml", "-n", "0"], 2, "is not in the range"),
+        (["preview", "good.yaml", "--count", "0"], 2, "is not in the range"),
         (["preview", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "bad.yaml"], 2, "metodh"),
         (["local", "bayes.yaml"], 2, "pip install 'sweepctl[bayes]'"),
@@ -101,6 +204,12 @@ def test_every_verb_has_help_with_an_example(sweepctl: Run, verb: str) -> None:
         (["status"], 1, "no sweeps here"),
         (["best", "local/p/x"], 1, "no sweeps here"),
         (["best", "--server", "nonsense"], 2, "try --server http://nonsense"),
+        (["stop"], 1, "no sweeps here"),
+        (["validate", "good.yaml", "-o", "name"], 2, "write -o table, wide, json or yaml"),
+        (["preview", "good.yaml", "-o", "name"], 2, "write -o table, wide, json or yaml"),
+        (["doctor", "-o", "name"], 2, "write -o table, wide, json or yaml"),
+        (["list", "-A", "--data", "d"], 2, "leave one of them out"),
+        (["list", "-l", "a=b", "--server", "http://x"], 2, "leave one of them out"),
         (["server", "--listen", "8080"], 2, "no HOST:PORT"),
         (["server", "--listen", "127.0.0.1:http"], 2, "no HOST:PORT"),
     ],
@@ -127,6 +236,11 @@ def test_validate_answers_on_stdout_and_as_json(sweepctl: Run, tmp_path: Path) -
         "sweep.yaml: valid (1 scaled dictionaries)\n",
         "",
     )
+    (tmp_path / "sweep.yaml").write_text(GOOD.replace("1.0e-5", "1e-5"))
+    code, out, err = sweepctl("validate", "sweep.yaml")
+    assert (code, err) == (2, "")
+    assert out.startswith("sweep.yaml:7:74: parameters.agent.algorithm.learning_rate.min: ")
+    assert out.endswith("\nsweep.yaml: 1 error\n")
     (tmp_path / "sweep.yaml").write_text(GOOD.replace("1.0e-5", "1e-5"))
     code, out, err = sweepctl("validate", "sweep.yaml", "-o", "json")
     found = json.loads(out)
@@ -238,7 +352,7 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(
 def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
     done = in_shell(tmp_path, "sweepctl validate - <&-")
     assert done.returncode == 2
-    assert "<stdin>:1:1: the file is empty" in done.stderr
+    assert done.stdout == "<stdin>:1:1: the file is empty\n<stdin>: 1 error\n"
 
 
 def test_answers_are_utf_8_in_any_locale(tmp_path: Path) -> None:

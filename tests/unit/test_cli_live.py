@@ -19,8 +19,8 @@ from rich.text import Text
 
 from sweepctl import cli, launch, steer, targets
 from sweepctl.cli import log_verb, output
-from sweepctl.cli.options import Form, Picture, show_pictures
-from sweepctl.cli.output import Format
+from sweepctl.cli.options import Picture, show_pictures
+from sweepctl.cli.output import Form
 from sweepctl.errors import ExitCode
 from sweepctl.steer import DeletePlan
 from sweepctl.submission import Submission
@@ -32,7 +32,7 @@ PLAN = DeletePlan(
     "legs",
     "robots",
     (("Job", "legs-1a2b3c4d"),),
-    (("PersistentVolumeClaim", "legs-runs", "data: --data deletes it too"),),
+    (("PersistentVolumeClaim", "legs-runs", "data: --volumes deletes it too"),),
 )
 
 
@@ -149,7 +149,7 @@ def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
     monkeypatch.setattr(steer, "plan_delete", lambda *_, **__: kept)
     code, out, err = run("delete", "legs", "--yes")
     assert (code, out) == (0, "legs unchanged: nothing to delete in namespace 'robots'\n")
-    assert err == "kept persistentvolumeclaim/legs-runs (data: --data deletes it too)\n"
+    assert err == "kept persistentvolumeclaim/legs-runs (data: --volumes deletes it too)\n"
 
 
 def pictures(form: Form, count: int) -> Any:
@@ -198,7 +198,7 @@ def test_numbers_that_json_has_no_word_for_are_written_as_wandb_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     inf = float("inf")
-    output.data({"a": [inf, -inf, float("nan"), 1.5], "b": {"c": (inf,)}}, Format.JSON)
+    output.data({"a": [inf, -inf, float("nan"), 1.5], "b": {"c": (inf,)}}, Form.JSON)
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
@@ -297,3 +297,72 @@ def test_logs_of_an_unknown_run_name_those_that_there_are(
     code, out, err = run("logs", "legs", follows, "-n", "robots", "--run", "r3")
     assert (code, out) == (1, "")
     assert err == "error: sweep s1 has no run r3\n  it has r1, r2\n"
+
+
+class Sweeps:
+    """A server with one sweep whose state can be set."""
+
+    def __init__(self) -> None:
+        self.set: list[str] = []
+
+    def set_state(self, sweep: Any, state: str) -> None:
+        self.set.append(state)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Sweeps:
+    api = Sweeps()
+    sweep = SimpleNamespace(entity="me", project="legs", id="s1", state="RUNNING")
+    monkeypatch.setattr(targets, "is_in_cluster", lambda *_: False)
+    monkeypatch.setattr(targets, "open_sweep", lambda *_: nullcontext((api, None)))
+    monkeypatch.setattr("sweepctl.launch.find_sweep", lambda *_: sweep)
+    return api
+
+
+CHANGES = [("stop", "FINISHED", "stopped"), ("pause", "PAUSED", "paused")]
+
+
+@pytest.mark.parametrize(("verb", "state", "done"), CHANGES)
+def test_a_sweep_that_nobody_named_is_not_changed_without_a_yes(
+    monkeypatch: pytest.MonkeyPatch, run: Run, served: Sweeps, verb: str, state: str, done: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, out, err = run(verb)
+    assert (code, out, served.set) == (ExitCode.INVALID, "", [])
+    assert f"sweepctl {verb} me/legs/s1, or say --yes" in err
+    for answer, ends, changed in (("n\n", ExitCode.FAILED, []), ("y\n", 0, [state])):
+        terminal = io.StringIO(answer)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        code, out, err = run(verb)
+        assert (code, served.set) == (ends, changed)
+        assert f"{verb} me/legs/s1?" in err
+
+
+@pytest.mark.parametrize("arguments", [["-y"], ["--yes"], ["me/legs/s1"]])
+@pytest.mark.parametrize(("verb", "state", "done"), CHANGES)
+def test_a_named_sweep_or_a_yes_is_not_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+    served: Sweeps,
+    arguments: list[str],
+    verb: str,
+    state: str,
+    done: str,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, out, _ = run(verb, *arguments)
+    assert (code, out, served.set) == (0, f"sweep/me/legs/s1 {done}\n", [state])
+
+
+def test_resume_of_a_sweep_that_runs_changes_nothing_in_any_form(run: Run, served: Sweeps) -> None:
+    assert run("resume", "s1")[1] == "sweep/me/legs/s1 unchanged\n"
+    assert run("resume", "s1", "-o", "name")[1] == "sweep/me/legs/s1\n"
+    assert json.loads(run("resume", "s1", "-o", "json")[1]) == {
+        "object": "sweep/me/legs/s1",
+        "result": "unchanged",
+        "dry_run": "none",
+        "notes": [],
+    }
+    assert yaml.safe_load(run("stop", "--dry-run=client", "-o", "yaml")[1])["result"] == "stopped"
+    assert served.set == []

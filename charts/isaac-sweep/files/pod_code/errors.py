@@ -85,6 +85,12 @@ class Problem:
         }
 
 
+def error_count(problems: Iterable[Problem]) -> str:
+    """Count the problems that make a file invalid: `1 error`, `3 errors`."""
+    count = sum(not problem.is_warning for problem in problems)
+    return f"{count} error{'' if count == 1 else 's'}"
+
+
 class SpecError(SweepctlError):
     """A file is invalid; `problems` holds every complaint about it, in the order of its lines."""
 
