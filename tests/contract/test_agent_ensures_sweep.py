@@ -1,6 +1,7 @@
 """Agents that are told no sweep agree on one, on the real embedded server, whatever happens."""
 
 import json
+import re
 import sys
 import time
 
@@ -85,6 +86,22 @@ def test_one_agent_creates_the_sweep_of_its_file_and_trains(world: World) -> Non
     stored = json.loads(sweep.config_text)
     assert stored.pop("description") == sweep.description
     assert stored == load_sweep(str(release.file)).to_wandb_config()
+    assert [run.state for run in world.runs(sweep)] == ["finished"]
+
+
+@pytest.mark.parametrize("metric", ["", "metric: {name: loss}\n"], ids=["no metric", "no goal"])
+def test_a_file_that_wandb_accepts_is_trained_as_it_stands(world: World, metric: str) -> None:
+    release = Release(world)
+    text = re.sub(r"metric: .*\n", metric, release.file.read_text()).replace(
+        "run_cap: 1", "run_cap: 1.0"
+    )
+    release.file.write_text(text)
+    agent = release.start(0)
+    assert agent.wait() == ExitCode.DONE, agent.said
+    (sweep,) = release.sweeps()
+    stored = json.loads(sweep.config_text)
+    assert stored.get("metric") == ({"name": "loss"} if metric else None)
+    assert (sweep.state, stored["run_cap"]) == ("FINISHED", 1)
     assert [run.state for run in world.runs(sweep)] == ["finished"]
 
 
