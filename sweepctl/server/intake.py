@@ -140,7 +140,9 @@ class Intake:
             old = json.loads(run_store.run_document(tx, run.pk, "config"))
             fields["config"] = json.dumps(merged_config(old, change.config, params))
         if change.host is not None:
-            fields |= {"host": change.host, "is_started": 1, "is_preempting": 0, "exit_code": None}
+            # A run is known by its agent: of several on one machine the client tells only that.
+            host = run_store.agent_host(tx, run.pk) or change.host
+            fields |= {"host": host, "is_started": 1, "is_preempting": 0, "exit_code": None}
             fields["state"] = RunState.RUNNING.value
         elif change.state is not None:
             fields["state"] = change.state.value

@@ -228,6 +228,13 @@ def first_queued_run(rows: Rows, sweep: int, host: str) -> Run | None:
     return _run(row) if row else None
 
 
+def agent_host(rows: Rows, run: int) -> str | None:
+    """Give the host of the agent that a run was handed out to last."""
+    query = "SELECT host FROM agents WHERE pk = (SELECT last_agent FROM runs WHERE pk = ?)"
+    row = rows.execute(query, (run,)).fetchone()
+    return str(row[0]) if row else None
+
+
 def is_queued(rows: Rows, sweep: int) -> bool:
     """Say whether a run of the sweep waits to be taken again."""
     query = "SELECT 1 FROM runs WHERE sweep = ? AND queued IS NOT NULL LIMIT 1"

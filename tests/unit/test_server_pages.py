@@ -128,7 +128,15 @@ def test_the_page_of_a_run_shows_its_metric_config_and_log(
 ) -> None:
     _, (first, *_) = trained(rooms)
     page = Strict(pages.run("local", "p", first, None))
-    for part in ("Metrics/error", "host h", "exit code 0", "attempt 1", "fine", EVIL, "env.gain"):
+    for part in (
+        "Metrics/error",
+        "host node-0",
+        "exit code 0",
+        "attempt 1",
+        "fine",
+        EVIL,
+        "env.gain",
+    ):
         assert part in page.text
     assert page.tags.count("circle") == 4
     assert "polyline" in page.tags

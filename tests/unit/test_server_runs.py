@@ -368,6 +368,14 @@ def test_the_replacement_of_a_dead_agent_waits_for_its_run(rooms: ServerRooms) -
     assert (command["type"], command["run_id"], command["attempt"]) == ("resume", run, 2)
 
 
+def test_a_run_is_known_by_its_agent_whatever_its_client_calls_the_machine(
+    rooms: ServerRooms,
+) -> None:
+    sweep = rooms.sweep()
+    commands = [rooms.take(rooms.agent(sweep, host)) for host in ("desk-0", "desk-1")]
+    assert [rooms.run(command["run_id"]).host for command in commands] == ["desk-0", "desk-1"]
+
+
 def test_a_queued_run_goes_to_the_host_that_had_it_first(rooms: ServerRooms) -> None:
     sweep = rooms.sweep({"method": "grid", "parameters": {"a": {"values": [1, 2]}}})
     agents = {host: rooms.agent(sweep, host) for host in ("job-0", "job-1")}

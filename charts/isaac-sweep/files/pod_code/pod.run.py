@@ -389,6 +389,9 @@ def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> d
     if pod.connection.api_key:
         environ["WANDB_API_KEY"] = pod.connection.api_key
     if run.attempt is not None:
+        # The embedded server knows whose the run is. W&B's client follows no TensorBoard file whose
+        # name has another host than it was told.
+        environ.pop("WANDB_HOST", None)
         environ["WANDB_X_EXTRA_HTTP_HEADERS"] = _with_header(
             environ.get("WANDB_X_EXTRA_HTTP_HEADERS"), ATTEMPT_HEADER, str(run.attempt)
         )
