@@ -77,7 +77,7 @@ def test_refused_key_is_a_configuration_error_after_the_limit_and_no_key_is_show
     (guarded.folder / "termination-log").touch()
     agent = guarded.start(sweep, "--refused-limit-s", "1", WANDB_API_KEY=wrong)
     assert agent.wait() == CONFIGURATION, agent.said
-    assert "check WANDB_API_KEY" in agent.said
+    assert "set WANDB_API_KEY" in agent.said
     assert wrong not in agent.said
     message = (guarded.folder / "termination-log").read_text()
     assert "401" in message
