@@ -394,3 +394,31 @@ def test_settings_of_the_environment_count_where_no_file_is_named(
     monkeypatch.setenv("SWEEPCTL_VALUES", f"{tmp_path / 'a.yaml'}{os.pathsep}b.yaml")
     assert rendered() == (True, False, True)
     assert rendered("-f", "c.yaml") == (False, True, False)
+
+
+@pytest.mark.parametrize("verb", [["local", "sweep.yaml"], ["agent", "--sweep", "a/b/c"]])
+def test_tasks_that_are_not_there_are_told_before_anything_starts(
+    sweepctl: Run, verb: list[str]
+) -> None:
+    Path("sweep.yaml").write_text(GOOD)
+    code, out, err = sweepctl(*verb, "--tasks", "./project")
+    assert (code, out) == (2, "")
+    assert f"there is no folder {Path.cwd() / 'project'}" in err
+    assert not Path("data").exists()
+
+
+def test_tasks_reach_the_agents_in_their_environment(
+    sweepctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweepctl import launch
+
+    monkeypatch.setenv("SWEEPCTL_TASKS", "before")
+    seen = []
+    monkeypatch.setattr(
+        launch, "run_agent", lambda *_, **__: seen.append(os.environ["SWEEPCTL_TASKS"]) or 0
+    )
+    Path("project/legs/tasks").mkdir(parents=True)
+    Path("project/legs/__init__.py").touch()
+    words = ["agent", "--sweep", "a/b/c", "--tasks", "arms.tasks", "--tasks", "./project"]
+    assert sweepctl(*words)[0] == 0
+    assert seen == ["arms.tasks:./project"]
