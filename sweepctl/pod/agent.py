@@ -290,7 +290,7 @@ class Agent:
         begun = look(self._client, self._sweep, run, self._pod.bell)
         end = training.finish()
         if training.may_try_again(end):
-            self._say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
+            self._say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
             self._tending.tend(training, self._sweep)
             begun = look(self._client, self._sweep, run, self._pod.bell)
             end = training.finish()

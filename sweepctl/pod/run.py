@@ -298,10 +298,12 @@ class Training:
         return unknown_task_hint(self.environ, self.resolved.trainer)
 
     def may_try_again(self, end: End) -> bool:
-        """Say whether this was a first try that Isaac Sim's start-up is known to spoil."""
+        """Say whether this was a first try that its start is known to have spoilt."""
+        if self.evidence.bytecode_is_broken:
+            self._pod.bytecode.discard()
         again = (
             not self._is_second_try
-            and self.evidence.cold_start is not None
+            and self.evidence.spoilt_start is not None
             and end.intervention is Intervention.NONE
             and end.exit_code not in (0, None, *KILLED_FROM_OUTSIDE)
             and not end.undying

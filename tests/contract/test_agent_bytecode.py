@@ -142,3 +142,16 @@ def test_a_prefix_that_pods_share_as_it_is_would_train_the_old_code(pods: Pods) 
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         trained += re.findall(r"trained with gain (.+)", done.stdout)
     assert trained == ["1.5, physics exact", "1.5, physics exact"]
+
+
+def test_broken_bytecode_on_the_volume_costs_a_start_and_no_run(pods: Pods) -> None:
+    code = pods.world.folder / "code"
+    script = write_code(code, "1.5")
+    revision = {"SWEEPCTL_CODE": str(code), "SWEEPCTL_CODE_REVISION": f"legs@{DIGEST}"}
+    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    (physics,) = [path for path in pods.kept() if "physics" in str(path)]
+    physics.write_bytes(physics.read_bytes()[:20])
+    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert "bytecode in the cache was broken; trying once more" in pods.world.agents[-1].said
+    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert "trying once more" not in pods.world.agents[-1].said

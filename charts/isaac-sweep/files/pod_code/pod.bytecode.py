@@ -60,6 +60,11 @@ class BytecodeCache:
             return dict(environ)
         return {**{key: environ[key] for key in environ if key != NEVER}, PREFIX: str(prefix)}
 
+    def discard(self) -> None:
+        """Remove what is kept: some of it is broken. Whoever reads it besides compiles anew."""
+        for store in (self._links or {}).values():
+            shutil.rmtree(store, ignore_errors=True)
+
     def close(self) -> None:
         """Remove what lasts no longer than this agent."""
         if self._own is not None:

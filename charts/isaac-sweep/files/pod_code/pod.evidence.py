@@ -40,6 +40,12 @@ _UNKNOWN_TASK = re.compile(
     rb"|: error: the following argument is required: --rl_library"
 )
 
+_BROKEN_BYTECODE = re.compile(
+    # A node that went down while it wrote: Python trusts what a file's header says of the rest.
+    _RANK + rb"(?:EOFError: marshal data too short|ValueError: bad marshal data)",
+    re.MULTILINE,
+)
+
 COLD_START_SIGNATURES = (
     # The extension registry was not reachable or not synchronised yet:
     # https://github.com/isaac-sim/IsaacLab/issues/1441, https://github.com/isaac-sim/IsaacLab/pull/6894
@@ -68,6 +74,7 @@ class Evidence:
         self._tail = b""
         self.said_disk_full = False
         self.task_is_unknown = False
+        self.bytecode_is_broken = False
 
     def feed(self, lines: bytes) -> None:
         """Read whole lines of the trainer's output."""
@@ -81,6 +88,8 @@ class Evidence:
         if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
             # Behind a shell, say, it is told by the traceback before it.
             self.task_is_unknown = self._trainer is not Trainer.PLAIN or b"isaaclab" in self._tail
+        if not self.bytecode_is_broken and _BROKEN_BYTECODE.search(lines):
+            self.bytecode_is_broken = True
         if self._trainer is Trainer.PLAIN:
             return
         if _ENDED.search(lines):
@@ -108,6 +117,13 @@ class Evidence:
     def cold_start(self) -> str | None:
         """Which of Isaac Sim's known start-up failures was seen, if training had not begun."""
         return self._cold_start if self._iteration is None else None
+
+    @property
+    def spoilt_start(self) -> str | None:
+        """Say what spoilt a start that is likely to work at the second try."""
+        if self.cold_start is not None:
+            return "Isaac Sim's cold start failed"
+        return "bytecode in the cache was broken" if self.bytecode_is_broken else None
 
     @property
     def last_line(self) -> str:

@@ -81,7 +81,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         tending.tend(training, sweep)
         end = training.finish()
         if training.may_try_again(end):
-            console.say(f"run {run.id}: Isaac Sim's cold start failed; trying once more")
+            console.say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
             tending.tend(training, sweep)
             end = training.finish()
         # How often this run was tried is not known to one process of it: the stock agent goes on.
