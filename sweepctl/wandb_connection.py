@@ -51,8 +51,11 @@ class ApiError(SweepctlError):
         *,
         status: int | None = None,
         retry_after_s: float | None = None,
+        is_the_apis: bool = False,
     ) -> None:
         super().__init__(message, hint)
+        self.is_the_apis = is_the_apis
+        """Whether the API itself says so, in its own form: proxies answer 404 and 403 as well."""
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -327,6 +330,7 @@ def _http_error(error: urllib.error.HTTPError, where: str, base_url: str) -> Api
         hints.get(error.code),
         status=error.code,
         retry_after_s=retry_after_s,
+        is_the_apis='"errors"' in text,
     )
 
 
@@ -339,7 +343,8 @@ def _graphql_error(errors: Any, status: int) -> ApiError:
         code = (error.get("extensions") or {}).get("code") if isinstance(error, dict) else None
         if isinstance(code, int) and 400 <= code < 600:
             status = code
-    return ApiError(f"the API refused: {'; '.join(messages)[:500]}", status=status)
+    said = "; ".join(messages)[:500]
+    return ApiError(f"the API refused: {said}", status=status, is_the_apis=True)
 
 
 def _said(text: str) -> str:

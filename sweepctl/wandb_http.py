@@ -187,6 +187,7 @@ class WandbClient:
                 f"no sweep {entity}/{project}/{sweep_id} at {self._transport.where}",
                 "check entity, project and id: they stand in the sweep's address",
                 status=404,
+                is_the_apis=True,
             )
         return _sweep_info(node, entity, project)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from sweepctl.pod.calls import Bell, Call
+from sweepctl.pod.calls import Bell, Call, InterruptedBySignalError, Patience
 from sweepctl.pod.run import SweepTask, Training
 from sweepctl.run_record import RECORD_FILE, RunRecord
 from sweepctl.wandb_http import WandbClient
@@ -27,15 +27,15 @@ class RecordUpload:
         self._work = lambda: client.upload_file(*place, RECORD_FILE, content)
         self._call = Call(self._work, bell)
 
-    def finish(self, *, is_leaving: bool) -> str | None:
-        """Try once more what has failed, unless there is no time; say what is wrong then."""
-        if is_leaving:
+    def finish(self, patience: Patience) -> str | None:
+        """Try once more what has failed, unless told to leave; say what is wrong then."""
+        try:
+            patience.wait(self._call, _SECOND_TRY_S)
+            if self._failure() is not None:
+                self._call = Call(self._work, self._bell)
+                patience.wait(self._call, _SECOND_TRY_S)
+        except InterruptedBySignalError:
             return None
-        self._call.wait(_SECOND_TRY_S)
-        if self._failure() is None:
-            return None
-        self._call = Call(self._work, self._bell)
-        self._call.wait(_SECOND_TRY_S)
         return self._failure()
 
     def _failure(self) -> str | None:

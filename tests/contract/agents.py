@@ -72,6 +72,7 @@ class World:
             "SWEEPCTL_WORK": str(self.work),
             "SWEEPCTL_PREFLIGHT_GPU": "off",
             "SWEEPCTL_MIN_FREE_MB": "1",
+            "SWEEPCTL_BELIEVED_AFTER_S": "1",
             "TERMINATION_LOG": str(folder / "termination-log"),
         }
 

@@ -18,7 +18,7 @@ from sweepctl.pod.calls import (
     Signals,
     UntoldError,
 )
-from sweepctl.pod.tending import beat_after_s
+from sweepctl.pod.heartbeats import beat_after_s
 from sweepctl.wandb_http import ApiError
 
 DOWN = ApiError("cannot reach http://api: connection refused")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,9 +61,9 @@ def test_reader_who_stalls_holds_nobody_up_and_is_told_what_he_missed(
     assert not console.flush(0.01)
     passed = read_all(console, pipe)
     kept = passed.count(line)
-    assert 150 <= kept <= 300
+    left_out = re.findall(rb"^sweepctl: (\d+) bytes of output are left out here", passed, re.M)
+    assert kept * 1000 + sum(map(int, left_out)) == 1_000_000
     assert passed.endswith(b"in the run's folder has them\n")
-    assert f"sweepctl: {(1000 - kept) * 1000} bytes of output are left out here".encode() in passed
     assert b"sweepctl: still here\n" in passed
 
 

@@ -121,6 +121,7 @@ def test_command_is_kept_as_written_where_it_takes_from_the_environment(
         parameters=run_parameters({}, {}),
         run_id="r1",
         project="p",
+        entity="e",
         grammar=Grammar.LITERAL,
         environ={"D": "/data", "L": "isaaclab", "MACRO": "${args}"},
     )

@@ -69,6 +69,7 @@ def argv_of(command: list[str], **values: object) -> list[str]:
         parameters=run_parameters(config, {name: {"value": v} for name, v in config.items()}),
         run_id="r1",
         project="p",
+        entity="e",
         grammar=Grammar.LITERAL,
         environ={},
     )
@@ -105,6 +106,7 @@ def test_users_own_arguments_stand_as_wandbs_agent_puts_them_and_the_lost_one_is
         parameters=run_parameters({"a": 1, "b": 2}, {}),
         run_id="r1",
         project="p",
+        entity="e",
         grammar=Grammar.LITERAL,
         environ={},
     )

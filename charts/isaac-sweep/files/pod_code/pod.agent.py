@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod import preflight
 from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import (
+    BELIEVED_AFTER_S,
     Bell,
     Call,
     Courier,
@@ -38,6 +40,7 @@ from sweepctl.pod.conclude import conclude, look
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.giving_up import GivingUp
+from sweepctl.pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
 from sweepctl.pod.record import RecordUpload
@@ -45,7 +48,7 @@ from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.telling import Teller
-from sweepctl.pod.tending import HEARTBEAT_S, Tending
+from sweepctl.pod.tending import Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
 from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import (
@@ -59,6 +62,8 @@ from sweepctl.wandb_http import (
 T = TypeVar("T")
 
 _STRAYS_LIMIT_S = 10.0
+HEARD_OUT_S = 5.0
+"""How long the answer of a heartbeat under way is waited for when this agent leaves."""
 _NOBODY = "sweepctl-agent-is-leaving"
 """A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
 
@@ -100,7 +105,6 @@ class Agent:
         self._had_run = False
         self._taken = 0
         self._agent_id = ""
-        self._knows_attempts = False
         self._courier = Courier(self._patience, signals, pod.bell, self._say)
         self._tending = Tending(
             client,
@@ -127,9 +131,10 @@ class Agent:
             code = error.exit_code
             if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
                 preflight.write_termination_message(f"{error.message}{hint}", self._pod.environ)
+        self._hand_back_waiting()
+        self._say_goodbye()
         if self._signals.received:
             code = self._interrupted_code()
-        self._say_goodbye()
         self._say(f"exit {int(code)}: {self._meaning(code)}")
         return code
 
@@ -146,19 +151,19 @@ class Agent:
             self._taken += 1
             leave = self._train(run)
             self._had_run = True
-            if self._signals.received:
-                return self._interrupted_code()
             if leave is not None:
                 return leave
         return self._giving_up.end
 
     def _check_node(self) -> None:
         options = self._options
-        reason = preflight.unfit_reason(
-            options.work,
-            gpu=options.preflight_gpu,
-            min_free_mb=options.min_free_mb,
-            environ=self._pod.environ,
+        reason = self._patience.run(
+            lambda: preflight.unfit_reason(
+                options.work,
+                gpu=options.preflight_gpu,
+                min_free_mb=options.min_free_mb,
+                environ=self._pod.environ,
+            )
         )
         if reason is not None:
             raise NodeUnfitError(reason)
@@ -168,9 +173,10 @@ class Agent:
         source = self._options.source
         if source is None:
             return
-        read_yaml = self._pod.python.read_yaml
         is_final = self._is_final_at_start
-        finder = SweepFinder(source, self._client, self._patience, read_yaml, self._say, is_final)
+        finder = SweepFinder(
+            source, self._client, self._patience, self._read_yaml, self._say, is_final
+        )
         try:
             info = finder.find()
         except SweepctlError as error:
@@ -196,18 +202,23 @@ class Agent:
                 raise SweepGoneError(f"sweep {'/'.join(name)} is not there any more") from None
             raise ConfigurationError(error.message, error.hint) from None
         self._sweep = self._read_sweep(info.config_text)
-        self._grammar = options.grammar or self._pod.python.grammar(self._sweep.command)
+        self._grammar = options.grammar or self._patience.run(
+            lambda: self._pod.python.grammar(self._sweep.command)
+        )
         page = sweep_url(self._client.connection.base_url, *name)
         seen = self._pod.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = f", GPU {seen}" if seen else ""
         self._say(f"agent {options.host} of {page}{gpus}, overrides in the {self._grammar} grammar")
+
+    def _read_yaml(self, text: str) -> Any:
+        return self._patience.run(lambda: self._pod.python.read_yaml(text))
 
     def _read_sweep(self, text: str) -> SweepTask:
         try:
             config: Any = json.loads(text)
         except ValueError:
             try:
-                config = self._pod.python.read_yaml(text)
+                config = self._read_yaml(text)
             except SweepctlError as error:
                 raise ConfigurationError(error.message, error.hint) from None
         if not isinstance(config, dict):
@@ -216,25 +227,25 @@ class Agent:
         return SweepTask.of(options.entity, options.project, options.sweep_id, config)
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
-        if self._had_run and error.is_missing:
-            return True
-        too_long = lasted_s >= self._options.refused_limit_s
-        return not error.is_transient and not self._had_run and too_long
+        """Tell when an error ends this agent: a sweep that is gone, or one that never was there.
+
+        An ingress answers 404 as well, while its server restarts.
+        """
+        if self._had_run:
+            return error.is_missing and error.is_the_apis and lasted_s >= BELIEVED_AFTER_S
+        return not error.is_transient and lasted_s >= self._options.refused_limit_s
 
     def _next_run(self) -> RunTask | None:
         """Wait for a run; None when the sweep has no more for this agent."""
         while not self._waiting:
-            reason = preflight.full_disk_reason(self._options.work, self._options.min_free_mb)
+            reason = self._patience.run(
+                lambda: preflight.full_disk_reason(self._options.work, self._options.min_free_mb)
+            )
             if reason is not None:
                 raise NodeUnfitError(reason)
             asked_at = time.monotonic()
             try:
-                commands = self._patience.call(
-                    lambda: self._client.heartbeat(self._agent_id, []),
-                    is_final=lambda error, lasted_s: (
-                        error.is_missing or self._is_final_at_start(error, lasted_s)
-                    ),
-                )
+                commands = self._ask_for_runs()
             except ApiError as error:
                 if not error.is_missing:
                     raise ConfigurationError(error.message, error.hint) from None
@@ -249,13 +260,46 @@ class Agent:
                 self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
         return self._waiting.popleft()
 
+    def _ask_for_runs(self) -> list[Command]:
+        """Send the heartbeat of an agent without a run.
+
+        Told to leave meanwhile, its answer is heard out: a run that it hands out would be lost.
+        """
+        try:
+            return self._patience.call(
+                lambda: self._client.heartbeat(self._agent_id, []),
+                is_final=lambda error, lasted_s: (
+                    error.is_missing or self._is_final_at_start(error, lasted_s)
+                ),
+            )
+        except InterruptedBySignalError as interrupted:
+            if interrupted.call is not None:
+                self._take_late_answer(interrupted.call, self._signals.left_s / 2)
+            raise
+
+    def _take_late_answer(self, call: Call[Any], limit_s: float) -> None:
+        if call.wait(min(HEARD_OUT_S, limit_s)):
+            with suppress(SweepctlError):
+                for command in call.result():
+                    self._take(command)
+
+    def _hand_back_waiting(self) -> None:
+        """Hand back the runs that were given to this agent and that it will not train."""
+        while self._waiting:
+            run = self._waiting.popleft()
+            verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", 143)
+            try:
+                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
+            except UntoldError as silence:
+                verdict = untold(verdict, silence.message)
+            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+
     def _take(self, command: Mapping[str, Any]) -> None:
         """Take a run that a command hands out; `resume` is a run that was begun before."""
         if command.get("type") not in ("run", "resume") or not command.get("run_id"):
             return
         attempt, losses = command.get("attempt"), command.get("losses")
         args = command.get("args")
-        self._knows_attempts = self._knows_attempts or isinstance(attempt, int)
         self._waiting.append(
             RunTask(
                 id=str(command["run_id"]),
@@ -307,7 +351,8 @@ class Agent:
             attempts=self._attempts[run.id] if run.losses is None else run.losses + 1,
         )
         self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
-        if trouble := record.finish(is_leaving=bool(self._signals.received)):
+        self._tending.let_go()
+        if trouble := record.finish(self._patience):
             self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
@@ -324,13 +369,17 @@ class Agent:
         return self._client.heartbeat(self._agent_id, ids)
 
     def _say_goodbye(self) -> None:
-        """Have the embedded server give back at once what this agent held.
+        """Let go of what this agent held: named is a run that nobody has.
 
-        W&B itself acts on the exit record, and might hand out a run to whoever says goodbye.
+        W&B hands a run to an agent that names none. Should it hand one out all the same, it is
+        handed back.
         """
-        if self._knows_attempts and self._agent_id:
-            last = Call(lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.bell)
-            last.wait(2.0)
+        if not self._agent_id:
+            return
+        last = Call(lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.bell)
+        is_leaving = bool(self._signals.received)
+        self._take_late_answer(last, self._signals.left_s if is_leaving else HEARD_OUT_S)
+        self._hand_back_waiting()
 
     def _interrupted_code(self) -> ExitCode:
         is_terminal = self._signals.received[:1] == [signal.SIGINT]
@@ -376,7 +425,8 @@ def run_agent(
     try:
         return Agent(options, client, pod, signals).run()
     finally:
-        family.kill_strays(time.monotonic() + _STRAYS_LIMIT_S)
+        left_s = signals.left_s if signals.received else _STRAYS_LIMIT_S
+        family.kill_strays(time.monotonic() + min(_STRAYS_LIMIT_S, left_s))
         guardian.dismiss()
         pod.bytecode.close()
         pod.console.flush(FLUSH_LIMIT_S)

@@ -197,12 +197,18 @@ class Patience:
     def run(self, work: Callable[[], T]) -> T:
         """Do once what may take long, in a thread; raise when this process is told to leave."""
         call = Call(work, self._bell)
-        while not call.is_done():
+        self.wait(call, float("inf"))
+        return call.result()
+
+    def wait(self, call: Call[Any], limit_s: float) -> bool:
+        """Wait for a call's end, at most so long; raise, with the call, when told to leave."""
+        until = time.monotonic() + limit_s
+        while not call.is_done() and (left_s := until - time.monotonic()) > 0:
             try:
-                self.sleep(60.0)
+                self.sleep(min(left_s, 60.0))
             except InterruptedBySignalError as interrupted:
                 raise InterruptedBySignalError(interrupted.signum, call) from None
-        return call.result()
+        return call.is_done()
 
     def rest(self, seconds: float) -> None:
         """Wait so long; raise when this process is told to leave."""

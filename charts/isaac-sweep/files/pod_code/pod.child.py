@@ -133,6 +133,7 @@ class Child:
         self._on_end = on_end
         self._log = _open_log(log)
         self._ended = threading.Event()
+        self._output_over = threading.Event()
         self.log_failed: OSError | None = None
         reading, writing = os.pipe()
         try:
@@ -163,6 +164,10 @@ class Child:
     def has_ended(self) -> bool:
         """Say whether the process itself has ended; others of its group may be alive."""
         return self._ended.is_set()
+
+    def output_is_over(self) -> bool:
+        """Say whether all its output was taken in; one that escaped may keep it open."""
+        return self._output_over.is_set()
 
     def group_is_alive(self) -> bool:
         """Say whether any process of the group, the dead but unreaped apart, is there."""
@@ -221,6 +226,8 @@ class Child:
         if self._log is not None:
             with suppress(OSError):
                 self._log.close()
+        self._output_over.set()
+        self._on_end()
 
     def _pass(self, data: bytes) -> None:
         self._console.pass_on(data)

@@ -28,7 +28,7 @@ from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.preflight import full_disk_reason, gpu_count
 from sweepctl.pod.secrets import CLIENT_TELLS_NO_COMMAND, Secrets
-from sweepctl.pod.settings_check import RecordCheck, SettingsCheck
+from sweepctl.pod.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
 from sweepctl.pod.surroundings import with_threads, with_vulkan
 from sweepctl.pod.tasks import unknown_task_hint
 from sweepctl.pod.trainers import Resolved, resolve
@@ -41,11 +41,12 @@ UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
 """How long an ended training waits for the check of its settings: once in an agent's life."""
 _MAX_SCRIPT_CHARS = 1_000_000
+OUTPUT_LIMIT_S = 1.0
+"""How long the rest of an ended trainer's output is waited for: one that escaped keeps it open."""
 DEFAULT_CLOSE_LIMIT_S = 600.0
 """The trainer's SDK uploads its files while it closes."""
 FULL_DISK_MB = 1
 """A disk with less room than this is full."""
-_LOOK_EVERY_S = 0.5
 _GROUP_LOOK_EVERY_S = 0.05
 
 
@@ -224,6 +225,8 @@ class Training:
             return not self._child.group_is_alive()
         now = time.monotonic()
         self._ended_at = self._ended_at or now
+        if not self._child.output_is_over() and now < self._ended_at + OUTPUT_LIMIT_S:
+            return False
         if self._has_record() and self.evidence.shows_end():
             self._record.end(self.evidence.log_folder())
         is_pending = self._settings.is_pending() or self._record.is_pending()
@@ -234,16 +237,16 @@ class Training:
         if self._kill_at is not None and self._child is not None:
             if now >= self._kill_at:
                 self._child.signal_group(signal.SIGKILL)
-                return _LOOK_EVERY_S
+                return LOOK_EVERY_S
             return _GROUP_LOOK_EVERY_S if self._child.has_ended() else self._kill_at - now
         if self._intervention is Intervention.NONE and (wrong := self._settings.complaint()):
             self._kill(Intervention.UNKNOWN_SETTING, wrong)
-        if not self._has_record():
-            return _LOOK_EVERY_S if self._overrides else 3600.0
-        due_s = self._record.poll(now, self.evidence.log_folder())
-        if self._record.complaint is not None:
-            self._kill(Intervention.DIFFERENT, self._record.complaint)
-        return min(due_s, self._poll_closing(now))
+        due_s = self._poll_closing(now)
+        if self._has_record():
+            due_s = min(due_s, self._record.poll(now, self.evidence.log_folder()))
+            if self._record.complaint is not None:
+                self._kill(Intervention.DIFFERENT, self._record.complaint)
+        return due_s if self._ended_at is None and not self._overrides else min(due_s, LOOK_EVERY_S)
 
     def _poll_closing(self, now: float) -> float:
         """Kill a trainer whose training is over and whose process hangs while it closes."""

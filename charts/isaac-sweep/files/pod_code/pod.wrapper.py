@@ -20,7 +20,7 @@ from sweepctl.command import takes_overrides
 from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
-from sweepctl.pod.calls import Bell, Courier, Patience, Signals
+from sweepctl.pod.calls import Bell, Courier, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
@@ -41,15 +41,28 @@ GRACE_S = 20.0
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the wrapper; give its exit code."""
     console = Console()
+    bell = Bell()
+    signals = Signals(bell, GRACE_S)
+    signals.install()
     try:
-        return _run(argv, environ, console)
+        return _run(argv, environ, console, bell, signals)
+    except InterruptedBySignalError as interrupted:
+        console.say("told to leave before the training began")
+        console.flush(FLUSH_LIMIT_S)
+        return 128 + interrupted.signum
     except SweepctlError as error:
         console.say(error.message + (f" ({error.hint})" if error.hint else ""))
         console.flush(FLUSH_LIMIT_S)
         return int(error.exit_code)
 
 
-def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> int:
+def _run(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    console: Console,
+    bell: Bell,
+    signals: Signals,
+) -> int:
     if not argv:
         raise UsageError(
             "there is no command to run",
@@ -59,14 +72,11 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
     work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
     environ = with_tasks(environ, work)
     python = TrainerPython(environ)
-    bell = Bell()
-    signals = Signals(bell, GRACE_S)
     patience = Patience(bell, signals, console.say, random.Random())
     courier = Courier(patience, signals, bell, console.say)
-    sweep, run = _tasks(argv, environ, client, python)
+    sweep, run = _tasks(argv, environ, client, python, courier)
     chosen = environ.get("SWEEPCTL_GRAMMAR") or "auto"
-    grammar = python.grammar(argv) if chosen == "auto" else Grammar(chosen)
-    signals.install()
+    grammar = patience.run(lambda: python.grammar(argv)) if chosen == "auto" else Grammar(chosen)
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
     bytecode = BytecodeCache(environ, python)
@@ -87,18 +97,23 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], console: Console) -> i
         # How often this run was tried is not known to one process of it: the stock agent goes on.
         verdict = conclude(client, courier, sweep, training, end, [], attempts=1)
         console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
-        if trouble := record.finish(is_leaving=bool(signals.received)):
+        if trouble := record.finish(patience):
             console.say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
-        family.kill_strays(time.monotonic() + GRACE_S)
+        left_s = signals.left_s if signals.received else GRACE_S
+        family.kill_strays(time.monotonic() + left_s)
         guardian.dismiss()
         bytecode.close()
         console.flush(FLUSH_LIMIT_S)
 
 
 def _tasks(
-    argv: Sequence[str], environ: Mapping[str, str], client: WandbClient, python: TrainerPython
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    client: WandbClient,
+    python: TrainerPython,
+    courier: Courier,
 ) -> tuple[SweepTask, RunTask]:
     """Read what the stock agent left in the environment, and the sweep's config at the API.
 
@@ -115,18 +130,21 @@ def _tasks(
         )
     path = Path(environ["WANDB_SWEEP_PARAM_PATH"])
     try:
-        wrapped: Any = python.read_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SweepctlError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
+    wrapped: Any = courier.patience.run(lambda: python.read_yaml(text))
     if not isinstance(wrapped, dict):
         raise SweepctlError(f"{path} is not a map of parameters")
     wrapped.pop("wandb_version", None)
-    entity = environ.get("WANDB_ENTITY") or client.connection.entity or client.viewer_entity()
+    entity = environ.get("WANDB_ENTITY") or client.connection.entity
+    entity = entity or courier.call(client.viewer_entity)
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
     name = (entity, project, environ["WANDB_SWEEP_ID"])
-    config: Any = python.read_yaml(client.sweep(*name).config_text)
+    info = courier.call(lambda: client.sweep(*name))
+    config: Any = courier.patience.run(lambda: python.read_yaml(info.config_text))
     sweep = SweepTask.of(*name, config if isinstance(config, dict) else {})
     own = wrapped_command(sweep.command)
     if own is not None:
