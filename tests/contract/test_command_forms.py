@@ -332,6 +332,7 @@ def resolved(spec: SweepSpec, args: Mapping[str, Any]) -> list[str]:
         program=spec.program,
         parameters=run_parameters(args, spec.config["parameters"]),
         run_id="r",
+        entity="local",
         project="p",
         grammar=Grammar.LITERAL,
         environ=os.environ,
