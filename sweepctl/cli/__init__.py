@@ -157,9 +157,9 @@ def validate(file: SweepFile, form: Output = Form.TABLE) -> None:
 @app.command(epilog="Example: sweepctl preview sweep.yaml --count 5 --seed 1")
 def preview(
     file: SweepFile,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many runs.")] = 3,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many runs.")] = 3,
     grammar: GrammarOption = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
     expand_env: Annotated[
         bool,
         typer.Option("--expand-env", help="Put the values of this shell in place of ${envvar:X}."),
@@ -224,7 +224,7 @@ def agent(
     project: Project = None,
     count: Annotated[
         int,
-        typer.Option("--agent-count", min=1, help="How many runs to take, in turn."),
+        typer.Option("--agent-count", metavar="N", min=1, help="How many runs to take, in turn."),
     ] = 1,
     sweep: Annotated[
         Optional[str],  # noqa: UP045
@@ -261,7 +261,9 @@ def agent(
 @app.command(epilog="Example: sweepctl local examples/toy_legs/sweep.yaml --agents 2")
 def local(
     file: SweepFile,
-    agents: Annotated[int, typer.Option("--agents", min=1, max=256, help="How many agents.")] = 1,
+    agents: Annotated[
+        int, typer.Option("--agents", metavar="N", min=1, max=256, help="How many agents.")
+    ] = 1,
     project: Project = None,
     data: Data = None,
     sweep: Annotated[
@@ -280,7 +282,7 @@ def local(
     ] = "auto",
     gpus_per_agent: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--gpus-per-agent", min=1, help="GPUs of each agent."),
+        typer.Option("--gpus-per-agent", metavar="N", min=1, help="GPUs of each agent."),
     ] = None,
     max_initial_failures: MaxInitialFailures = None,
     tasks: TasksOption = None,
@@ -320,7 +322,10 @@ def server(
     agent_timeout: Annotated[
         float,
         typer.Option(
-            "--agent-timeout", min=1, help="Seconds of silence until runs are given back."
+            "--agent-timeout",
+            metavar="S",
+            min=1,
+            help="Seconds of silence until runs are given back.",
         ),
     ] = 60.0,
     api_keys: Annotated[
@@ -352,7 +357,7 @@ def server(
 @app.command(epilog="Example: sweepctl best local/toy-legs/1a2b3c4d --top 3")
 def best(
     sweep: SweepArgument = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many runs.")] = 10,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many runs.")] = 10,
     grammar: GrammarOption = "auto",
     namespace: Namespace = None,
     context: Context = None,

@@ -5,6 +5,7 @@ Those that a server's sweeps know as well take either, as `targets` decides. Par
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from sweepctl.targets import Place, Target
 
 SubmittedName = Annotated[
-    str, typer.Argument(help="The submitted sweep.", autocompletion=complete_names)
+    str,
+    typer.Argument(metavar="NAME", help="The submitted sweep.", autocompletion=complete_names),
 ]
 
 
@@ -71,7 +73,7 @@ def pause(
 ) -> None:
     """Free the GPUs: agents hand their runs back and their pods go.
 
-    A server's sweep hands out no new runs; those under way go on.
+    A server's sweep hands out no new runs; those under way go on. Without a name it asks first.
     """
     from sweepctl.targets import Place
 
@@ -89,7 +91,7 @@ def resume(
     dry_run: DryRunOption = DryRun.NONE,
     form: Output = Form.TABLE,
 ) -> None:
-    """Let a paused sweep go on."""
+    """Let a paused sweep go on. Without a name it asks first."""
     from sweepctl.targets import Place
 
     place = Place(namespace, context, server, data)
@@ -106,7 +108,10 @@ def stop(
     dry_run: DryRunOption = DryRun.NONE,
     form: Output = Form.TABLE,
 ) -> None:
-    """End the sweep after its current runs. It hands out no more, and the agents leave."""
+    """End the sweep after its current runs. It hands out no more, and the agents leave.
+
+    Without a name it asks first.
+    """
     from sweepctl.status import ENDED_SWEEP
     from sweepctl.targets import Place
 
@@ -197,11 +202,17 @@ def _set_state(
     with targets.open_sweep(name, place, output.say) as (api, wanted):
         sweep = launch.find_sweep(api, wanted)
         own = f"{sweep.entity}/{sweep.project}/{sweep.id}"
-        _ask_unless_named(word, name, own, yes, dry_run)
+        _ask_unless_named(word, name, own + _options_of(place), yes, dry_run)
         is_changed = sweep.state not in unchanged
         if is_changed and dry_run is DryRun.NONE:
             api.set_state(sweep, state)
     return steer.Steered(f"sweep/{own}", done if is_changed else "unchanged")
+
+
+def _options_of(place: Place) -> str:
+    """Write the options that say at which server a sweep is."""
+    named = (("--server", place.server), ("--data", place.data))
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in named if value)
 
 
 def _ask_unless_named(word: str, name: str | None, own: str, yes: bool, dry_run: DryRun) -> None:

@@ -31,7 +31,7 @@ def logs(
     name: NameArgument = None,
     agent: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--agent", min=0, help="Only this agent's lines, by its index."),
+        typer.Option("--agent", metavar="N", min=0, help="Only this agent's lines, by its index."),
     ] = None,
     run: Annotated[
         Optional[str],  # noqa: UP045
@@ -52,7 +52,10 @@ def logs(
         bool, typer.Option("--timestamps", help="Show each line's time.")
     ] = False,
     most: Annotated[
-        int, typer.Option("--max-log-requests", min=1, help="How many logs to read at once.")
+        int,
+        typer.Option(
+            "--max-log-requests", metavar="N", min=1, help="How many logs to read at once."
+        ),
     ] = 50,
     namespace: Namespace = None,
     context: Context = None,

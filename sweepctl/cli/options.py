@@ -114,7 +114,7 @@ Sets = Annotated[
 ]
 Agents = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--agents", help="How many agents, each with its own GPUs."),
+    typer.Option("--agents", metavar="N", help="How many agents, each with its own GPUs."),
 ]
 NameOption = Annotated[
     Optional[str],  # noqa: UP045
@@ -126,7 +126,7 @@ Image = Annotated[
 ]
 Gpus = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option("--gpus-per-agent", help="GPUs of each agent."),
+    typer.Option("--gpus-per-agent", metavar="N", help="GPUs of each agent."),
 ]
 SweepOption = Annotated[
     Optional[str],  # noqa: UP045

@@ -1,18 +1,23 @@
 """What people read: the ranked runs with exact values, the event lines, the data forms."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from sweepctl.cli import output, views
+from sweepctl.agents_status import AgentRow, AgentState, JobStatus
+from sweepctl.cli import cluster_views, output, views
 from sweepctl.cli.screen import Room
+from sweepctl.cluster.pod_reasons import Reason
+from sweepctl.live import LiveSweep
 from sweepctl.overrides import Grammar
 from sweepctl.progress import Phase
 from sweepctl.report import best_runs
 from sweepctl.run_record import RunRecord
 from sweepctl.status import Metric, RunRow, SweepStatus, searched_parameters
+from sweepctl.submission import Submission
 
 TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
 CONFIG: dict[str, Any] = {
@@ -249,6 +254,52 @@ def test_what_is_drawn_fits_and_keeps_whole_states(columns: int, lines: int) -> 
     assert rows[0][0] == "busy0000"
     if len(rows) < 19:
         assert f"… {19 - len(rows)} more: " in drawn.get()
+
+
+def submitted(agents: int, *reasons: Reason) -> LiveSweep:
+    name = "a-sweep-with-a-long-name"
+    rows = tuple(
+        AgentRow(
+            index=number,
+            name=f"{name}-1a2b3c4d-{number}",
+            state=AgentState.PENDING if number < len(reasons) else AgentState.RUNNING,
+            pod=None,
+            node=None,
+            run=None if number < len(reasons) else crowd().runs[-1],
+            failures=0,
+            age_s=60.0,
+            reason=reasons[number] if number < len(reasons) else None,
+        )
+        for number in range(agents)
+    )
+    return LiveSweep(
+        submission=Submission(name, "robots", None, ()),
+        job=JobStatus(name, f"{name}-1a2b3c4d", "robots", agents, 9, False, None, None, 60.0, rows),
+        sweep=crowd(),
+        config={},
+        unread=None,
+    )
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (60, 24), (60, 12), (132, 50)])
+@pytest.mark.parametrize("agents", [1, 16, 300])
+def test_a_submitted_sweep_is_drawn_in_the_room_that_there_is(
+    columns: int, lines: int, agents: int
+) -> None:
+    why = [Reason(f"no node has a GPU, says {number}") for number in range(min(agents - 1, 9))]
+    live = submitted(agents, *why)
+    console = output.console(width=columns)
+    with console.capture() as drawn:
+        view = cluster_views.live_view(live, Room(columns, lines), wide=False)
+        console.print(view, soft_wrap=False, no_wrap=True, overflow="ellipsis", crop=True)
+    shown = [line.rstrip() for line in drawn.get().splitlines()]
+    assert len(shown) <= lines - 1
+    assert max(map(len, shown)) <= columns
+    rows = [line.split() for line in shown if re.match(r"\d+ ", line)]
+    assert {row[1] for row in rows} <= {"Running", "Pending"}
+    assert "Running" in {row[1] for row in rows}
+    if len(rows) < agents:
+        assert f"… {agents - len(rows)} more agents: " in drawn.get()
 
 
 @pytest.mark.parametrize(
