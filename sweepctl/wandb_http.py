@@ -359,7 +359,10 @@ class WandbClient:
             variables,
         )
         created = self._transport.within(answer, "createRunFiles")
-        for file in created.get("files") or []:
+        files = created.get("files") or []
+        if not files:
+            raise ApiError(f"{self._transport.where} gave no place for {name}", status=502)
+        for file in files:
             url = urllib.parse.urljoin(self.connection.base_url, str(file["uploadUrl"]))
             headers = dict(line.split(":", 1) for line in created.get("uploadHeaders") or [])
             with self._transport.open(self._transport.request("PUT", url, content, headers)):
