@@ -26,7 +26,7 @@ from sweepctl.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, s
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
-from sweepctl.pod.trainers import trainer_for, why_unlogged
+from sweepctl.pod.trainers import library_of, trainer_for, why_unlogged
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.spec.nesting import complain_at_the_top
@@ -44,6 +44,15 @@ _KEYS = (
     *("method", "metric", "parameters", "command", *_TEXTS),
     *("run_cap", "early_terminate", "controller", "kind"),
 )
+_SYNONYMS = {
+    **dict.fromkeys(("run_name", "sweep_name", "title"), "name"),
+    **dict.fromkeys(("count", "max_runs", "num_runs", "n_trials", "runs"), "run_cap"),
+    **dict.fromkeys(("early_stopping", "early_stop"), "early_terminate"),
+    **dict.fromkeys(("script", "entrypoint"), "program"),
+    **dict.fromkeys(("strategy", "search", "sampler"), "method"),
+    **dict.fromkeys(("objective", "optimize"), "metric"),
+    **dict.fromkeys(("hyperparameters", "config", "search_space"), "parameters"),
+}
 _FOREIGN_KEYS = {
     "job": "W&B Launch",
     "image_uri": "W&B Launch",
@@ -135,12 +144,15 @@ class _Sweep:
                 self.checker.warn(
                     (key,), f"{key} is empty, as if it were not there", f"remove {key}"
                 )
+            elif key in self.root and given is None:
+                self.checker.expected(given, (key,), "a text", f"write one, or remove {key}")
             elif key in self.root and self.checker.text(given, (key,)):
                 self._check_name(key, given)
         method = self._method()
-        metric = check_metric(self.checker, self.root, method)
+        library = self._library()
+        metric = check_metric(self.checker, self.root, method, library)
         self._check_run_cap()
-        check_early_terminate(self.checker, self.root)
+        check_early_terminate(self.checker, self.root, library)
         self._check_controller()
         command = self._command()
         parameters = self._parameters(method, command)
@@ -185,7 +197,16 @@ class _Sweep:
             if key not in strays
             and (key not in _FOREIGN_KEYS or (key == "metrics" and not is_custom))
         }
-        self.checker.known_keys(own, (), _KEYS)
+        for key in [key for key in own if key.startswith("args")]:
+            macro = nearest(f"${{{key}}}", KNOWN_MACROS) or "${args}"
+            hint = f'write command: ["${{env}}", "${{interpreter}}", "${{program}}", "{macro}"]'
+            self.checker.error((key,), f"{key} is no key of a sweep", hint, at_key=True)
+            del own[key]
+        for key in [key for key in own if key.startswith(("_", "x-", "."))]:
+            hint = "name the anchor where it is used first, as in `lr: &lr {min: 0.1, max: 1.0}`"
+            self.checker.error((key,), f"W&B takes no key {key!r}", hint, at_key=True)
+            del own[key]
+        self.checker.known_keys(own, (), _KEYS, _SYNONYMS)
 
     def _check_name(self, key: str, name: str) -> None:
         unfit = unfit_name(key, name) if key in _NAMES else None
@@ -328,6 +349,12 @@ class _Sweep:
         }
         grammars = (self.grammar,) if self.grammar else told.get(kind, tuple(Grammar))
         return Trainer(grammars, kind is not TrainerKind.PLAIN)
+
+    def _library(self) -> str | None:
+        command = self.root.get("command")
+        words = self._launched(command if isinstance(command, list) else self._words())
+        kind = trainer_for(words, self.grammar)
+        return None if kind is TrainerKind.PLAIN else library_of(words)
 
     def _entity(self) -> str | None:
         entity = self._optional_text("entity")

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeGuard
 
 import yaml
@@ -89,7 +90,8 @@ class Checker:
         if isinstance(value, str) and value.strip():
             return True
         raw = self.document.raw(path)
-        self.expected(value, path, "a text", f"write '{raw}' in quotes" if raw else None)
+        hint = f"write '{raw}' in quotes" if raw and value is not None else None
+        self.expected(value, path, "a text", hint)
         return False
 
     def number(self, value: object, path: Path) -> TypeGuard[float]:
@@ -140,12 +142,21 @@ class Checker:
         """Tell whether the map at `path` has a key that was complained about as misspelt."""
         return any(meant[:-1] == path for meant in self._meant)
 
-    def known_keys(self, value: Mapping[str, object], path: Path, known: Collection[str]) -> None:
-        """Complain about every key of a map that is not known, with the nearest that is."""
+    def known_keys(
+        self,
+        value: Mapping[str, object],
+        path: Path,
+        known: Collection[str],
+        synonyms: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Complain about every key of a map that is not known, with what is probably meant.
+
+        `synonyms` are keys of other tools, with ours for the same.
+        """
         for key in value:
             if key not in known:
                 free = [name for name in known if name not in value] or known
-                near = nearest(key, free) or nearest(key.lower(), free)
+                near = synonyms.get(key) or nearest(key, free) or nearest(key.lower(), free)
                 if near:
                     self._meant.setdefault((*path, near), key)
                 hint = f"did you mean {near}?" if near else f"the keys here are {listed(known)}"

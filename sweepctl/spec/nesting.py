@@ -89,6 +89,7 @@ def complain_at_the_top(
         key: value
         for key, value in root.items()
         if key not in known
+        and not key.startswith(("_", "x-", "."))
         and looks_like_parameter(value)
         and not nearest(key.lower(), ("parameters", "metric"))
     }

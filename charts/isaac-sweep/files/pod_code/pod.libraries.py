@@ -14,6 +14,13 @@ from sweepctl.overrides import Grammar
 from sweepctl.pod.launchers import Trainer, option
 
 RSL_RL = "rsl_rl"
+METRICS = {
+    RSL_RL: "Train/mean_reward",
+    "rl_games": "rewards/iter",
+    "skrl": "Reward / Total reward (mean)",
+    "sb3": "rollout/ep_rew_mean",
+}
+"""What each library calls the mean reward of an episode."""
 _SKRL_SETTING = "agent.agent.experiment.wandb"
 _TRUTHS = {
     **dict.fromkeys(("y", "yes", "t", "true", "on", "1"), True),
