@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -107,8 +107,18 @@ def is_listening(url: str) -> bool:
 class ServerProcess:
     """An embedded server that this command started, restarted on the same port when it dies."""
 
-    def __init__(self, data: Path, *, agent_timeout_s: float, port: int | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        agent_timeout_s: float,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        allowed_hosts: Sequence[str] = (),
+    ) -> None:
         self._data = data
+        self._host = f"[{host}]" if ":" in host else host
+        self._allowed_hosts = allowed_hosts
         self._log = data / "logs" / "server.log"
         self._agent_timeout_s = agent_timeout_s
         self._log_start_bytes = 0
@@ -118,7 +128,7 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """The address, the same for all restarts."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     @property
     def pid(self) -> int | None:
@@ -148,8 +158,9 @@ class ServerProcess:
         """Start the server process without waiting for it."""
         command = [
             *(sys.executable, "-m", "sweepctl", "server", "--data", str(self._data)),
-            *("--listen", f"127.0.0.1:{self._port}"),
+            *("--listen", f"{self._host}:{self._port}"),
             *("--agent-timeout", f"{self._agent_timeout_s:g}"),
+            *(f"--allowed-host={name}" for name in self._allowed_hosts),
         ]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
@@ -176,6 +187,14 @@ class ServerProcess:
     def is_dead(self) -> bool:
         """Say whether the server's process has ended."""
         return self._process is None or self._process.poll() is not None
+
+    def await_end(self) -> None:
+        """Wait for the server's end, which is an error unless this process asks for it."""
+        if self._process is not None:
+            self._process.wait()
+        raise SweepctlError(
+            f"the embedded server ended: {self._last_words()}", f"its log is {self._log}"
+        )
 
     def stop(self) -> None:
         """End the server and wait for its end."""
@@ -216,12 +235,21 @@ def check_holds_sweeps(data: Path) -> None:
         )
 
 
-def start_server(data: Path, *, agent_timeout_s: float) -> tuple[ServerProcess | None, str]:
+def start_server(
+    data: Path,
+    *,
+    agent_timeout_s: float,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allowed_hosts: Sequence[str] = (),
+) -> tuple[ServerProcess | None, str]:
     """Use the live server of this folder, else start one; give the process if it is ours."""
     url = live_url(data)
     if url is not None:
         return None, url
-    server = ServerProcess(data, agent_timeout_s=agent_timeout_s)
+    server = ServerProcess(
+        data, agent_timeout_s=agent_timeout_s, host=host, port=port, allowed_hosts=allowed_hosts
+    )
     try:
         server.start()
     except SweepctlError:

@@ -365,9 +365,7 @@ def run_server(
     """Run the embedded server until it is told to end."""
     from sweepctl.server import http  # only here: the other verbs need no web framework
 
-    host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {listen} is no HOST:PORT", "try --listen 127.0.0.1:8080")
+    host, port = listen_address(listen)
     folder = (data or embedded.default_data()).absolute()
 
     def announce(url: str) -> None:
@@ -377,8 +375,8 @@ def run_server(
     try:
         http.serve(
             folder,
-            host.strip("[]"),
-            int(port),
+            host,
+            port,
             api_keys=_read_api_keys(api_keys),
             allowed_hosts=allowed_hosts,
             agent_timeout_s=agent_timeout_s,
@@ -386,6 +384,14 @@ def run_server(
         )
     finally:
         embedded.withdraw(folder)
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Read the option --listen."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--listen {listen} is no HOST:PORT", "try --listen 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
 
 
 def _read_api_keys(path: Path | None) -> list[str]:

@@ -288,7 +288,10 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     for line in gpus.notes:
         view.note(line)
     go_on = ["sweepctl", "local", spec.file, "--sweep", processes.sweep, *_data_option(plan)]
-    with _interruptible(processes, view, shlex.join(go_on)):
+    pages = shlex.join(["sweepctl", "open", processes.sweep, *_data_option(plan)])
+    with _interruptible(
+        processes, view, [f"go on later with: {shlex.join(go_on)}", f"its pages: {pages}"]
+    ):
         processes.start_agents(plan.agents)
         config = read_config(sweep.config_text)
         _follow(processes, api, sweep, config, view)
@@ -298,6 +301,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         verb = "best" if status.metric else "status"
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
+        view.note(f"its pages:    {pages}")
         have_given_up = all(agent.state is AgentState.FAILING for agent in processes.agents)
         if status.has_ended or not have_given_up:
             return status.exit_code
@@ -336,14 +340,17 @@ def _follow(
 
 
 @contextmanager
-def _interruptible(processes: LocalSweep, view: View, go_on: str) -> Iterator[None]:
+def _interruptible(
+    processes: LocalSweep, view: View, next_commands: Sequence[str]
+) -> Iterator[None]:
     """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill."""
     terminated = signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
         yield
     except KeyboardInterrupt:
         view.note("interrupted: handing the runs back; press Ctrl-C again to end at once")
-        view.note(f"go on later with: {go_on}")
+        for line in next_commands:
+            view.note(line)
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from sweepctl.cli import cluster_verbs, output, process
+from sweepctl.cli import cluster_verbs, open_verb, output, process
 from sweepctl.cli.options import (
+    AllowedHosts,
     Context,
     Data,
     Namespace,
@@ -332,14 +333,7 @@ def server(
         Optional[Path],  # noqa: UP045
         typer.Option("--api-keys", metavar="FILE", help="A file of API keys, one a line."),
     ] = None,
-    allowed_hosts: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--allowed-host",
-            metavar="NAME",
-            help="A further name that a server on loopback answers to; may be repeated.",
-        ),
-    ] = None,
+    allowed_hosts: AllowedHosts = None,
 ) -> None:
     """Run the embedded W&B-compatible server by itself."""
     from sweepctl.launch import run_server
@@ -394,6 +388,7 @@ def best(
         raise typer.Exit(ExitCode.FAILED)
 
 
+app.command("open", epilog="Example: sweepctl open local/toy-legs/1a2b3c4d")(open_verb.open_)
 cluster_verbs.register(app)
 
 

@@ -144,6 +144,15 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="TIME", help="Give up after so long: 30m, 2h."),
 ]
 
+AllowedHosts = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="A further name that a server on loopback answers to; may be repeated.",
+    ),
+]
+
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print one answer a line, all at once."""

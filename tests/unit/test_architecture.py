@@ -17,7 +17,7 @@ RING = {
     **dict.fromkeys(["status", "progress", "extras"], 1),
     **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
     **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "run_output"], 3),
-    **dict.fromkeys(["api_key", "tables", "doctor_checks"], 3),
+    **dict.fromkeys(["api_key", "tables", "visit", "doctor_checks"], 3),
     **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),
     **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
     **dict.fromkeys(["gpus"], 3),

@@ -136,6 +136,7 @@ def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected
     assert "agent-1: gave up after a run that failed within 60 s" in told.stdout
     assert "its last line: no such task" in told.stdout
     name = json.loads(sweepctl("status", "-o", "json").stdout)["sweep"]
+    assert f"its pages:    sweepctl open {name} --data {data}\n" in told.stdout
     assert (
         f"every agent gave up; when that is corrected: sweepctl local sweep.yaml --sweep {name}"
         in told.stdout

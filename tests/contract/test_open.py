@@ -1,0 +1,168 @@
+"""`sweepctl open`: a page that is there while somebody looks, whoever serves it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving import ServerProcess, wait_for
+
+from sweepctl import embedded
+from sweepctl.wandb_http import WandbClient
+
+CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
+
+
+class Visit:
+    """A running `sweepctl open`."""
+
+    def __init__(self, folder: Path, *options: str, **environ: str) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sweepctl", "open", *options],
+                env={**without_display(), **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._err.read_text()
+
+    def address(self) -> str:
+        """Wait for the page's address, the only thing on stdout."""
+        wait_for("an address", lambda: "\n" in self._out.read_text(), limit_s=90)
+        return self._out.read_text().strip()
+
+    def ends(self, signum: int | None = None) -> int:
+        if signum is not None:
+            wait_for("the visit", lambda: "press Ctrl-C" in self.said, limit_s=60)
+            self.process.send_signal(signum)
+        return self.process.wait(60)
+
+
+def without_display() -> dict[str, str]:
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WANDB_BASE_URL", "WANDB_API_KEY")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Iterator[Callable[..., Visit]]:
+    visits: list[Visit] = []
+
+    def start(*options: str, **environ: str) -> Visit:
+        folder = tmp_path / f"visit-{len(visits)}"
+        folder.mkdir()
+        visits.append(Visit(folder, *options, **environ))
+        return visits[-1]
+
+    yield start
+    for each in visits:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.wait()
+
+
+@pytest.fixture
+def data(tmp_path: Path, start_server: Callable[..., ServerProcess]) -> tuple[Path, str]:
+    """Give a folder with two sweeps that no server serves, and the newest one's name."""
+    folder = tmp_path / "sweeps of 2026"
+    server = start_server(data=folder)
+    client = WandbClient(embedded.connection(server.url))
+    client.create_sweep("local", "legs", CONFIG)
+    newest = client.create_sweep("local", "legs", CONFIG)
+    server.stop()
+    return folder, f"local/legs/{newest.id}"
+
+
+def read(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_pages_are_there_until_the_visit_ends(
+    data: tuple[Path, str], visit: Callable[..., Visit], signum: int
+) -> None:
+    folder, newest = data
+    first = visit("--data", str(folder))
+    address = first.address()
+    assert address.endswith(f"/local/legs/sweeps/{newest.rpartition('/')[2]}")
+    assert "no run" in read(address).lower() or "No agent has taken a run yet" in read(address)
+    assert f"served from {folder}" in first.said
+    second = visit(newest, "--data", str(folder))
+    assert second.address() == address
+    assert second.ends() == 0, "it needs no server of its own"
+    assert f"a server of {folder} runs already" in second.said
+    assert first.ends(signum) == 0
+    assert embedded.live_url(folder) is None
+    assert not embedded.is_listening(address)
+
+
+def test_a_visit_listens_where_it_is_told_and_answers_to_the_names_it_is_told(
+    data: tuple[Path, str], visit: Callable[..., Visit]
+) -> None:
+    folder, newest = data
+    port = embedded._free_port()
+    options = ("--listen", f"127.0.0.1:{port}", "--allowed-host", "box.lan")
+    address = visit(newest, "--data", str(folder), *options).address()
+    assert address.startswith(f"http://127.0.0.1:{port}/")
+    request = urllib.request.Request(address, headers={"Host": "box.lan"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 200
+
+
+def test_a_browser_is_opened_where_there_is_one(
+    data: tuple[Path, str], visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" >>"{opened}"\n')
+    browser.chmod(0o755)
+    folder, _ = data
+    shy = visit("--data", str(folder), "--no-browser", BROWSER=str(browser))
+    address = shy.address()
+    assert visit("--data", str(folder), BROWSER=str(browser)).ends() == 0
+    wait_for("the browser", lambda: opened.exists() and opened.read_text())
+    assert opened.read_text() == f"{address}\n"
+
+
+def test_the_page_at_a_server_is_only_named(
+    server: ServerProcess, visit: Callable[..., Visit]
+) -> None:
+    client = WandbClient(embedded.connection(server.url))
+    sweep = client.create_sweep("local", "legs", CONFIG)
+    named = visit(f"local/legs/{sweep.id}", "--server", server.url)
+    assert named.ends() == 0
+    assert named.address() == f"{server.url}/local/legs/sweeps/{sweep.id}"
+    assert named.said == ""
+    as_data = visit(f"local/legs/{sweep.id}", "--server", server.url, "-o", "json")
+    assert as_data.ends() == 0
+    assert json.loads(as_data.address()) == {
+        "sweep": f"local/legs/{sweep.id}",
+        "url": named.address(),
+    }
+
+
+def test_what_cannot_be_opened_is_told(
+    data: tuple[Path, str], visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    folder, _ = data
+    beyond = visit("--data", str(folder), "--listen", "0.0.0.0:8080")
+    assert beyond.ends() == 2
+    assert "sweepctl server --data" in beyond.said
+    empty = visit("--data", str(tmp_path / "nothing"))
+    assert empty.ends() == 1
+    assert "does not exist" in empty.said
+    assert not (tmp_path / "nothing").exists()
+    unknown = visit("local/legs/nothing0", "--data", str(folder))
+    assert unknown.ends() == 1
+    assert "nothing0" in unknown.said
+    assert embedded.live_url(folder) is None
