@@ -120,7 +120,6 @@ def test_command_is_kept_as_written_where_it_takes_from_the_environment(
         program=None,
         parameters=run_parameters({}, {}),
         run_id="r1",
-        entity="me",
         project="p",
         entity="e",
         grammar=Grammar.LITERAL,
