@@ -53,13 +53,13 @@ def offer_repository_by_ssh(cluster: Cluster, bed: Bed, namespace: str, work: Pa
     trainer = CHECKS + Path(__file__).with_name("plain_trainer.py").read_text()
     host, user = keygen(work / "host"), keygen(work / "user")
     serve = (
-        "cp -r /host/repository /tmp/work && cd /tmp/work && git init -q . && git add -A &&"
-        " git -c user.name=me -c user.email=me@example.org commit -qm task &&"
+        "mkdir /tmp/work && cp /host/trainer.py /tmp/work && cd /tmp/work && git init -q . &&"
+        " git add -A && git -c user.name=me -c user.email=me@example.org commit -qm task &&"
         " exec /usr/sbin/sshd -D -e -f /host/config"
     )
     spec = pod_spec(["sh", "-c", serve])
     items = [{"key": name, "path": name} for name in ("key", "authorized", "config", "passwd")]
-    items.append({"key": "trainer", "path": "repository/trainer.py"})
+    items.append({"key": "trainer", "path": "trainer.py"})
     spec["volumes"] = [
         {"name": "host", "secret": {"secretName": "host", "items": items}},
         {"name": "tmp", "emptyDir": {}},
