@@ -47,6 +47,15 @@ def uses_args(command: Sequence[object]) -> bool:
     return any(str(item) in _ARGS_MACROS for item in command)
 
 
+def unread_variables(word: str) -> list[str]:
+    """List the `${envvar:x}` in a word that W&B leaves as they stand, for their names."""
+    return [
+        found[0]
+        for found in re.finditer(r"\$\{envvar:[^}]*\}", word)
+        if not _ENVVAR.match(found[0])
+    ]
+
+
 def takes_overrides(command: Sequence[object]) -> bool:
     """Tell whether the overrides go into the command: at their macro, else to its end."""
     words = command or DEFAULT_COMMAND

@@ -20,6 +20,7 @@ from sweepctl.command import (
     KNOWN_MACROS,
     OVERRIDES_MACRO,
     unknown_macros,
+    unread_variables,
     uses_args,
 )
 from sweepctl.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, string_text
@@ -295,6 +296,11 @@ class _Sweep:
             message = f"the trainer gets {word}, as Python writes it"
             meant = f"'{raw}'" if word is None or isinstance(word, bool) else "it"
             self.checker.warn(path, message, f"write {meant} in quotes if that is meant")
+        elif (unread := unread_variables(word)) and unread[0] != word:
+            message = (
+                f"{unread[0]} reaches the trainer as it stands: W&B reads A-Z, 0-9 and _ alone"
+            )
+            self.checker.warn(path, message, f"write {_in_capitals(unread[0])}")
         elif "${" in word and not word.startswith("${") and "${envvar:" not in word:
             message = "a macro works only as a whole word: this reaches the trainer as it stands"
             self.checker.warn(path, message, "make the macro an item of its own")
@@ -302,6 +308,7 @@ class _Sweep:
     def _check_macros(self, at: Path, command: Sequence[object]) -> None:
         for index, macro in unknown_macros(command):
             near = nearest(macro, (*KNOWN_MACROS, "${envvar:NAME}"))
+            near = _in_capitals(macro) if unread_variables(macro) else near
             hint = f"did you mean {near}?" if near else f"known are {', '.join(KNOWN_MACROS)}"
             self.checker.warn((*at, index), f"unknown macro {macro}: it is left out", hint)
         words = [str(word) for word in command]
@@ -363,6 +370,11 @@ class _Sweep:
         message = f"{PLACEHOLDER_ENTITY} is a placeholder: your default entity is used"
         self.checker.warn(("entity",), message, "write your W&B user or team, or remove the line")
         return None
+
+
+def _in_capitals(variable: str) -> str:
+    """Write `${envvar:my_key}` as W&B reads it."""
+    return variable[:9] + variable[9:].upper()
 
 
 def _as_list(command: str) -> str:
