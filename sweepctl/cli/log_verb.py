@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from sweepctl.cli import output
-from sweepctl.cli.options import Context, Data, NameArgument, Namespace, Server, is_coloured
+from sweepctl.cli.options import (
+    Context,
+    Data,
+    NameArgument,
+    Namespace,
+    Server,
+    is_coloured,
+    print_lines,
+)
 from sweepctl.errors import SweepctlError
 
 if TYPE_CHECKING:
@@ -222,10 +230,7 @@ def _where(run: RunInfo) -> str:
 
 
 def _print_lines(lines: Iterable[str], before: str) -> bool:
-    line = None
-    for line in lines:
-        print(f"{before}{line}")
-    return line is not None
+    return print_lines(f"{before}{line}" for line in lines)
 
 
 def _log_options(

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -154,11 +154,13 @@ AllowedHosts = Annotated[
 ]
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Print one answer a line, all at once."""
-    found = list(lines)
-    if found:
-        output.answer("\n".join(found))
+def print_lines(lines: Iterable[str]) -> bool:
+    """Print one answer a line, many at once; say if there were any."""
+    left, is_any = iter(lines), False
+    while block := list(islice(left, 10_000)):
+        output.answer("\n".join(block))
+        is_any = True
+    return is_any
 
 
 def dry_text(dry_run: DryRun) -> str:

@@ -173,7 +173,7 @@ def test_sizes_that_cannot_work_are_refused(sweepctl: Sweepctl, tmp_path: Path) 
         refused = sweepctl("scale", "plain", "1")
         assert refused.returncode == 2
         assert f"sweepctl scale plain 2 -n {sweepctl.namespace}" in refused.stderr
-    sweepctl.answer("delete", "plain", "--yes", "--data")
+    sweepctl.answer("delete", "plain", "--yes", "--volumes")
 
 
 def test_logs_are_chosen_by_agent_and_run(sweepctl: Sweepctl, tmp_path: Path) -> None:
