@@ -50,6 +50,7 @@ class Visit:
 
 def without_display() -> dict[str, str]:
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WANDB_BASE_URL", "WANDB_API_KEY")
+    hidden += ("PYTHONUNBUFFERED",)
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
