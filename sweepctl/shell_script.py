@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sweepctl.command import uses_args
+
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh")
 _WITH_VALUE = ("-o", "+o", "-O", "+O", "--rcfile", "--init-file")
 _ARGUMENTS = re.compile(r"\$(?:[@*]|\{[@*][^}]*\}|\{?[1-9])|\bshift\b|\bgetopts\b")
@@ -53,7 +55,19 @@ def script_trouble(command: Sequence[str]) -> tuple[str, str] | None:
         return None
     return (
         f"the script of {script.name} -c passes no arguments on: no override reaches the trainer",
-        f'write "$@" where the trainer\'s own words end: {script.text.rstrip()} "$@"',
+        f'write "$@" where the trainer\'s own words end: {_last_line(script.text)} "$@"',
+    )
+
+
+def lost_argument(command: Sequence[str]) -> tuple[str, str] | None:
+    """Say that the first of the user's own arguments becomes $0, as W&B's agent has it too."""
+    script = find_script(command)
+    following = command[script.index + 1 : script.index + 2] if script else ()
+    if script is None or not uses_args(following):
+        return None
+    return (
+        'the first parameter becomes $0 of the script, which "$@" leaves out',
+        f"write {script.name} before {following[0]}",
     )
 
 
@@ -89,6 +103,13 @@ def _script_of(command: Sequence[str], shell: int) -> ShellScript | None:
     if not takes_script or index >= len(command):
         return None
     return ShellScript(command[shell], command[index], index)
+
+
+def _last_line(text: str) -> str:
+    """Give the line that most likely starts the trainer: the last that names a training."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    ended = [line for line in lines if "train" in line and not line.endswith("\\")]
+    return (ended or lines or [""])[-1]
 
 
 def _without_quoted(text: str) -> str:

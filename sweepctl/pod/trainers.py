@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from sweepctl.command import OVERRIDES_MACRO, expand_command, takes_overrides, uses_args
+from sweepctl.command import OVERRIDES_MACRO, expand_command, takes_overrides
 from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar, Override, is_bare_word
 from sweepctl.pod.launchers import (
@@ -28,7 +28,7 @@ from sweepctl.pod.launchers import (
 )
 from sweepctl.pod.libraries import RSL_RL, LoggedRun, Unlogged, log_to_wandb
 from sweepctl.run_parameters import RunParameters
-from sweepctl.shell_script import find_script, script_trouble, with_name
+from sweepctl.shell_script import lost_argument, script_trouble, with_name
 
 WRAPPER_MODULE = "sweepctl.pod.run"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -126,9 +126,10 @@ def resolve(
         script_text=script_text,
     )
     written = [_as_written(word) for word in expanded(_Unread())]
+    lost = [": ".join(told)] if (told := lost_argument(words)) else []
     return replace(
         found,
-        notes=(*found.notes, *_notes_on_script(words)),
+        notes=(*found.notes, *lost),
         overrides=tuple(overrides),
         written=_written(found.argv, argv, written),
     )
@@ -140,17 +141,6 @@ def wrapped_command(command: Sequence[object]) -> list[object] | None:
         if pair == ("-m", WRAPPER_MODULE):
             return list(command[index + 2 :]) or None
     return None
-
-
-def _notes_on_script(words: Sequence[str]) -> Iterator[str]:
-    """Tell of the user's own arguments of a script: the first is its $0, as W&B's agent has it."""
-    script = find_script(words)
-    following = words[script.index + 1 : script.index + 2] if script else []
-    if script and following and uses_args(following):
-        yield (
-            f'the first parameter becomes $0 of the script, which "$@" leaves out: write'
-            f" {script.name} before {following[0]}"
-        )
 
 
 class _Unread(Mapping[str, str]):

@@ -28,6 +28,7 @@ from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
 from sweepctl.pod.trainers import library_of, trainer_for, why_unlogged
+from sweepctl.shell_script import find_script, lost_argument, script_trouble
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.spec.nesting import complain_at_the_top
@@ -157,6 +158,7 @@ class _Sweep:
         self._check_controller()
         command = self._command()
         parameters = self._parameters(method, command)
+        self._check_script(command or (), parameters.has_overrides)
         entity = self._entity()
         is_sound = all(problem.is_warning for problem in self.checker.problems)
         run_cap = self.root.get("run_cap")
@@ -347,6 +349,17 @@ class _Sweep:
                 f"write {OVERRIDES_MACRO} instead",
             )
         return parameters
+
+    def _check_script(self, command: Sequence[object], has_overrides: bool) -> None:
+        """Say where a shell's script keeps arguments from the trainer, as `resolve` does."""
+        words = [str(word) for word in command]
+        script = find_script(words)
+        if script is None:
+            return
+        if has_overrides and (trouble := script_trouble(words)):
+            self.checker.error(("command", script.index), *trouble)
+        if lost := lost_argument(words):
+            self.checker.warn(("command", script.index + 1), *lost)
 
     def _trainer(self, command: Sequence[object]) -> Trainer:
         kind = trainer_for(self._launched(command))

@@ -48,6 +48,8 @@ class Parameters:
 
     scaled: list[ScaledDict] = field(default_factory=list)
     """The result: the scaled dictionaries among them."""
+    has_overrides: bool = False
+    """The result: whether a run's command has overrides put into it."""
 
     _owners: dict[str, str] = field(default_factory=dict)
     _parents: dict[str, str] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class Parameters:
             parts=("type", name + PATH_SUFFIX, name + TABLE_SUFFIX),
             passed_by=None if is_written else self.arguments or "wandb.config",
         )
+        self.has_overrides = self.has_overrides or (is_written and self.writes_overrides)
         if is_scaled:
             self._check_scaled(name, own, inside, beside)
             return

@@ -1,14 +1,16 @@
 """Commands that are a shell's script: where it stands, what it does with what comes behind it."""
 
+import json
 import subprocess
 
 import pytest
 
-from sweepctl.errors import SweepctlError
+from sweepctl.errors import SpecError, SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.trainers import resolve
 from sweepctl.run_parameters import run_parameters
 from sweepctl.shell_script import find_script, script_trouble
+from sweepctl.spec import load_sweep
 
 TRAIN = "isaaclab train --task Legs"
 
@@ -127,3 +129,33 @@ def test_users_own_arguments_stand_as_wandbs_agent_puts_them_and_the_lost_one_is
 def test_words_before_the_wrapper_hold_for_the_trainer(before: list[str], kept: list[str]) -> None:
     command = [*before, "-m", "sweepctl.pod.run", "./train", "x"]
     assert argv_of(command, env__gain=1.5) == [*kept, "./train", "x", "env.gain=1.5"]
+
+
+@pytest.mark.parametrize(
+    ("command", "is_refused"),
+    [
+        (["sh", "-c", TRAIN, "name"], True),
+        (["bash", "-lc", f"{TRAIN}; echo $#", "${overrides}"], True),
+        (["python", "-m", "sweepctl.pod.run", "bash", "-c", TRAIN], True),
+        (["bash", "-c", TRAIN, "bash", "${args}"], False),
+        (["bash", "-c", f'{TRAIN} "$@"'], False),
+        (["bash", "train.sh"], False),
+    ],
+)
+@pytest.mark.parametrize("name", ["env.gain", "gain"])
+def test_validate_refuses_what_the_agent_refuses(
+    command: list[str], is_refused: bool, name: str
+) -> None:
+    sweep = {"method": "random", "command": command, "parameters": {name: {"value": 1.5}}}
+    problems = []
+    try:
+        load_sweep("sweep.yaml", json.dumps(sweep).encode())
+    except SpecError as error:
+        problems = [problem.message for problem in error.problems if not problem.is_warning]
+    try:
+        argv_of(command, **{name: 1.5})
+        refusals = []
+    except SweepctlError as error:
+        refusals = [error.message]
+    assert problems == refusals
+    assert bool(problems) == (is_refused and name == "env.gain")
