@@ -269,7 +269,8 @@ class Training:
         first = self._kill_at is None
         self._kill_at = kill_at if first else min(kill_at, self._kill_at or kill_at)
         if first and self._child is not None:
-            self._intervention = why
+            if not self._child.has_ended():  # what has ended by itself was not ended by us
+                self._intervention = why
             is_gentle = self.resolved.trainer.dies_of_sigterm and limit_s > 0
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 

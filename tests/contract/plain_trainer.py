@@ -64,6 +64,9 @@ def do(word: str) -> None:
     what, _, value = word.partition(":")
     if what == "note":
         note(value)
+    elif what == "note-and-exit":
+        note(value)
+        os._exit(0)
     elif what == "log":
         log(value or "loss")
     elif what == "argv":
@@ -78,6 +81,8 @@ def do(word: str) -> None:
     elif what == "signal-once":
         if is_first_try():
             os.kill(os.getpid(), int(value))
+    elif what == "sleep":
+        time.sleep(float(value))
     elif what == "hang":
         while True:
             time.sleep(1000)

@@ -163,7 +163,11 @@ class Child:
 
     def has_ended(self) -> bool:
         """Say whether the process itself has ended; others of its group may be alive."""
-        return self._ended.is_set()
+        if not self._ended.is_set():
+            with suppress(ChildProcessError):
+                flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+                return os.waitid(os.P_PID, self._process.pid, flags) is not None
+        return True
 
     def output_is_over(self) -> bool:
         """Say whether all its output was taken in; one that escaped may keep it open."""
