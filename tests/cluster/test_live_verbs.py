@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster.sweeps import (
     Sweepctl,
@@ -211,3 +212,36 @@ def test_names_for_scripts(sweepctl: Sweepctl, tmp_path: Path) -> None:
     table = sweepctl.answer("list").splitlines()
     assert table[0].split() == ["NAME", "STATE", "AGENTS", "SWEEP", "AGE"]
     assert sweepctl.answer("wait", "plain")
+
+
+def test_run_that_fails_before_it_logs_says_why_and_is_read_after_its_pod_is_gone(
+    sweepctl: Sweepctl, tmp_path: Path
+) -> None:
+    file = write_sweep(tmp_path, [1.0, 2.0])
+    sweep = yaml.safe_load(file.read_text())
+    sweep["command"] = ["sh", "-c", "echo reading motions; echo no such file >&2; exit 3"]
+    file.write_text(yaml.safe_dump(sweep))
+    values = str(write_values(tmp_path))
+    sweepctl.answer("submit", "plain.yaml", "-f", values, "--create-secret")
+    assert sweepctl("wait", "plain").returncode == 3
+    reason = "the trainer ended with exit code 3; its last line: no such file"
+    runs = sweepctl.runs("plain")
+    assert [run["reason"] for run in runs] == [reason] * 2
+    assert all(run["duration_s"] < 60 for run in runs)
+    assert f"2 runs ({runs[0]['run']}, {runs[1]['run']}) failed: {reason}" in sweepctl.answer(
+        "status", "plain"
+    )
+    named = ["logs", "plain", "--no-follow", "--run"]
+    of_pod = sweepctl.answer(*named, runs[0]["run"])
+    assert "  0 | reading motions\n  0 | no such file\n" in of_pod
+    unknown = sweepctl(*named, "nobody")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert f"it has {runs[0]['run']}, {runs[1]['run']}" in unknown.stderr
+    label = "app.kubernetes.io/component=agent"
+    sweepctl.cluster.kubectl("-n", sweepctl.namespace, "delete", "pods", "-l", label, "--wait")
+    sweepctl.cluster.wait_for("no pod of an agent", lambda: not agent_pods(sweepctl), every_s=1)
+    uploaded = sweepctl(*named, runs[0]["run"])
+    assert (uploaded.returncode, uploaded.stdout) == (0, "reading motions\nno such file\n")
+    assert f"failed: {reason}" in uploaded.stderr
+    gone = sweepctl("logs", "plain", "--no-follow")
+    assert (gone.returncode, gone.stdout) == (1, "")
