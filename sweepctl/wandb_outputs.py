@@ -1,4 +1,4 @@
-"""What a run leaves at W&B beside its history: its summary, its console log, single small files.
+"""What a run leaves at W&B: its summary, its last values, its console log, single small files.
 
 Ring 0: standard library only. As in `wandb_http`, every function is one attempt.
 """
@@ -16,6 +16,7 @@ CONSOLE = "output.log"
 """The name of a run's console log, among its files and in its stream."""
 
 _PAGE_LINES = 5000
+_SAMPLES = 500
 
 Place = tuple[str, str, str]
 """Entity, project, run."""
@@ -31,6 +32,25 @@ def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any
         " {id: $id, summaryMetrics: $summaryMetrics}) { bucket { id } } }",
         {"id": run.node_id, "summaryMetrics": json.dumps(dict(summary))},
     )
+
+
+def last_logged(client: WandbClient, place: Place, name: str) -> object:
+    """Give what a run logged last under a name, by its history; None when it logged nothing.
+
+    The API gives a sample of the rows: behind its last one it is asked on.
+    """
+    found: object = None
+    step: float = 0
+    while True:
+        spec = {"keys": ["_step", name], "samples": _SAMPLES, "minStep": step}
+        asked = "sampledHistory(specs: $specs)"
+        answer = _run(client, place, asked, {"specs": [json.dumps(spec)]}).get("sampledHistory")
+        rows = answer[0] if isinstance(answer, list) and answer else None
+        known = [row for row in rows or [] if _step(row) >= step and row.get(name) is not None]
+        if not known:
+            return found
+        last = max(known, key=_step)
+        found, step = last[name], _step(last) + 1
 
 
 def console_count(client: WandbClient, place: Place) -> int:
@@ -81,7 +101,12 @@ def find_file(client: WandbClient, place: Place, name: str) -> FileInfo | None:
     return None
 
 
-_TYPES = {"first": "Int", "after": "String", "file": "String!"}
+_TYPES = {"first": "Int", "after": "String", "file": "String!", "specs": "[JSONString!]!"}
+
+
+def _step(row: object) -> float:
+    step = row.get("_step") if isinstance(row, dict) else None
+    return step if isinstance(step, (int, float)) else -1
 
 
 def _run(

@@ -79,7 +79,7 @@ def read_metric(
 
     Of the aggregates of `define_metric` it takes `best`, else `last`, else the goal's own.
     """
-    value = _aggregate(_at(summary, name), goal)
+    value = _aggregate(value_at(summary, name), goal)
     if isinstance(value, str):
         value = _NOT_FINITE.get(value.strip().lower(), value)
     if value is None:
@@ -175,7 +175,8 @@ def duration_s(
     return None if created_s is None or until_s is None else max(0.0, until_s - created_s)
 
 
-def _at(summary: Mapping[str, Any], name: str) -> object:
+def value_at(summary: Mapping[str, Any], name: str) -> object:
+    """Give what stands under a name, flat or along its dots; None when there is nothing."""
     if summary.get(name) is not None:
         return summary[name]
     found: object = summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,6 +19,7 @@ from sweepctl.pod.run import End, RunTask, SweepTask, Training
 from sweepctl.pod.telling import Output, Teller
 from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, untold
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
+from sweepctl.wandb_outputs import last_logged
 from sweepctl.wandb_summary import read_metric
 
 Look = Call["RunInfo | None"]
@@ -54,17 +55,20 @@ def conclude(
         return client.run(sweep.entity, sweep.project, run.id)
 
     info, silence = None, None
+    logged: Mapping[str, object] = {}
     try:
         info = _believable(courier, ask_once)
         if info is None:
             return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
+        logged = _logged(client, courier, sweep, training, end, info)
         for lag_s in _LAG_S:
-            if not _may_lag(sweep, end, info) or not courier.rest(lag_s):
+            if logged or not _may_lag(sweep, end, info) or not courier.rest(lag_s):
                 break
             info = courier.call(ask_once) or info
+            logged = _logged(client, courier, sweep, training, end, info)
     except UntoldError as error:
         silence = error.message
-    verdict = judge(_facts(sweep, training, end, info, silence, attempts))
+    verdict = judge(_facts(sweep, training, end, info, logged, silence, attempts))
     verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
         # Its trainer never got as far as to say so, and a later pod of this index counts by host.
@@ -75,7 +79,7 @@ def conclude(
             )
     teller = Teller(client, courier, sweep, run)
     try:
-        teller.tell(verdict, info, end.trained_s, Output(training, end))
+        teller.tell(verdict, info, end.trained_s, Output(training, end), logged)
     except UntoldError as error:
         return untold(verdict, error.message)
     return verdict
@@ -113,11 +117,35 @@ def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
     )
 
 
+def _logged(
+    client: WandbClient,
+    courier: Courier,
+    sweep: SweepTask,
+    training: Training,
+    end: End,
+    info: RunInfo,
+) -> dict[str, object]:
+    """Look into a run's history for the metric that its summary lacks.
+
+    `define_metric(…, summary="none")` keeps it out. What is not asked for can change no verdict.
+    """
+    name = sweep.metric
+    is_good = end.exit_code == 0 and end.intervention is Intervention.NONE
+    if name is None or not (is_good or training.evidence.proves_end()):
+        return {}
+    if not (info.is_started or info.summary) or not read_metric(info.summary, name).is_missing:
+        return {}
+    place = (sweep.entity, sweep.project, info.id)
+    value = courier.call(lambda: last_logged(client, place, name))
+    return {} if value is None else {name: value}
+
+
 def _facts(
     sweep: SweepTask,
     training: Training,
     end: End,
     info: RunInfo | None,
+    logged: Mapping[str, object],
     silence: str | None,
     attempts: int,
 ) -> Facts:
@@ -138,7 +166,7 @@ def _facts(
         metric=sweep.metric,
         goal=sweep.goal,
         silence=silence,
-        summary=info.summary if info else None,
+        summary={**info.summary, **logged} if info else None,
         is_started=info.is_started if info else False,
         attempts=attempts,
         last_line=training.evidence.last_line,

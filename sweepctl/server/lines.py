@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.wandb_summary import read_metric
+from sweepctl.wandb_summary import read_metric, value_at
 
 EVENTS = "wandb-events.jsonl"
 HISTORY = "wandb-history.jsonl"
@@ -144,10 +144,9 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
     found = []
     for (text,) in rows.execute(query, (run, low, high)):
         values = _object(text)
-        if not keys:
-            found.append(values)
-        elif all(key in values for key in keys):
-            found.append({key: values[key] for key in keys})
+        chosen = {key: value_at(values, key) for key in keys}
+        if None not in chosen.values():
+            found.append(chosen if keys else values)
     return [found[number] for number in spread(len(found), samples)]
 
 

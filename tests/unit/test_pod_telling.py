@@ -153,6 +153,28 @@ def test_summary_that_overwrites_the_reason_gets_it_again() -> None:
     assert wandb.told == ["summary", "summary", "exit"]
 
 
+@pytest.mark.parametrize(
+    ("reads", "expected"),
+    [
+        pytest.param([{"_step": 2, "reward": 1.5}], {"loss": 0.5, "reward": 1.5}, id="lacks-it"),
+        pytest.param([{"_step": 2, "loss": {"min": 0.1}}], {"loss": {"min": 0.1}}, id="came-late"),
+        pytest.param([{"_step": 2, "loss": None}], {"loss": 0.5}, id="null"),
+    ],
+)
+def test_metric_of_the_history_is_put_into_a_summary_that_lacks_it(
+    reads: list[Summary], expected: Summary
+) -> None:
+    wandb = FakeWandb(*reads * 2)
+    teller(wandb).tell(FINISHED, info({}), 4.0, None, {"loss": 0.5})
+    assert wandb.summary == {"_step": 2, **expected}
+
+
+def test_failed_run_gets_no_metric_of_its_history() -> None:
+    wandb = FakeWandb()
+    teller(wandb, attempt=1).tell(FAILED, info({}), 4.0, None, {"loss": "NaN"})
+    assert "loss" not in wandb.summary
+
+
 def test_reason_is_told_once_and_taken_away_by_a_good_end() -> None:
     wandb = FakeWandb()
     first = teller(wandb, attempt=1)

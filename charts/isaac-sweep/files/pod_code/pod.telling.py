@@ -19,7 +19,7 @@ from sweepctl.pod.transcript import dated
 from sweepctl.pod.verdict import Ending, Intervention, Verdict
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
 from sweepctl.wandb_outputs import console_count, end_body, replace_summary
-from sweepctl.wandb_summary import reason_of, with_reason
+from sweepctl.wandb_summary import reason_of, value_at, with_reason
 
 T = TypeVar("T")
 
@@ -76,11 +76,13 @@ class Teller:
         info: RunInfo | None,
         trained_s: float = 0.0,
         output: Output | None = None,
+        logged: Mapping[str, object] | None = None,
     ) -> None:
         """Post what W&B does not know yet; UntoldError when the run's end cannot be told.
 
         A failed run's reason is there before the run has failed; of one that is handed back it
-        comes last, as there may be no time left.
+        comes last, as there may be no time left. `logged` is the metric of a run that keeps it out
+        of its summary, by which it is ranked and searched everywhere: once finished, it goes there.
         """
         if verdict.ending is Ending.UNTOLD:
             return
@@ -90,12 +92,12 @@ class Teller:
                 lambda: self._client.mark_preempting(*self._place, self._run.attempt)
             )
         else:
-            self._leave_reason(verdict, info, trained_s)
+            self._complete_summary(verdict, info, trained_s, logged or {})
         offset, lines = self._missing_lines(verdict, info, output)
         if is_handed_back or lines or not _is_known(verdict, info):
             self._post_end(verdict.exit_code, offset, lines)
         if is_handed_back:
-            self._leave_reason(verdict, info, trained_s)
+            self._complete_summary(verdict, info, trained_s, {})
 
     def _missing_lines(
         self, verdict: Verdict, info: RunInfo | None, output: Output | None
@@ -113,7 +115,13 @@ class Teller:
         if not lines or self._if_taken(lambda: post(end_body(exit_code, offset, lines))) is None:
             self._courier.call(lambda: post(end_body(exit_code)))
 
-    def _leave_reason(self, verdict: Verdict, info: RunInfo | None, trained_s: float) -> None:
+    def _complete_summary(
+        self,
+        verdict: Verdict,
+        info: RunInfo | None,
+        trained_s: float,
+        logged: Mapping[str, object],
+    ) -> None:
         """Lay the reason over the run's summary, or take one of an earlier attempt away.
 
         W&B shows what its client has sent a moment later: there the summary is read until it
@@ -121,8 +129,9 @@ class Teller:
         """
         is_finished = verdict.ending is Ending.FINISHED
         reason = verdict.unverified if is_finished else verdict.reason
+        missing = logged if is_finished else {}
         found = info or self._read()
-        if found is None or (reason is None and reason_of(found.summary) is None):
+        if found is None or not (missing or reason or reason_of(found.summary)):
             return
         may_be_late = self._run.attempt is None and found.is_started
         is_settled = not may_be_late
@@ -136,7 +145,7 @@ class Teller:
                 found = later
                 if not is_settled:
                     continue
-            told = with_reason(found.summary, reason, trained_s)
+            told = with_reason(_completed(found.summary, missing), reason, trained_s)
             if _text(told) == _text(found.summary) or not self._replace(found, told):
                 return
             if not may_be_late:
@@ -181,6 +190,12 @@ def _is_known(verdict: Verdict, info: RunInfo | None) -> bool:
     state = info.state if info else "running"
     is_stopped = verdict.ending is Ending.STOPPED and state not in LIVE
     return verdict.ending.value == state or is_stopped
+
+
+def _completed(summary: Mapping[str, object], logged: Mapping[str, object]) -> dict[str, object]:
+    """Put in what a summary lacks."""
+    lacking = {name: value for name, value in logged.items() if value_at(summary, name) is None}
+    return {**summary, **lacking}
 
 
 def _text(summary: Mapping[str, object]) -> str:
