@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from sweepctl.command import uses_args
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "mksh", "zsh")
 _WITH_VALUE = ("-o", "+o", "-O", "+O", "--rcfile", "--init-file")
 _ARGUMENTS = re.compile(r"\$(?:[@*]|\{[@*][^}]*\}|\{?[1-9])|\bshift\b|\bgetopts\b")
+_ENDS_COMMAND = ("&&", "||", "|", "&", ";")
 _READS_PARAMETERS = ("WANDB_SWEEP_PARAM_PATH", "sweepctl.pod.run")
 
 
@@ -46,6 +48,24 @@ def find_script(command: Sequence[str]) -> ShellScript | None:
         if posixpath.basename(word) in _SHELLS:
             return _script_of(command, index)
     return None
+
+
+def commands_in(command: Sequence[str]) -> list[list[str]]:
+    """Give the words of each command in the script of a shell; none where that has no script."""
+    script = find_script(command)
+    text = script.text.replace("\\\n", " ").replace("\n", " ; ") if script else ""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    found: list[list[str]] = [[]]
+    try:
+        for token in lexer:
+            if token in _ENDS_COMMAND:
+                found.append([])
+            else:
+                found[-1].append(token)
+    except ValueError:  # a quote that is not closed
+        return []
+    return [words for words in found if words]
 
 
 def script_trouble(command: Sequence[str]) -> tuple[str, str] | None:

@@ -27,14 +27,14 @@ from sweepctl.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, s
 from sweepctl.errors import Problem, SpecError, UsageError, nearest
 from sweepctl.overrides import Grammar, ScaledDict
 from sweepctl.pod.launchers import Trainer as TrainerKind
-from sweepctl.pod.trainers import library_of, trainer_for, why_unlogged
-from sweepctl.shell_script import find_script, lost_argument, script_trouble
+from sweepctl.pod.trainers import library_of, trainer_for, trainer_within, why_unlogged
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.names import fit_name, unfit_name
 from sweepctl.spec.nesting import complain_at_the_top
 from sweepctl.spec.objective import Metric as Metric
 from sweepctl.spec.objective import check_early_terminate, check_metric
 from sweepctl.spec.parameters import Parameters
+from sweepctl.spec.reach import check_reach, check_script
 from sweepctl.spec.scaled import Trainer
 from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
 from sweepctl.stored_form import config_text as config_text
@@ -158,7 +158,11 @@ class _Sweep:
         self._check_controller()
         command = self._command()
         parameters = self._parameters(method, command)
-        self._check_script(command or (), parameters.has_overrides)
+        launched = self._launched(command or ())
+        check_script(self.checker, launched, parameters.has_overrides)
+        check_reach(
+            self.checker, parameters.trainer, launched, parameters.given, parameters.settings
+        )
         entity = self._entity()
         is_sound = all(problem.is_warning for problem in self.checker.problems)
         run_cap = self.root.get("run_cap")
@@ -350,19 +354,8 @@ class _Sweep:
             )
         return parameters
 
-    def _check_script(self, command: Sequence[object], has_overrides: bool) -> None:
-        """Say where a shell's script keeps arguments from the trainer, as `resolve` does."""
-        words = [str(word) for word in command]
-        script = find_script(words)
-        if script is None:
-            return
-        if has_overrides and (trouble := script_trouble(words)):
-            self.checker.error(("command", script.index), *trouble)
-        if lost := lost_argument(words):
-            self.checker.warn(("command", script.index + 1), *lost)
-
     def _trainer(self, command: Sequence[object]) -> Trainer:
-        kind = trainer_for(self._launched(command))
+        kind = trainer_within(self._launched(command))
         told = {
             TrainerKind.ISAACLAB3: (Grammar.LITERAL,),
             TrainerKind.ISAACLAB2: (Grammar.HYDRA,),

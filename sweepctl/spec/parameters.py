@@ -6,13 +6,14 @@ is how they go together: names that collide, companions, paths set twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweepctl.document import Path, described
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, ScaledDict
 from sweepctl.run_parameters import TYPE_SUFFIX, VALUE_TYPES, type_owner
 from sweepctl.spec.checker import Checker, is_parameter_name
+from sweepctl.spec.reach import WRITING_MACROS, Setting
 from sweepctl.spec.rules import DISTRIBUTIONS, check_parameter
 from sweepctl.spec.scaled import (
     ScaledParts,
@@ -50,9 +51,8 @@ class Parameters:
     """The result: the scaled dictionaries among them."""
     has_overrides: bool = False
     """The result: whether a run's command has overrides put into it."""
-
-    _owners: dict[str, str] = field(default_factory=dict)
-    _parents: dict[str, str] = field(default_factory=dict)
+    settings: list[Setting] = field(default_factory=list)
+    """The result: the settings of the trainer that the sound ones ask for."""
 
     def check(self) -> None:
         """Check every parameter; `scaled` holds when there was nothing to say."""
@@ -91,11 +91,13 @@ class Parameters:
             self._check_scaled(name, own, inside, beside)
             return
         self._check_reach(at, name, is_nested="parameters" in spec)
+        if is_override and self.arguments in WRITING_MACROS and not self.writes_overrides:
+            self.settings.append(_setting(at, name, own))
         if is_override and not self.writes_overrides:
             if foreign := foreign_path(self.trainer, name):
                 self.checker.warn(at, *foreign, at_key=True)
         elif is_override and check_override_path(self.checker, self.trainer, at, name, at_key=True):
-            self._check_path_is_new(at, name, name)
+            self.settings.append(_setting(at, name, own))
             self._check_override_values(at, name, own)
         self._check_seed(at, name, kind)
         self._check_type(at, name, spec)
@@ -119,7 +121,7 @@ class Parameters:
         parts = ScaledParts(name, at, own, around, inside or beside)
         scaled = check_scaled(self.checker, self.trainer, parts)
         if scaled is not None:
-            self._check_path_is_new(at, scaled.path, name)
+            self.settings.append(Setting(scaled.path, name, at, keys=scaled.base))
             self.scaled.append(scaled)
 
     @staticmethod
@@ -174,28 +176,6 @@ class Parameters:
             at_key=True,
         )
 
-    def _check_path_is_new(self, at: Path, path: str, name: str) -> None:
-        path = path.lstrip("+")
-        if path in self._owners:
-            self.checker.error(
-                at,
-                f"{path} is set by the parameter {self._owners[path]} already",
-                "remove one of the two",
-                at_key=True,
-            )
-            return
-        outer = next((parent for parent in _parents(path) if parent in self._owners), None)
-        inner = self._parents.get(path)
-        if outer or inner:
-            self.checker.warn(
-                at,
-                f"{inner or path} is a part of {outer or path}, and both are set",
-                "set the part alone, or the whole alone",
-                at_key=True,
-            )
-        self._owners[path] = name
-        self._parents.update(dict.fromkeys(_parents(path), path))
-
     def _check_seed(self, at: Path, name: str, kind: str | None) -> None:
         if name.split(".")[-1] != "seed":
             return
@@ -211,7 +191,8 @@ class Parameters:
             )
 
 
-def _parents(path: str) -> Iterator[str]:
-    while "." in path:
-        path = path.rpartition(".")[0]
-        yield path
+def _setting(at: Path, name: str, own: Mapping[str, object]) -> Setting:
+    values = own.get("values")
+    if isinstance(values, list):
+        return Setting(name, name, at, values, is_list=True)
+    return Setting(name, name, at, [own["value"]] if "value" in own else None)

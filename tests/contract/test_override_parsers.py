@@ -135,6 +135,50 @@ def test_scaled_dictionary_merges_in_isaaclab_2_and_replaces_in_isaaclab_3(
     assert replaced == {"stiffness": {".*_hip": 150.0}}
 
 
+GAINS = {"d": {"hip": 1.0, "knee": 2.0}}
+BOTH = {"hip": 3.0, "knee": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "in_3", "in_2"),
+    [
+        # What comes last wins: a whole and its part are never both what was asked for.
+        ([("d.hip", 9.0), ("d", BOTH)], BOTH, BOTH),
+        ([("d", BOTH), ("d.hip", 9.0)], {**BOTH, "hip": 9.0}, {**BOTH, "hip": 9.0}),
+        # A part that the whole lacks: Isaac Lab 3 replaces maps, Hydra merges them.
+        ([("d.hip", 9.0), ("d", {"knee": 4.0})], {"knee": 4.0}, {"hip": 9.0, "knee": 4.0}),
+        ([("d", {}), ("d.hip", 9.0)], {"hip": 9.0}, {"hip": 9.0, "knee": 2.0}),
+        ([("d", {})], {}, GAINS["d"]),
+        # Isaac Lab 3 leaves what has a plus to Hydra, after all that it reads itself.
+        ([("++d.hip", 9.0), ("d.hip", 5.0)], {"hip": 9.0, "knee": 2.0}, {"hip": 5.0, "knee": 2.0}),
+        ([("d.hip", 5.0), ("d.hip", 6.0)], {"hip": 6.0, "knee": 2.0}, {"hip": 6.0, "knee": 2.0}),
+    ],
+)
+def test_of_two_overrides_that_overlap_the_last_wins(
+    isaaclab_3: Parser, isaaclab_2: Parser, asked: list[tuple[str, Any]], in_3: Any, in_2: Any
+) -> None:
+    for parser, grammar, result in (
+        (isaaclab_3, Grammar.LITERAL, in_3),
+        (isaaclab_2, Grammar.HYDRA, in_2),
+    ):
+        texts = []
+        for path, value in asked:
+            plus = path[: len(path) - len(path.lstrip("+"))]
+            override = Override(f"{plus}env.slots.{path.lstrip('+')}", value, "value")
+            texts.append(override.text(grammar))
+        assert parser.resolve(texts, GAINS) == {"d": result}
+
+
+def test_path_through_a_list_is_hydras_alone(isaaclab_3: Parser, isaaclab_2: Parser) -> None:
+    terms = {"terms": [{"scale": 1.0}, {"scale": 2.0}], "sizes": [1, 2]}
+    asked = ["env.slots.terms.0.scale=0.5", "env.slots.sizes.1=9"]
+    changed = {"terms": [{"scale": 0.5}, {"scale": 2.0}], "sizes": [1, 9]}
+    assert isaaclab_2.resolve(asked, terms) == changed
+    assert isaaclab_3.resolve([f"++{text}" for text in asked], terms) == changed
+    for text in asked:
+        assert "has no attribute" in str(isaaclab_3.resolve([text], terms))
+
+
 def test_path_with_pluses_reaches_isaaclab_3_through_real_hydra(isaaclab_3: Parser) -> None:
     override = Override("++env.slots.stiffness", {".*_thigh:0": 1.5}, "gain")
     text = override.text(Grammar.LITERAL)

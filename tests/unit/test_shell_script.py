@@ -7,9 +7,9 @@ import pytest
 
 from sweepctl.errors import SpecError, SweepctlError
 from sweepctl.overrides import Grammar
-from sweepctl.pod.trainers import resolve
+from sweepctl.pod.trainers import default_grammar, resolve
 from sweepctl.run_parameters import run_parameters
-from sweepctl.shell_script import find_script, script_trouble
+from sweepctl.shell_script import commands_in, find_script, script_trouble
 from sweepctl.spec import load_sweep
 
 TRAIN = "isaaclab train --task Legs"
@@ -61,6 +61,25 @@ def test_script_that_does_nothing_with_its_arguments_is_refused(script: str, pas
     assert (trouble is None) == passes
     if trouble:
         assert trouble[1].endswith(' "$@"')
+
+
+@pytest.mark.parametrize(
+    ("script", "commands"),
+    [
+        ("a 'b c' && d", [["a", "b c"], ["d"]]),
+        ("a \\\n  b\nc;d", [["a", "b"], ["c"], ["d"]]),
+        ('a | b "$@" &', [["a"], ["b", "$@"]]),
+        ("echo it's", []),
+        ("", []),
+    ],
+)
+def test_script_is_taken_apart_into_its_commands(script: str, commands: list[list[str]]) -> None:
+    assert commands_in(["bash", "-c", script]) == commands
+
+
+def test_script_tells_the_grammar_of_the_trainer_that_it_starts() -> None:
+    assert default_grammar(["bash", "-c", f'cd x && {TRAIN} "$@"']) is Grammar.LITERAL
+    assert default_grammar(["bash", "-c", 'cd x && python train.py "$@"']) is Grammar.HYDRA
 
 
 def argv_of(command: list[str], **values: object) -> list[str]:

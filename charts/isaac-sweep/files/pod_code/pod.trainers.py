@@ -28,7 +28,7 @@ from sweepctl.pod.launchers import (
 )
 from sweepctl.pod.libraries import RSL_RL, LoggedRun, Unlogged, log_to_wandb
 from sweepctl.run_parameters import RunParameters
-from sweepctl.shell_script import lost_argument, script_trouble, with_name
+from sweepctl.shell_script import commands_in, lost_argument, script_trouble, with_name
 
 WRAPPER_MODULE = "sweepctl.pod.run"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -55,6 +55,13 @@ def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> Tr
     return find_launch(words, grammar).trainer
 
 
+def trainer_within(command: Sequence[object]) -> Trainer:
+    """Tell which trainer a command launches, itself or in the script of a shell."""
+    words = [str(word) for word in command]
+    kinds = [trainer_for(each) for each in (words, *commands_in(words))]
+    return next((kind for kind in kinds if kind is not Trainer.PLAIN), Trainer.PLAIN)
+
+
 def library_of(argv: Sequence[str]) -> str:
     """Name the RL library that Isaac Lab 3 trains with."""
     launch = find_launch(argv, Grammar.LITERAL)
@@ -76,7 +83,7 @@ def default_grammar(command: Sequence[object]) -> Grammar:
     `isaaclab train` exists in 3.x only; every other program that takes `a.b=value` is most likely
     built on Hydra, as Isaac Lab 2.x is.
     """
-    trainer = trainer_for(command)
+    trainer = trainer_within(command)
     return Grammar.LITERAL if trainer is Trainer.ISAACLAB3 else Grammar.HYDRA
 
 
