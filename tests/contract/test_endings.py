@@ -8,6 +8,7 @@ The agents of all chosen rows run side by side on one server. `pytest -s` prints
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM
 import pytest
 from agents import TRAINER, Agent, World
 from faulty_proxy import HANG, INGRESS_404, Before, FaultyProxy, Instead, operation
-from serving import ServerProcess
+from serving import ServerProcess, wait_for
 
 SIDE_BY_SIDE = 4
 FAKE = Path(__file__).with_name("fake_isaaclab.py")
@@ -110,8 +111,18 @@ FAULTS: dict[str, Callable[[], Before]] = {
     "last words: 404 for ever": once("file_stream", INGRESS_404, 10**9),
     "last words: 500 twice": once("file_stream", Instead(500, b""), 2),
     "no second run": after("Run", json_answer('{"data": {"agentHeartbeat": {"commands": "[]"}}}')),
+    "sweep query hangs": once("GetSweep", HANG, 10**9),
+    "sweep query: 503 for ever": once("GetSweep", Instead(503, b"{}"), 10**9),
+    "registering hangs": once("CreateAgent", HANG, 10**9),
     "heartbeats hang": once("Heartbeat", HANG, 10**9),
 }
+
+OTHER_ENDINGS = (
+    *("run query: null for ever", "run query: hangs", "no second run", "heartbeats hang"),
+    *("last words: 401", "last words: 404 for ever", "last words: 500 twice"),
+    *("sweep query hangs", "sweep query: 503 for ever", "registering hangs"),
+)
+"""The faults that no run finishes under, or that only the words at a run's end meet."""
 
 LONG = "note:start log hang-once note:end"
 CASES = [
@@ -259,16 +270,7 @@ CASES = [
             api=name,
         )
         for name in FAULTS
-        if name
-        not in (
-            "run query: null for ever",
-            "last words: 401",
-            "last words: 404 for ever",
-            "run query: hangs",
-            "no second run",
-            "heartbeats hang",
-            "last words: 500 twice",
-        )
+        if name not in OTHER_ENDINGS
     ),
     Case(
         "api-failure-told-late",
@@ -278,6 +280,77 @@ CASES = [
         api="last words: 500 twice",
     ),
     Case("api-run-deleted", "deleted at W&B", "", api="run query: null for ever", plain="log"),
+    # SIGTERM in each state that the agent may be in.
+    Case(
+        "deaf-nvidia-smi-hangs",
+        "exit 75",
+        "",
+        HANDED_BACK,
+        plain="log",
+        signum=SIGTERM,
+        at="hangs",
+        environ={"SWEEPCTL_PREFLIGHT_GPU": "auto"},
+    ),
+    Case(
+        "deaf-trainers-python-hangs",
+        "exit 75",
+        "",
+        HANDED_BACK,
+        isaac=GOOD,
+        signum=SIGTERM,
+        at="hangs",
+        environ={"SWEEPCTL_TRAINER_PYTHON": "FOLDER/bin/hangs"},
+    ),
+    Case(
+        "deaf-record-reader-hangs",
+        "exit 75",
+        "finished",
+        HANDED_BACK,
+        isaac=GOOD,
+        signum=SIGTERM,
+        at="hangs",
+        environ={"SWEEPCTL_TRAINER_PYTHON": "FOLDER/bin/hangs-later"},
+    ),
+    Case(
+        "deaf-sweep-query-hangs",
+        "exit 75",
+        "",
+        HANDED_BACK,
+        plain="log",
+        signum=SIGTERM,
+        at="spoiled",
+        api="sweep query hangs",
+    ),
+    Case(
+        "deaf-registering-hangs",
+        "exit 75",
+        "",
+        HANDED_BACK,
+        plain="log",
+        signum=SIGTERM,
+        at="spoiled",
+        api="registering hangs",
+    ),
+    Case(
+        "deaf-api-in-trouble",
+        "exit 75",
+        "",
+        HANDED_BACK,
+        plain="log",
+        signum=SIGTERM,
+        at="says:trying again",
+        api="sweep query: 503 for ever",
+    ),
+    Case(
+        "deaf-both-ignore-it",
+        "exit 75",
+        "*",
+        HANDED_BACK,
+        plain="ignore-sigterm note:start hang",
+        signum=SIGTERM,
+        at="start",
+        api="run query: hangs",
+    ),
     # Signals.
     Case(
         "sigterm-in-training",
@@ -404,6 +477,7 @@ class Stage(World):
         super().__init__(server, folder)
         self.case = case
         self.proxy: FaultyProxy | None = None
+        self.lasted_s = 0.0
         programs = folder / "bin"
         programs.mkdir()
         (programs / "isaaclab").write_text(f"#!{sys.executable}\n{FAKE.read_text()}")
@@ -419,6 +493,19 @@ class Stage(World):
             "SWEEPCTL_BELIEVED_AFTER_S": "1.5",
             **case.environ,
         }
+        self.environ = {
+            name: value.replace("FOLDER", str(folder)) for name, value in self.environ.items()
+        }
+        note = f'echo "hangs x" >> {self.ledger}; exec sleep 1000'
+        scripts = {
+            "nvidia-smi": note,
+            "hangs": note,
+            # Only the trainer's record, of two files, is never read.
+            "hangs-later": f'case "$2-$#" in yaml-4) {note};; esac; exec {sys.executable} "$@"',
+        }
+        for name, text in scripts.items():
+            (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+            (programs / name).chmod(0o755)
         if case.api:
             self.proxy = FaultyProxy(server.url, before=FAULTS[case.api]())
             self.environ["WANDB_BASE_URL"] = self.proxy.url
@@ -444,13 +531,17 @@ class Stage(World):
         case = self.case
         sweep = self.sweep(self.command(), **case.config)
         agent = self.start(sweep)
-        if case.at.startswith("says:"):
+        if case.at == "spoiled":
+            wait_for("a spoiled answer", lambda: self.proxy and self.proxy.spoiled)
+        elif case.at.startswith("says:"):
             agent.says(case.at.removeprefix("says:"))
         elif case.at:
             self.wait_noted(case.at)
         if case.signum:
             agent.send(case.signum)
+        began = time.monotonic()
         agent.wait(60)
+        self.lasted_s = time.monotonic() - began
         states = {run.state for run in self.runs(sweep)}
         return agent, " ".join(sorted(states))
 
@@ -514,4 +605,6 @@ def test_ending(case: Case, table: Table) -> None:
     if case.state == "*":
         assert "failed" not in state, agent.said
     assert "Traceback" not in agent.said
+    if case.signum:
+        assert stage.lasted_s <= float(GRACE_S), agent.said  # the kernel kills what stays longer
     stage.nothing_is_left()
