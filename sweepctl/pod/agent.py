@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shlex
 import signal
 import sys
 import time
@@ -36,21 +35,18 @@ from sweepctl.pod.calls import (
     UntoldError,
 )
 from sweepctl.pod.child import Family, Guardian
-from sweepctl.pod.conclude import conclude, look
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.giving_up import GivingUp
 from sweepctl.pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
-from sweepctl.pod.record import RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.telling import Teller
 from sweepctl.pod.tending import Tending
 from sweepctl.pod.verdict import Ending, Verdict, untold
-from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import (
     ApiError,
     WandbClient,
@@ -324,44 +320,19 @@ class Agent:
             if verdict.leave is None:
                 self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
-        for note in training.resolved.notes:
-            self._say(f"run {run.id}: {note}")
-        self._say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
-        tried = run.attempt or self._attempts[run.id] + 1
-        record = RecordUpload(self._client, self._sweep, training, tried, self._pod.bell)
-        began = time.monotonic()
-        self._tending.tend(training, self._sweep)
-        begun = look(self._client, self._sweep, run, self._pod.bell)
-        end = training.finish()
-        if training.may_try_again(end):
-            self._say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
-            self._tending.tend(training, self._sweep)
-            begun = look(self._client, self._sweep, run, self._pod.bell)
-            end = training.finish()
-        lasted_s = time.monotonic() - began
         self._attempts[run.id] += 1
-        verdict = conclude(
-            self._client,
-            self._courier,
-            self._sweep,
-            training,
-            end,
-            [begun],
-            # The embedded server counts for all agents; W&B leaves it to each.
-            attempts=self._attempts[run.id] if run.losses is None else run.losses + 1,
-        )
-        self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
-        self._tending.let_go()
-        if trouble := record.finish(self._patience):
-            self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
+        # The embedded server counts for all agents; W&B leaves it to each.
+        attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
+        trained = self._tending.train(training, self._sweep, attempts)
+        for command in trained.commands:
+            self._take(command)
+        verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
-        while self._tending.other_commands:
-            self._take(self._tending.other_commands.pop(0))
-        if self._tending.must_exit:
+        if trained.must_exit:
             return ExitCode.DONE
         if verdict.leave is None:
-            self._giving_up.note(self._sweep, run, verdict, lasted_s)
+            self._giving_up.note(self._sweep, run, verdict, trained.lasted_s)
         return verdict.leave
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:

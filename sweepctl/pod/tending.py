@@ -1,4 +1,4 @@
-"""A trainer's life from start to end, with all that may happen meanwhile: heartbeats, signals.
+"""One run from its start until W&B was told of its end, by agent and wrapper alike: `train`.
 
 Nothing that goes wrong with a heartbeat harms the run. A signal hands the run back in the order
 that W&B understands: the mark `preempting`, the end of the trainer, then (telling.py) the record.
@@ -6,16 +6,20 @@ that W&B understands: the mark `preempting`, the end of the trainer, then (telli
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from sweepctl.pod.calls import Bell, Call, Courier, Signals
 from sweepctl.pod.child import Family
+from sweepctl.pod.conclude import Look, conclude, look
 from sweepctl.pod.heartbeats import Answer, Beat, Command, Heartbeats
-from sweepctl.pod.run import SweepTask, Training
-from sweepctl.pod.verdict import Intervention
+from sweepctl.pod.record import RecordUpload
+from sweepctl.pod.run import End, SweepTask, Training
+from sweepctl.pod.verdict import Intervention, Verdict
+from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import ApiError, WandbClient
 
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
@@ -24,8 +28,20 @@ LAST_WORDS_S = 10.0
 """What is kept of the time to leave for telling W&B."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What came of a run, for whoever had it trained."""
+
+    verdict: Verdict
+    lasted_s: float
+    must_exit: bool
+    """Whether W&B said that this agent is to go."""
+    commands: tuple[Command, ...]
+    """What W&B said meanwhile that is not about this run."""
+
+
 class Tending:
-    """Looks after one trainer at a time; without `beat` it is somebody else who tells W&B."""
+    """Has one run trained at a time; without `beat` another agent tells W&B that it lives."""
 
     def __init__(
         self,
@@ -46,13 +62,39 @@ class Tending:
         self._beat = beat
         self._heartbeats: Heartbeats | None = None
         self._is_unknown = False
-        self.must_exit = False
-        """Whether W&B said that this agent is to go."""
-        self.other_commands: list[Mapping[str, Any]] = []
-        """Commands that are not about the run under way."""
+        self._must_exit = False
+        self._other_commands: list[Command] = []
 
-    def tend(self, training: Training, sweep: SweepTask) -> None:
-        """Start a trainer and look after it until its end; its heartbeats go on until `let_go`."""
+    def train(self, training: Training, sweep: SweepTask, attempts: int) -> Trained:
+        """Train a run, judge it and tell W&B; `attempts` counts this one as well."""
+        run = training.run
+        self._must_exit, self._other_commands = False, []
+        for note in training.resolved.notes:
+            self._say(f"run {run.id}: {note}")
+        self._say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
+        number = run.attempt or attempts
+        record = RecordUpload(self._client, sweep, training, number, self._bell)
+        began = time.monotonic()
+        begun, end = self._try(training, sweep)
+        if training.may_try_again(end):
+            self._say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
+            begun, end = self._try(training, sweep)
+        lasted_s = time.monotonic() - began
+        verdict = conclude(self._client, self._courier, sweep, training, end, [begun], attempts)
+        self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+        self._let_go()
+        if trouble := record.finish(self._courier.patience):
+            self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
+        return Trained(verdict, lasted_s, self._must_exit, tuple(self._other_commands))
+
+    def _try(self, training: Training, sweep: SweepTask) -> tuple[Look, End]:
+        """Run a trainer to its end; W&B is asked of the run while the rest of it is cleaned up."""
+        self._tend(training, sweep)
+        begun = look(self._client, sweep, training.run, self._bell)
+        return begun, training.finish()
+
+    def _tend(self, training: Training, sweep: SweepTask) -> None:
+        """Start a trainer and look after it until its end; its heartbeats go on until `_let_go`."""
         training.start()
         heard = len(self._signals.received)
         if heard:
@@ -70,7 +112,7 @@ class Tending:
                 self._family.reap_orphans()
             self._bell.wait(due_s)
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """End the heartbeats of a run of which W&B was told; keep what is not about that run."""
         heartbeats, self._heartbeats = self._heartbeats, None
         if heartbeats is None:
@@ -97,11 +139,11 @@ class Tending:
 
     def _obey(self, command: Command, training: Training | None) -> None:
         if command.get("type") == "exit":
-            self.must_exit = True
+            self._must_exit = True
             if training is not None:
                 training.end(Intervention.STOPPED, 0.0)
         elif command.get("type") != "stop":
-            self.other_commands.append(command)
+            self._other_commands.append(command)
         elif training is not None and command.get("run_id") == training.run.id:
             if not training.is_ending:
                 self._say(f"run {training.run.id}: W&B asks to stop it")

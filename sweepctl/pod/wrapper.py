@@ -8,7 +8,6 @@ second process that opened the run would lock the trainer out of it.
 from __future__ import annotations
 
 import random
-import shlex
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,17 +21,14 @@ from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell, Courier, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
-from sweepctl.pod.conclude import conclude
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.record import RecordUpload
 from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending
 from sweepctl.pod.trainers import wrapped_command
 from sweepctl.pod.verdict import Ending
-from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import WandbClient, connection_from_environ, unwrap_config
 
 GRACE_S = 20.0
@@ -83,22 +79,9 @@ def _run(
     pod = Pod(client.connection, environ, work, console, family, guardian, bell, python, bytecode)
     try:
         training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
-        for note in training.resolved.notes:
-            console.say(f"run {run.id}: {note}")
-        console.say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
-        record = RecordUpload(client, sweep, training, 1, bell)
         tending = Tending(client, courier, signals, bell, family, console.say)
-        tending.tend(training, sweep)
-        end = training.finish()
-        if training.may_try_again(end):
-            console.say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
-            tending.tend(training, sweep)
-            end = training.finish()
         # How often this run was tried is not known to one process of it: the stock agent goes on.
-        verdict = conclude(client, courier, sweep, training, end, [], attempts=1)
-        console.say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
-        if trouble := record.finish(patience):
-            console.say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
+        verdict = tending.train(training, sweep, attempts=1).verdict
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         left_s = signals.left_s if signals.received else GRACE_S

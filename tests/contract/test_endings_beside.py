@@ -48,9 +48,7 @@ PAIRS = [
 ]
 
 
-def test_each_agents_word_on_the_same_endings(
-    world: World, make_sdk: Callable[[str], Any]
-) -> None:
+def test_each_agents_word_on_the_same_endings(world: World, make_sdk: Callable[[str], Any]) -> None:
     script = world.folder / "train.py"
     script.write_text(TRAINER)
     sdk = make_sdk(world.server.url)
