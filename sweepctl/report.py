@@ -15,6 +15,7 @@ from sweepctl.overrides import Grammar, Override
 from sweepctl.pod.trainers import default_grammar, resolve
 from sweepctl.run_parameters import run_parameters
 from sweepctl.run_record import RunRecord
+from sweepctl.shell_script import script_trouble
 from sweepctl.status import RunRow, SweepStatus, ranked, searched_parameters
 
 
@@ -88,6 +89,7 @@ def _ranked_run(
     grammar: Grammar | None,
     record: RunRecord | None,
 ) -> RankedRun:
+    """Resolve a run's command; one that our agent refuses, W&B's has run as it stands."""
     command = config.get("command") or DEFAULT_COMMAND
     names = sorted(config.get("parameters", {}), key=str)  # as W&B hands them out
     known = {name: row.parameters[name] for name in names if name in row.parameters}
@@ -101,6 +103,7 @@ def _ranked_run(
         grammar=grammar or default_grammar(command),
         environ={},
         args_json_file=f"parameters-{row.id}.json",
+        has_arguments=script_trouble([str(word) for word in command]) is not None,
     )
     return RankedRun(
         rank=rank,

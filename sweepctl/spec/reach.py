@@ -18,7 +18,7 @@ from sweepctl.document import Path
 from sweepctl.overrides import Grammar, InexpressibleError, Override, Value
 from sweepctl.pod.launchers import Trainer as TrainerKind
 from sweepctl.pod.launchers import find_launch
-from sweepctl.pod.trainers import WRAPPER_MODULE, library_of
+from sweepctl.pod.trainers import library_of
 from sweepctl.shell_script import commands_in, find_script, lost_argument, script_trouble
 from sweepctl.spec.checker import Checker
 from sweepctl.spec.scaled import Trainer
@@ -116,7 +116,7 @@ def check_reach(
     launch = find_launch([word.text for word in words], _only(trainer.grammars))
     own = words[launch.start :]
     _check_options(checker, trainer, own, names)
-    places = [place for place, word in enumerate(own) if word.text in WRITING_MACROS]
+    places = [place for place, word in enumerate(own) if _writes(word)]
     if not places:
         return
     _check_words(checker, trainer, own, places[0], settings)
@@ -372,7 +372,7 @@ def _words(command: Sequence[str]) -> list[_Word]:
     if script is None:
         return words
     following = words[script.index + 1 :]
-    if following and following[0].text not in WRITING_MACROS:
+    if following and not _writes(following[0]):
         following = following[1:]  # $0
     flat = words[: script.index]
     for token in _trainers_words(command):
@@ -380,9 +380,14 @@ def _words(command: Sequence[str]) -> list[_Word]:
             flat += following
         else:
             flat.append(_Word(token, ("command", script.index)))
-    if any(word.text == WRAPPER_MODULE for word in flat):
+    is_launch = bool(find_launch([word.text for word in flat], None).start)
+    if is_launch and takes_overrides(command) and not any(map(_writes, flat)):
         flat.append(_Word(OVERRIDES_MACRO, ("command", script.index)))
     return flat
+
+
+def _writes(word: _Word) -> bool:
+    return word.text in WRITING_MACROS
 
 
 def _trainers_words(command: Sequence[str]) -> list[str]:

@@ -94,6 +94,13 @@ def test_best_gives_arguments_in_the_order_in_which_wandb_hands_them_out() -> No
     )
 
 
+def test_best_gives_the_script_that_wandbs_own_agent_has_run_as_it_stands() -> None:
+    config = {**CONFIG, "command": ["bash", "-c", "python mine.py"]}
+    (best,) = best_runs(status(row("a1", 1.1, 0.5)), config, top=1)
+    assert best.command == ("bash", "-c", "python mine.py")
+    assert best.sampled == {"p_gain_leg": 1.1, "agent.lr": 1e-05}
+
+
 def test_best_prints_exact_gains_and_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     seen = status(row("b2", 0.7, 0.9))
     views.print_best(seen, best_runs(seen, CONFIG, top=10))
