@@ -343,14 +343,27 @@ def _follow(
 def _interruptible(
     processes: LocalSweep, view: View, next_commands: Sequence[str]
 ) -> Iterator[None]:
-    """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill."""
+    """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill.
+
+    What is said when the terminal is closed nobody sees: it stands beside the agents' output as
+    well. Under `nohup`, which has SIGHUP ignored, that ends nothing.
+    """
     terminated = signal.signal(signal.SIGTERM, _raise_interrupt)
+    hung_up = signal.getsignal(signal.SIGHUP)
+    if hung_up is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _raise_interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        view.note("interrupted: handing the runs back; press Ctrl-C again to end at once")
-        for line in next_commands:
-            view.note(line)
+    except KeyboardInterrupt as interrupt:
+        is_hung_up = interrupt.args == (signal.SIGHUP,)
+        why = "the terminal was closed" if is_hung_up else "interrupted"
+        how = "" if is_hung_up else "; press Ctrl-C again to end at once"
+        lines = [f"{why}: handing the runs back{how}", *next_commands]
+        if is_hung_up:
+            _leave_behind(processes.logs / "local.log", lines)
+        with suppress(OSError):
+            for line in lines:
+                view.note(line)
         raise
     finally:
         signal.signal(signal.SIGTERM, terminated)
@@ -358,10 +371,19 @@ def _interruptible(
             processes.stop()
         except KeyboardInterrupt:
             processes.kill()
+        signal.signal(signal.SIGHUP, hung_up)
 
 
 def _raise_interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    if number == signal.SIGHUP:
+        # The kernel sends one and the shell another.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt(number)
+
+
+def _leave_behind(log: Path, lines: Sequence[str]) -> None:
+    with suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _sweep_of(spec: SweepSpec, plan: LocalPlan, api: WandbApi) -> SweepInfo:

@@ -12,7 +12,8 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -84,6 +85,24 @@ def prepare_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def outliving_the_terminal() -> Iterator[None]:
+    """Write, if need be to nobody: work goes on when the terminal that it is shown on is closed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                os.get_terminal_size(stream.fileno())
+            except (OSError, ValueError) as found:
+                if isinstance(found, OSError) and found.errno == errno.EIO:
+                    os.dup2(nobody, stream.fileno())
+        os.close(nobody)
 
 
 def say(message: str) -> None:

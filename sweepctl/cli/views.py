@@ -270,14 +270,16 @@ class LocalView:
         trace: TracebackType | None,
     ) -> None:
         if self._screen is not None:
-            self._screen.__exit__(kind, error, trace)
+            with output.outliving_the_terminal():
+                self._screen.__exit__(kind, error, trace)
 
     def note(self, line: str) -> None:
         """Show one line about the processes."""
-        if self._screen is not None:
-            self._screen.say(line)
-        else:
-            print(line, flush=True)
+        with output.outliving_the_terminal():
+            if self._screen is not None:
+                self._screen.say(line)
+            else:
+                print(line, flush=True)
 
     def show(self, status: SweepStatus) -> None:
         """Show the sweep as it is now."""
@@ -293,17 +295,19 @@ class LocalView:
                 self.note(event_line(row, status))
         self._before = status
         if self._screen is not None:
-            self._screen.draw(partial(status_view, status))
+            with output.outliving_the_terminal():
+                self._screen.draw(partial(status_view, status))
 
     def end(self, status: SweepStatus, runs: Sequence[RankedRun]) -> None:
         """Show how the sweep ended."""
         self._note_unexplained(status)
-        if self._screen is not None:
-            self._screen.wipe()
-            print_status(status)
-        print()
-        print_best(status, runs)
-        sys.stdout.flush()
+        with output.outliving_the_terminal():
+            if self._screen is not None:
+                self._screen.wipe()
+                print_status(status)
+            print()
+            print_best(status, runs)
+            sys.stdout.flush()
 
     def _note_unexplained(self, status: SweepStatus) -> None:
         for row in status.runs:

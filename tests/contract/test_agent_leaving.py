@@ -56,6 +56,20 @@ def test_signalled_agent_hands_its_run_back_and_another_finishes_it_once(
     world.nothing_is_left()
 
 
+def test_agent_of_nohup_outlives_its_terminal_and_finishes_its_run(world: World) -> None:
+    gate = world.folder / "gate"
+    sweep = world.sweep(world.trainer("note:start", "log", f"wait:{gate}", "note:end"))
+    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    command = ["nohup", sys.executable, "-S", "-m", "sweepctl.pod.agent", "--sweep", name]
+    agent = world.start_command(command)
+    world.wait_noted("start")
+    agent.send(signal.SIGHUP)
+    gate.touch()
+    assert agent.wait() == 0, agent.said
+    assert world.run(sweep).state == "finished"
+    assert len(world.noted("start")) == len(world.noted("end")) == 1
+
+
 def test_trainer_behind_a_shell_has_its_time_to_save(world: World) -> None:
     command = " ".join(world.trainer("save-on-sigterm", "note:start", "hang"))
     sweep = world.sweep(["sh", "-c", f'{command} "$@"; true'])
