@@ -196,6 +196,8 @@ class Patience:
 
     def run(self, work: Callable[[], T]) -> T:
         """Do once what may take long, in a thread; raise when this process is told to leave."""
+        if self._signals.received:  # nothing new is begun after that
+            raise InterruptedBySignalError(self._signals.received[0])
         call = Call(work, self._bell)
         self.wait(call, float("inf"))
         return call.result()

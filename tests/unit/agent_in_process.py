@@ -1,0 +1,209 @@
+"""An agent in this process: a client that answers by script, a trainer that is none, a moved clock.
+
+Nothing here waits: every wait of the agent moves the clock on, and its calls are made at once.
+"""
+
+import json
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from sweepctl.errors import ExitCode
+from sweepctl.pod import agent, calls, child, conclude, heartbeats, run, settings_check, tending
+from sweepctl.pod.agent import Agent
+from sweepctl.pod.bytecode import BytecodeCache
+from sweepctl.pod.calls import Bell, Call, Signals
+from sweepctl.pod.console import Console
+from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.options import read_options
+from sweepctl.pod.run import Pod
+from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient
+
+CONFIG = {"method": "random", "metric": {"name": "loss"}, "command": ["train"], "parameters": {}}
+GONE = ApiError("no such thing", status=404, is_the_apis=True)
+INGRESS = ApiError("http://api answered 404", status=404)
+DOWN = ApiError("cannot reach http://api: connection refused")
+REFUSED = ApiError("http://api answered 401", status=401)
+
+
+class Clock:
+    """The time that the agent sees; something may be done when it comes."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self._due: list[tuple[float, Callable[[], None]]] = []
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def at(self, seconds: float, what: Callable[[], None]) -> None:
+        self._due.append((self.now_s + seconds, what))
+
+    def move(self, seconds: float) -> None:
+        """Let time pass, until something is due: that would wake whoever waits."""
+        until = self.now_s + max(seconds, 0.001)
+        due = min(self._due, key=lambda due: due[0], default=None)
+        if due is None or due[0] > until:
+            self.now_s = until
+            return
+        self._due.remove(due)
+        self.now_s = max(self.now_s, due[0])
+        due[1]()
+
+
+class ScriptedClient(WandbClient):
+    """Answers each operation by its script, the last answer for ever; notes what is posted."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Connection("http://api", "key", "lab"))
+        self._clock = clock
+        self.script: dict[str, list[Any]] = {}
+        self.asked: list[tuple[str, float]] = []
+        self.posted: list[dict[str, Any]] = []
+        self.let_go: list[Sequence[str]] = []
+
+    def _answer(self, name: str, default: Any) -> Any:
+        self.asked.append((name, self._clock.now_s))
+        left = self.script.get(name, [])
+        answer = default if not left else left.pop(0) if len(left) > 1 else left[0]
+        answer = answer() if callable(answer) else answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
+        text = json.dumps(CONFIG)
+        info = SweepInfo(
+            "lab", "legs", "s1", "n1", "RUNNING", "random", text, *(None,) * 3, None, None
+        )
+        return self._answer("sweep", info)  # type: ignore[no-any-return]
+
+    def register_agent(self, entity: str, project: str, sweep_id: str, host: str) -> str:
+        return str(self._answer("register", "agent1"))
+
+    def heartbeat(
+        self, agent_id: str, run_ids: Sequence[str], metrics: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        if run_ids:
+            self.let_go.append(run_ids)
+            return []
+        return list(self._answer("heartbeat", [{"type": "exit"}]))
+
+    def run(self, entity: str, project: str, run_id: str) -> RunInfo | None:
+        return self._answer("run", run_info())  # type: ignore[no-any-return]
+
+    def post_file_stream(
+        self, entity: str, project: str, run_id: str, body: Mapping[str, Any], attempt: Any = None
+    ) -> dict[str, Any]:
+        self._answer("post", None)
+        self.posted.append({"run": run_id, **body})
+        return {}
+
+    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._answer("graphql", {}))
+
+
+class FakeChild:
+    """A trainer that is no process: it has ended as its script says, or ends when it is killed."""
+
+    exit_codes: ClassVar[list[int | None]] = []
+
+    def __init__(self, argv: Sequence[str], *, on_lines: Any, on_end: Any, **_: Any) -> None:
+        self.pid, self.log_failed = 0, None
+        self._code = self.exit_codes.pop(0) if self.exit_codes else 0
+
+    def has_ended(self) -> bool:
+        return self._code is not None
+
+    def output_is_over(self) -> bool:
+        return True
+
+    def group_is_alive(self) -> bool:
+        return self._code is None
+
+    def signal_group(self, signum: int) -> None:
+        self._code = -signum if self._code is None else self._code
+
+    def finish(self, limit_s: float) -> tuple[int, list[int]]:
+        return -signal.SIGKILL if self._code is None else self._code, []
+
+
+class Stage:
+    """The agent with all that is scripted around it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = Clock()
+        self.client = ScriptedClient(self.clock)
+        self.said: list[str] = []
+        self.bell = Bell()
+        self.signals = Signals(self.bell, 30.0)
+        self._folder = folder
+        time = SimpleNamespace(
+            monotonic=self.clock.monotonic, time=self.clock.monotonic, sleep=self.clock.move
+        )
+        for module in (agent, calls, conclude, run, settings_check, tending):
+            monkeypatch.setattr(module, "time", time)
+        monkeypatch.setattr(Bell, "wait", lambda bell, seconds: self.clock.move(min(seconds, 3600)))
+        monkeypatch.setattr(run, "Child", FakeChild)
+        monkeypatch.setattr(heartbeats.Heartbeats, "_send", lambda self: None)
+        monkeypatch.setattr(child.Family, "kill_strays", lambda *_: [])
+        monkeypatch.setattr(Call, "__init__", _call_at_once)
+
+    def term(self) -> None:
+        """Send SIGTERM."""
+        self.signals.note(signal.SIGTERM)
+
+    def act(self, *options: str) -> ExitCode:
+        """Have the agent work until it ends."""
+        words = ["--sweep", "lab/legs/s1", "--preflight-gpu", "off", "--work", str(self._folder)]
+        read = read_options([*words, "--min-free-mb", "1", *options], {"SWEEPCTL_HOST": "pod-0"})
+        console = Console()
+        console.say = self.said.append  # type: ignore[method-assign]
+        python = TrainerPython({"PATH": ""})
+        pod = Pod(
+            connection=self.client.connection,
+            environ={"PATH": ""},
+            work=read.work,
+            console=console,
+            family=SimpleNamespace(reap_orphans=lambda: None),  # type: ignore[arg-type]
+            guardian=SimpleNamespace(watch=lambda pid: None),  # type: ignore[arg-type]
+            bell=self.bell,
+            python=python,
+            bytecode=BytecodeCache({"PATH": ""}, python),
+        )
+        try:
+            return Agent(read, self.client, pod, self.signals).run()
+        finally:
+            self.bell.close()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+    def exit_records(self) -> list[tuple[str, int]]:
+        """Give what W&B was told of the ends of runs."""
+        return [(p["run"], p["exitcode"]) for p in self.client.posted if "exitcode" in p]
+
+
+def _call_at_once(call: Any, work: Callable[[], Any], bell: Bell) -> None:
+    """Make a call when it is begun, in this thread."""
+    import threading
+
+    call._work, call._bell, call._value, call._error = work, bell, None, None
+    call._done = threading.Event()
+    call._run()
+
+
+def run_command(run_id: str) -> list[dict[str, Any]]:
+    """Give the answer that hands out a run."""
+    return [{"type": "run", "run_id": run_id, "args": {}}]
+
+
+def run_info(**summary: Any) -> RunInfo:
+    """Give a run that the trainer's SDK has opened."""
+    found = summary or {"loss": 1.5}
+    return RunInfo("r1", "n", "running", None, {}, found, None, None, "s1", True, "pod-0", None)
