@@ -120,6 +120,7 @@ SCHEMA = [
     ),
     # Not one of the words.
     Broken("grammar: Hydra", "grammar", "expected auto, hydra or literal", "did you mean hydra?"),
+    Broken("settings: required", "settings", "expected report or require", "require"),
     Broken("grammar: yaml", "grammar", "auto, hydra or literal", "write auto, for example"),
     Broken("image: {pullPolicy: always}", "image.pullPolicy", "expected Always", "mean Always?"),
     Broken("security: {profile: privileged}", "security.profile", "restricted or baseline"),

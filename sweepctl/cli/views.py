@@ -324,7 +324,7 @@ def event_line(row: RunRow, status: SweepStatus) -> str:
     if row.metric is not None and status.metric is not None and row.state == "finished":
         parts.append(f"with {status.metric.name} {output.number(row.metric)}")
     line = " ".join(parts)
-    if row.reason and row.state in ENDED_BADLY:
+    if row.reason and (row.state in ENDED_BADLY or row.state == "finished"):
         line += f": {row.reason}"
     return f"{line} [{runs_line(status)}]"
 

@@ -46,6 +46,7 @@ def environment(values: Settings, *, name: str, api_url: str) -> list[Piece]:
         "SWEEPCTL_WORK": WORK,
         "SWEEPCTL_GRACE_S": str(values["graceSeconds"]),
         "SWEEPCTL_GRAMMAR": values["grammar"],
+        "SWEEPCTL_SETTINGS": values["settings"],
         "SWEEPCTL_PREFLIGHT_GPU": _preflight_gpu(values),
         "SWEEPCTL_MAX_INITIAL_FAILURES": str(values["maxInitialFailures"]),
         "SWEEPCTL_PYTHON": values["interpreter"],

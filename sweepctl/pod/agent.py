@@ -392,6 +392,8 @@ def run_agent(
         bell=bell,
         python=python,
         bytecode=BytecodeCache(environ, python),
+        settings=options.settings,
+        close_limit_s=options.close_limit_s,
     )
     try:
         return Agent(options, client, pod, signals).run()

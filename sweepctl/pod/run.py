@@ -26,6 +26,7 @@ from sweepctl.pod.console import Console
 from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
+from sweepctl.pod.options import SettingsRule
 from sweepctl.pod.preflight import full_disk_reason, gpu_count
 from sweepctl.pod.secrets import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl.pod.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
@@ -43,8 +44,6 @@ SETTINGS_LIMIT_S = 60.0
 _MAX_SCRIPT_CHARS = 1_000_000
 OUTPUT_LIMIT_S = 1.0
 """How long the rest of an ended trainer's output is waited for: one that escaped keeps it open."""
-DEFAULT_CLOSE_LIMIT_S = 600.0
-"""The trainer's SDK uploads its files while it closes."""
 FULL_DISK_MB = 1
 """A disk with less room than this is full."""
 _GROUP_LOOK_EVERY_S = 0.05
@@ -108,11 +107,8 @@ class Pod:
     bell: Bell
     python: TrainerPython
     bytecode: BytecodeCache
-
-    @property
-    def close_limit_s(self) -> float:
-        """How long a trainer may take to close after the end of its training."""
-        return float(self.environ.get("SWEEPCTL_CLOSE_LIMIT_S") or DEFAULT_CLOSE_LIMIT_S)
+    settings: SettingsRule
+    close_limit_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,7 @@ class Training:
     @property
     def settings_required(self) -> bool:
         """Whether a run counts as failed when nobody could tell its settings."""
-        return self._pod.environ.get("SWEEPCTL_SETTINGS") == "require"
+        return self._pod.settings is SettingsRule.REQUIRE
 
     def start(self) -> None:
         """Start the trainer; what prevents that is part of its end. May be called once more."""

@@ -17,12 +17,12 @@ from typing import Any
 
 from sweepctl.command import takes_overrides
 from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell, Courier, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.interpreter import TrainerPython
+from sweepctl.pod.options import read_wrapper_options
 from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
@@ -64,6 +64,7 @@ def _run(
             "there is no command to run",
             "in the sweep's file: command: [python, -m, sweepctl.pod.run, isaaclab, train, …]",
         )
+    options = read_wrapper_options(environ)
     client = WandbClient(connection_from_environ(environ, Path.home()))
     work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
     environ = with_tasks(environ, work)
@@ -71,12 +72,23 @@ def _run(
     patience = Patience(bell, signals, console.say, random.Random())
     courier = Courier(patience, signals, bell, console.say)
     sweep, run = _tasks(argv, environ, client, python, courier)
-    chosen = environ.get("SWEEPCTL_GRAMMAR") or "auto"
-    grammar = patience.run(lambda: python.grammar(argv)) if chosen == "auto" else Grammar(chosen)
+    grammar = options.grammar or patience.run(lambda: python.grammar(argv))
     family = Family(uuid.uuid4().hex)
     guardian = Guardian(family)
     bytecode = BytecodeCache(environ, python)
-    pod = Pod(client.connection, environ, work, console, family, guardian, bell, python, bytecode)
+    pod = Pod(
+        connection=client.connection,
+        environ=environ,
+        work=work,
+        console=console,
+        family=family,
+        guardian=guardian,
+        bell=bell,
+        python=python,
+        bytecode=bytecode,
+        settings=options.settings,
+        close_limit_s=options.close_limit_s,
+    )
     try:
         training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
         tending = Tending(client, courier, signals, bell, family, console.say)

@@ -58,6 +58,7 @@ _SETTING_OF_VARIABLE = {
     "SWEEPCTL_SWEEP": "sweepId",
     "SWEEPCTL_GRACE_S": "graceSeconds",
     "SWEEPCTL_GRAMMAR": "grammar",
+    "SWEEPCTL_SETTINGS": "settings",
     "SWEEPCTL_PREFLIGHT_GPU": "preflight.gpu",
     "SWEEPCTL_MAX_INITIAL_FAILURES": "maxInitialFailures",
     "SWEEPCTL_PYTHON": "interpreter",

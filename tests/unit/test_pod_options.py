@@ -7,7 +7,7 @@ import pytest
 from sweepctl.errors import UsageError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.ensure import SweepSource
-from sweepctl.pod.options import agent_host, read_options
+from sweepctl.pod.options import SettingsRule, agent_host, read_options, read_wrapper_options
 
 
 def test_defaults_are_those_of_a_pod() -> None:
@@ -16,6 +16,7 @@ def test_defaults_are_those_of_a_pod() -> None:
     assert (options.count, options.grammar, options.preflight_gpu) == (None, None, "auto")
     assert (options.grace_s, options.refused_limit_s) == (30.0, 300.0)
     assert (options.max_initial_failures, options.asker, options.is_in_job) == (3, "job", False)
+    assert (options.settings, options.close_limit_s) == (SettingsRule.REPORT, 600.0)
     assert options.work == Path("sweepctl-work").absolute()
 
 
@@ -30,6 +31,8 @@ def test_environment_says_the_same_and_the_command_line_wins() -> None:
         "SWEEPCTL_REFUSED_LIMIT_S": "5",
         "SWEEPCTL_MIN_FREE_MB": "9",
         "SWEEPCTL_MAX_INITIAL_FAILURES": "7",
+        "SWEEPCTL_SETTINGS": "require",
+        "SWEEPCTL_CLOSE_LIMIT_S": "30",
         "JOB_COMPLETION_INDEX": "2",
     }
     options = read_options(["--count", "4", "--grammar", "literal"], environ)
@@ -37,6 +40,7 @@ def test_environment_says_the_same_and_the_command_line_wins() -> None:
     assert (options.grammar, options.preflight_gpu) == (Grammar.LITERAL, "off")
     assert (options.grace_s, options.refused_limit_s, options.min_free_mb) == (120.0, 5.0, 9)
     assert (options.max_initial_failures, options.is_in_job) == (7, True)
+    assert (options.settings, options.close_limit_s) == (SettingsRule.REQUIRE, 30.0)
 
 
 @pytest.mark.parametrize("name", ["", "s", "p/s", "e/p/s/x", "e//s"])
@@ -57,6 +61,13 @@ def test_name_that_is_not_whole_is_refused(name: str) -> None:
         (["--max-initial-failures", "never"], {}),
         ([], {"WANDB_AGENT_MAX_INITIAL_FAILURES": "many"}),
         (["--asker", "boss"], {}),
+        (["--settings", "required"], {}),
+        (["--close-limit-s", "-5"], {}),
+        ([], {"SWEEPCTL_SETTINGS": "Require"}),
+        ([], {"SWEEPCTL_CLOSE_LIMIT_S": "10m"}),
+        ([], {"SWEEPCTL_GRAMMAR": "yaml"}),
+        ([], {"SWEEPCTL_PREFLIGHT_GPU": "on"}),
+        ([], {"SWEEPCTL_ASKER": "boss"}),
         (["--no-such-flag"], {}),
         ([], {"SWEEPCTL_COUNT": "many"}),
         ([], {"SWEEPCTL_GRACE_S": "inf"}),
@@ -115,3 +126,30 @@ def test_outside_a_job_a_sweep_has_to_be_named(missing: str) -> None:
 @pytest.mark.parametrize(("index", "delay_s"), [(0, 0), (1, 2), (30, 60), (31, 60), (9999, 60)])
 def test_agents_begin_one_after_the_other_a_minute_at_most(index: int, delay_s: float) -> None:
     assert SweepSource(Path(), "robots", "legs", "1234", index).delay_s == delay_s
+
+
+def test_wrapper_reads_the_agents_words_in_its_environment() -> None:
+    options = read_wrapper_options({})
+    assert (options.grammar, options.settings, options.close_limit_s) == (None, "report", 600.0)
+    environ = {
+        "SWEEPCTL_GRAMMAR": "hydra",
+        "SWEEPCTL_SETTINGS": "require",
+        "SWEEPCTL_CLOSE_LIMIT_S": "5",
+    }
+    options = read_wrapper_options(environ)
+    assert (options.grammar, options.settings) == (Grammar.HYDRA, SettingsRule.REQUIRE)
+    assert options.close_limit_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SWEEPCTL_GRAMMAR", "yaml"),
+        ("SWEEPCTL_SETTINGS", "yes"),
+        ("SWEEPCTL_CLOSE_LIMIT_S", "nan"),
+        ("SWEEPCTL_CLOSE_LIMIT_S", "ten"),
+    ],
+)
+def test_wrapper_names_the_variable_that_makes_no_sense(variable: str, value: str) -> None:
+    with pytest.raises(UsageError, match=f"{variable}: '{value}' is no"):
+        read_wrapper_options({variable: value})

@@ -155,6 +155,7 @@ imagePullSecrets:
   (list "SWEEPCTL_WORK" "/work")
   (list "SWEEPCTL_GRACE_S" (int64 .Values.graceSeconds | toString))
   (list "SWEEPCTL_GRAMMAR" .Values.grammar)
+  (list "SWEEPCTL_SETTINGS" .Values.settings)
   (list "SWEEPCTL_PREFLIGHT_GPU" (ternary "auto" "off" (not (not $looksForGpu))))
   (list "SWEEPCTL_MAX_INITIAL_FAILURES" (int64 .Values.maxInitialFailures | toString))
   (list "SWEEPCTL_PYTHON" .Values.interpreter)

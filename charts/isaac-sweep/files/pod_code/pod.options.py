@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import enum
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sweepctl.errors import UsageError
 from sweepctl.overrides import Grammar
@@ -15,8 +16,21 @@ from sweepctl.pod.ensure import SweepSource
 from sweepctl.pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
 from sweepctl.pod.preflight import DEFAULT_MIN_FREE_MB
 
+T = TypeVar("T")
+
 DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 DEFAULT_REFUSED_LIMIT_S = 300.0
+
+
+DEFAULT_CLOSE_LIMIT_S = 600.0
+"""The trainer's SDK uploads its files while it closes."""
+
+
+class SettingsRule(str, enum.Enum):
+    """What becomes of a good run when nobody could tell its trainer's settings."""
+
+    REPORT = "report"
+    REQUIRE = "require"
 
 
 class Asker(str, enum.Enum):
@@ -24,6 +38,10 @@ class Asker(str, enum.Enum):
 
     JOB = "job"
     PERSON = "person"
+
+
+_GRAMMARS = {"auto": None, **{grammar.value: grammar for grammar in Grammar}}
+_SETTINGS_RULES = {rule.value: rule for rule in SettingsRule}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +64,38 @@ class AgentOptions:
     min_free_mb: int = DEFAULT_MIN_FREE_MB
     max_initial_failures: int = DEFAULT_LIMIT
     """After how many first runs that all failed at once this agent gives up; 0: never."""
+    settings: SettingsRule = SettingsRule.REPORT
+    close_limit_s: float = DEFAULT_CLOSE_LIMIT_S
+    """How long a trainer may take to close after the end of its training."""
     asker: Asker = Asker.JOB
     is_in_job: bool = False
     """Whether other pods may have been this agent before."""
     source: SweepSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperOptions:
+    """What the wrapper is told, by its environment alone: its command line is the trainer's."""
+
+    grammar: Grammar | None
+    settings: SettingsRule
+    close_limit_s: float
+
+
+def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
+    """Read what the environment says, in the agent's words."""
+
+    def said(variable: str, default: str, convert: Callable[[str], T]) -> T:
+        try:
+            return convert(environ.get(variable) or default)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"{variable}: {error}") from None
+
+    return WrapperOptions(
+        grammar=said("SWEEPCTL_GRAMMAR", "auto", _one_of(_GRAMMARS)),
+        settings=said("SWEEPCTL_SETTINGS", SettingsRule.REPORT.value, _one_of(_SETTINGS_RULES)),
+        close_limit_s=said("SWEEPCTL_CLOSE_LIMIT_S", str(DEFAULT_CLOSE_LIMIT_S), _seconds),
+    )
 
 
 def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOptions:
@@ -70,13 +116,15 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         host=agent_host(environ, said.index),
         work=Path(said.work).absolute(),
         count=said.count,
-        grammar=None if said.grammar == "auto" else Grammar(said.grammar),
+        grammar=said.grammar,
         preflight_gpu=said.preflight_gpu,
         grace_s=said.grace_s,
         refused_limit_s=said.refused_limit_s,
         min_free_mb=said.min_free_mb,
         max_initial_failures=said.max_initial_failures,
-        asker=Asker(said.asker),
+        settings=said.settings,
+        close_limit_s=said.close_limit_s,
+        asker=said.asker,
         is_in_job=_is_in_job(environ),
         source=source,
     )
@@ -117,13 +165,22 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         " or given up; to a person 3: every run failed.",
     )
 
-    def add(flag: str, variable: str, default: object, help: str, **more: object) -> None:
+    def add(
+        flag: str,
+        variable: str,
+        default: object,
+        help: str,
+        choices: Mapping[str, object] | None = None,
+        **more: object,
+    ) -> None:
+        if choices is not None:
+            more = {"type": _one_of(choices), "metavar": "|".join(choices)}
         # argparse converts and checks a default that is text as if it had been typed.
         parser.add_argument(
             flag,
             default=environ.get(variable) or default,
             help=f"{help} (${variable})",
-            **more,  # type: ignore[arg-type]  # type and choices, as add_argument takes them
+            **more,  # type: ignore[arg-type]  # type and metavar, as add_argument takes them
         )
 
     add("--sweep", "SWEEPCTL_SWEEP", None, "the sweep: ENTITY/PROJECT/ID")
@@ -134,7 +191,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "SWEEPCTL_GRAMMAR",
         "auto",
         "how the trainer reads overrides",
-        choices=["auto", *(grammar.value for grammar in Grammar)],
+        choices=_GRAMMARS,
     )
     add("--index", "JOB_COMPLETION_INDEX", None, "place among the agents", type=int)
     add(
@@ -142,7 +199,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "SWEEPCTL_PREFLIGHT_GPU",
         "auto",
         "auto: a GPU must answer; off",
-        choices=["auto", "off"],
+        choices={"auto": "auto", "off": "off"},
     )
     add(
         "--grace-s",
@@ -173,11 +230,25 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         type=_limit,
     )
     add(
+        "--settings",
+        "SWEEPCTL_SETTINGS",
+        SettingsRule.REPORT.value,
+        "report a run that finished with settings that nobody could read, or require them",
+        choices=_SETTINGS_RULES,
+    )
+    add(
+        "--close-limit-s",
+        "SWEEPCTL_CLOSE_LIMIT_S",
+        str(DEFAULT_CLOSE_LIMIT_S),
+        "seconds that a trainer may take to close after the end of its training",
+        type=_seconds,
+    )
+    add(
         "--asker",
         "SWEEPCTL_ASKER",
         Asker.JOB.value,
         "who reads the exit code",
-        choices=[asker.value for asker in Asker],
+        choices={asker.value: asker for asker in Asker},
     )
     return parser
 
@@ -189,15 +260,32 @@ def _limit(text: str) -> int:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of runs (0: never)") from None
 
 
+def _one_of(choices: Mapping[str, T]) -> Callable[[str], T]:
+    """Give the reader of one of several words: argparse checks no `choices` of a default."""
+
+    def convert(text: str) -> T:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(choices)}")
+        return choices[text]
+
+    return convert
+
+
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
     return number
