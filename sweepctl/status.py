@@ -14,7 +14,7 @@ from typing import Any
 from sweepctl.errors import ExitCode
 from sweepctl.progress import Phase, eta_s, progress
 from sweepctl.wandb_http import RunInfo, SweepInfo
-from sweepctl.wandb_summary import duration_s, read_metric, reason_of
+from sweepctl.wandb_summary import duration_s, read_metric, reason_of, unverified_of
 
 ENDED_WELL = frozenset({"finished"})
 ENDED_BADLY = frozenset({"failed", "crashed", "killed"})
@@ -214,9 +214,14 @@ def changes(before: SweepStatus | None, after: SweepStatus) -> list[RunRow]:
 
 
 def why_not_finished(run: RunInfo) -> str | None:
-    """Say why a run has ended otherwise, or waits to be taken again; None while it goes on."""
-    if run.state in AT_WORK or run.state in ENDED_WELL:
+    """Say why a run has ended otherwise, or waits to be taken again; None while it goes on.
+
+    Of one that has finished: why that is not the whole truth.
+    """
+    if run.state in AT_WORK:
         return None
+    if run.state in ENDED_WELL:
+        return unverified_of(run.summary)
     if reason := reason_of(run.summary):
         return reason
     if run.state == "crashed":

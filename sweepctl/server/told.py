@@ -20,7 +20,7 @@ from sweepctl.server.plot import short
 from sweepctl.server.run_store import Run
 from sweepctl.server.store import Sweep
 from sweepctl.stored_form import part_owner
-from sweepctl.wandb_summary import MetricReading, read_metric, reason_of
+from sweepctl.wandb_summary import MetricReading, read_metric, reason_of, unverified_of
 
 _MAX_VALUE = 300
 _MAX_COLUMNS = 8
@@ -139,9 +139,14 @@ def duration(seconds: float | None) -> str:
 def why_not_finished(
     run: Run, summary: Mapping[str, Any], limits: Limits, last_line: str = ""
 ) -> str | None:
-    """Say why a run ended otherwise: by its agent's word, else as far as the server knows."""
-    if run.state in LIVE or run.state == RunState.FINISHED:
+    """Say why a run ended otherwise: by its agent's word, else as far as the server knows.
+
+    Of one that has finished: why that is not the whole truth.
+    """
+    if run.state in LIVE:
         return None
+    if run.state == RunState.FINISHED:
+        return unverified_of(summary)
     said = reason_of(summary)
     is_handed_on = run.queued is not None or run.losses >= limits.attempts
     if said is not None and not is_handed_on:

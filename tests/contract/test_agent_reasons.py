@@ -1,7 +1,9 @@
 """What a run's agent leaves with the run: why it did not finish, what was printed, the argv."""
 
+import html
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from signal import SIGABRT, SIGKILL
 from typing import Any
 
 import pytest
-from agents import ROOT, World
+from agents import ROOT, TRAINER, World
 from serving import API_KEY
 
 from sweepctl.run_record import RECORD_FILE, read_record
@@ -145,6 +147,52 @@ def test_output_stays_here_where_the_user_wants_none_at_wandb(world: World) -> N
     sweep = world.sweep(world.trainer("say:private", "exit:1"))
     world.start(sweep, WANDB_CONSOLE="off").wait()
     assert console_count(world.client, place(world.run(sweep))) == 0
+
+
+def isaac(world: World, steps: str) -> dict[str, str]:
+    """Put the stand-in for Isaac Lab on the PATH; give the environment in which it does so."""
+    program = world.folder / "isaaclab"
+    fake = Path(__file__).with_name("fake_isaaclab.py").read_text()
+    program.write_text(f"#!{sys.executable}\n{fake}")
+    program.chmod(0o755)
+    return {
+        "PATH": f"{world.folder}:{world.environ['PATH']}",
+        "FAKE": steps,
+        "FAKE_PLAIN": str(TRAINER),
+        "FAKE_LEDGER": str(world.ledger),
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "state"), [([], "finished"), (["--settings", "require"], "failed")]
+)
+def test_run_whose_settings_nobody_could_read_says_so_everywhere(
+    options: list[str], state: str, world: World
+) -> None:
+    command = ["isaaclab", "train", "--rl_library", "rsl_rl", "${overrides}"]
+    sweep = world.sweep(command)
+    environ = isaac(world, "folder iterate record:garbage log end")
+    agent = world.start(sweep, *options, **environ)
+    agent.wait()
+    run = world.run(sweep)
+    assert run.state == state, agent.said
+    why = reason_of(run.summary) or ""
+    assert why.startswith("settings unverified: ")
+    assert why in html.unescape(page(world, run))
+    assert why in agent.said
+
+    def status(form: str) -> str:
+        name = f"local/agents/{sweep.id}"
+        command = ["status", name, "--server", world.server.url, "-o", form]
+        return subprocess.run(
+            [sys.executable, "-m", "sweepctl", *command],
+            env=world.environ,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert [row["reason"] for row in json.loads(status("json"))["runs"]] == [why]
+    assert f"run {run.id} {state}: {why}" in status("table")
 
 
 NAN_TRAINER = """

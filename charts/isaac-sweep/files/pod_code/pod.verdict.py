@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweepctl.errors import ExitCode
-from sweepctl.wandb_summary import OWN_KEYS, metric_trouble, read_metric
+from sweepctl.wandb_summary import OWN_KEYS, UNVERIFIED, metric_trouble, read_metric
 
 MAX_ATTEMPTS = 3
 """How often a run whose trainer was killed from outside is tried in all."""
@@ -109,7 +109,7 @@ def judge(facts: Facts) -> Verdict:
     verdict = _not_this_runs_fault(facts) or _trainers_end(facts) or _without_metric(facts)
     if verdict.ending is not Ending.FINISHED or facts.unverified is None:
         return verdict
-    unverified = f"settings unverified: {facts.unverified}"
+    unverified = f"{UNVERIFIED}: {facts.unverified}"
     if facts.settings_required:
         return Verdict(Ending.FAILED, unverified, 1)
     return replace(verdict, reason=f"{verdict.reason}; {unverified}", unverified=unverified)

@@ -19,6 +19,9 @@ OWN_KEYS = "sweepctl/"
 REASON_KEY = f"{OWN_KEYS}reason"
 """Where the agent leaves why a run did not simply finish."""
 
+UNVERIFIED = "settings unverified"
+"""How the reason of a run begins that has finished, as far as anybody could tell."""
+
 _LONGEST_REASON = 2000
 _NOT_FINITE = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf}
 """How W&B's API writes what JSON has no word for; its client sends the bare words."""
@@ -128,6 +131,12 @@ def reason_of(summary: Mapping[str, Any]) -> str | None:
     """Give why the agent judged the run as it did."""
     reason = summary.get(REASON_KEY)
     return reason if isinstance(reason, str) and reason else None
+
+
+def unverified_of(summary: Mapping[str, Any]) -> str | None:
+    """Give what is to be known of a run that has finished; of an earlier attempt's end nothing."""
+    reason = reason_of(summary)
+    return reason if reason and reason.startswith(UNVERIFIED) else None
 
 
 def with_reason(summary: Mapping[str, Any], reason: str | None, trained_s: float) -> dict[str, Any]:
