@@ -81,7 +81,7 @@ def _sibling(path: str, missing: tuple[int, list[str]]) -> str | None:
 def _is_same(asked: object, got: object, *, merges: bool) -> bool:
     if isinstance(asked, str) and not isinstance(got, str):
         # A preset's name selects a whole section, and the record holds the section.
-        return isinstance(got, Mapping)
+        return isinstance(got, Mapping) or _reads_as(asked, got)
     if isinstance(asked, bool) or isinstance(got, bool):
         return asked is got
     if isinstance(asked, (int, float)) and isinstance(got, (int, float)):
@@ -99,6 +99,16 @@ def _is_same(asked: object, got: object, *, merges: bool) -> bool:
             _is_same(one, other, merges=merges) for one, other in zip(asked, got, strict=True)
         )
     return asked == got
+
+
+def _reads_as(text: str, number: object) -> bool:
+    """Tell whether `${args…}` gave a number as text: 3e-4 in a sweep file is text to YAML 1.1."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return False
+    try:
+        return float(text) == number
+    except ValueError:
+        return False
 
 
 def _shown(value: object) -> str:

@@ -214,6 +214,9 @@ PARAMS = {
 @pytest.mark.parametrize(
     ("path", "asked", "grammar", "said"),
     [
+        pytest.param("agent.lr", "1e-5", "literal", None, id="number-printed-as-text"),
+        pytest.param("agent.lr", "2e-5", "literal", "asked for '2e-5'", id="another-as-text"),
+        pytest.param("env.flag", "1", "literal", "asked for '1'", id="text-for-a-truth-value"),
         pytest.param("agent.lr", 1e-05, "literal", None, id="float"),
         pytest.param(
             "agent.lr",
