@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.manifest.pod_code import script
+from tests.testbed import requirements
 
 UID = 34567
 """A user without a line in /etc/passwd, as a pod's is in most images."""
@@ -40,9 +41,14 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if os.geteuid() != 0 or sshd is None or shutil.which("unshare") is None:
-        pytest.skip("needs root, sshd (apt-get install openssh-server) and unshare")
+    missing = pytest.fail if os.environ.get("CI") else pytest.skip
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        missing("needs root and unshare")
+    try:
+        sshd = requirements.program("sshd", "openssh-server")
+    except requirements.BedUnavailable as problem:
+        missing(str(problem))
+        raise
     Path("/run/sshd").mkdir(exist_ok=True)
     work = tmp_path / "work"
     work.mkdir()

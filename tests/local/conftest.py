@@ -1,7 +1,6 @@
 """Fixtures of the local tier: the real trainer's environment, and sweeps that end with the test."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -49,11 +48,9 @@ def start_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 @pytest.fixture(scope="session")
 def tmux() -> str:
     """Give the terminal that tests drive; it is installed where that is possible."""
-    if not shutil.which("tmux"):
-        requirements.install("tmux")
-    found = shutil.which("tmux")
-    if found is None:
+    try:
+        return requirements.program("tmux", "tmux")
+    except requirements.BedUnavailable as problem:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("no tmux here: apt-get install tmux")
-    assert found is not None
-    return found
+        missing(str(problem))
+        raise

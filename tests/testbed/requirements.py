@@ -96,6 +96,21 @@ def install(*packages: str) -> None:
         _apt_get("install", "-qq", "--no-install-recommends", *packages)
 
 
+def program(name: str, package: str) -> str:
+    """Give the path of a program, installed where that is possible.
+
+    Raises:
+        BedUnavailable: with the command that helps.
+    """
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    if not shutil.which(name, path=path):
+        install(package)
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise BedUnavailable(f"no {name} here: apt-get install {package}")
+    return found
+
+
 def _apt_get(*arguments: str) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
