@@ -228,6 +228,8 @@ def why_not_finished(run: RunInfo) -> str | None:
         return "nothing was heard of it any more"
     if run.state == "failed" and run.exit_code is not None:
         return f"the trainer ended with exit code {run.exit_code}"
+    if run.state == "failed" and not run.is_started:
+        return "its trainer ended before it began the run (it never came to wandb.init)"
     return None
 
 

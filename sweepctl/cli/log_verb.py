@@ -226,7 +226,10 @@ def _where(run: RunInfo) -> str:
     if run.state == "pending":
         return "it has not started"
     host = f" on {run.host}" if run.host else ""
-    return f"its agent{host} keeps all of it in RUN/trainer.log of its work folder (SWEEPCTL_WORK)"
+    return (
+        f"its agent{host} keeps all of it in RUN/trainer.log of its work folder (SWEEPCTL_WORK); "
+        "`wandb agent` keeps none, its terminal has shown it"
+    )
 
 
 def _print_lines(lines: Iterable[str], before: str) -> bool:

@@ -39,6 +39,9 @@ run.finish()
 """
 
 
+SWEEPCTL = "import runpy; runpy.run_module('sweepctl', run_name='__main__')"
+
+
 @pytest.fixture
 def make_sweep(server: ServerProcess, sdk: Sdk) -> Callable[..., SweepOf]:
     """Give the function that creates a grid by `wandb sweep OPTIONS FILE`."""
@@ -65,6 +68,10 @@ def test_a_run_that_fails_before_wandb_init_is_handed_out_once(
     assert started(sdk) == ["1", "2", "3", "4"]
     assert sweep.states == ["finished", "failed", "failed", "finished"]
     assert sweep.state == "FINISHED"
+    _, told, _ = sdk.end(sdk.start(SWEEPCTL, "status", sweep.path))
+    assert "its trainer ended before it began the run" in told
+    _, _, told = sdk.end(sdk.start(SWEEPCTL, "logs", sweep.path))
+    assert "`wandb agent` keeps none, its terminal has shown it" in told
 
 
 def test_a_run_that_a_leaving_agent_hands_back_is_handed_on_at_once(

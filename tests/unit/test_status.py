@@ -141,6 +141,13 @@ def test_reason_is_the_agents_else_what_the_server_knows(
     assert row.reason == reason
 
 
+def test_a_run_that_failed_before_it_began_says_so() -> None:
+    runs = [run("r1", "failed", is_started=False)]
+    (row,) = sweep_status(sweep(), CONFIG, runs, NOW).runs
+    assert row.reason is not None
+    assert "never came to wandb.init" in row.reason
+
+
 def test_row_tells_what_was_logged_in_place_of_a_number_and_how_long_it_took() -> None:
     summary = {"reward": "NaN", "_wandb": {"runtime": 17}}
     runs = [run("r1", summary=summary), run("r2", heartbeat_at="2026-05-01T12:00:12Z")]
