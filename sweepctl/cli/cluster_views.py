@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from sweepctl.agents_status import LIVE, AgentRow, JobStatus, troubles
@@ -57,7 +56,7 @@ _COLOURS = (31, 32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
 _LEVEL_STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
-def jobs_table(lines: Sequence[JobLine], *, wide: bool, all_namespaces: bool) -> Table:
+def jobs_table(lines: Sequence[JobLine], *, wide: bool, all_namespaces: bool) -> output.Lines:
     """Lay out one line for each submitted sweep."""
     columns = ["NAME", "STATE", "AGENTS", "SWEEP", "AGE"]
     rows = [
@@ -149,7 +148,7 @@ def _agents_that_fit(
 
 def agents_table(
     agents: Sequence[AgentRow], width: int | None = None, *, wide: bool = False
-) -> Table:
+) -> output.Lines:
     """Lay out one line for each agent."""
     columns = [*_AGENT_COLUMNS, *(_WIDE_AGENT_COLUMNS if wide else ())]
     rows = [
@@ -251,7 +250,7 @@ def colour(name: str) -> int:
     return _COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(_COLOURS)]
 
 
-def _head(live: LiveSweep, width: int | None) -> Table:
+def _head(live: LiveSweep, width: int | None) -> output.Lines:
     job = live.job
     columns = [
         output.Column("NAME", 9, elastic=True),

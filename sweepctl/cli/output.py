@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from sweepctl.errors import ExitCode, SpecError, SweepctlError, UsageError, error_count
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
     from rich.text import Text
 
@@ -65,6 +65,7 @@ def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Conso
     return Console(
         file=stream or sys.stdout,
         highlight=False,
+        markup=False,
         soft_wrap=True,
         width=width,
         no_color=bool(os.environ.get("NO_COLOR")) or None,
@@ -138,7 +139,25 @@ def _worded(value: object) -> object:
     return value
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool = True) -> Table:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A table without the blanks that fill its last column: a narrow terminal would break them."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
+        for line in console.render_lines(self.table, options, pad=False):
+            while line and not line[-1].text.strip():
+                line.pop()
+            if line:
+                yield from line[:-1]
+                yield Segment(line[-1].text.rstrip(), line[-1].style)
+            yield Segment.line()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool = True) -> Lines:
     """Lay rows out as kubectl does: no borders, headers in capitals, two spaces between."""
     from rich.table import Table
 
@@ -149,7 +168,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, header: bool
         laid.add_column(column, no_wrap=True)
     for row in rows:
         laid.add_row(*(state_text(cell) for cell in row))
-    return laid
+    return Lines(laid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +185,7 @@ class Column:
 
 def fitted_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None
-) -> Table:
+) -> Lines:
     """Lay rows out in no more than `width`, if that is given, by leaving columns out."""
     if width is None:
         return table([column.title for column in columns], rows)

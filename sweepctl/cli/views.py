@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from sweepctl.cli import output
+from sweepctl.cli.output import Lines
 from sweepctl.cli.screen import Room, Screen, is_drawable
 from sweepctl.gpus import label as gpu_label
 from sweepctl.report import RankedRun
@@ -71,7 +71,7 @@ def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = F
     return Group(head, Text(), runs_table(shown, width), *rest_lines(rest, width))
 
 
-def sweep_table(status: SweepStatus, width: int | None = None) -> Table:
+def sweep_table(status: SweepStatus, width: int | None = None) -> Lines:
     """Lay out one line that says what the sweep is doing."""
     best = status.best
     name = status.metric.name if status.metric else "METRIC"
@@ -88,7 +88,7 @@ def sweep_table(status: SweepStatus, width: int | None = None) -> Table:
     )
 
 
-def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool = False) -> Table:
+def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool = False) -> Lines:
     """Lay out one line for each run; columns that say nothing here are left out."""
     columns = [*_RUN_COLUMNS, *([_AGE] if wide else [])]
     cells = [

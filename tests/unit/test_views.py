@@ -330,7 +330,36 @@ def test_a_table_gives_up_what_is_worth_least(width: int | None, text: str) -> N
     with console.capture() as drawn:
         cells = [["a-long-name", "running", "nothing to say"]]
         console.print(output.fitted_table(columns, cells, width))
-    assert [line.rstrip() for line in drawn.get().splitlines()] == text.splitlines()
+    assert drawn.get().splitlines() == text.splitlines()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "file"])
+def test_no_line_of_a_table_ends_in_blanks_that_a_narrow_terminal_would_break(
+    is_terminal: bool,
+) -> None:
+    console = output.console()
+    console._force_terminal = is_terminal
+    rows = [["a1", "finished", ""], ["b2", "", ""], ["", "", ""], ["c3", "running", "a-long-one"]]
+    with console.capture() as drawn:
+        console.print(output.table(["RUN", "STATE", "A.LONGER.NAME"], rows))
+        console.print("after it")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", drawn.get()).splitlines()
+    assert lines == [
+        "RUN  STATE     A.LONGER.NAME",
+        "a1   finished",
+        "b2",
+        "",
+        "c3   running   a-long-one",
+        "after it",
+    ]
+
+
+def test_a_metric_is_named_as_it_is_where_its_name_has_brackets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = status(row("a1", 1.0, None, "failed"), metric=Metric("eval[mean]", "maximize"))
+    views.print_best(named, [])
+    assert "no run has finished with eval[mean] yet" in capsys.readouterr().out
 
 
 def test_data_forms_are_plain_json() -> None:
