@@ -222,7 +222,7 @@ def init_sweep(
     name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
     if server is None:
         data = ["--data", str(where.data)] if where.data else []
-        command = by_name = ["sweepctl", "local", spec.file, "--sweep", name, *data]
+        command = by_name = ["sweepctl", "local", spec.argument, "--sweep", name, *data]
     else:
         named = ["--server", where.server] if where.server else []
         command = ["sweepctl", "agent", "--project-name", project, "--agent-count", "1", *named]

@@ -287,7 +287,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     view.note(f"the agents' output: {processes.logs}/agent-*.log")
     for line in gpus.notes:
         view.note(line)
-    go_on = ["sweepctl", "local", spec.file, "--sweep", processes.sweep, *_data_option(plan)]
+    go_on = ["sweepctl", "local", spec.argument, "--sweep", processes.sweep, *_data_option(plan)]
     pages = shlex.join(["sweepctl", "open", processes.sweep, *_data_option(plan)])
     with _interruptible(
         processes, view, [f"go on later with: {shlex.join(go_on)}", f"its pages: {pages}"]
@@ -297,8 +297,9 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         _follow(processes, api, sweep, config, view)
         status = _settled(processes, api, sweep, config)
         view.show(status)
-        view.end(status, _best_runs(api, status, config))
-        verb = "best" if status.metric else "status"
+        best = _best_runs(api, status, config)
+        view.end(status, best)
+        verb = "best" if best else "status"
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
         view.note(f"its pages:    {pages}")

@@ -135,13 +135,13 @@ def validate(file: SweepFile, form: Output = Form.TABLE) -> None:
     Exit code 0 when the file is valid (warnings allowed), 2 when it is not.
     """
     from sweepctl.errors import SpecError
-    from sweepctl.spec import load_sweep
+    from sweepctl.spec import STDIN, load_sweep
 
     output.check_has_names(form, "a problem")
     problems: Sequence[Problem]
     try:
         spec = load_sweep(file)
-        problems, verdict = spec.warnings, f"valid ({len(spec.scaled)} scaled dictionaries)"
+        problems, verdict = spec.warnings, _validity(len(spec.scaled))
     except SpecError as error:
         problems, verdict = error.problems, None
     if form.is_data:
@@ -149,10 +149,16 @@ def validate(file: SweepFile, form: Output = Form.TABLE) -> None:
         output.data({"valid": verdict is not None, "problems": listed}, form)
     else:
         print_lines(problem.text() for problem in problems)
-        where = problems[0].file if problems else file
+        where = STDIN if file == "-" else file
         output.answer(f"{where}: {verdict or error_count(problems)}")
     if verdict is None:
         raise typer.Exit(ExitCode.INVALID)
+
+
+def _validity(scaled: int) -> str:
+    if not scaled:
+        return "valid"
+    return f"valid ({scaled} scaled {'dictionary' if scaled == 1 else 'dictionaries'})"
 
 
 @app.command(epilog="Example: sweepctl preview sweep.yaml --count 5 --seed 1")

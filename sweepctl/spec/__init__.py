@@ -39,6 +39,9 @@ from sweepctl.spec.scaled import Trainer
 from sweepctl.stored_form import PLACEHOLDER_ENTITY, stored_config
 from sweepctl.stored_form import config_text as config_text
 
+STDIN = "<stdin>"
+"""How messages name a file that is read from standard input."""
+
 METHODS = ("grid", "random", "bayes")
 _TEXTS = ("program", "name", "description", "entity", "project", "apiVersion")
 _NAMES = ("entity", "project")
@@ -83,6 +86,11 @@ class SweepSpec:
     scaled: tuple[ScaledDict, ...]
     warnings: tuple[Problem, ...]
 
+    @property
+    def argument(self) -> str:
+        """The word that names this file on a command line."""
+        return "-" if self.file == STDIN else self.file
+
     def to_wandb_config(self) -> dict[str, object]:
         """Give a copy of the sweep in W&B's stored form."""
         return copy.deepcopy(self.config)
@@ -96,7 +104,7 @@ def load_sweep(
     Raises SpecError with every problem of the file, UsageError when there is no such file.
     `grammar`, when chosen, is the one that the trainer has; else its command tells.
     """
-    file = "<stdin>" if path == "-" else path
+    file = STDIN if path == "-" else path
     document = read_document(file, _read(path) if text is None else text)
     checker = Checker(document, list(document.problems))
     root = document.value

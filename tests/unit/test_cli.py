@@ -233,7 +233,7 @@ def test_validate_answers_on_stdout_and_as_json(sweepctl: Run, tmp_path: Path) -
     (tmp_path / "sweep.yaml").write_text(GOOD)
     assert sweepctl("validate", "sweep.yaml") == (
         0,
-        "sweep.yaml: valid (1 scaled dictionaries)\n",
+        "sweep.yaml: valid (1 scaled dictionary)\n",
         "",
     )
     (tmp_path / "sweep.yaml").write_text(GOOD.replace("1.0e-5", "1e-5"))
@@ -353,6 +353,13 @@ def test_a_closed_stdin_is_an_empty_file(tmp_path: Path) -> None:
     done = in_shell(tmp_path, "sweepctl validate - <&-")
     assert done.returncode == 2
     assert done.stdout == "<stdin>:1:1: the file is empty\n<stdin>: 1 error\n"
+
+
+def test_a_file_from_stdin_is_named_the_same_when_it_is_valid(tmp_path: Path) -> None:
+    text = "{method: grid, program: t.py, metric: {name: loss, goal: minimize}"
+    text += ", parameters: {a: {values: [1]}}}"
+    done = in_shell(tmp_path, f"echo '{text}' | sweepctl validate -")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "<stdin>: valid\n", "")
 
 
 def test_answers_are_utf_8_in_any_locale(tmp_path: Path) -> None:

@@ -367,7 +367,7 @@ def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin = io.TextIOWrapper(io.BytesIO(ANCESTOR.encode()))
     monkeypatch.setattr(sys, "stdin", stdin)
     spec = load_sweep("-")
-    assert spec.file == "<stdin>"
+    assert (spec.file, spec.argument) == ("<stdin>", "-")
     assert spec.warnings[0].text().startswith("<stdin>:2:9: warning: entity:")
 
 
