@@ -110,6 +110,7 @@ class Agent:
             pod.family,
             self._say,
             self._beat,
+            self._take,
         )
 
     def run(self) -> ExitCode:
@@ -247,6 +248,7 @@ class Agent:
                     raise ConfigurationError(error.message, error.hint) from None
                 self._say("W&B knows this agent no more; registering again")
                 self._join()
+                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
                 continue
             for command in commands:
                 if command.get("type") == "exit":
@@ -295,10 +297,12 @@ class Agent:
         if command.get("type") not in ("run", "resume") or not command.get("run_id"):
             return
         attempt, losses = command.get("attempt"), command.get("losses")
-        args = command.get("args")
+        run_id, args = str(command["run_id"]), command.get("args")
+        for known in [run for run in self._waiting if run.id == run_id]:
+            self._waiting.remove(known)
         self._waiting.append(
             RunTask(
-                id=str(command["run_id"]),
+                id=run_id,
                 config=unwrap_config(args if isinstance(args, dict) else {}),
                 attempt=attempt if isinstance(attempt, int) else None,
                 losses=losses if isinstance(losses, int) else None,
@@ -308,7 +312,12 @@ class Agent:
     def _train(self, run: RunTask) -> ExitCode | None:
         """Train one run and tell W&B what became of it; give the exit code if that ends us."""
         try:
-            training = Training(self._pod, self._sweep, run, self._grammar, self._settings)
+            training = self._patience.run(
+                lambda: Training(self._pod, self._sweep, run, self._grammar, self._settings)
+            )
+        except InterruptedBySignalError:
+            self._waiting.appendleft(run)
+            raise
         except SweepctlError as error:
             hint = f"; {error.hint}" if error.hint else ""
             verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
@@ -324,8 +333,6 @@ class Agent:
         # The embedded server counts for all agents; W&B leaves it to each.
         attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
         trained = self._tending.train(training, self._sweep, attempts)
-        for command in trained.commands:
-            self._take(command)
         verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
@@ -336,7 +343,7 @@ class Agent:
         return verdict.leave
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
-        ids = [run_id, *(run.id for run in self._waiting)]
+        ids = [run_id, *(run.id for run in tuple(self._waiting))]
         return self._client.heartbeat(self._agent_id, ids)
 
     def _say_goodbye(self) -> None:
@@ -372,7 +379,7 @@ def run_agent(
     client: WandbClient,
     environ: Mapping[str, str],
     console: Console | None = None,
-    received: Sequence[int] = (),
+    received: list[int] | None = None,
 ) -> ExitCode:
     """Run one agent in this process, which must have no other work: strays are killed."""
     bell = Bell()
@@ -398,17 +405,22 @@ def run_agent(
     try:
         return Agent(options, client, pod, signals).run()
     finally:
-        left_s = signals.left_s if signals.received else _STRAYS_LIMIT_S
-        family.kill_strays(time.monotonic() + min(_STRAYS_LIMIT_S, left_s))
-        guardian.dismiss()
+        until = time.monotonic() + _STRAYS_LIMIT_S
+
+        def left_s() -> float:
+            limit_s = signals.left_s if signals.received else _STRAYS_LIMIT_S
+            return min(limit_s, until - time.monotonic())
+
+        family.kill_strays(lambda: left_s() <= 0)
+        guardian.dismiss(left_s())
         pod.bytecode.close()
         pod.console.flush(FLUSH_LIMIT_S)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str], received: Sequence[int] = ()) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str], received: list[int] | None = None) -> int:
     """Run an agent as its command line and environment say; give its exit code.
 
-    `received` are the signals that came before anything was imported.
+    `received` is where the signals are noted that come before the agent listens.
     """
     console = Console()
     try:

@@ -46,18 +46,18 @@ class Family:
         """Take back `spare`, once the process is reaped: its id may be given to another."""
         self._spared.discard(pid)
 
-    def kill_strays(self, deadline: float) -> list[int]:
-        """Kill every descendant that is not spared, until none is left or the deadline passed.
+    def kill_strays(self, is_over: Callable[[], bool]) -> list[int]:
+        """Kill every descendant that is not spared, until none is left or the time is over.
 
         Gives the ids of those that would not die: a process stuck in the kernel, on a sick GPU.
         """
         while True:
             strays = self._strays()
-            if not strays or time.monotonic() > deadline:
-                return strays
             for pid in strays:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
+            if not strays or is_over():
+                return strays
             self._reap(strays)
             # Their own children become ours only when they are gone: look again, then wait.
             if self._strays() == strays:
@@ -104,12 +104,13 @@ class Guardian:
             with suppress(OSError):
                 os.write(self._process.stdin.fileno(), f"{group}\n".encode())
 
-    def dismiss(self) -> None:
-        """End the watcher: there is nothing left to watch."""
+    def dismiss(self, limit_s: float) -> None:
+        """End the watcher, which looks for what is left once more; wait for it so long."""
         if self._process is not None and self._process.stdin is not None:
             self.watch(0)
             self._process.stdin.close()
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, limit_s))
 
 
 class Child:
@@ -184,19 +185,20 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signum)
 
-    def finish(self, limit_s: float) -> tuple[int, list[int]]:
+    def finish(self, is_over: Callable[[], bool]) -> tuple[int, list[int]]:
         """Kill what is left, take in the rest of the output; give exit code and undying processes.
 
-        The exit code is Popen's: negative for a signal.
+        Those are what is not dead when the time is over. The exit code is Popen's: negative for a
+        signal.
         """
-        deadline = time.monotonic() + limit_s
         self.signal_group(signal.SIGKILL)
-        self._ended.wait(max(0.0, deadline - time.monotonic()))
+        while not self._ended.wait(0.1) and not is_over():
+            pass
         undying = [] if self._ended.is_set() else [self.pid]
         if not undying:
             self._process.wait()
             self._family.forget(self.pid)
-            undying = self._family.kill_strays(deadline)
+            undying = self._family.kill_strays(is_over)
         self._pump.join(5.0 if not undying else 0.1)
         return self._process.returncode if not undying else -signal.SIGKILL, undying
 

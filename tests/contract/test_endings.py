@@ -302,6 +302,28 @@ CASES = [
         environ={"SWEEPCTL_TRAINER_PYTHON": "FOLDER/bin/hangs"},
     ),
     Case(
+        "deaf-gpus-are-counted",
+        "exit 75",
+        "*",
+        HANDED_BACK,
+        command="torchrun --nproc_per_node=gpu train.py",
+        signum=SIGTERM,
+        at="hangs",
+    ),
+    Case(
+        "deaf-packages-are-looked-for",
+        "exit 75",
+        "preempted",
+        HANDED_BACK,
+        isaac=GOOD,
+        signum=SIGTERM,
+        at="hangs",
+        environ={
+            "SWEEPCTL_TRAINER_PYTHON": "FOLDER/bin/hangs-for-packages",
+            "SWEEPCTL_CACHE": "FOLDER/cache",
+        },
+    ),
+    Case(
         "deaf-record-reader-hangs",
         "exit 75",
         "finished",
@@ -502,6 +524,7 @@ class Stage(World):
             "hangs": note,
             # Only the trainer's record, of two files, is never read.
             "hangs-later": f'case "$2-$#" in yaml-4) {note};; esac; exec {sys.executable} "$@"',
+            "hangs-for-packages": f'case "$2" in python) {note};; esac; exec {sys.executable} "$@"',
         }
         for name, text in scripts.items():
             (programs / name).write_text(f"#!/bin/sh\n{text}\n")

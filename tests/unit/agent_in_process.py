@@ -111,10 +111,15 @@ class FakeChild:
     """A trainer that is no process: it has ended as its script says, or ends when it is killed."""
 
     exit_codes: ClassVar[list[int | None]] = []
+    prints: ClassVar[list[bytes]] = []
+    is_undying: ClassVar[bool] = False
+    clock: ClassVar[Clock]
 
     def __init__(self, argv: Sequence[str], *, on_lines: Any, on_end: Any, **_: Any) -> None:
         self.pid, self.log_failed = 0, None
         self._code = self.exit_codes.pop(0) if self.exit_codes else 0
+        if self.prints:
+            on_lines(self.prints.pop(0))
 
     def has_ended(self) -> bool:
         return self._code is not None
@@ -126,10 +131,13 @@ class FakeChild:
         return self._code is None
 
     def signal_group(self, signum: int) -> None:
-        self._code = -signum if self._code is None else self._code
+        if not self.is_undying:
+            self._code = -signum if self._code is None else self._code
 
-    def finish(self, limit_s: float) -> tuple[int, list[int]]:
-        return -signal.SIGKILL if self._code is None else self._code, []
+    def finish(self, is_over: Callable[[], bool]) -> tuple[int, list[int]]:
+        while self._code is None and not is_over():
+            self.clock.move(0.1)
+        return (-signal.SIGKILL, [77]) if self._code is None else (self._code, [])
 
 
 class Stage:
@@ -149,6 +157,9 @@ class Stage:
             monkeypatch.setattr(module, "time", time)
         monkeypatch.setattr(Bell, "wait", lambda bell, seconds: self.clock.move(min(seconds, 3600)))
         monkeypatch.setattr(run, "Child", FakeChild)
+        for name, value in (("exit_codes", []), ("prints", []), ("is_undying", False)):
+            monkeypatch.setattr(FakeChild, name, value)
+        monkeypatch.setattr(FakeChild, "clock", self.clock, raising=False)
         monkeypatch.setattr(heartbeats.Heartbeats, "_send", lambda self: None)
         monkeypatch.setattr(child.Family, "kill_strays", lambda *_: [])
         monkeypatch.setattr(Call, "__init__", _call_at_once)

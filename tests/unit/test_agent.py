@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from agent_in_process import (
+    CONFIG,
     DOWN,
     GONE,
     INGRESS,
@@ -15,13 +16,15 @@ from agent_in_process import (
 )
 
 from sweepctl.errors import ExitCode
+from sweepctl.pod.heartbeats import Heartbeats
+from sweepctl.pod.run import Training
+from sweepctl.pod.verdict import Intervention
 
 EXIT = [{"type": "exit"}]
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(FakeChild, "exit_codes", [])
     return Stage(tmp_path, monkeypatch)
 
 
@@ -117,6 +120,99 @@ def test_last_words_are_tried_to_the_end_of_the_grace_and_no_longer(stage: Stage
     assert "run r1 left as W&B has it: it was to be handed back" in stage.text
     assert 20 <= stage.clock.now_s - heard[0] <= 30
     assert stage.exit_records() == []
+
+
+def test_processes_that_do_not_die_hold_up_no_agent_that_is_told_to_leave(stage: Stage) -> None:
+    FakeChild.exit_codes, FakeChild.is_undying = [None], True
+    heard: list[float] = []
+    stage.clock.at(60, lambda: (stage.term(), heard.append(stage.clock.now_s)))  # type: ignore[arg-type, func-returns-value]
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act() is ExitCode.HANDED_BACK
+    assert "its processes do not die (pid 77)" in stage.text
+    assert stage.clock.now_s - heard[0] <= 28
+    assert stage.exit_records() == [("r1", 143)]
+
+
+COLD = b"Exiting app because of dependency solver failure\n"
+
+
+@pytest.fixture
+def isaaclab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONFIG, "command", ["isaaclab", "train"])
+
+
+@pytest.mark.usefixtures("isaaclab")
+def test_second_try_begins_with_nothing_of_the_first(stage: Stage) -> None:
+    FakeChild.exit_codes, FakeChild.prints = [1, None], [COLD]
+    stage.clock.at(60, stage.term)
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act("--grammar", "literal") is ExitCode.HANDED_BACK
+    assert "trying once more" in stage.text
+    assert "run r1 handed back: this agent was told to leave" in stage.text
+    assert stage.exit_records() == [("r1", 143)]
+
+
+@pytest.mark.usefixtures("isaaclab")
+@pytest.mark.parametrize("is_told", ["stop", "leave"])
+def test_what_comes_at_the_end_of_a_spoilt_first_try_holds_for_the_run(
+    is_told: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeChild.exit_codes, FakeChild.prints = [1, None], [COLD]
+    ended = Training.has_ended
+
+    def has_ended(training: Training) -> bool:
+        found = ended(training)
+        if found and not training.is_ending and is_told:
+            if is_told == "stop":
+                training.end(Intervention.STOPPED, 30)
+            else:
+                stage.term()
+                training.end(Intervention.LEAVING, 10)
+        return found
+
+    monkeypatch.setattr(Training, "has_ended", has_ended)
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    stage.act("--grammar", "literal")
+    if is_told == "stop":
+        assert "run r1 failed: the trainer ended with exit code 1" in stage.text
+        assert "trying once more" not in stage.text
+    else:
+        assert "run r1 handed back: this agent was told to leave" in stage.text
+        assert FakeChild.exit_codes == [None]  # no second trainer was started
+
+
+def test_run_handed_out_beside_the_one_in_training_is_held_at_once_and_trained_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [[*run_command("r1"), *run_command("r2")], run_command("r2")]
+    named: list[object] = []
+
+    def take(beats: Heartbeats) -> list[object]:
+        if told:
+            stage.client.script["register"] = ["agent1"]
+            found = told.pop(0)
+            named.append(beats._beat("r1"))
+            return [found]
+        beats._beat("r1")
+        return []
+
+    monkeypatch.setattr(Heartbeats, "take", take)
+    FakeChild.exit_codes = [None, 0]
+    stage.clock.at(60, lambda: setattr(FakeChild, "is_undying", False))
+    stage.clock.at(30, stage.term)
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act() is ExitCode.HANDED_BACK
+    assert ["r1", "r2"] in stage.client.let_go
+    assert sorted(stage.exit_records()) == [("r1", 143), ("r2", 143)]
+
+
+def test_agent_that_is_forgotten_again_and_again_asks_no_faster_than_it_beats(
+    stage: Stage,
+) -> None:
+    stage.clock.at(100, stage.term)
+    stage.client.script["heartbeat"] = [GONE]
+    stage.act()
+    assert sum(name == "register" for name, _ in stage.client.asked) < 25
 
 
 def test_agent_whose_first_runs_fail_at_once_gives_up(stage: Stage) -> None:

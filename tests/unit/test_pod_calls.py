@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from sweepctl.errors import SweepctlError
+from sweepctl.pod import heartbeats
 from sweepctl.pod.calls import (
     Backoff,
     Bell,
@@ -18,7 +20,7 @@ from sweepctl.pod.calls import (
     Signals,
     UntoldError,
 )
-from sweepctl.pod.heartbeats import beat_after_s
+from sweepctl.pod.heartbeats import Command, Heartbeats, beat_after_s
 from sweepctl.wandb_http import ApiError
 
 DOWN = ApiError("cannot reach http://api: connection refused")
@@ -222,3 +224,43 @@ def test_bell_that_rang_before_the_wait_is_not_missed() -> None:
     assert call.wait(10)
     assert call.result() == os.getpid()
     bell.close()
+
+
+def test_wait_for_a_hanging_heartbeat_ends_for_a_signal(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_S", 0.01)
+    is_asked, answer = threading.Event(), threading.Event()
+
+    def beat(run_id: str) -> list[Command]:
+        is_asked.set()
+        answer.wait(30)
+        return []
+
+    beats = Heartbeats(beat, "r1", scene.bell)
+    assert is_asked.wait(10)
+    threading.Timer(0.1, scene.signal, [signal.SIGTERM]).start()
+    with pytest.raises(InterruptedBySignalError):
+        scene.patience.wait(beats.end(), 30)
+    answer.set()
+
+
+def test_heartbeats_go_on_whatever_one_of_them_comes_to(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_S", 0.01)
+    told, answers = iter([RecursionError("deep"), KeyError("id"), DOWN]), []
+
+    def beat(run_id: str) -> list[Command]:
+        if error := next(told, None):
+            raise error
+        return [{"type": "stop", "run_id": run_id}]
+
+    beats = Heartbeats(beat, "r1", scene.bell)
+    while len(answers) < 4:
+        scene.bell.wait(10)
+        answers += beats.take()
+    assert beats.end().wait(10)
+    assert [type(answer) for answer in answers[:4]] == [
+        SweepctlError, SweepctlError, ApiError, list
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ from sweepctl.errors import SweepctlError
 from sweepctl.overrides import Grammar
 from sweepctl.pod.in_trainer import MARK, read_yaml
 from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.run import param_file_text
+from sweepctl.pod.param_file import param_file_text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
@@ -26,6 +26,8 @@ BELIEVED_AFTER_S = float(os.environ.get("SWEEPCTL_BELIEVED_AFTER_S") or 30.0)
 """How long W&B must say that something is not there until that is believed."""
 LEAVING_MARGIN_S = 2.0
 """What is kept of the grace for the way out: the kernel kills what is still here at its end."""
+LAST_WORDS_S = 10.0
+"""What is kept of the time to leave for telling W&B."""
 LAST_CALLS_EVERY_S = 0.5
 _LONGEST_RETRY_AFTER_S = 600.0
 
@@ -116,12 +118,14 @@ class Backoff:
 class Signals:
     """The order to leave: noted as it comes, with the time by which this process must be gone."""
 
-    def __init__(self, bell: Bell, grace_s: float = 30.0, received: Sequence[int] = ()) -> None:
-        """`received` are signals that came before this object was there."""
+    def __init__(
+        self, bell: Bell, grace_s: float = 30.0, received: list[int] | None = None
+    ) -> None:
+        """`received` is where an earlier handler notes signals: none is lost until `install`."""
         self._bell = bell
         self._grace_s = grace_s
         self._heard_at = time.monotonic()
-        self.received = list(received)
+        self.received = [] if received is None else received
 
     def install(self) -> None:
         """Take the signals, also a SIGINT that a shell had ignored for a background process.
@@ -144,8 +148,16 @@ class Signals:
     @property
     def left_s(self) -> float:
         """The seconds that are left, at least 0: the grace less a margin for the way out."""
-        margin_s = min(LEAVING_MARGIN_S, self._grace_s / 5)
-        return max(0.0, self._heard_at + self._grace_s - margin_s - time.monotonic())
+        return max(0.0, self._heard_at + self._all_s - time.monotonic())
+
+    @property
+    def last_words_s(self) -> float:
+        """What is kept of them for telling W&B."""
+        return min(LAST_WORDS_S, self._all_s / 2)
+
+    @property
+    def _all_s(self) -> float:
+        return self._grace_s - min(LEAVING_MARGIN_S, self._grace_s / 5)
 
 
 class InterruptedBySignalError(Exception):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sweepctl.errors import SweepctlError
-from sweepctl.pod.calls import Bell
+from sweepctl.pod.calls import Bell, Call
 from sweepctl.wandb_http import ApiError
 
 HEARTBEAT_S = 5.0  # W&B takes an agent that is silent for longer for dead
@@ -44,8 +44,7 @@ class Heartbeats:
         self._bell = bell
         self._ending = threading.Event()
         self._answers: deque[Answer] = deque()
-        self._thread = threading.Thread(target=self._send, daemon=True)
-        self._thread.start()
+        self._sending = Call(self._send, bell)
 
     def take(self) -> list[Answer]:
         """Give the answers that have come since the last look, oldest first."""
@@ -54,10 +53,10 @@ class Heartbeats:
             found.append(self._answers.popleft())
         return found
 
-    def end(self, limit_s: float) -> None:
-        """End them; no heartbeat that names the run is under way after that, or the limit."""
+    def end(self) -> Call[None]:
+        """End them; when what this gives is done, no heartbeat that names the run is under way."""
         self._ending.set()
-        self._thread.join(max(0.0, limit_s))
+        return self._sending
 
     def _send(self) -> None:
         every_s = HEARTBEAT_S
@@ -67,5 +66,7 @@ class Heartbeats:
                 answer, every_s = self._beat(self._run_id), HEARTBEAT_S
             except SweepctlError as error:
                 answer, every_s = error, beat_after_s(error, every_s)
+            except Exception as error:  # none may end them: the run would be given to another
+                answer, every_s = SweepctlError(f"a heartbeat failed: {error!r}"), HEARTBEAT_S
             self._answers.append(answer)
             self._bell.ring()

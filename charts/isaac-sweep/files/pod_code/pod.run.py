@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sweepctl.pod.evidence import Evidence
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.options import SettingsRule
+from sweepctl.pod.param_file import param_file_text
 from sweepctl.pod.preflight import full_disk_reason, gpu_count
 from sweepctl.pod.secrets import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl.pod.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
@@ -155,17 +156,18 @@ class Training:
         self._overrides = self.resolved.overrides
         environ = with_vulkan(trainer_environ(pod, sweep, run, self.folder))
         self.environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
+        self._start_environ: dict[str, str] = {}
         self._child: Child | None = None
         self._start_error: str | None = None
-        self._intervention = Intervention.NONE
+        self._intervention = self._asked = Intervention.NONE
         self._complaint: str | None = None
         self._ended_at: float | None = None
         self._kill_at: float | None = None
-        self._record = self._new_record()
         self._closing_since: float | None = None
         self._is_second_try = False
         self._began_at = time.monotonic()
         self.evidence = Evidence(self.resolved.trainer)
+        self.reset()
         self.transcript = Transcript()
         self.secrets = Secrets(self.environ)
         if self.secrets.are_in(self.resolved.argv):
@@ -186,15 +188,33 @@ class Training:
         """Whether a run counts as failed when nobody could tell its settings."""
         return self._pod.settings is SettingsRule.REQUIRE
 
-    def start(self) -> None:
-        """Start the trainer; what prevents that is part of its end. May be called once more."""
+    def reset(self) -> None:
+        """Forget an earlier try, all of it."""
+        self._is_broken_bytecode_kept = self.evidence.bytecode_is_broken
         self.evidence = Evidence(self.resolved.trainer)
-        self._record, self._ended_at, self._closing_since = self._new_record(), None, None
+        self._record = self._new_record()
+        self._child, self._start_error, self._complaint = None, None, None
+        self._intervention = self._asked = Intervention.NONE
+        self._kill_at = self._ended_at = self._closing_since = None
+
+    def prepare(self) -> None:
+        """Write and ask what the trainer's start needs: what may take long, in any thread."""
+        if self._is_broken_bytecode_kept:
+            self._pod.bytecode.discard()
         try:
             self._write_files()
+            self._start_environ = self._pod.bytecode.environ(self.resolved.argv, self.environ)
+        except (OSError, ValueError) as error:
+            self._start_error = getattr(error, "strerror", None) or str(error)
+
+    def start(self) -> None:
+        """Start the trainer that was prepared; what prevents that is part of its end."""
+        if self._start_error is not None:
+            return
+        try:
             self._child = Child(
                 self.resolved.argv,
-                environ=self._pod.bytecode.environ(self.resolved.argv, self.environ),
+                environ=self._start_environ,
                 family=self._pod.family,
                 console=self._pod.console,
                 log=self.log,
@@ -264,19 +284,23 @@ class Training:
         kill_at = time.monotonic() + limit_s
         first = self._kill_at is None
         self._kill_at = kill_at if first else min(kill_at, self._kill_at or kill_at)
-        if first and self._child is not None:
-            if not self._child.has_ended():  # what has ended by itself was not ended by us
-                self._intervention = why
+        if not first:
+            return
+        self._asked = why
+        if self._child is None or not self._child.has_ended():
+            self._intervention = why  # what has ended by itself was not ended by us
+        if self._child is not None:
             is_gentle = self.resolved.trainer.dies_of_sigterm and limit_s > 0
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
-    def finish(self) -> End:
-        """Kill what is left of the trainer and give the facts of its end."""
+    def finish(self, is_late: Callable[[], bool]) -> End:
+        """Kill what is left of the trainer, until it is late; give the facts of its end."""
         exit_code: int | None = None
         undying: list[int] = []
         if self._child is not None:
             limit_s = UNDYING_LIMIT_S if self._kill_at is None else UNDYING_LIMIT_S / 6
-            exit_code, undying = self._child.finish(limit_s)
+            until = time.monotonic() + limit_s
+            exit_code, undying = self._child.finish(lambda: is_late() or time.monotonic() >= until)
             self._pod.guardian.watch(0)
             if self._intervention is Intervention.NONE:
                 self._check_last()
@@ -299,12 +323,11 @@ class Training:
 
     def may_try_again(self, end: End) -> bool:
         """Say whether this was a first try that its start is known to have spoilt."""
-        if self.evidence.bytecode_is_broken:
-            self._pod.bytecode.discard()
         again = (
             not self._is_second_try
             and self.evidence.spoilt_start is not None
             and end.intervention is Intervention.NONE
+            and self._asked is not Intervention.STOPPED
             and end.exit_code not in (0, None, *KILLED_FROM_OUTSIDE)
             and not end.undying
         )
@@ -402,35 +425,6 @@ def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> d
     environ.setdefault("USER", "sweepctl")
     environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     return environ
-
-
-def param_file_text(config: Mapping[str, object]) -> str:
-    """Write the file of $WANDB_SWEEP_PARAM_PATH in the stock agent's form, as JSON is YAML."""
-    form = {name: {"desc": None, "value": value} for name, value in config.items()}
-    return _yaml_json({"wandb_version": 1, **form}) + "\n"
-
-
-def _yaml_json(value: object) -> str:
-    """Write JSON that YAML 1.1 reads to the same value: it takes 1e-05 for text, 1.0e-05 not."""
-    if isinstance(value, Mapping):
-        items = (f"{_yaml_json(str(key))}: {_yaml_json(item)}" for key, item in value.items())
-        return "{" + ", ".join(items) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_yaml_json(item) for item in value) + "]"
-    if isinstance(value, float):
-        text = repr(value)
-        if value != value or text.endswith("inf"):
-            return {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[text]
-        mantissa, e, exponent = text.partition("e")
-        if not e:
-            return text
-        sign = exponent if exponent[0] in "+-" else f"+{exponent}"
-        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}"
-    if isinstance(value, str):
-        # YAML knows JSON's escapes, but takes the two halves of \ud83d\ude00 for two characters.
-        escaped = (c if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in value)
-        return '"' + "".join(escaped) + '"'
-    return json.dumps(value)
 
 
 def _with_header(existing: str | None, name: str, value: str) -> str:

@@ -90,15 +90,16 @@ def _run(
         close_limit_s=options.close_limit_s,
     )
     try:
-        training = Training(pod, sweep, run, grammar, SettingsCheck(python, bell))
+        settings = SettingsCheck(python, bell)
+        training = patience.run(lambda: Training(pod, sweep, run, grammar, settings))
         tending = Tending(client, courier, signals, bell, family, console.say)
         # How often this run was tried is not known to one process of it: the stock agent goes on.
         verdict = tending.train(training, sweep, attempts=1).verdict
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
-        left_s = signals.left_s if signals.received else GRACE_S
-        family.kill_strays(time.monotonic() + left_s)
-        guardian.dismiss()
+        until = time.monotonic() + (signals.left_s if signals.received else GRACE_S)
+        family.kill_strays(lambda: time.monotonic() >= until)
+        guardian.dismiss(until - time.monotonic())
         bytecode.close()
         console.flush(FLUSH_LIMIT_S)
 
