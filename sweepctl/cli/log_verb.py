@@ -7,7 +7,7 @@ sweeps elsewhere, is what was uploaded with the runs, or what agents keep on thi
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -23,7 +23,7 @@ from sweepctl.cli.options import (
     is_coloured,
     print_lines,
 )
-from sweepctl.errors import SweepctlError
+from sweepctl.errors import SweepctlError, UsageError
 
 if TYPE_CHECKING:
     from sweepctl.log_lines import Line
@@ -79,6 +79,15 @@ def logs(
 
     place = targets.Place(namespace, context, server, data)
     if not targets.is_in_cluster(name, place):
+        _refuse_in_vain(
+            {
+                "--agent": agent is not None,
+                "--previous": previous,
+                "--since": since is not None,
+                "--follow": bool(follows),
+                "--timestamps": timestamps,
+            }
+        )
         _print_served(name, server, data, run)
         return
     target = targets.open_target(name, place)
@@ -91,6 +100,15 @@ def logs(
         is_any = _print_read(target, options, timestamps)
     if not is_any:
         _explain_silence(target, options)
+
+
+def _refuse_in_vain(given: Mapping[str, bool]) -> None:
+    """Refuse what can be asked of pods alone, before an answer that leaves it out."""
+    for option in (option for option, is_given in given.items() if is_given):
+        raise UsageError(
+            f"{option} is for the logs of pods, and this sweep is in no cluster",
+            "what its runs have printed is told by run: --run RUN; status -w shows how they go on",
+        )
 
 
 def follow(target: Target, options: LogOptions, timestamps: bool) -> bool:

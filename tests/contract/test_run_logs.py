@@ -46,6 +46,14 @@ def test_logs_at_a_server_are_what_agents_uploaded(world: World) -> None:
     assert unknown.stderr == f"error: sweep {sweep.id} has no run nobody\n  it has {run}\n"
 
 
+@pytest.mark.parametrize("option", ["--agent=0", "--previous", "--since=1h", "--follow"])
+def test_what_can_be_asked_of_pods_alone_is_refused_elsewhere(option: str, tmp_path: Path) -> None:
+    asked = sweepctl("logs", "local/legs/abc", "--data", "data", option, home=tmp_path)
+    assert (asked.returncode, asked.stdout) == (2, "")
+    assert asked.stderr.startswith(f"error: {option.partition('=')[0]} is for the logs of pods")
+    assert "--run RUN" in asked.stderr
+
+
 def test_logs_that_were_not_uploaded_are_an_error_that_says_where_they_are(world: World) -> None:
     sweep = world.sweep(world.trainer("say:private", "exit:2"))
     named = ["logs", f"local/agents/{sweep.id}", "--server", world.server.url]
