@@ -207,7 +207,8 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
         pytest.param(
             {"exit_code": None, "program": "isaaclab", "start_error": "no such file"},
             "handed back",
-            "cannot be started: isaaclab: no such file; correct `command`",
+            "cannot be started: isaaclab: no such file; correct `command` in the sweep's file, or"
+            " activate the environment",
             143,
             ExitCode.CONFIGURATION,
             id="no-program",
