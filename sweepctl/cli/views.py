@@ -287,9 +287,8 @@ class LocalView:
         late = self._unexplained
         self._unexplained = set()
         for row in status.runs:
-            is_bad = row.state in ENDED_BADLY
-            if row.id in changed and is_bad:
-                # The trainer's own report of its end comes before its agent says why.
+            if row.id in changed and _is_for_its_agent_to_judge(row, status):
+                # The trainer's own report of its end comes before its agent's.
                 self._unexplained.add(row.id)
             elif row.id in late or (row.id in changed and self._screen is None):
                 self.note(event_line(row, status))
@@ -314,6 +313,12 @@ class LocalView:
             if row.id in self._unexplained:
                 self.note(event_line(row, status))
         self._unexplained = set()
+
+
+def _is_for_its_agent_to_judge(row: RunRow, status: SweepStatus) -> bool:
+    """Say whether a run ended badly, or will have: one that finished without its metric."""
+    is_bare = row.state == "finished" and status.metric is not None and row.metric is None
+    return is_bare or row.state in ENDED_BADLY
 
 
 def event_line(row: RunRow, status: SweepStatus) -> str:

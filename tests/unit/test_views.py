@@ -397,3 +397,30 @@ def test_a_failure_is_told_with_the_reason_that_its_agent_gives_a_moment_later(
         "run a1: failed on host-0: exit code 3",
         "run b2: crashed on host-0",
     ]
+
+
+def test_a_run_without_its_metric_is_not_told_as_finished_before_its_agent_has_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    running, bare = row("a1", 1.0, None, "running"), row("a1", 1.0, None)
+    stays = row("b2", 1.0, None)
+    with views.LocalView() as view:
+        view.show(status(running))
+        view.show(status(bare))
+        failed = replace(bare, state="failed", reason="metric reward is NaN")
+        view.show(status(failed, stays))
+        view.end(status(failed, stays), [])
+    lines = capsys.readouterr().out.splitlines()[:3]
+    assert [line.partition(" [")[0] for line in lines] == [
+        "run a1: running on host-0",
+        "run a1: failed on host-0: metric reward is NaN",
+        "run b2: finished on host-0",
+    ]
+
+
+def test_a_finished_run_of_a_sweep_without_a_metric_is_told_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with views.LocalView() as view:
+        view.show(status(row("a1", 1.0, None), metric=None))
+        assert capsys.readouterr().out.startswith("run a1: finished on host-0 [")

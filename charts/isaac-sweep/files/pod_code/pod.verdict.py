@@ -155,7 +155,8 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
         return Verdict(
             Ending.HANDED_BACK,
             f"the trainer cannot be started: {facts.program}: {why};"
-            " correct `command` in the sweep's file, or use an image that has it",
+            " correct `command` in the sweep's file, or activate the environment or use the image"
+            " that has it",
             _ORDERLY,
             ExitCode.CONFIGURATION,
         )
