@@ -185,6 +185,8 @@ class Stage:
             bell=self.bell,
             python=python,
             bytecode=BytecodeCache({"PATH": ""}, python),
+            settings=read.settings,
+            close_limit_s=read.close_limit_s,
         )
         try:
             return Agent(read, self.client, pod, self.signals).run()
