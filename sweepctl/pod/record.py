@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 from sweepctl.pod.calls import Bell, Call, InterruptedBySignalError, Patience
-from sweepctl.pod.run import SweepTask, Training
+from sweepctl.pod.handed_out import SweepTask
+from sweepctl.pod.run import Training
 from sweepctl.run_record import RECORD_FILE, RunRecord
 from sweepctl.wandb_http import WandbClient
 

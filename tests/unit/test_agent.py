@@ -1,5 +1,7 @@
 """The agent's own decisions, with everything around it scripted and the clock moved on."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from agent_in_process import (
 )
 
 from sweepctl.errors import ExitCode
+from sweepctl.pod import run
 from sweepctl.pod.heartbeats import Heartbeats
 from sweepctl.pod.run import Training
 from sweepctl.pod.verdict import Intervention
@@ -131,6 +134,41 @@ def test_processes_that_do_not_die_hold_up_no_agent_that_is_told_to_leave(stage:
     assert "its processes do not die (pid 77)" in stage.text
     assert stage.clock.now_s - heard[0] <= 28
     assert stage.exit_records() == [("r1", 143)]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "record"),
+    [
+        (errno.ENOENT, ExitCode.CONFIGURATION, 143),
+        (errno.ENOEXEC, ExitCode.CONFIGURATION, 143),
+        (errno.EAGAIN, ExitCode.NODE_UNFIT, 1),
+        (errno.ENOMEM, ExitCode.NODE_UNFIT, 1),
+        (errno.ESTALE, ExitCode.NODE_UNFIT, 1),
+    ],
+)
+def test_what_keeps_a_trainer_from_starting_is_the_commands_fault_or_the_nodes(
+    number: int, code: ExitCode, record: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_child(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(run, "Child", no_child)
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act() is code
+    assert os.strerror(number).lower() in stage.text
+    assert stage.exit_records() == [("r1", record)]
+
+
+def test_work_folder_that_fails_is_no_fault_of_the_command(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(training: Training) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Training, "_write_files", no_room)
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act() is ExitCode.NODE_UNFIT
+    assert "r1: no space left on device" in stage.text
 
 
 COLD = b"Exiting app because of dependency solver failure\n"

@@ -288,3 +288,22 @@ def test_trainers_record_is_compared_value_by_value(
         assert found == []
     else:
         assert said in found[0].text()
+
+
+@pytest.mark.parametrize("root", ["/x" * 3000, "/proc/1/root\0/x", "/dev/null/x", "**"])
+@pytest.mark.parametrize("name", ["r" * 5000, "a/../b\0", "/", "**"])
+def test_place_that_is_none_is_no_log_folder(root: str, name: str) -> None:
+    output = (
+        f"[INFO] Logging experiment in directory: {root}\n"
+        f"Exact experiment name requested from command line: {name}\n"
+        "Learning iteration 2/3\n"
+    )
+    evidence = evidence_of(Trainer.ISAACLAB3, output.encode())
+    evidence.log_folder()
+    assert not evidence.proves_end()
+
+
+def test_numbers_of_any_length_are_read_past() -> None:
+    digits = b"9" * 10_000
+    lines = b"Learning iteration " + digits + b"/" + digits + b"\n" + digits + b"%|#| 1/2 [\n"
+    assert not evidence_of(Trainer.ISAACLAB3, lines).proves_end()

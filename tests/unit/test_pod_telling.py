@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from sweepctl.pod.calls import Courier, UntoldError
-from sweepctl.pod.run import RunTask, SweepTask
+from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.telling import Output, Teller
 from sweepctl.pod.verdict import Ending, Verdict
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
