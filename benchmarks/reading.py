@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from serving import API_KEY, ServerProcess
 
 from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl.wandb_outputs import upload_file
 
 RUNS, TRIES, LIMIT_S = 100, 7, 0.4
 LOG = "".join(f"Learning iteration {number}/1500\n" for number in range(2000))
@@ -73,7 +74,7 @@ def fill(data: Path) -> str:
         summary = json.dumps({"_step": 1499, "reward": float(number)})
         files = {"wandb-summary.json": {"offset": 0, "content": [summary]}}
         client.post_file_stream("local", "legs", run, {"files": files})
-        client.upload_file("local", "legs", run, "output.log", LOG.encode())
+        upload_file(client, ("local", "legs", run), "output.log", LOG.encode())
         client.post_exit_code("local", "legs", run, 0)
     server.stop()
     return f"local/legs/{sweep.id}"

@@ -20,7 +20,7 @@ from sweepctl.errors import ExitCode, SweepctlError, UsageError
 from sweepctl.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl.wandb_connection import CertificateError, how_to_log_in
 from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient, sweep_url
-from sweepctl.wandb_outputs import CONSOLE, Place, console_lines, find_file
+from sweepctl.wandb_outputs import CONSOLE, Place, console_lines, download_file, find_file
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ class WandbApi:
                 file = find_file(self._client, place, name)
                 if file is None:
                     return None
-                self._client.download_file(file, path)
+                download_file(self._client, file, path)
                 return path.read_text("utf-8", "replace")
 
             return self._retrying(fetch)

@@ -148,6 +148,8 @@ class Child:
             )
         except (OSError, ValueError):
             os.close(reading)
+            if self._log is not None:
+                self._log.close()
             raise
         finally:
             os.close(writing)

@@ -9,6 +9,7 @@ from sweepctl.pod.handed_out import SweepTask
 from sweepctl.pod.run import Training
 from sweepctl.run_record import RECORD_FILE, RunRecord
 from sweepctl.wandb_http import WandbClient
+from sweepctl.wandb_outputs import upload_file
 
 _SECOND_TRY_S = 5.0
 
@@ -25,7 +26,7 @@ class RecordUpload:
         place = (sweep.entity, sweep.project, training.run.id)
         content = record.text().encode()
         self._bell = bell
-        self._work = lambda: client.upload_file(*place, RECORD_FILE, content)
+        self._work = lambda: upload_file(client, place, RECORD_FILE, content)
         self._call = Call(self._work, bell)
 
     def finish(self, patience: Patience) -> str | None:

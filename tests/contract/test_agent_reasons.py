@@ -16,7 +16,7 @@ from serving import API_KEY
 
 from sweepctl.run_record import RECORD_FILE, read_record
 from sweepctl.wandb_http import RunInfo
-from sweepctl.wandb_outputs import console_count, console_lines, find_file
+from sweepctl.wandb_outputs import console_count, console_lines, download_file, find_file
 from sweepctl.wandb_summary import REASON_KEY, reason_of, runtime_s
 
 SECRET = "hunter2-and-some-more"
@@ -34,7 +34,7 @@ def page(world: World, run: RunInfo) -> str:
 def record_of(world: World, run: RunInfo, folder: Path) -> dict[str, Any]:
     file = find_file(world.client, place(run), RECORD_FILE)
     assert file is not None
-    world.client.download_file(file, folder / RECORD_FILE)
+    download_file(world.client, file, folder / RECORD_FILE)
     text = (folder / RECORD_FILE).read_text()
     assert read_record(text) is not None
     return dict(json.loads(text))

@@ -19,6 +19,7 @@ from faulty_proxy import FaultyProxy
 from serving import API_KEY, ServerProcess, wait_for
 
 from sweepctl.wandb_http import ApiError, Connection, SweepInfo, WandbClient
+from sweepctl.wandb_outputs import find_file
 
 LOGGING = """
 import pathlib, time, wandb
@@ -257,7 +258,7 @@ def fill_and_free(server: ServerProcess, make_room: Callable[[], object]) -> Non
     info = client.run("local", "p", command["run_id"])
     assert info is not None
     assert info.state == "running"
-    assert client.files("local", "p", command["run_id"]) == []
+    assert find_file(client, ("local", "p", command["run_id"]), "output.log") is None
     make_room()
     server.stream(run, ended, attempt=1)
     assert line_count(server, command["run_id"]) == posted + 100

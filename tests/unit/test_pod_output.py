@@ -1,6 +1,7 @@
 """The agent's output and a run's log: whole, in order, bounded, and in nobody's way."""
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -107,3 +108,20 @@ def test_piece_that_is_larger_than_the_limit_is_written_whole(tmp_path: Path) ->
     log.write(b"x" * 100)
     assert (tmp_path / "trainer.log").read_bytes() == b"x" * 100
     log.close()
+
+
+def test_log_whose_place_for_more_is_gone_stays_open_until_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = TrainerLog(tmp_path / "trainer.log", max_bytes=10)
+    log.write(b"x" * 10)
+
+    def no_room() -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(log, "_open", no_room)
+    with pytest.raises(OSError, match="no room"):
+        log.write(b"y")
+    others = os.open("/dev/null", os.O_RDONLY)  # would get the number of a file closed too early
+    log.close()
+    os.close(others)

@@ -20,6 +20,7 @@ from sweepctl.server.database import DATABASE, Database, has_this_format
 from sweepctl.server.reading import StoredSweeps
 from sweepctl.wandb_api import SweepSource, WandbApi
 from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl.wandb_outputs import upload_file
 
 SWEEP = {
     "method": "random",
@@ -59,9 +60,9 @@ def fill(server: ServerProcess) -> str:
         files = {"output.log": {"offset": 0, "content": printed}}
         client.post_file_stream("local", "legs", run, {"files": files})
         if code is not None:
-            client.upload_file("local", "legs", run, "output.log", f"hello {run}\n\nx".encode())
+            upload_file(client, ("local", "legs", run), "output.log", f"hello {run}\n\nx".encode())
             record = RunRecord(("python", "t.py"), "hydra", "legs-0", 1).text().encode()
-            client.upload_file("local", "legs", run, RECORD_FILE, record)
+            upload_file(client, ("local", "legs", run), RECORD_FILE, record)
         if code is not None:
             client.post_exit_code("local", "legs", run, code)
     return f"local/legs/{sweep.id}"

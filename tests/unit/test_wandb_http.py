@@ -15,7 +15,6 @@ from sweepctl.errors import SweepctlError
 from sweepctl.wandb_http import (
     ApiError,
     Connection,
-    FileInfo,
     WandbClient,
     app_url,
     connection_from_environ,
@@ -23,6 +22,7 @@ from sweepctl.wandb_http import (
     sweep_url,
     unwrap_config,
 )
+from sweepctl.wandb_outputs import FileInfo, download_file, upload_file
 
 KEY = "secret-key-" + "k" * 40
 
@@ -283,7 +283,7 @@ def test_download_follows_to_a_store_without_the_key_and_appears_whole(
         store.will(b"x" * 3_000_000)
         api.will(b"", status=302, Location=f"{store.url}/bucket/model.pt?signed")
         target = tmp_path / "deep" / "model.pt"
-        client.download_file(FileInfo("model.pt", "/files/model.pt", 3_000_000), target)
+        download_file(client, FileInfo("model.pt", "/files/model.pt", 3_000_000), target)
         assert target.read_bytes() == b"x" * 3_000_000
         assert "authorization" in api.asked[0][2]
         assert "authorization" not in store.asked[0][2]
@@ -297,7 +297,7 @@ def test_broken_download_leaves_no_file_of_that_name(
 ) -> None:
     api.will(b"xx", **{"Content-Length": "1000"})
     with pytest.raises(ApiError, match=r"model\.pt broke off"):
-        client.download_file(FileInfo("model.pt", "/files/model.pt", 1000), tmp_path / "model.pt")
+        download_file(client, FileInfo("model.pt", "/files/model.pt", 1000), tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
 
 
@@ -309,7 +309,7 @@ def test_upload_asks_for_a_place_and_puts_the_bytes_and_leaves_the_runs_state_al
         store.will(b"")
         place = {"name": "a.txt", "uploadUrl": f"{store.url}/put/a.txt"}
         api.data({"createRunFiles": {"runID": "n", "uploadHeaders": ["X-A:b:c"], "files": [place]}})
-        client.upload_file("e", "p", "r", "a.txt", b"bytes")
+        upload_file(client, ("e", "p", "r"), "a.txt", b"bytes")
         method, path, headers, body = store.asked[0]
         assert (method, path, headers["x-a"], body) == ("PUT", "/put/a.txt", "b:c", b"bytes")
         assert "authorization" not in headers
@@ -320,7 +320,7 @@ def test_upload_asks_for_a_place_and_puts_the_bytes_and_leaves_the_runs_state_al
 
 def test_address_that_is_no_http_is_never_opened(client: WandbClient, tmp_path: Path) -> None:
     with pytest.raises(ApiError, match=r"no http\(s\) URL"):
-        client.download_file(FileInfo("x", "file:///etc/passwd", 1), tmp_path / "x")
+        download_file(client, FileInfo("x", "file:///etc/passwd", 1), tmp_path / "x")
 
 
 def test_proxy_is_not_used_for_this_machine(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,21 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from sweepctl.wandb_http import WandbClient
+from sweepctl.wandb_http import Connection, WandbClient
 from sweepctl.wandb_outputs import last_logged
 
 Row = dict[str, Any]
 
 
-class Sampling:
+class Sampling(WandbClient):
     """A server that samples a history at random, as W&B does; `rows` may be no rows at all."""
 
     def __init__(self, rows: Any, *, knows_min_step: bool = True) -> None:
+        super().__init__(Connection("http://127.0.0.1:9", "key"))
         self._rows = rows
         self._knows_min_step = knows_min_step
         self._rng = random.Random(7)
@@ -31,7 +32,7 @@ class Sampling:
 
 
 def last(server: Sampling) -> object:
-    return last_logged(cast(WandbClient, server), ("e", "p", "r"), "loss")
+    return last_logged(server, ("e", "p", "r"), "loss")
 
 
 def history(count: int, **more: object) -> list[Row]:

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepctl.wandb_http import ApiError, Connection, WandbClient
+from sweepctl.wandb_outputs import console_count, console_lines, find_file, last_logged, upload_file
 
 NAMES = (
     *("data", "project", "run", "sweep", "runs", "sweeps", "edges", "node", "pageInfo", "name"),
     *("agentHeartbeat", "commands", "createAgent", "agent", "id", "viewer", "upsertSweep"),
     *("config", "summaryMetrics", "state", "entity", "files", "errors", "extensions", "code"),
-    *("hasNextPage", "endCursor", "message"),
+    *("hasNextPage", "endCursor", "message", "uploadHeaders", "uploadUrl", "sampledHistory"),
+    *("logLineCount", "logLines", "line", "_step", "loss", "url", "sizeBytes", "createRunFiles"),
 )
 LEAVES = st.one_of(
     st.none(),
@@ -41,7 +43,11 @@ CALLS: dict[str, Callable[[WandbClient], object]] = {
     "register": lambda client: client.register_agent("e", "p", "s", "h"),
     "heartbeat": lambda client: client.heartbeat("a", ["r"]),
     "create": lambda client: client.create_sweep("e", "p", "{}"),
-    "files": lambda client: client.files("e", "p", "r"),
+    "upload": lambda client: upload_file(client, ("e", "p", "r"), "f", b""),
+    "history": lambda client: last_logged(client, ("e", "p", "r"), "loss"),
+    "count": lambda client: console_count(client, ("e", "p", "r")),
+    "console": lambda client: console_lines(client, ("e", "p", "r")),
+    "find": lambda client: find_file(client, ("e", "p", "r"), "f"),
 }
 PATHS = {
     "run": ("data", "project", "run"),
@@ -52,7 +58,11 @@ PATHS = {
     "register": ("data", "createAgent", "agent"),
     "heartbeat": ("data", "agentHeartbeat", "commands"),
     "create": ("data", "upsertSweep", "sweep"),
-    "files": ("data", "project", "run", "files", "edges"),
+    "upload": ("data", "createRunFiles"),
+    "history": ("data", "project", "run", "sampledHistory"),
+    "count": ("data", "project", "run", "logLineCount"),
+    "console": ("data", "project", "run", "logLines", "edges"),
+    "find": ("data", "project", "run", "files", "edges"),
 }
 
 
@@ -71,7 +81,7 @@ def test_answer_of_any_shape_is_a_value_or_an_api_error(name: str) -> None:
     @given(ANSWERS, st.integers(0, 5))
     def check(odd: Any, depth: int) -> None:
         answer = placed(PATHS[name], depth, odd)
-        client._transport.json = lambda *_, **__: answer  # type: ignore[method-assign]
+        client.transport.json = lambda *_, **__: answer  # type: ignore[method-assign]
         with suppress(ApiError):
             CALLS[name](client)
 

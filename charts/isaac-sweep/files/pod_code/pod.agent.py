@@ -38,10 +38,11 @@ from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
 from sweepctl.pod.ensure import SweepFinder
 from sweepctl.pod.giving_up import GivingUp
+from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import AgentOptions, read_options
-from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
+from sweepctl.pod.run import Pod, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.telling import Teller

@@ -15,7 +15,8 @@ from sweepctl.pod.calls import (
     InterruptedBySignalError,
     UntoldError,
 )
-from sweepctl.pod.run import End, RunTask, SweepTask, Training
+from sweepctl.pod.handed_out import RunTask, SweepTask
+from sweepctl.pod.run import End, Training
 from sweepctl.pod.telling import Output, Teller
 from sweepctl.pod.verdict import Ending, Facts, Intervention, Verdict, judge, untold
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
@@ -154,6 +155,7 @@ def _facts(
         program=training.resolved.argv[0] if training.resolved.argv else "",
         exit_code=end.exit_code,
         start_error=end.start_error,
+        node_error=end.node_error,
         intervention=end.intervention,
         complaint=end.complaint,
         shows_its_end=trainer.shows_its_end,

@@ -21,9 +21,9 @@ _ENDED = re.compile(
     rb"|MAX (?:EPOCHS|FRAMES) NUM!|(?:Maximum reward achieved\. )?Network won!)",  # rl_games
     re.MULTILINE,
 )
-_BAR = re.compile(rb"(\d+)%\|[^|\r\n]*\| \d+/\d+ \[")
+_BAR = re.compile(rb"(\d{1,3})%\|[^|\r\n]*\| \d+/\d+ \[")
 """The progress bar over skrl's timesteps; the last one on its line counts."""
-_ITERATION = re.compile(rb"Learning iteration (\d+)/(\d+)")
+_ITERATION = re.compile(rb"Learning iteration (\d{1,18})/(\d{1,18})")
 _LOG_ROOT = re.compile(
     _RANK + rb"\[INFO\] Logging experiment in directory: ([^\r\n]+)", re.MULTILINE
 )
@@ -140,11 +140,14 @@ class Evidence:
             return None
         root = Path(self._log_root)
         exact = root / self._log_name
-        if exact.is_dir():
+        if os.path.isdir(exact):
             return exact
         # <name>_<run name>: rsl_rl appends the second part without printing it.
-        found = sorted(root.glob(f"{_escaped(self._log_name)}_*"), key=lambda path: len(path.name))
-        return next((path for path in found if path.is_dir()), None)
+        try:
+            found = sorted(root.glob(f"{_escaped(self._log_name)}_*"), key=lambda at: len(at.name))
+        except (OSError, ValueError, NotImplementedError):  # what was printed is no path here
+            return None
+        return next((path for path in found if os.path.isdir(path)), None)
 
     def shows_end(self) -> bool:
         """Say whether training came to its own end.
@@ -169,11 +172,11 @@ class Evidence:
         if folder.parts[-3:-2] == ("skrl",):  # logs/<library>/<experiment>/<run>
             return self._bar == 100
         if folder.parts[-3:-2] == ("sb3",):
-            return (folder / "model.zip").is_file()
+            return os.path.isfile(folder / "model.zip")
         if self._iteration is None:
             return False
         last = self._iteration[1] - 1
-        return any((folder / f"model_{number}.pt").is_file() for number in (last, last + 1))
+        return any(os.path.isfile(folder / f"model_{number}.pt") for number in (last, last + 1))
 
 
 def _escaped(name: str) -> str:

@@ -12,8 +12,8 @@ from typing import TypeVar
 from sweepctl.errors import ExitCode, SweepctlError
 from sweepctl.pod.calls import Patience
 from sweepctl.pod.first_runs import FirstRuns
+from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.options import AgentOptions, Asker
-from sweepctl.pod.run import RunTask, SweepTask
 from sweepctl.pod.verdict import Ending, Verdict
 from sweepctl.wandb_http import ApiError, WandbClient
 

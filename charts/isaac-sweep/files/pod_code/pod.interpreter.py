@@ -89,7 +89,7 @@ class TrainerPython:
     def read_params(self, command: Sequence[object], folder: Path) -> dict[str, object]:
         """Read the trainer's own record of its configuration; SweepctlError when that cannot be."""
         files = [folder / "params" / "env.yaml", folder / "params" / "agent.yaml"]
-        if missing := [file.name for file in files if not file.is_file()]:
+        if missing := [file.name for file in files if not os.path.isfile(file)]:
             raise SweepctlError(f"{folder}/params has no {' and no '.join(missing)}")
         trouble = "no Python here has PyYAML"
         for python in (*self._candidates(command), (sys.executable,), ("python3",)):

@@ -6,6 +6,7 @@ Used by the agent, and by itself as the wrapper under a stock `wandb agent`:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -14,16 +15,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from sweepctl.command import DEFAULT_COMMAND, args_json
+from sweepctl.command import args_json
 from sweepctl.overrides import Grammar
 from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell
 from sweepctl.pod.child import Child, Family, Guardian
 from sweepctl.pod.console import Console
 from sweepctl.pod.evidence import Evidence
+from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.launchers import Trainer
 from sweepctl.pod.options import SettingsRule
@@ -48,51 +50,11 @@ OUTPUT_LIMIT_S = 1.0
 FULL_DISK_MB = 1
 """A disk with less room than this is full."""
 _GROUP_LOOK_EVERY_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class SweepTask:
-    """What all runs of a sweep share."""
-
-    entity: str
-    project: str
-    id: str
-    command: tuple[object, ...]
-    program: str | None
-    metric: str | None
-    goal: str | None = None
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    """What the sweep's config says of each parameter."""
-    has_arguments: bool = False
-    """Whether another agent has put the parameters into the command."""
-
-    @classmethod
-    def of(cls, entity: str, project: str, id: str, config: Mapping[str, object]) -> SweepTask:
-        """Read a sweep's config; the command as W&B's agent, whose default stands for no list."""
-        command, program = config.get("command"), config.get("program")
-        metric, parameters = config.get("metric"), config.get("parameters")
-        return cls(
-            entity=entity,
-            project=project,
-            id=id,
-            command=tuple(command) if isinstance(command, list) and command else DEFAULT_COMMAND,
-            program=None if program is None else str(program),
-            metric=metric.get("name") if isinstance(metric, dict) else None,
-            goal=metric.get("goal") if isinstance(metric, dict) else None,
-            parameters=parameters if isinstance(parameters, dict) else {},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RunTask:
-    """One run as it was handed out; `config` is {name: value}."""
-
-    id: str
-    config: Mapping[str, object]
-    attempt: int | None = None
-    """The embedded server's number of this attempt; W&B gives none."""
-    losses: int | None = None
-    """How many attempts were lost to crashes before, as the embedded server counts for all."""
+_COMMANDS_FAULT = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC),
+    *(errno.E2BIG, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+)
+"""Why execve refuses a command that it would refuse on every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +80,7 @@ class End:
 
     exit_code: int | None
     start_error: str | None
+    node_error: str | None
     intervention: Intervention
     complaint: str | None
     undying: tuple[int, ...]
@@ -159,6 +122,7 @@ class Training:
         self._start_environ: dict[str, str] = {}
         self._child: Child | None = None
         self._start_error: str | None = None
+        self._node_error: str | None = None
         self._intervention = self._asked = Intervention.NONE
         self._complaint: str | None = None
         self._ended_at: float | None = None
@@ -193,7 +157,7 @@ class Training:
         self._is_broken_bytecode_kept = self.evidence.bytecode_is_broken
         self.evidence = Evidence(self.resolved.trainer)
         self._record = self._new_record()
-        self._child, self._start_error, self._complaint = None, None, None
+        self._child = self._start_error = self._node_error = self._complaint = None
         self._intervention = self._asked = Intervention.NONE
         self._kill_at = self._ended_at = self._closing_since = None
 
@@ -204,12 +168,14 @@ class Training:
         try:
             self._write_files()
             self._start_environ = self._pod.bytecode.environ(self.resolved.argv, self.environ)
-        except (OSError, ValueError) as error:
-            self._start_error = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            self._node_error = f"{self.folder}: {_reason(error)}"
+        except ValueError as error:
+            self._start_error = str(error)
 
     def start(self) -> None:
         """Start the trainer that was prepared; what prevents that is part of its end."""
-        if self._start_error is not None:
+        if self._start_error is not None or self._node_error is not None:
             return
         try:
             self._child = Child(
@@ -221,8 +187,14 @@ class Training:
                 on_lines=self._feed,
                 on_end=self._pod.bell.ring,
             )
-        except (OSError, ValueError) as error:
-            self._start_error = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            if error.errno in _COMMANDS_FAULT:
+                self._start_error = _reason(error)
+            else:
+                self._node_error = _reason(error)
+            return
+        except ValueError as error:
+            self._start_error = str(error)
             return
         self._pod.guardian.watch(self._child.pid)
         if self.resolved.trainer is Trainer.ISAACLAB3 and self.grammar is Grammar.LITERAL:
@@ -307,6 +279,7 @@ class Training:
         return End(
             exit_code,
             self._start_error,
+            self._node_error,
             self._intervention,
             self._complaint,
             tuple(undying),
@@ -377,12 +350,16 @@ class Training:
         """
         failed = self._child.log_failed if self._child is not None else None
         if failed is not None:
-            return f"{self.folder}: {(failed.strerror or str(failed)).lower()}"
+            return f"{self.folder}: {_reason(failed)}"
         if not self.evidence.said_disk_full:
             return None
         folders = (self.folder, Path.cwd(), self.evidence.log_folder(), Path(tempfile.gettempdir()))
         full = (full_disk_reason(folder, FULL_DISK_MB) for folder in folders if folder is not None)
         return next(filter(None, full), None)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _script_text(path: str) -> str | None:

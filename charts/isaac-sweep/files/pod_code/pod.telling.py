@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sweepctl.pod.calls import Courier, UntoldError
-from sweepctl.pod.run import End, RunTask, SweepTask, Training
+from sweepctl.pod.handed_out import RunTask, SweepTask
+from sweepctl.pod.run import End, Training
 from sweepctl.pod.transcript import dated
 from sweepctl.pod.verdict import Ending, Intervention, Verdict
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient

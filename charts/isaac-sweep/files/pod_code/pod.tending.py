@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from sweepctl.pod.calls import Bell, Call, Courier, InterruptedBySignalError, Signals
 from sweepctl.pod.child import Family
 from sweepctl.pod.conclude import Look, conclude, look
+from sweepctl.pod.handed_out import SweepTask
 from sweepctl.pod.heartbeats import Answer, Beat, Command, Heartbeats
 from sweepctl.pod.record import RecordUpload
-from sweepctl.pod.run import End, SweepTask, Training
+from sweepctl.pod.run import End, Training
 from sweepctl.pod.verdict import Intervention, Verdict
 from sweepctl.run_record import RECORD_FILE
 from sweepctl.wandb_http import ApiError, WandbClient

@@ -50,9 +50,10 @@ class TrainerLog:
         older = self._path.with_name(self._path.name + ".1")
         before = older.stat().st_size if older.exists() else 0
         os.replace(self._path, older)
-        os.close(self._file)
+        full = self._file
         self._left_out_bytes += before
         kept = f"the {self._size_bytes} bytes before this line are in {older.name}"
-        self._open()
+        self._open()  # where that fails the full one stays open, for `close`
+        os.close(full)
         gone = f"; {self._left_out_bytes} bytes before those are left out"
         self._append(f"sweepctl: {kept}{gone if self._left_out_bytes else ''}\n".encode())

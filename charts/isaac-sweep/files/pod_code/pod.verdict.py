@@ -60,6 +60,8 @@ class Facts:
     exit_code: int | None
     """As Popen tells it, negative for a signal; None when it could not be started."""
     start_error: str | None = None
+    node_error: str | None = None
+    """What kept it from being started that no other command would mend: no memory, no disk."""
     intervention: Intervention = Intervention.NONE
     complaint: str | None = None
     """What the check of the configuration found."""
@@ -150,6 +152,11 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
         return Verdict(Ending.HANDED_BACK, "this agent was told to leave", _ORDERLY)
     if facts.intervention is Intervention.STOPPED:
         return Verdict(Ending.STOPPED, "W&B asked for it", _ORDERLY)
+    if facts.node_error is not None:
+        why = f"the trainer cannot be started on this node: {facts.node_error}"
+        if facts.attempts >= MAX_ATTEMPTS:
+            return Verdict(Ending.FAILED, f"{why}, {facts.attempts} times", 1)
+        return Verdict(Ending.HANDED_BACK, why, 1, ExitCode.NODE_UNFIT)
     if facts.exit_code is None or _found_no_program(facts):
         why = facts.start_error or f"exit code {facts.exit_code}: {facts.last_line}"
         return Verdict(
@@ -164,7 +171,7 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
         return Verdict(
             Ending.HANDED_BACK,
             f"no space left: {facts.disk_full}; free some, or give the work folder a larger volume",
-            _ORDERLY,
+            1,  # counted as a lost attempt
             ExitCode.NODE_UNFIT,
         )
     return None

@@ -21,9 +21,10 @@ from sweepctl.pod.bytecode import BytecodeCache
 from sweepctl.pod.calls import Bell, Courier, InterruptedBySignalError, Patience, Signals
 from sweepctl.pod.child import Family, Guardian
 from sweepctl.pod.console import FLUSH_LIMIT_S, Console
+from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.options import read_wrapper_options
-from sweepctl.pod.run import Pod, RunTask, SweepTask, Training
+from sweepctl.pod.run import Pod, Training
 from sweepctl.pod.settings_check import SettingsCheck
 from sweepctl.pod.tasks import with_tasks
 from sweepctl.pod.tending import Tending

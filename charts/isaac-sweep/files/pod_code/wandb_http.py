@@ -1,4 +1,4 @@
-"""W&B's operations that sweepctl uses: sweeps, agents, runs, their streams and files.
+"""W&B's operations that sweepctl uses: sweeps, agents, runs and their streams.
 
 Ring 0: standard library only, shared by the pod and the command line. Every method is one attempt;
 trying again is the caller's decision. W&B documents no interface below its own client, so these are
@@ -7,13 +7,9 @@ that client's operations: https://github.com/wandb/wandb/blob/main/wandb/apis/pu
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sweepctl.wandb_connection import (
@@ -32,7 +28,6 @@ __all__ = [
     "ATTEMPT_HEADER",
     "ApiError",
     "Connection",
-    "FileInfo",
     "RunInfo",
     "SweepInfo",
     "WandbClient",
@@ -89,36 +84,27 @@ class RunInfo:
     exit_code: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileInfo:
-    """A file that a run uploaded."""
-
-    name: str
-    url: str
-    size_bytes: int
-
-
 class WandbClient:
     """W&B's operations over one connection; safe to use from several threads at once."""
 
     def __init__(self, connection: Connection, *, timeout_s: float = 30) -> None:
         self.connection = connection
         self.timeout_s = timeout_s
-        self._transport = Transport(connection, timeout_s=timeout_s)
+        self.transport = Transport(connection, timeout_s=timeout_s)
         # Not in the schema of every server: asked for until one refuses to know them.
         self._run_extras = "host exitcode"
 
     def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Send one GraphQL operation and give its `data`."""
-        return self._transport.graphql(query, variables)
+        return self.transport.graphql(query, variables)
 
     def viewer_entity(self) -> str:
         """Give the entity that the key's owner uses by default."""
         answer = self.graphql("query Viewer { viewer { id entity username } }", {})
-        viewer = self._transport.within(answer, "viewer")
+        viewer = self.transport.within(answer, "viewer")
         if not viewer:
             raise ApiError(
-                f"{self._transport.where} knows nobody by this key",
+                f"{self.transport.where} knows nobody by this key",
                 how_to_log_in(self.connection.base_url),
                 status=401,
             )
@@ -148,13 +134,13 @@ class WandbClient:
                 "displayName": display_name,
             },
         )
-        node = self._transport.within(answer, "upsertSweep", "sweep")
+        node = self.transport.within(answer, "upsertSweep", "sweep")
         if not node:
             raise ApiError(
-                f"{self._transport.where} created no sweep and gave no reason", status=502
+                f"{self.transport.where} created no sweep and gave no reason", status=502
             )
-        owner = self._transport.within(node, "project")
-        found_entity = self._transport.within(owner, "entity").get("name") or entity or ""
+        owner = self.transport.within(node, "project")
+        found_entity = self.transport.within(owner, "entity").get("name") or entity or ""
         return _sweep_info(node, found_entity, owner.get("name") or project)
 
     def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
@@ -181,10 +167,10 @@ class WandbClient:
             + " } } }",
             {"name": sweep_id, "project": project, "entity": entity},
         )
-        node = self._transport.within(answer, "project", "sweep")
+        node = self.transport.within(answer, "project", "sweep")
         if not node:
             raise ApiError(
-                f"no sweep {entity}/{project}/{sweep_id} at {self._transport.where}",
+                f"no sweep {entity}/{project}/{sweep_id} at {self.transport.where}",
                 "check entity, project and id: they stand in the sweep's address",
                 status=404,
                 is_the_apis=True,
@@ -225,10 +211,10 @@ class WandbClient:
             " entityName: $entityName, sweep: $sweep}) { agent { id } } }",
             {"host": host, "projectName": project, "entityName": entity, "sweep": sweep_id},
         )
-        agent = self._transport.within(answer, "createAgent", "agent")
+        agent = self.transport.within(answer, "createAgent", "agent")
         if not agent.get("id"):
             raise ApiError(
-                f"{self._transport.where} registered no agent and gave no reason", status=502
+                f"{self.transport.where} registered no agent and gave no reason", status=502
             )
         return str(agent["id"])
 
@@ -249,9 +235,9 @@ class WandbClient:
                 "runState": json.dumps({run_id: True for run_id in run_ids}),
             },
         )
-        commands = _parsed(self._transport.within(answer, "agentHeartbeat").get("commands"), [])
+        commands = _parsed(self.transport.within(answer, "agentHeartbeat").get("commands"), [])
         if not isinstance(commands, list):
-            raise self._transport.unexpected(f"{commands!r:.80} for commands")
+            raise self.transport.unexpected(f"{commands!r:.80} for commands")
         return [command for command in commands if isinstance(command, dict)]
 
     def run(self, entity: str, project: str, run_id: str) -> RunInfo | None:
@@ -261,7 +247,7 @@ class WandbClient:
             " $project, entityName: $entity) { run(name: $name) { FIELDS } } }",
             {"project": project, "entity": entity, "name": run_id},
         )
-        node = self._transport.within(answer, "project", "run")
+        node = self.transport.within(answer, "project", "run")
         return run_info(node) if node else None
 
     def runs(
@@ -300,7 +286,7 @@ class WandbClient:
         place = f"files/{url_path(entity, project, run_id)}/file_stream"
         url = f"{self.connection.base_url}/{place}"
         headers = {} if attempt is None else {ATTEMPT_HEADER: str(attempt)}
-        answer = self._transport.json("POST", url, json.dumps(dict(body)).encode(), headers)
+        answer = self.transport.json("POST", url, json.dumps(dict(body)).encode(), headers)
         return answer if isinstance(answer, dict) else {}
 
     def mark_preempting(
@@ -315,58 +301,6 @@ class WandbClient:
         """End the run: 0 finishes it, another code fails it (or hands it back when preempting)."""
         body = {"complete": True, "exitcode": exit_code}
         self.post_file_stream(entity, project, run_id, body, attempt)
-
-    def files(self, entity: str, project: str, run_id: str) -> list[FileInfo]:
-        """List the files that a run uploaded."""
-        query = (
-            "query RunFiles($project: String!, $entity: String!, $name: String!, $cursor: String,"
-            " $perPage: Int) { project(name: $project, entityName: $entity) { run(name: $name)"
-            " { files(after: $cursor, first: $perPage) { edges { node { id name url sizeBytes }"
-            " cursor } pageInfo { endCursor hasNextPage } } } } }"
-        )
-        variables = {"project": project, "entity": entity, "name": run_id}
-        return [
-            FileInfo(_text(node, "name"), _text(node, "url"), int(node.get("sizeBytes") or 0))
-            for node in self._pages(query, variables, ("project", "run", "files"))
-        ]
-
-    def download_file(self, file: FileInfo, path: Path) -> None:
-        """Fetch a run's file; `path` appears only when it is complete."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        request = self._transport.request(
-            "GET", urllib.parse.urljoin(self.connection.base_url, file.url)
-        )
-        with self._transport.open(request) as answer, part.open("wb") as out:
-            try:
-                while block := answer.read(1 << 20):
-                    out.write(block)
-            except (http.client.HTTPException, OSError) as error:
-                raise ApiError(f"fetching {file.name} broke off: {error}") from error
-            if answer.length:  # of a body read in pieces, http.client does not tell this itself
-                raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
-        os.replace(part, path)
-
-    def upload_file(
-        self, entity: str, project: str, run_id: str, name: str, content: bytes
-    ) -> None:
-        """Store a file with a run; its state stays as it is."""
-        variables = {"entity": entity, "project": project, "run": run_id, "files": [name]}
-        answer = self.graphql(
-            "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files:"
-            " [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project,"
-            " runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
-            variables,
-        )
-        created = self._transport.within(answer, "createRunFiles")
-        files = created.get("files") or []
-        if not files:
-            raise ApiError(f"{self._transport.where} gave no place for {name}", status=502)
-        for file in files:
-            url = urllib.parse.urljoin(self.connection.base_url, str(file["uploadUrl"]))
-            headers = dict(line.split(":", 1) for line in created.get("uploadHeaders") or [])
-            with self._transport.open(self._transport.request("PUT", url, content, headers)):
-                pass
 
     def _run_query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Ask for runs with the optional fields as well, as long as the server knows them."""
@@ -388,16 +322,16 @@ class WandbClient:
             found: Any = self._run_query(
                 query, {**variables, "cursor": cursor, "perPage": _PAGE_SIZE}
             )
-            found = self._transport.within(found, *place)
+            found = self.transport.within(found, *place)
             if not found:
                 return
             edges = found.get("edges") or []
             if not isinstance(edges, list):
-                raise self._transport.unexpected(f"{edges!r:.80} for edges")
+                raise self.transport.unexpected(f"{edges!r:.80} for edges")
             for edge in edges:
-                if edge and (node := self._transport.within({"edge": edge}, "edge", "node")):
+                if edge and (node := self.transport.within({"edge": edge}, "edge", "node")):
                     yield node
-            page = self._transport.within(found, "pageInfo")
+            page = self.transport.within(found, "pageInfo")
             if not page.get("hasNextPage") or page.get("endCursor") in (None, cursor):
                 return
             cursor = page["endCursor"]

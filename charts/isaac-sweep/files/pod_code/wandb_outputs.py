@@ -5,12 +5,16 @@ Ring 0: standard library only. As in `wandb_http`, every function is one attempt
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sweepctl.wandb_http import FileInfo, RunInfo, WandbClient
+from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
 
 CONSOLE = "output.log"
 """The name of a run's console log, among its files and in its stream."""
@@ -20,6 +24,15 @@ _SAMPLES = 500
 
 Place = tuple[str, str, str]
 """Entity, project, run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file that a run uploaded."""
+
+    name: str
+    url: str
+    size_bytes: int
 
 
 def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any]) -> None:
@@ -44,9 +57,10 @@ def last_logged(client: WandbClient, place: Place, name: str) -> object:
     while True:
         spec = {"keys": ["_step", name], "samples": _SAMPLES, "minStep": step}
         asked = "sampledHistory(specs: $specs)"
-        answer = _run(client, place, asked, {"specs": [json.dumps(spec)]}).get("sampledHistory")
-        rows = answer[0] if isinstance(answer, list) and answer else None
-        known = [row for row in rows or [] if _step(row) >= step and row.get(name) is not None]
+        answer = _run(client, place, asked, {"specs": [json.dumps(spec)]})
+        samples = _list(client, answer, "sampledHistory")
+        rows = _list(client, {"rows": samples[0] if samples else None}, "rows")
+        known = [row for row in rows if _step(row) >= step and row.get(name) is not None]
         if not known:
             return found
         last = max(known, key=_step)
@@ -55,8 +69,7 @@ def last_logged(client: WandbClient, place: Place, name: str) -> object:
 
 def console_count(client: WandbClient, place: Place) -> int:
     """Give the number of the next line of a run's console log."""
-    run = _run(client, place, "logLineCount", {})
-    return int(run.get("logLineCount") or 0)
+    return _count(client, _run(client, place, "logLineCount", {}), "logLineCount")
 
 
 def console_lines(client: WandbClient, place: Place) -> list[str]:
@@ -69,10 +82,11 @@ def console_lines(client: WandbClient, place: Place) -> list[str]:
             " { edges { node { line } } pageInfo { endCursor hasNextPage } }"
         )
         variables = {"first": _PAGE_LINES, "after": cursor}
-        lines = _run(client, place, asked, variables).get("logLines") or {}
-        edges = lines.get("edges") or []
-        found += [str((edge.get("node") or {}).get("line") or "") for edge in edges]
-        page = lines.get("pageInfo") or {}
+        lines = client.transport.within(_run(client, place, asked, variables), "logLines")
+        for edge in _list(client, lines, "edges"):
+            node = client.transport.within({"edge": edge}, "edge", "node")
+            found.append(str(node.get("line") or ""))
+        page = client.transport.within(lines, "pageInfo")
         if not page.get("hasNextPage") or page.get("endCursor") in (None, cursor):
             return found
         cursor = page["endCursor"]
@@ -88,16 +102,55 @@ def end_body(
     return body
 
 
+def upload_file(client: WandbClient, place: Place, name: str, content: bytes) -> None:
+    """Store a file with a run; its state stays as it is."""
+    entity, project, run = place
+    answer = client.graphql(
+        "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files:"
+        " [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project,"
+        " runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
+        {"entity": entity, "project": project, "run": run, "files": [name]},
+    )
+    created = client.transport.within(answer, "createRunFiles")
+    files = _list(client, created, "files")
+    if not files:
+        raise ApiError(f"{client.transport.where} gave no place for {name}", status=502)
+    lines = [str(line).partition(":") for line in _list(client, created, "uploadHeaders")]
+    headers = {key: value.strip() for key, _, value in lines}
+    for file in files:
+        address = client.transport.within({"file": file}, "file").get("uploadUrl")
+        url = urllib.parse.urljoin(client.connection.base_url, str(address or ""))
+        with client.transport.open(client.transport.request("PUT", url, content, headers)):
+            pass
+
+
+def download_file(client: WandbClient, file: FileInfo, path: Path) -> None:
+    """Fetch a run's file; `path` appears only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    request = client.transport.request(
+        "GET", urllib.parse.urljoin(client.connection.base_url, file.url)
+    )
+    with client.transport.open(request) as answer, part.open("wb") as out:
+        try:
+            while block := answer.read(1 << 20):
+                out.write(block)
+        except (http.client.HTTPException, OSError) as error:
+            raise ApiError(f"fetching {file.name} broke off: {error}") from error
+        if answer.length:  # of a body read in pieces, http.client does not tell this itself
+            raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
+    os.replace(part, path)
+
+
 def find_file(client: WandbClient, place: Place, name: str) -> FileInfo | None:
     """Find a run's file by its name."""
     asked = "files(names: [$file]) { edges { node { name url sizeBytes } } }"
-    files = _run(client, place, asked, {"file": name}).get("files") or {}
-    for edge in files.get("edges") or []:
-        node = edge.get("node") or {}
+    files = client.transport.within(_run(client, place, asked, {"file": name}), "files")
+    for edge in _list(client, files, "edges"):
+        node = client.transport.within({"edge": edge}, "edge", "node")
         if node.get("name") == name and node.get("url"):
-            size_bytes = int(node.get("sizeBytes") or 0)
             url = urllib.parse.urljoin(client.connection.base_url, str(node["url"]))
-            return FileInfo(name, url, size_bytes)
+            return FileInfo(name, url, _count(client, node, "sizeBytes"))
     return None
 
 
@@ -119,5 +172,20 @@ def _run(
         " { project(name: $project, entityName: $entity) { run(name: $name) { " + fields + " } } }",
         {"entity": entity, "project": project, "name": run, **variables},
     )
-    found = (answer.get("project") or {}).get("run")
-    return found if isinstance(found, dict) else {}
+    return client.transport.within(answer, "project", "run")
+
+
+def _list(client: WandbClient, answer: Mapping[str, Any], key: str) -> list[Any]:
+    found = answer.get(key) or []
+    if not isinstance(found, list):
+        raise client.transport.unexpected(f"{found!r:.80} for {key}")
+    return found
+
+
+def _count(client: WandbClient, answer: Mapping[str, Any], key: str) -> int:
+    """Read a whole number, which some servers send as text."""
+    found = answer.get(key) or 0
+    try:
+        return int(found)
+    except (TypeError, ValueError, OverflowError):
+        raise client.transport.unexpected(f"{found!r:.80} for {key}") from None
