@@ -219,7 +219,7 @@ def test_run_that_fails_before_it_logs_says_why_and_is_read_after_its_pod_is_gon
 ) -> None:
     file = write_sweep(tmp_path, [1.0, 2.0])
     sweep = yaml.safe_load(file.read_text())
-    sweep["command"] = ["sh", "-c", "echo reading motions; echo no such file >&2; exit 3"]
+    sweep["command"] = ["sh", "-c", 'echo reading motions; echo no such file >&2; exit 3; : "$@"']
     file.write_text(yaml.safe_dump(sweep))
     values = str(write_values(tmp_path))
     sweepctl.answer("submit", "plain.yaml", "-f", values, "--create-secret")

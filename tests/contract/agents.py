@@ -18,6 +18,12 @@ TRAINER = Path(__file__).with_name("plain_trainer.py")
 PARAMETERS = {"env.gain": {"distribution": "uniform", "min": 0.5, "max": 2.0}}
 
 
+def hear_all_signals() -> None:
+    """Take back what a shell or nohup, of whoever runs the tests, has had ignored."""
+    for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
+
+
 class Agent:
     """One agent process; what it said is in `said`."""
 
@@ -25,7 +31,13 @@ class Agent:
         self.log = folder / f"agent-{len(list(folder.glob('agent-*.log')))}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=environ,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=hear_all_signals,
             )
 
     @property
