@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from agents import World
-from serving import API_KEY, ServerProcess, wait_for
+from serving import API_KEY, ServerProcess
 
 DONE, NODE_UNFIT, CONFIGURATION = 0, 76, 78
 
@@ -46,10 +46,10 @@ def test_server_that_dies_and_comes_back_harms_no_run_that_trains(world: World) 
 
 def test_run_that_ends_while_the_server_is_down_is_told_of_when_it_is_back(world: World) -> None:
     gate = world.folder / "gate"
-    sweep = world.sweep(world.trainer("note:start", "log", f"wait:{gate}", "note:end"))
+    sweep = world.sweep(world.trainer("note:start", "log", "note:told", f"wait:{gate}", "note:end"))
     agent = world.start(sweep)
     world.wait_noted("start")
-    wait_for("the metric", lambda: world.run(sweep).summary.get("loss"))
+    world.wait_noted("told")
     world.server.kill()
     gate.touch()
     world.wait_noted("end")
