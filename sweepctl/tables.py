@@ -96,7 +96,8 @@ def wandb_history(connection: Connection, entity: str, project: str) -> History:
 
     def history(run_id: str) -> Iterator[Row]:
         try:
-            yield from api.run(f"{entity}/{project}/{run_id}").scan_history()
+            # The client leaves `/sweeps/` and `/runs/` out of a path, projects of that name too.
+            yield from api.run(f"{entity}/{project}:{run_id}").scan_history()
         except (wandb.Error, ValueError, OSError) as error:
             raise SweepctlError(f"cannot read the history of run {run_id}: {error}") from None
 

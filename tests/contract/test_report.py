@@ -33,13 +33,15 @@ SWEEP = {
 Report = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def report(sdk: Sdk, server: ServerProcess, tmp_path: Path) -> Report:
+@pytest.fixture(params=["sweeps", "runs"])
+def report(
+    request: pytest.FixtureRequest, sdk: Sdk, server: ServerProcess, tmp_path: Path
+) -> Report:
     """Train a sweep of two runs; give the function that reports it."""
     (sdk.home / "train.py").write_text(TRAIN)
     (sdk.home / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    said = sdk.cli("sweep", "-p", "p", "sweep.yaml")
-    path = next(word for word in said.split() if word.startswith("local/p/"))
+    said = sdk.cli("sweep", "-p", request.param, "sweep.yaml")
+    path = next(word for word in said.split() if word.startswith(f"local/{request.param}/"))
     code, out, err = sdk.end(sdk.start_agent(path))
     assert code == 0, out + err
 
