@@ -94,10 +94,10 @@ def open_target(name: str | None, place: Place) -> Target:
     from sweepctl.live import list_jobs
 
     if name is not None and not manifest.is_name(name):
-        raise UsageError(
-            f"'{name}' is no name of a submitted sweep",
-            f"try {manifest.default_name(name)}; all of them: sweepctl list",
-        )
+        hint = f"try {manifest.default_name(name)}; all of them: sweepctl list -A"
+        if "/" in name:
+            hint = "a name with a / is a server's sweep; those of the cluster: sweepctl list -A"
+        raise UsageError(f"'{name}' is no name of a submitted sweep", hint)
     cluster = open_cluster(place.context, place.namespace)
     if name is not None:
         return Target(cluster, name, cluster.namespace)
