@@ -150,7 +150,6 @@ def _facts(
     silence: str | None,
     attempts: int,
 ) -> Facts:
-    trainer = training.resolved.trainer
     return Facts(
         program=training.resolved.argv[0] if training.resolved.argv else "",
         exit_code=end.exit_code,
@@ -158,7 +157,6 @@ def _facts(
         node_error=end.node_error,
         intervention=end.intervention,
         complaint=end.complaint,
-        shows_its_end=trainer.shows_its_end,
         has_shown_end=training.evidence.shows_end(),
         has_proven_end=training.evidence.proves_end(),
         unverified=end.unverified,

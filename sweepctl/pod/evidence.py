@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from sweepctl.pod.launchers import Trainer
+from sweepctl.pod.launchers import SCRIPT_LIBRARIES, Trainer
 
 _RANK = rb"^(?:\[[\w.-]+\]:)?"
 """What `torchrun --tee` puts before a line of one of its processes: [default0]:"""
@@ -90,8 +90,6 @@ class Evidence:
             self.task_is_unknown = self._trainer is not Trainer.PLAIN or b"isaaclab" in self._tail
         if not self.bytecode_is_broken and _BROKEN_BYTECODE.search(lines):
             self.bytecode_is_broken = True
-        if self._trainer is Trainer.PLAIN:
-            return
         if _ENDED.search(lines):
             self._said_its_end = True
         for found in _BAR.finditer(lines):
@@ -110,8 +108,8 @@ class Evidence:
 
     @property
     def said_its_end(self) -> bool:
-        """Whether the line was seen that Isaac Lab prints when training is over."""
-        return self._said_its_end
+        """Whether the line was seen that Isaac Lab prints when training, and all else, is over."""
+        return self._said_its_end and not self._may_go_on
 
     @property
     def cold_start(self) -> str | None:
@@ -154,16 +152,27 @@ class Evidence:
 
         Isaac Lab exits 0 on SIGINT and, under Kit, after masked exceptions: what counts is the line
         that follows the training. Where 2.x has none it is the model saved after the last
-        iteration, or skrl's progress, where that is shown.
+        iteration, or skrl's progress, where that is shown. Where the command hides the trainer, its
+        lines and its place among the logs say that it is Isaac Lab's.
         """
-        if self._trainer is Trainer.PLAIN or self.proves_end():
+        if self._has_come_to_its_end():
             return True
         folder = self.log_folder()
-        is_skrl = folder is not None and folder.parts[-3:-2] == ("skrl",)
-        return is_skrl and self._bar is None
+        library = "".join(folder.parts[-3:-2]) if folder is not None else ""
+        if self._trainer is Trainer.PLAIN and library not in SCRIPT_LIBRARIES:
+            return True
+        return library == "skrl" and self._bar is None
 
     def proves_end(self) -> bool:
-        """Say whether something was seen that only a training's own end leaves."""
+        """Say whether something was seen that only the end of all that was to be done leaves."""
+        return not self._may_go_on and self._has_come_to_its_end()
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether the command is a script that may do more than train."""
+        return self._trainer is Trainer.PLAIN
+
+    def _has_come_to_its_end(self) -> bool:
         if self._said_its_end:
             return True
         folder = self.log_folder()

@@ -47,11 +47,6 @@ class Trainer(enum.Enum):
         """Whether SIGTERM ends it with a code that is not 0; under Kit (2.x) no code is certain."""
         return self is not Trainer.ISAACLAB2
 
-    @property
-    def shows_its_end(self) -> bool:
-        """Whether a training that came to its end leaves more evidence than exit code 0."""
-        return self is not Trainer.PLAIN
-
 
 @dataclass(frozen=True, slots=True)
 class Launch:

@@ -65,8 +65,6 @@ class Facts:
     intervention: Intervention = Intervention.NONE
     complaint: str | None = None
     """What the check of the configuration found."""
-    shows_its_end: bool = False
-    """Whether this kind of trainer leaves evidence of its end beyond the exit code."""
     has_shown_end: bool = True
     has_proven_end: bool = False
     """Whether what was seen comes of a training's end alone, whatever ended its process."""

@@ -261,6 +261,20 @@ CASES = [
         command="script drops",
         isaac=GOOD,
     ),
+    Case(
+        "isaac-behind-a-shell-that-does-not-come-to-its-end",
+        "training did not come to its end",
+        "failed",
+        command="bash passes on",
+        isaac="folder iterate record log",
+    ),
+    Case(
+        "isaac-behind-a-shell-killed-after-its-end-may-have-had-more-to-do",
+        "attempt 1 of 3(.|\n)*, 3 times",
+        "failed",
+        command="bash passes on",
+        isaac=f"{GOOD} signal:{SIGKILL:d}",
+    ),
     # What the API answers.
     *(
         Case(

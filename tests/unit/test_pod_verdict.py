@@ -8,9 +8,8 @@ from sweepctl.errors import ExitCode
 from sweepctl.pod.verdict import Ending, Facts, Intervention, judge
 
 GOOD = {"exit_code": 0, "metric": "loss", "summary": {"loss": 1.0}, "is_started": True}
-KIT = {**GOOD, "shows_its_end": True}
-OVER = {**KIT, "has_proven_end": True}
-UNVERIFIED = {**KIT, "unverified": "no record"}
+OVER = {**GOOD, "has_proven_end": True}
+UNVERIFIED = {**GOOD, "unverified": "no record"}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             id="command-that-cannot-log",
         ),
         pytest.param(
-            {**KIT, "has_shown_end": False},
+            {**GOOD, "has_shown_end": False},
             "failed",
             "did not come to its end",
             1,
@@ -117,7 +116,7 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             id="exit-code-with-advice",
         ),
         pytest.param(
-            {**KIT, "has_shown_end": False, "advice": "name it in code.tasks"},
+            {**GOOD, "has_shown_end": False, "advice": "name it in code.tasks"},
             "failed",
             "an exception was swallowed; name it in code.tasks",
             1,
@@ -189,7 +188,12 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             id="leaving-as-training-ended",
         ),
         pytest.param(
-            {**KIT, "intervention": Intervention.DIFFERENT, "complaint": "x is y", "exit_code": -9},
+            {
+                **GOOD,
+                "intervention": Intervention.DIFFERENT,
+                "complaint": "x is y",
+                "exit_code": -9,
+            },
             "failed",
             "not what was asked for: x is y",
             1,
@@ -197,7 +201,7 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             id="different",
         ),
         pytest.param(
-            {**KIT, "intervention": Intervention.UNKNOWN_SETTING, "complaint": "no x"},
+            {**GOOD, "intervention": Intervention.UNKNOWN_SETTING, "complaint": "no x"},
             "failed",
             "no x",
             1,
@@ -303,7 +307,7 @@ UNVERIFIED = {**KIT, "unverified": "no record"}
             {**OVER, "exit_code": 3}, "failed", "exit code 3", 3, None, id="error-while-closing"
         ),
         pytest.param(
-            {**KIT, "exit_code": -signal.SIGSEGV},
+            {**GOOD, "exit_code": -signal.SIGSEGV},
             "failed",
             "SIGSEGV",
             139,

@@ -209,7 +209,7 @@ class Transport:
         with self.open(self.request(method, url, body, headers)) as answer:
             try:
                 return json.loads(answer.read() or b"{}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ApiError(
                     f"the answer of {self.where} is no JSON",
                     self._hint(
@@ -253,7 +253,8 @@ class Transport:
                 raise CertificateError(message, hint) from None
             hint = self._hint("check WANDB_BASE_URL, proxy settings and the network")
             raise ApiError(message, hint) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            # A host that is no name, such as a..b: in the setting, or where a redirect leads.
             raise ApiError(f"cannot reach {self.where}: {_reason(error)}") from None
 
     def _hint(self, text: str) -> str | None:
