@@ -9,7 +9,7 @@ from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.layout import GPU_RESOURCE, Bed
 
 STORAGE_CLASS = "standard"
-_VOLUMES = 24
+_VOLUMES = 96
 
 
 def put_in(cluster: Cluster, bed: Bed) -> None:
