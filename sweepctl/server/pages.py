@@ -290,12 +290,12 @@ def _best(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | 
 
 
 def _ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[Run]:
-    """Put the best metric first, and runs without one, the newest first, after."""
+    """Put the best first, of equals the eldest; runs without a metric come last, newest first."""
     sign = -1 if sweep.goal == "maximize" else 1
 
     def rank(run: Run) -> tuple[bool, float, int]:
         value = metrics.get(run.pk)
-        return (value is None, 0.0 if value is None else sign * value, -run.pk)
+        return (True, 0.0, -run.pk) if value is None else (False, sign * value, run.pk)
 
     return sorted(runs, key=rank)
 

@@ -365,6 +365,21 @@ def test_the_pages_tell_a_metric_that_is_no_number_as_what_it_is(
     assert "no number" not in said[5]
 
 
+def test_of_equally_good_runs_the_best_one_stands_first(rooms: ServerRooms, pages: Pages) -> None:
+    sweep = rooms.sweep({**SPEC, "run_cap": 4})
+    agent = rooms.agent(sweep, "node-0")
+    runs = []
+    for error in (2.0, 1.0, 1.0, 3.0):
+        run = rooms.take(agent)["run_id"]
+        content = [json.dumps({"Metrics/error": error})]
+        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        rooms.end(run, 0)
+        runs.append(run)
+    page = Strict(pages.sweep("local", "p", sweep.id))
+    table = [link.rpartition("/")[2] for link in page.links if "/runs/" in link][-4:]
+    assert table == [runs[place] for place in (1, 2, 0, 3)]
+
+
 def test_the_search_takes_nothing_else_for_a_number(rooms: ServerRooms) -> None:
     sweep, runs = strange(rooms)
     with rooms.database.read() as rows:
