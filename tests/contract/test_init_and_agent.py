@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Sdk
 from serving import ServerProcess, sdk_environ
 
 TRAINER = """
@@ -122,6 +123,16 @@ def test_init_creates_one_sweep_whatever_answers_are_lost(
     (sweep,) = sweeps_of(server, "legs")
     assert out == f"sweep/local/legs/{sweep} created\n"
     assert proxy.losses == max(0, losses - 1), "it looks before it creates again"
+
+
+def test_a_sweep_that_names_no_project_is_found_by_the_wandb_client(
+    server: ServerProcess, sweepctl: Sweepctl, sdk: Sdk
+) -> None:
+    code, out, err = sweepctl(server.url, "init", "sweep.yaml")
+    assert code == 0, err
+    path = out.split()[0].partition("/")[2]
+    asked = "import json, sys, wandb; print(json.dumps(wandb.Api().sweep(sys.argv[1]).id))"
+    assert sdk.ask(asked, path) == path.rpartition("/")[2]
 
 
 def test_init_then_agents_in_turn_take_every_run_once(

@@ -14,8 +14,8 @@ from sweepctl.errors import SweepctlError
 from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, read_table
 from sweepctl.run_parameters import TYPE_SUFFIX, distribution_of, tells_type, type_owner
 
-DEFAULT_PROJECT = "sweeps"
-"""The project of a sweep whose file and settings name none."""
+DEFAULT_PROJECT = "uncategorized"
+"""The project of a sweep whose file and settings name none, as W&B calls it."""
 
 PLACEHOLDER_ENTITY = "YOUR_WANDB_ENTITY"
 """What the sweep files of this form's inventors have where their users' entity is to stand."""
