@@ -231,7 +231,7 @@ class Training:
             self._kill(Intervention.UNKNOWN_SETTING, wrong)
         due_s = self._poll_closing(now)
         if self._has_record():
-            due_s = min(due_s, self._record.poll(now, self.evidence.log_folder()))
+            due_s = min(due_s, self._record.poll(now, self.evidence.log_folder))
             if self._record.complaint is not None:
                 self._kill(Intervention.DIFFERENT, self._record.complaint)
         return due_s if self._ended_at is None and not self._overrides else min(due_s, LOOK_EVERY_S)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,13 @@ from agent_in_process import (
 )
 
 from sweepctl.errors import ExitCode
+from sweepctl.overrides import Grammar
 from sweepctl.pod import run
+from sweepctl.pod.calls import Bell
 from sweepctl.pod.heartbeats import Heartbeats
+from sweepctl.pod.interpreter import TrainerPython
 from sweepctl.pod.run import Training
+from sweepctl.pod.settings_check import RecordCheck
 from sweepctl.pod.verdict import Intervention
 
 EXIT = [{"type": "exit"}]
@@ -268,3 +273,19 @@ def test_key_that_is_refused_from_the_start_is_a_configuration_error_after_minut
     assert stage.act() is ExitCode.CONFIGURATION
     assert stage.clock.now_s - began >= 300
     assert stage.client.let_go == []
+
+
+def test_log_folder_is_looked_for_no_longer_than_the_record_is(tmp_path: Path) -> None:
+    bell = Bell()
+    check = RecordCheck(TrainerPython({}), bell, ["isaaclab", "train"], [], Grammar.LITERAL)
+    looks: list[None] = []
+
+    def find_folder() -> Path:
+        looks.append(None)
+        return tmp_path
+
+    check.poll(time.monotonic() + 10, find_folder)
+    check.unverified = None
+    assert check.poll(time.monotonic() + 20, find_folder) > 60
+    assert len(looks) == 1
+    bell.close()
