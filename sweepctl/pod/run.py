@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -353,9 +354,11 @@ class Training:
             return f"{self.folder}: {_reason(failed)}"
         if not self.evidence.said_disk_full:
             return None
-        folders = (self.folder, Path.cwd(), self.evidence.log_folder(), Path(tempfile.gettempdir()))
-        full = (full_disk_reason(folder, FULL_DISK_MB) for folder in folders if folder is not None)
-        return next(filter(None, full), None)
+        folders = [self.folder, self.evidence.log_folder(), Path(tempfile.gettempdir())]
+        with suppress(OSError):  # the trainer may have removed it
+            folders.append(Path.cwd())
+        there = [folder for folder in folders if folder is not None and os.path.isdir(folder)]
+        return next(filter(None, (full_disk_reason(each, FULL_DISK_MB) for each in there)), None)
 
 
 def _reason(error: OSError) -> str:

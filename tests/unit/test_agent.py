@@ -179,6 +179,20 @@ def test_work_folder_that_fails_is_no_fault_of_the_command(
 COLD = b"Exiting app because of dependency solver failure\n"
 
 
+def test_trainer_that_removed_its_own_folder_has_no_full_disk(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr("tempfile.tempdir", str(gone))
+    FakeChild.exit_codes, FakeChild.prints = [1], [b"No space left on device\n"]
+    stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
+    assert stage.act("--work", str(tmp_path / "work")) is ExitCode.DONE
+    assert "run r1 failed: the trainer ended with exit code 1" in stage.text
+
+
 @pytest.fixture
 def isaaclab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONFIG, "command", ["isaaclab", "train"])

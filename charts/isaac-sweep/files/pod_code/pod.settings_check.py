@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sweepctl.errors import SweepctlError, nearest
@@ -91,13 +91,17 @@ class RecordCheck:
         self.unverified: str | None = "there was no time to read its record"
         """Why the record tells nothing; None when it was read and compared."""
 
-    def poll(self, now: float, folder: Path | None) -> float:
-        """Do what is due while the trainer runs; give the seconds until something is due."""
+    def poll(self, now: float, find_folder: Callable[[], Path | None]) -> float:
+        """Do what is due while the trainer runs; give the seconds until something is due.
+
+        The log folder is looked for no longer than the record is: it may be on a slow volume.
+        """
         self._take_answer(now)
         if self.unverified is None or self._call is not None:
             return 3600.0
         if now >= self._due_at:
             self._due_at = now + LOOK_EVERY_S
+            folder = find_folder()
             if folder is not None and _is_settled(folder):
                 self._ask(folder)
         return max(0.01, self._due_at - now)
