@@ -11,6 +11,7 @@ from sweepctl.pod.calls import Courier, UntoldError
 from sweepctl.pod.handed_out import RunTask, SweepTask
 from sweepctl.pod.telling import Output, Teller
 from sweepctl.pod.verdict import Ending, Verdict
+from sweepctl.wandb_connection import Connection, Transport
 from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
 from sweepctl.wandb_summary import REASON_KEY, reason_of
 
@@ -41,6 +42,7 @@ class FakeWandb:
 
     def __init__(self, *reads: Summary, refuses: tuple[str, ...] = (), status: int = 400) -> None:
         self.reads = list(reads)
+        self.transport = Transport(Connection("http://api"))
         self.summary: Summary = {}
         self.told: list[str] = []
         self.bodies: list[dict[str, Any]] = []
