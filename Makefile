@@ -66,8 +66,8 @@ bench-bytecode: trainer ## a short training with the bytecode cache of pods and 
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
 
-chart: setup ## renew what the chart copies; write dist/isaac-sweep-VERSION.tgz, reproducibly
-	@$(BIN)/python -m tests.chart.renew --package dist
+chart: setup ## renew the settings in its README; write dist/isaac-sweep-VERSION.tgz, reproducibly
+	@$(BIN)/python -m tools.chart --package dist
 test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
 lock: setup ## renew requirements.lock from pyproject.toml

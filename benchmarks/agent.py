@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl_pod.wandb.client import Connection, WandbClient
 
 RUNS = 21  # 20 gaps
 AT_LEAST = 100
@@ -118,7 +118,7 @@ def measure(name: str, url: str, folder: Path) -> list[float]:
 def start_agent(name: str, sweep_id: str, url: str, folder: Path) -> subprocess.Popen[bytes]:
     commands = {
         "sweepctl": [
-            *(sys.executable, "-m", "sweepctl.pod.agent", "--preflight-gpu", "off"),
+            *(sys.executable, "-m", "sweepctl_pod.agent", "--preflight-gpu", "off"),
             *("--sweep", f"local/{PROJECT}/{sweep_id}", "--work", str(folder / "work")),
         ],
         "wandb": [sys.executable, "-m", "wandb", "agent", f"local/{PROJECT}/{sweep_id}"],

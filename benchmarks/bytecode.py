@@ -15,8 +15,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweepctl.pod.bytecode import NEVER, PREFIX, BytecodeCache
-from sweepctl.pod.interpreter import TrainerPython
+from sweepctl_pod.trainer.bytecode import NEVER, PREFIX, BytecodeCache
+from sweepctl_pod.trainer.interpreter import TrainerPython
 
 TRAINER = Path(__file__).parents[1] / "examples" / "toy_legs" / ".venv" / "bin" / "isaaclab"
 COMMAND = [

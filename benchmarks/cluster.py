@@ -25,16 +25,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sweepctl.cluster.client import Cluster as SweepctlCluster
-from sweepctl.cluster.kubeconfig import open_cluster
-from sweepctl.live import read_live
-from sweepctl.resubmit import SubmitOptions
-from sweepctl.spec import load_sweep
-from sweepctl.steer import scale
-from sweepctl.submission import find_submission
-from sweepctl.submit import Submitter
-from sweepctl.values import load_values
-from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl.jobs.change import scale
+from sweepctl.jobs.existing import SubmitOptions
+from sweepctl.jobs.state import read_live
+from sweepctl.jobs.submission import find_submission
+from sweepctl.jobs.submit import Submitter
+from sweepctl.kube.client import Cluster as SweepctlCluster
+from sweepctl.kube.kubeconfig import open_cluster
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl.values.settings import load_values
+from sweepctl_pod.wandb.client import Connection, WandbClient
 from tests.serving import ServerProcess
 from tests.testbed import lifecycle, simulated
 from tests.testbed.cluster import Cluster

@@ -31,7 +31,7 @@ from override_values import (
 )
 from wheels import unpacked
 
-from sweepctl.overrides import Grammar, InexpressibleError, Override
+from sweepctl_pod.overrides import Grammar, InexpressibleError, Override
 
 BATCH = 500
 

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from serving import API_KEY, ServerProcess
 
-from sweepctl.wandb_http import Connection, WandbClient
-from sweepctl.wandb_outputs import upload_file
+from sweepctl_pod.wandb.client import Connection, WandbClient
+from sweepctl_pod.wandb.outputs import upload_file
 
 RUNS, TRIES, LIMIT_S = 100, 7, 0.4
 LOG = "".join(f"Learning iteration {number}/1500\n" for number in range(2000))

@@ -27,11 +27,11 @@ from sweepctl.cli.options import (
     print_lines,
 )
 from sweepctl.cli.output import Form
-from sweepctl.errors import SweepctlError, UsageError
+from sweepctl_pod.errors import SweepctlError, UsageError
 
 if TYPE_CHECKING:
-    from sweepctl.steer import Steered
-    from sweepctl.targets import Place, Target
+    from sweepctl.jobs.change import Steered
+    from sweepctl.jobs.targets import Place, Target
 
 SubmittedName = Annotated[
     str,
@@ -48,7 +48,8 @@ def scale(
     form: Output = Form.TABLE,
 ) -> None:
     """Change the number of agents. Runs of agents that go are finished by the others."""
-    from sweepctl import steer, targets
+    from sweepctl.jobs import change as steer
+    from sweepctl.jobs import targets
 
     target = targets.open_target(name, targets.Place(namespace, context))
     submission = target.submission()
@@ -75,7 +76,7 @@ def pause(
 
     A server's sweep hands out no new runs; those under way go on. Without a name it asks first.
     """
-    from sweepctl.targets import Place
+    from sweepctl.jobs.targets import Place
 
     place = Place(namespace, context, server, data)
     _print_done(_suspend(name, place, yes, dry_run, is_paused=True), dry_run, form)
@@ -92,7 +93,7 @@ def resume(
     form: Output = Form.TABLE,
 ) -> None:
     """Let a paused sweep go on. Without a name it asks first."""
-    from sweepctl.targets import Place
+    from sweepctl.jobs.targets import Place
 
     place = Place(namespace, context, server, data)
     _print_done(_suspend(name, place, yes, dry_run, is_paused=False), dry_run, form)
@@ -112,8 +113,8 @@ def stop(
 
     Without a name it asks first.
     """
-    from sweepctl.status import ENDED_SWEEP
-    from sweepctl.targets import Place
+    from sweepctl.jobs.targets import Place
+    from sweepctl.sweeps.status import ENDED_SWEEP
 
     place = Place(namespace, context, server, data)
     done = _set_state("stop", name, place, yes, dry_run, "FINISHED", "stopped", ENDED_SWEEP)
@@ -138,7 +139,8 @@ def delete(
 
     Exit code 1 when you answer no.
     """
-    from sweepctl import steer, targets
+    from sweepctl.jobs import change as steer
+    from sweepctl.jobs import targets
 
     target = targets.open_target(name, targets.Place(namespace, context))
     plan = steer.plan_delete(target.cluster, name, target.namespace, data=volumes)
@@ -173,7 +175,8 @@ def delete(
 def _suspend(
     name: str | None, place: Place, yes: bool, dry_run: DryRun, *, is_paused: bool
 ) -> Steered:
-    from sweepctl import steer, targets
+    from sweepctl.jobs import change as steer
+    from sweepctl.jobs import targets
 
     word, state, done = (
         ("pause", "PAUSED", "paused") if is_paused else ("resume", "RUNNING", "resumed")
@@ -197,7 +200,9 @@ def _set_state(
     unchanged: frozenset[str] | set[str],
 ) -> Steered:
     """Set a sweep's state at its server, unless it is one of those in which nothing changes."""
-    from sweepctl import launch, steer, targets
+    from sweepctl.jobs import change as steer
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps import place as launch
 
     with targets.open_sweep(name, place, output.say) as (api, wanted):
         sweep = launch.find_sweep(api, wanted)
@@ -230,8 +235,9 @@ def _ask_unless_named(word: str, name: str | None, own: str, yes: bool, dry_run:
 
 def _is_open(target: Target) -> bool:
     """Ask the sweep's server whether there is work left."""
-    from sweepctl import launch, submission
-    from sweepctl.status import ENDED_SWEEP
+    from sweepctl.jobs import submission
+    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.status import ENDED_SWEEP
 
     found = target.submission()
     with submission.open_submission_api(target.cluster, found, output.say) as api:

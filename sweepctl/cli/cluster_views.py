@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sweepctl.agents_status import LIVE, AgentRow, JobStatus, troubles
 from sweepctl.cli import output
 from sweepctl.cli.views import (
     counts_text,
@@ -24,14 +23,15 @@ from sweepctl.cli.views import (
     status_data,
     sweep_table,
 )
+from sweepctl.jobs.agents import LIVE, AgentRow, JobStatus, troubles
 
 if TYPE_CHECKING:
     from sweepctl.cli.screen import Room
-    from sweepctl.cluster.client import Object
-    from sweepctl.doctor_checks import Check
-    from sweepctl.live import JobLine, LiveSweep
-    from sweepctl.log_lines import Line
-    from sweepctl.submit import Submitted
+    from sweepctl.jobs.doctor_checks import Check
+    from sweepctl.jobs.state import JobLine, LiveSweep
+    from sweepctl.jobs.submit import Submitted
+    from sweepctl.kube.client import Object
+    from sweepctl.sweeps.log_lines import Line
 
 _AGENT_COLUMNS = (
     output.Column("AGENT", 9),

@@ -25,10 +25,10 @@ from sweepctl.cli.options import (
     show_pictures,
 )
 from sweepctl.cli.output import Form
-from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl_pod.errors import ExitCode, SweepctlError
 
 if TYPE_CHECKING:
-    from sweepctl.targets import Target
+    from sweepctl.jobs.targets import Target
 
 
 def list_(
@@ -50,16 +50,16 @@ def list_(
     The submitted ones with -n, -A, -l or --context; else those of W&B or of this machine, and the
     submitted ones for who has neither.
     """
-    from sweepctl import targets
+    from sweepctl.jobs import targets
 
     in_cluster = all_namespaces or selector is not None
     place = targets.Place(namespace, context, server, data, wants_cluster=in_cluster)
     if not targets.is_in_cluster(None, place):
         served_verbs.print_list(server, data, form)
         return
-    from sweepctl import live
     from sweepctl.cli import cluster_views
-    from sweepctl.cluster.kubeconfig import open_cluster
+    from sweepctl.jobs import state as live
+    from sweepctl.kube.kubeconfig import open_cluster
 
     cluster = open_cluster(context, namespace)
     lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
@@ -90,7 +90,7 @@ def status(
     Without a name: the newest sweep of W&B or of this machine; with -n, or where there is neither,
     the only one of the namespace.
     """
-    from sweepctl import targets
+    from sweepctl.jobs import targets
 
     place = targets.Place(namespace, context, server, data)
     if targets.is_in_cluster(name, place):
@@ -112,8 +112,10 @@ def wait(
     Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
     not ended after --timeout.
     """
-    from sweepctl import launch, live, targets
-    from sweepctl.log_lines import parse_duration_s
+    from sweepctl.jobs import state as live
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.log_lines import parse_duration_s
 
     place = targets.Place(namespace, context, server, data)
     limit_s = parse_duration_s(timeout, "--timeout") if timeout else None
@@ -130,8 +132,8 @@ def wait(
 
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
     """Give what there is to show of a submitted sweep, again and again."""
-    from sweepctl import live
     from sweepctl.cli import cluster_views
+    from sweepctl.jobs import state as live
 
     while True:
         seen = live.read_live(target.cluster, target.name, target.namespace, output.say)
@@ -149,7 +151,7 @@ def end_of_wait(
     target: Target, limit_s: float | None, tell: Callable[[str], None] = output.answer
 ) -> None:
     """Wait for the end of a submitted sweep and `tell` how it was."""
-    from sweepctl.live import wait_for_end
+    from sweepctl.jobs.state import wait_for_end
 
     output.say(f"waiting for {target.name}; watch it: sweepctl status {target.name} -w"
                f" -n {target.namespace}")  # fmt: skip

@@ -23,14 +23,14 @@ from sweepctl.cli.options import (
     is_coloured,
     print_lines,
 )
-from sweepctl.errors import SweepctlError, UsageError
+from sweepctl_pod.errors import SweepctlError, UsageError
 
 if TYPE_CHECKING:
-    from sweepctl.log_lines import Line
-    from sweepctl.logs import LogOptions
-    from sweepctl.targets import Target
-    from sweepctl.wandb_api import SweepSource
-    from sweepctl.wandb_http import RunInfo, SweepInfo
+    from sweepctl.jobs.logs import LogOptions
+    from sweepctl.jobs.targets import Target
+    from sweepctl.sweeps.api import SweepSource
+    from sweepctl.sweeps.log_lines import Line
+    from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 
 _MOST_NAMED = 10
 
@@ -75,7 +75,7 @@ def logs(
     Of a sweep that is in no cluster: what its runs have printed. Exit code 1 when there is no line,
     and when one log cannot be read whole, after what can be.
     """
-    from sweepctl import targets
+    from sweepctl.jobs import targets
 
     place = targets.Place(namespace, context, server, data)
     if not targets.is_in_cluster(name, place):
@@ -113,8 +113,8 @@ def _refuse_in_vain(given: Mapping[str, bool]) -> None:
 
 def follow(target: Target, options: LogOptions, timestamps: bool) -> bool:
     """Print lines as they come, until the Job has ended and all are read; say if there were any."""
-    from sweepctl import logs, submission
-    from sweepctl.cluster.errors import ClusterError
+    from sweepctl.jobs import logs, submission
+    from sweepctl.kube.errors import ClusterError
 
     def is_over() -> bool:
         try:
@@ -131,7 +131,7 @@ def follow(target: Target, options: LogOptions, timestamps: bool) -> bool:
 
 def _print_read(target: Target, options: LogOptions, timestamps: bool) -> bool:
     """Print the lines that are there; say if there were any."""
-    from sweepctl import logs
+    from sweepctl.jobs import logs
 
     lines = logs.read_logs(target.cluster, target.name, target.namespace, options)
     return _print_all(lines, target, options, timestamps)
@@ -158,7 +158,7 @@ def _print_all(
 
 def _check_run(target: Target, run: str) -> None:
     """Refuse to wait for the lines of a run that the sweep does not have."""
-    from sweepctl.submission import open_submission_api, sweep_name
+    from sweepctl.jobs.submission import open_submission_api, sweep_name
 
     submission = target.submission()
     try:
@@ -173,8 +173,8 @@ def _check_run(target: Target, run: str) -> None:
 
 def _explain_silence(target: Target, options: LogOptions) -> None:
     """Print what was uploaded with a run that no pod tells of; else say where to look."""
-    from sweepctl import launch
-    from sweepctl.submission import open_submission_api, sweep_name
+    from sweepctl.jobs.submission import open_submission_api, sweep_name
+    from sweepctl.sweeps import place as launch
 
     status = f"what the agents do: sweepctl status {target.name} -n {target.namespace}"
     if options.run is None:
@@ -187,7 +187,8 @@ def _explain_silence(target: Target, options: LogOptions) -> None:
 
 def _print_served(name: str | None, server: str | None, data: Path | None, run: str | None) -> None:
     """Print what the runs of a sweep have printed that is in no cluster."""
-    from sweepctl import embedded, launch
+    from sweepctl.server import process as embedded
+    from sweepctl.sweeps import place as launch
 
     where = launch.Where(server, data)
     wanted = launch.parse_sweep_name(name)
@@ -221,8 +222,8 @@ def _print_runs(
     prefix: bool = False,
 ) -> None:
     """Print the output of runs, from this machine's own files where they are `kept`."""
-    from sweepctl.run_output import kept_lines
-    from sweepctl.status import why_not_finished
+    from sweepctl.sweeps.run_output import kept_lines
+    from sweepctl.sweeps.status import why_not_finished
 
     silent = []
     for run in runs:
@@ -257,8 +258,8 @@ def _print_lines(lines: Iterable[str], before: str) -> bool:
 def _log_options(
     agent: int | None, run: str | None, previous: bool, since: str | None, most: int
 ) -> LogOptions:
-    from sweepctl.log_lines import parse_duration_s
-    from sweepctl.logs import LogOptions
+    from sweepctl.jobs.logs import LogOptions
+    from sweepctl.sweeps.log_lines import parse_duration_s
 
     since_s = parse_duration_s(since, "--since") if since else None
     return LogOptions(agent, run, previous, since_s, most)

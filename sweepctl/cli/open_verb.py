@@ -45,7 +45,7 @@ def open_(
     For a sweep of this machine a server of its data folder runs until Ctrl-C, unless there is one;
     the server inside a cluster is reached through a port-forward until Ctrl-C.
     """
-    from sweepctl import targets, visit
+    from sweepctl.jobs import targets, visit
 
     place = targets.Place(namespace, context, server, data)
     with visit.open_page(

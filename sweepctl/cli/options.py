@@ -19,7 +19,7 @@ import typer
 
 from sweepctl.cli import output
 from sweepctl.cli.output import Form
-from sweepctl.errors import UsageError
+from sweepctl_pod.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +39,7 @@ class DryRun(str, enum.Enum):
 
 def complete_names(incomplete: str) -> list[str]:
     """Give the names that a word may become, for the shell."""
-    from sweepctl.targets import complete_names
+    from sweepctl.jobs.targets import complete_names
 
     return complete_names(incomplete)
 
@@ -62,7 +62,7 @@ Namespace = Annotated[
 
 def _give_tasks(entries: list[str] | None) -> list[str] | None:
     """Check what registers the tasks, and hand it to the agents in their environment."""
-    from sweepctl.pod.tasks import SETTING, TasksError, find_tasks
+    from sweepctl_pod.trainer.tasks import SETTING, TasksError, find_tasks
 
     if entries:
         try:

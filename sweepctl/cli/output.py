@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from sweepctl.errors import ExitCode, SpecError, SweepctlError, UsageError, error_count
+from sweepctl_pod.errors import ExitCode, SpecError, SweepctlError, UsageError, error_count
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

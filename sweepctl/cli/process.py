@@ -11,7 +11,7 @@ import typer
 
 from sweepctl.cli import output
 from sweepctl.cli.arguments import current_names, wants_data
-from sweepctl.errors import ExitCode, SweepctlError, UsageError
+from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
 
 
 def run(app: typer.Typer) -> NoReturn:

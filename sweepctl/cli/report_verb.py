@@ -8,15 +8,7 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli import output
-from sweepctl.cli.options import (
-    Context,
-    Data,
-    NameArgument,
-    Namespace,
-    Output,
-    Server,
-    print_lines,
-)
+from sweepctl.cli.options import Context, Data, NameArgument, Namespace, Output, Server, print_lines
 from sweepctl.cli.output import Form
 
 
@@ -34,9 +26,10 @@ def report(
     DIR/runs.parquet has one row a run, DIR/history/RUN.parquet one row a logged step. The next call
     reads again what may have changed.
     """
-    from sweepctl import launch, targets
-    from sweepctl.extras import require_extra
-    from sweepctl.tables import wandb_history, write_tables
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.extras import require_extra
+    from sweepctl.sweeps.tables import wandb_history, write_tables
 
     require_extra("report", "report")
     place = targets.Place(namespace, context, server, data)

@@ -13,7 +13,7 @@ from sweepctl.cli.output import Form
 
 def print_list(server: str | None, data: Path | None, form: Form) -> None:
     """Print the sweeps of a server, the newest first."""
-    from sweepctl import launch
+    from sweepctl.sweeps import place as launch
 
     name = launch.parse_sweep_name(None)
     with launch.open_source(launch.Where(server, data), name, output.say) as api:
@@ -50,8 +50,8 @@ def pictures(
     name: str | None, server: str | None, data: Path | None, form: Form
 ) -> Iterator[Picture]:
     """Give what there is to show of a server's sweep, again and again."""
-    from sweepctl import launch
     from sweepctl.cli import views
+    from sweepctl.sweeps import place as launch
 
     wanted = launch.parse_sweep_name(name)
     where = launch.Where(server, data)

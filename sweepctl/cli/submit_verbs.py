@@ -27,14 +27,14 @@ from sweepctl.cli.options import (
     print_lines,
 )
 from sweepctl.cli.output import Form
-from sweepctl.errors import ExitCode, UsageError
+from sweepctl_pod.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweepctl.spec import SweepSpec
-    from sweepctl.submit import Change
-    from sweepctl.values import Values
+    from sweepctl.jobs.submit import Change
+    from sweepctl.sweepfile.load import SweepSpec
+    from sweepctl.values.settings import Values
 
 
 def submit(
@@ -66,11 +66,11 @@ def submit(
     With --wait or --logs: exit code 0 when every run finished, 3 when some or all failed. With
     -o json, yaml or name, how the sweep ended is said on stderr; --logs is for tables only.
     """
-    from sweepctl.cluster.kubeconfig import open_cluster
-    from sweepctl.logs import LogOptions
-    from sweepctl.resubmit import SubmitOptions
-    from sweepctl.submit import Submitter, name_of
-    from sweepctl.targets import Target
+    from sweepctl.jobs.existing import SubmitOptions
+    from sweepctl.jobs.logs import LogOptions
+    from sweepctl.jobs.submit import Submitter, name_of
+    from sweepctl.jobs.targets import Target
+    from sweepctl.kube.kubeconfig import open_cluster
 
     is_for_people = form.is_for_people
     if logs and not is_for_people:
@@ -118,7 +118,7 @@ def render(
     """Print the objects that submit would make. Asks no cluster and no server."""
     from sweepctl import manifest
     from sweepctl.cli import cluster_views
-    from sweepctl.submit import name_of
+    from sweepctl.jobs.submit import name_of
 
     spec = _load(file)
     values = _values(files, sets, agents, image, gpus, sweep, server, with_server)
@@ -149,10 +149,10 @@ def doctor(
 
     Exit code 0 when nothing is missing, 1 otherwise.
     """
-    from sweepctl import doctor as doctor_of
     from sweepctl.cli import cluster_views
-    from sweepctl.cluster.kubeconfig import open_cluster
-    from sweepctl.doctor_checks import Level
+    from sweepctl.jobs import doctor as doctor_of
+    from sweepctl.jobs.doctor_checks import Level
+    from sweepctl.kube.kubeconfig import open_cluster
 
     output.check_has_names(form, "a check")
     values = _values(files, sets, None, image, None, None, server, False)
@@ -173,7 +173,7 @@ def doctor(
 
 
 def _load(file: str) -> SweepSpec:
-    from sweepctl.spec import load_sweep
+    from sweepctl.sweepfile.load import load_sweep
 
     spec = load_sweep(file)
     for problem in spec.warnings:
@@ -191,7 +191,7 @@ def _values(
     server: str | None,
     with_server: bool,
 ) -> Values:
-    from sweepctl.values import image_settings, load_values
+    from sweepctl.values.settings import image_settings, load_values
 
     flags: dict[str, object] = {
         "agents": agents,

@@ -18,9 +18,9 @@ from rich.text import Text
 from sweepctl.cli import output
 from sweepctl.cli.output import Lines
 from sweepctl.cli.screen import Room, Screen, is_drawable
-from sweepctl.gpus import label as gpu_label
-from sweepctl.report import RankedRun
-from sweepctl.status import ENDED_BADLY, RunRow, SweepStatus, by_interest, changes
+from sweepctl.sweeps.best import RankedRun
+from sweepctl.sweeps.gpus import label as gpu_label
+from sweepctl.sweeps.status import ENDED_BADLY, RunRow, SweepStatus, by_interest, changes
 
 _SWEEP_COLUMNS = (
     output.Column("SWEEP", 9, elastic=True),

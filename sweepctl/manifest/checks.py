@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sweepctl.errors import ExitCode, SweepctlError
+from sweepctl_pod.errors import ExitCode, SweepctlError
 
 Piece = Mapping[str, Any]
 

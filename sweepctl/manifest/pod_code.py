@@ -1,6 +1,6 @@
 """The pod code as a ConfigMap carries it: plain files, their places, the hash of their content.
 
-Ring 0 and sweepctl/pod, read from the installed package. It knows nothing of Jobs.
+Read from the package sweepctl_pod, whose source lies in the chart. It knows nothing of Jobs.
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sweepctl.errors import SweepctlError
-from sweepctl.values import chart_folder
+import sweepctl_pod
+from sweepctl.values.settings import chart_folder
+from sweepctl_pod.errors import SweepctlError
 
 MOUNT_PATH = "/opt/sweepctl"
 """Where the code is in a pod: mounted there, or baked into the image (images/Dockerfile)."""
 
 MAX_CONFIG_MAP_BYTES = 1024 * 1024
-RING_0 = (
-    *("__init__", "errors", "overrides", "command"),
-    *("run_parameters", "run_record", "shell_script", "stored_form"),
-    *("wandb_connection", "wandb_http", "wandb_outputs", "wandb_summary"),
-)
-_ENTRY = "pod.__main__.py"
+_ENTRY = "__main__.py"
+_WRAPPER = "wrapper.py"
+_WRAPPERS_OLD_PLACE = "sweepctl/pod/run.py"
+"""`python -m sweepctl.pod.run` is written in people's sweep files."""
 _BAKE = "bake it into an image (images/Dockerfile) and set podCode: {mount: false}"
 
 
@@ -42,20 +41,22 @@ class PodCode:
         """Give the 8 digits that name this content."""
         return short_hash(canonical_json(dict(self.files)))
 
-    def paths(self) -> dict[str, str]:
-        """Give each file's place below the mount: a folder that Python runs as it is."""
-        return {key: _place(key) for key in self.files}
+    def paths(self) -> list[tuple[str, str]]:
+        """List keys with their places below the mount: a folder that Python runs as it is."""
+        return [(key, place) for key in self.files for place in _places(key)]
 
 
 @lru_cache(maxsize=1)
 def pod_code() -> PodCode:
     """Read the pod code of this installation."""
-    package = Path(__file__).parents[1]
-    files = [package / f"{name}.py" for name in RING_0]
-    files += sorted(package.glob("pod/*.py"))
-    texts = {".".join(file.relative_to(package).parts): file.read_text("utf-8") for file in files}
-    check_size("the pod code", texts)
-    return PodCode(dict(sorted(texts.items())))
+    package = Path(sweepctl_pod.__file__).parent
+    # A key of a ConfigMap holds no slash. Bytecode lies beside the sources, and is no `.py`.
+    files = {
+        ".".join(file.relative_to(package).parts): file.read_text("utf-8")
+        for file in package.rglob("*.py")
+    }
+    check_size("the pod code", files)
+    return PodCode(dict(sorted(files.items())))
 
 
 @lru_cache(maxsize=2)
@@ -112,7 +113,8 @@ def _json_number(number: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].lstrip('0')}"
 
 
-def _place(key: str) -> str:
+def _places(key: str) -> list[str]:
     if key == _ENTRY:
-        return "__main__.py"
-    return "sweepctl/" + key.removesuffix(".py").replace(".", "/") + ".py"
+        return [_ENTRY]
+    place = "sweepctl_pod/" + key.removesuffix(".py").replace(".", "/") + ".py"
+    return [place, _WRAPPERS_OLD_PLACE] if key == _WRAPPER else [place]

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, PodCode, script
-from sweepctl.pod.surroundings import THREAD_LIBRARIES
 from sweepctl.values.rules import DATA_VOLUMES, SIZE, amount, is_ssh
+from sweepctl_pod.trainer.surroundings import THREAD_LIBRARIES
 
 Settings = Mapping[str, Any]
 Piece = dict[str, Any]
@@ -135,7 +135,7 @@ def volumes(values: Settings, *, name: str, code: PodCode | None, code_name: str
         {"name": "sweep", "projected": {"sources": _sweep_sources(values, name)}},
     ]
     if code is not None:
-        items = [{"key": key, "path": path} for key, path in code.paths().items()]
+        items = [{"key": key, "path": path} for key, path in code.paths()]
         found.append({"name": "pod-code", "configMap": {"name": code_name, "items": items}})
     source = _code_source(values)
     if source:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sweepctl.errors import SweepctlError
-from sweepctl.server.http import serve
+from sweepctl.server.app import serve
+from sweepctl_pod.errors import SweepctlError
 
 
 def main() -> int:

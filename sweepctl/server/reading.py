@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweepctl.errors import SweepctlError
-from sweepctl.run_record import RECORD_FILE, RunRecord, read_record
-from sweepctl.server import lines, run_store, store
-from sweepctl.server.database import read_only
-from sweepctl.server.filters import TRUE, iso_time
 from sweepctl.server.node_ids import node_id
-from sweepctl.server.run_store import Run
-from sweepctl.server.store import Project, Rows, Sweep
-from sweepctl.wandb_http import RunInfo, SweepInfo, run_info
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import read_only
+from sweepctl.server.store.filters import TRUE, iso_time
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Project, Rows, Sweep
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
+from sweepctl_pod.wandb.client import RunInfo, SweepInfo, run_info
 
 _ENTITY = "local"
 

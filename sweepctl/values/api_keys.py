@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sweepctl.document import Path
-from sweepctl.errors import Problem
+from sweepctl.sweepfile.document import Path
 from sweepctl.values.problems import Finding
+from sweepctl_pod.errors import Problem
 
 NOT_A_SETTING = "an API key is no setting: whoever may read the Job or the release could read it"
 IS_A_KEY = "this looks like an API key; the name of a Secret, or of a key in it, belongs here"

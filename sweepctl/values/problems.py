@@ -16,9 +16,9 @@ from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from sweepctl.document import Path, described, path_text
-from sweepctl.errors import nearest
-from sweepctl.pod.surroundings import THREAD_LIBRARIES
+from sweepctl.sweepfile.document import Path, described, path_text
+from sweepctl_pod.errors import nearest
+from sweepctl_pod.trainer.surroundings import THREAD_LIBRARIES
 
 _TYPE_WORDS = {
     "string": "a text",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from sweepctl.document import Path
+from sweepctl.sweepfile.document import Path
 from sweepctl.values.problems import Finding
 
 DATA_VOLUMES = ("cache", "runs")

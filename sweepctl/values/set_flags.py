@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sweepctl.document import Path
-from sweepctl.errors import Problem, SpecError
+from sweepctl.sweepfile.document import Path
+from sweepctl_pod.errors import Problem, SpecError
 
 FLAG = "--set"
 EXAMPLE = "the form is --set image.tag=3.0.0,pythonPath={/a,/b}"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.manifest.pod_code import pod_code
-from sweepctl.values import chart_folder
+from sweepctl.values.settings import chart_folder
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
 
@@ -45,12 +44,7 @@ def helm(helm_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
 @pytest.fixture(scope="session")
 def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a copy of the chart that carries the pod code of this very moment."""
+    """Give a copy of the chart, for tests that add to it."""
     copy = tmp_path_factory.mktemp("chart") / "isaac-sweep"
     shutil.copytree(chart_folder(), copy)
-    carried = copy / "files" / "pod_code"
-    shutil.rmtree(carried)
-    carried.mkdir()
-    for key, text in pod_code().files.items():
-        (carried / key).write_text(text)
     return copy

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sweepctl.values import chart
+from sweepctl.values.settings import chart
 
 Schema = Mapping[str, Any]
 

@@ -1,7 +1,9 @@
 """What of the chart follows from elsewhere is up to date, and its package holds it all."""
 
+import compileall
 import hashlib
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,31 +12,38 @@ import yaml
 from conftest import Helm
 
 from sweepctl.manifest.pod_code import pod_code
-from sweepctl.values import chart, chart_folder
-from tests.chart.renew import COMMAND, package, renew_pod_code, with_settings
-
-CARRIED = chart_folder() / "files" / "pod_code"
+from sweepctl.values.settings import chart, chart_folder
+from tools.chart import COMMAND, package, with_settings
 
 
-def test_the_chart_carries_the_pod_code_as_it_is() -> None:
-    carried = {file.name: file.read_text("utf-8") for file in CARRIED.iterdir()}
-    stale = {
-        name
-        for name in carried.keys() | pod_code().files.keys()
-        if carried.get(name) != pod_code().files.get(name)
-    }
-    assert stale == set(), f"run: {COMMAND}"
+def test_bytecode_beside_the_sources_changes_nothing(helm: Helm, tmp_path: Path) -> None:
+    flags = ("-n", "robots", "--set", "sweep=a")
+    clean = helm("template", "legs", str(fresh(tmp_path / "clean")), *flags)
+    used = fresh(tmp_path / "used")
+    for legacy in (False, True):  # beside the file as well, as some packagers leave it
+        compileall.compile_dir(used / "files", quiet=2, legacy=legacy)
+    (used / ".helmignore").unlink()
+    assert list(used.rglob("*.pyc"))
+    found = helm("template", "legs", str(used), *flags)
+    assert (found.returncode, found.stdout) == (0, clean.stdout)
+    (code,) = (
+        thing
+        for thing in yaml.safe_load_all(found.stdout)
+        if thing["metadata"]["name"].startswith("legs-code-")
+    )
+    assert code["data"] == pod_code().files
+
+
+def fresh(place: Path) -> Path:
+    """Copy the chart without what Python has left in it."""
+    return Path(
+        shutil.copytree(chart_folder(), place, ignore=shutil.ignore_patterns("__pycache__"))
+    )
 
 
 def test_the_readme_has_the_settings_as_they_are() -> None:
     readme = (chart_folder() / "README.md").read_text("utf-8")
     assert with_settings(readme) == readme, f"run: {COMMAND}"
-
-
-def test_renewing_takes_away_what_is_gone(tmp_path: Path) -> None:
-    (tmp_path / "pod.gone.py").touch()
-    renew_pod_code(tmp_path, pod_code())
-    assert {file.name for file in tmp_path.iterdir()} == pod_code().files.keys()
 
 
 def test_artifact_hub_names_the_images_of_the_defaults() -> None:

@@ -9,7 +9,7 @@ import yaml
 from conftest import Helm
 from schemas import LOCATION, write_schemas
 
-from sweepctl.values import chart_folder, load_values
+from sweepctl.values.settings import chart_folder, load_values
 
 FILES = sorted((chart_folder() / "ci").glob("*.yaml"))
 SETS = ["", "suspend=true", "podCode.mount=false", "serviceAccount.create=false"]

@@ -1,6 +1,7 @@
 """What Go templates make of settings is what sweepctl makes of them: values and hashes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ import yaml
 from conftest import Helm
 
 from sweepctl.manifest import job_hash
-from sweepctl.manifest.pod_code import canonical_json, pod_code, script
-from sweepctl.values import chart_folder, load_values
+from sweepctl.manifest.pod_code import canonical_json, pod_code
+from sweepctl.values.settings import chart_folder, load_values
 
 HASH = """
 {{- $code := dict }}
-{{- range $path, $_ := .Files.Glob "files/pod_code/*.py" }}
-{{- $_ := set $code (base $path) ($.Files.Get $path) }}
+{{- range $path, $_ := .Files.Glob "files/sweepctl_pod/**.py" }}
+{{- $key := trimPrefix "files/sweepctl_pod/" $path | replace "/" "." }}
+{{- $_ := set $code $key ($.Files.Get $path) }}
 {{- end }}
 {{- $codeHash := $code | toJson | sha256sum | trunc 8 }}
 {{- $shape := dict
@@ -37,13 +39,9 @@ def chart(tmp_path: Path) -> Path:
     """Give a chart with our settings and files, and no templates yet."""
     chart = tmp_path / "chart"
     (chart / "templates").mkdir(parents=True)
-    (chart / "files" / "pod_code").mkdir(parents=True)
     for name in ("Chart.yaml", "values.yaml", "values.schema.json"):
         (chart / name).write_text((chart_folder() / name).read_text())
-    for name in ("start.sh", "fetch_code.sh"):
-        (chart / "files" / name).write_text(script(name))
-    for key, text in pod_code().files.items():
-        (chart / "files" / "pod_code" / key).write_text(text)
+    shutil.copytree(chart_folder() / "files", chart / "files")
     return chart
 
 

@@ -8,8 +8,8 @@ import pytest
 from broken_values import CONTRADICTIONS, SCHEMA, Broken
 from conftest import Helm
 
-from sweepctl.errors import SpecError
-from sweepctl.values import load_values
+from sweepctl.values.settings import load_values
+from sweepctl_pod.errors import SpecError
 
 
 def test_helm_refuses_every_setting_that_the_schema_refuses(helm: Helm, tmp_path: Path) -> None:

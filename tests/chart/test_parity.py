@@ -16,11 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from settings import TEXTS, settings
 
-from sweepctl.errors import SpecError
 from sweepctl.manifest import plan_job, render
 from sweepctl.manifest.pod_code import canonical_json
-from sweepctl.stored_form import config_text
-from sweepctl.values import load_values
+from sweepctl.values.settings import load_values
+from sweepctl_pod.errors import SpecError
+from sweepctl_pod.stored_form import config_text
 
 EXAMPLES = int(os.environ.get("SWEEPCTL_PARITY_EXAMPLES", "200"))
 SEPARATOR = "these settings cannot be:"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweepctl.values import chart_folder, load_values
+from sweepctl.values.settings import chart_folder, load_values
 
 CHART = chart_folder()
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())

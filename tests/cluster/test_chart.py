@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweepctl.values import chart_folder
+from sweepctl.values.settings import chart_folder
 from tests.cluster.sweeps import (
     Sweepctl,
     offer_plain_trainer,

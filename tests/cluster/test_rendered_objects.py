@@ -6,7 +6,7 @@ import pytest
 
 from sweepctl import manifest
 from sweepctl.manifest.yaml_text import yaml_text
-from sweepctl.values import chart_folder, load_values
+from sweepctl.values.settings import chart_folder, load_values
 from tests.testbed.cluster import Cluster
 
 pytestmark = pytest.mark.cluster

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweepctl.values import chart_folder
+from sweepctl.values.settings import chart_folder
 from tests.cluster.conftest import refuse
 from tests.cluster.git_server import offer_repository
 from tests.cluster.sweeps import Sweepctl

@@ -11,9 +11,11 @@ from typing import Any
 
 from serving import API_KEY, ServerProcess, wait_for
 
-from sweepctl.wandb_http import Connection, RunInfo, SweepInfo, WandbClient
+from sweepctl_pod.wandb.client import Connection, RunInfo, SweepInfo, WandbClient
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = os.pathsep.join([str(ROOT), str(ROOT / "charts" / "isaac-sweep" / "files")])
+"""The PYTHONPATH of a Python without site-packages that is to find our code."""
 TRAINER = Path(__file__).with_name("plain_trainer.py")
 PARAMETERS = {"env.gain": {"distribution": "uniform", "min": 0.5, "max": 2.0}}
 
@@ -78,7 +80,7 @@ class World:
         self.environ = {
             **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": SOURCES,
             "WANDB_BASE_URL": server.url,
             "WANDB_API_KEY": API_KEY,
             "SWEEPCTL_WORK": str(self.work),
@@ -109,7 +111,7 @@ class World:
         """Start an agent of a sweep."""
         name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
         return self.start_command(
-            [sys.executable, "-S", "-m", "sweepctl.pod.agent", "--sweep", name, *options], **environ
+            [sys.executable, "-S", "-m", "sweepctl_pod.agent", "--sweep", name, *options], **environ
         )
 
     def start_command(self, command: Sequence[str], **environ: str) -> Agent:

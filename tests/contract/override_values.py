@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from sweepctl.overrides import PATH_SUFFIX, TABLE_SUFFIX, Override, overrides_from_config
+from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX, Override, overrides_from_config
 
 _NASTY = list("abAB019_.*+?|$%@/-()[]{}:=, \\'\"^#~!;&<>`\t\n\r\0\x7f\x85\xa0é漢\u2028\U0001f916")
 _WORDS = (

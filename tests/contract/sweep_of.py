@@ -7,7 +7,7 @@ import yaml
 from conftest import Sdk
 from serving import API_KEY, ServerProcess, wait_for
 
-from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl_pod.wandb.client import Connection, WandbClient
 
 
 class SweepOf:

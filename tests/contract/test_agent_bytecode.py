@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from agents import World
 
-from sweepctl.pod.bytecode import mount_points
+from sweepctl_pod.trainer.bytecode import mount_points
 
 DIGEST = "sha256:" + "c" * 64
 SECOND = 1_700_000_000

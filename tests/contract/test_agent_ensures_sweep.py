@@ -10,10 +10,10 @@ from agents import Agent, World
 from faulty_proxy import FaultyProxy
 from serving import wait_for
 
-from sweepctl.errors import ExitCode
-from sweepctl.pod.ensure import jobs_of, sweep_key, with_job
-from sweepctl.spec import load_sweep
-from sweepctl.wandb_http import SweepInfo
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.find_sweep import jobs_of, sweep_key, with_job
+from sweepctl_pod.wandb.client import SweepInfo
 
 PROJECT = "legs"
 
@@ -45,7 +45,7 @@ parameters:
     def start(self, index: int, job: str = "job-1", **environ: str) -> Agent:
         """Start the pod of one index of a Job."""
         return self.world.start_command(
-            [sys.executable, "-S", "-m", "sweepctl.pod.agent"],
+            [sys.executable, "-S", "-m", "sweepctl_pod.agent"],
             SWEEPCTL_SWEEP_FILE=str(self.file),
             SWEEPCTL_NAMESPACE="robots",
             SWEEPCTL_NAME="legs",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from agents import Agent, World
 
-from sweepctl.wandb_http import SweepInfo
+from sweepctl_pod.wandb.client import SweepInfo
 
 FAILS = [sys.executable, "-S", "-c", "import sys; print('no such task'); sys.exit(9)"]
 FAILS_UNTIL_CORRECTED = [

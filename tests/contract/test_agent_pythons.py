@@ -17,16 +17,14 @@ IMPORT_ALL = """
 import json, sys
 class OnlyThese:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in sys.stdlib_module_names or name.split(".")[0] == "sweepctl":
+        if name.split(".")[0] in sys.stdlib_module_names or name.split(".")[0] == "sweepctl_pod":
             return None
-        raise ImportError(f"{name} is neither the standard library nor sweepctl")
+        raise ImportError(f"{name} is neither the standard library nor sweepctl_pod")
 sys.meta_path.insert(0, OnlyThese())
 sys.path.insert(0, sys.argv[1])
 import importlib, pathlib
-pod = pathlib.Path(sys.argv[1], "sweepctl", "pod")
-for file in sorted(pod.glob("*.py")):
-    if file.stem not in ("__init__", "__main__"):
-        importlib.import_module(f"sweepctl.pod.{file.stem}")
+for file in sorted(pathlib.Path(sys.argv[1]).glob("sweepctl_pod/**/*.py")):
+    importlib.import_module(".".join(file.relative_to(sys.argv[1]).with_suffix("").parts))
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -50,7 +48,7 @@ def interpreter(version: str) -> str:
 def code(tmp_path: Path) -> Path:
     """Give a folder with what a pod is given, nothing else."""
     carried = pod_code()
-    for key, place in carried.paths().items():
+    for key, place in carried.paths():
         file = tmp_path / "code" / place
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(carried.files[key], encoding="utf-8")
@@ -63,8 +61,8 @@ def test_pod_code_imports_nothing_but_the_standard_library(version: str, code: P
     done = subprocess.run(command, cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     modules = json.loads(done.stdout)
-    assert "sweepctl.pod.agent" in modules
-    assert "sweepctl.pod.in_trainer" in modules
+    assert "sweepctl_pod.agent" in modules
+    assert "sweepctl_pod.trainer.in_trainer" in modules
     assert not {"yaml", "wandb", "site"} & set(modules)
 
 
@@ -76,7 +74,7 @@ def test_agent_trains_under_every_python_without_site_packages(
     python = interpreter(version)
     sweep = world.sweep(world.trainer("escape", "log"), run_cap=2)
     name = f"local/agents/{sweep.id}"
-    agent = world.start_command([python, "-S", "-m", "sweepctl.pod.agent", "--sweep", name])
+    agent = world.start_command([python, "-S", "-m", "sweepctl_pod.agent", "--sweep", name])
     assert agent.wait() == 0, agent.said
     assert [run.state for run in world.runs(sweep)] == ["finished"] * 2, agent.said
     assert "Warning" not in agent.said

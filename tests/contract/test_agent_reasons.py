@@ -11,13 +11,13 @@ from signal import SIGABRT, SIGKILL
 from typing import Any
 
 import pytest
-from agents import ROOT, TRAINER, World
+from agents import SOURCES, TRAINER, World
 from serving import API_KEY
 
-from sweepctl.run_record import RECORD_FILE, read_record
-from sweepctl.wandb_http import RunInfo
-from sweepctl.wandb_outputs import console_count, console_lines, download_file, find_file
-from sweepctl.wandb_summary import REASON_KEY, reason_of, runtime_s
+from sweepctl_pod.run_record import RECORD_FILE, read_record
+from sweepctl_pod.wandb.client import RunInfo
+from sweepctl_pod.wandb.outputs import console_count, console_lines, download_file, find_file
+from sweepctl_pod.wandb.summary import REASON_KEY, reason_of, runtime_s
 
 SECRET = "hunter2-and-some-more"
 
@@ -289,7 +289,7 @@ def test_reason_and_record_come_from_the_wrapper_under_the_stock_agent_too(
     trainer = world.trainer("log:reward", "say:no such asset", "exit:7")
     sweep = world.sweep([sys.executable, "-m", "sweepctl.pod.run", *trainer, "${envvar:MY_FLAG}"])
     sdk = make_sdk(world.server.url)
-    sdk.environ |= {"PYTHONPATH": str(ROOT), "MY_FLAG": "a=b"}
+    sdk.environ |= {"PYTHONPATH": SOURCES, "MY_FLAG": "a=b"}
     _, out, err = sdk.end(sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1"))
     run = world.run(sweep)
     assert run.state == "failed", out + err
@@ -407,7 +407,7 @@ def test_real_client_is_kept_from_telling_a_secret_of_the_command(
         # The stock agent puts the value in before the wrapper sees its command.
         sweep = world.sweep([*wrapper, *trainer])
         sdk = make_sdk(world.server.url)
-        sdk.environ |= {"PYTHONPATH": str(ROOT), **secret}
+        sdk.environ |= {"PYTHONPATH": SOURCES, **secret}
         _, said, err = sdk.end(sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1"))
         said += err
     else:

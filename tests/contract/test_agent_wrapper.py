@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents import ROOT, World
+from agents import SOURCES, World
 
 SDK_TRAINER = """
 import os, sys, wandb
@@ -35,7 +35,7 @@ def test_stock_agent_runs_the_wrapper_and_the_wrapper_judges(
     command = [sys.executable, "-m", "sweepctl.pod.run", sys.executable, str(script), *words]
     sweep = world.sweep(command)
     sdk = make_sdk(world.server.url)
-    sdk.environ["PYTHONPATH"] = str(ROOT)
+    sdk.environ["PYTHONPATH"] = SOURCES
     agent = sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1")
     _, out, err = sdk.end(agent)
     assert said in out + err

@@ -19,8 +19,8 @@ from conftest import Sdk
 from locked_python import locked_python
 from serving import ServerProcess, wait_for
 
-from sweepctl.server import search
-from sweepctl.server.sweeps_engine import EngineUnavailableError, SweepsEngine
+from sweepctl.search import next_params as search
+from sweepctl.server.engine.sweeps_engine import EngineUnavailableError, SweepsEngine
 
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}

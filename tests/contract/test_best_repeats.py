@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents import ROOT, World
+from agents import SOURCES, World
 
-from sweepctl.wandb_http import SweepInfo
+from sweepctl_pod.wandb.client import SweepInfo
 
 SDK_TRAINER = """
 import json, pathlib, sys, wandb
@@ -87,7 +87,7 @@ def test_best_gives_what_the_wrapper_ran_under_the_stock_agent(
     wrapper = [sys.executable, "-m", "sweepctl.pod.run"]
     sweep = world.sweep([*wrapper, *world.trainer(f"argv:{argv_file}", "log")])
     sdk = make_sdk(world.server.url)
-    sdk.environ["PYTHONPATH"] = str(ROOT)
+    sdk.environ["PYTHONPATH"] = SOURCES
     _, out, err = sdk.end(sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1"))
     found = best(world, sweep)
     ran = json.loads((world.folder / f"argv-{found['run']}").read_text())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.wandb_connection import connection_from_environ
+from sweepctl_pod.wandb.connection import connection_from_environ
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -70,8 +70,8 @@ def misnamed(tmp_path: Path) -> Iterator[Secure]:
 ASK = """
 import sys
 from pathlib import Path
-from sweepctl.errors import SweepctlError
-from sweepctl.wandb_http import WandbClient, connection_from_environ
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.client import WandbClient, connection_from_environ
 import os
 for _ in range(2):
     client = WandbClient(connection_from_environ(os.environ, Path("/nowhere")), timeout_s=20)

@@ -24,24 +24,24 @@ from typing import Any
 
 import pytest
 import yaml
-from agents import ROOT
+from agents import SOURCES
 from serving import API_KEY, ServerProcess, sdk_environ
 from wandb.sdk.launch.sweeps import utils as newest_client
 from wheels import Wheel, unpacked
 
-from sweepctl.command import DEFAULT_COMMAND, KNOWN_MACROS, uses_args
-from sweepctl.errors import SpecError
-from sweepctl.launch import create_sweep
-from sweepctl.overrides import Grammar, overrides_from_config
-from sweepctl.pod.in_trainer import read_yaml
-from sweepctl.pod.trainers import resolve
-from sweepctl.preview import preview_runs
-from sweepctl.run_parameters import run_parameters
-from sweepctl.server.search import next_params
-from sweepctl.spec import SweepSpec, load_sweep
-from sweepctl.stored_form import stored_config
-from sweepctl.wandb_api import WandbApi
-from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl.search.next_params import next_params
+from sweepctl.sweepfile.load import SweepSpec, load_sweep
+from sweepctl.sweepfile.preview import preview_runs
+from sweepctl.sweeps.api import WandbApi
+from sweepctl.sweeps.place import create_sweep
+from sweepctl_pod.command import DEFAULT_COMMAND, KNOWN_MACROS, uses_args
+from sweepctl_pod.errors import SpecError
+from sweepctl_pod.overrides import Grammar, overrides_from_config
+from sweepctl_pod.run_parameters import run_parameters
+from sweepctl_pod.stored_form import stored_config
+from sweepctl_pod.trainer.in_trainer import read_yaml
+from sweepctl_pod.trainer.resolve import resolve
+from sweepctl_pod.wandb.client import Connection, WandbClient
 
 FORMS = Path(__file__).with_name("command_forms")
 WANDBS = sorted(FORMS.glob("*.yaml"))
@@ -172,7 +172,7 @@ class Stage:
             **sdk_environ(self.server.url, folder / "home"),
             **VARIABLES,
             "FORMS_OUT": str(self.out),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": SOURCES,
             "WANDB_DIR": str(folder),
             "SWEEPCTL_WORK": str(folder / "work"),
             "SWEEPCTL_PREFLIGHT_GPU": "off",
@@ -249,7 +249,7 @@ def forms(stage: Stage) -> dict[str, Form]:
     for_ours |= {file: ("for-ours", stage.create_by_us(file, "for-ours")) for file in OURS}
     stage.run("-c", TAKE, *(f"local/for-stock/{sweep}" for sweep in for_stock.values()))
     for project, sweep in for_ours.values():
-        stage.run("-S", "-m", "sweepctl.pod.agent", "--sweep", f"local/{project}/{sweep}")
+        stage.run("-S", "-m", "sweepctl_pod.agent", "--sweep", f"local/{project}/{sweep}")
     return {
         file.stem: Form(
             file,
@@ -410,7 +410,7 @@ def test_companions_of_older_sweeps_are_used_and_passed_on_by_no_macro(stage: St
         "command": ["python", "${program}", "${overrides}", *macros],
     }
     sweep = stage.client.create_sweep("local", "older", json.dumps(config))
-    stage.run("-S", "-m", "sweepctl.pod.agent", "--sweep", f"local/older/{sweep.id}")
+    stage.run("-S", "-m", "sweepctl_pod.agent", "--sweep", f"local/older/{sweep.id}")
     runs = stage.runs("older", sweep.id)
     assert len(runs) == 2
     for run in runs:

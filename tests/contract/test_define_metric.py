@@ -6,7 +6,7 @@ import sys
 import pytest
 from agents import World
 
-from sweepctl.wandb_summary import read_metric, reason_of
+from sweepctl_pod.wandb.summary import read_metric, reason_of
 
 TRAINER = """
 import json, sys, wandb

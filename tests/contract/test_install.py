@@ -67,9 +67,10 @@ def test_wheel_brings_no_package_of_an_extra(installed: Path) -> None:
 
 def test_every_module_is_imported_without_an_extra(installed: Path) -> None:
     code = (
-        "import importlib, pkgutil, sweepctl\n"
-        "for found in pkgutil.walk_packages(sweepctl.__path__, 'sweepctl.'):\n"
-        "    if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
+        "import importlib, pkgutil, sweepctl, sweepctl_pod\n"
+        "for package in (sweepctl, sweepctl_pod):\n"
+        "    for found in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
     )
     command = [str(installed / "python"), "-P", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/")

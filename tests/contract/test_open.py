@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from serving import ServerProcess, wait_for
 
-from sweepctl import embedded
-from sweepctl.wandb_http import WandbClient
+from sweepctl.server import process as embedded
+from sweepctl_pod.wandb.client import WandbClient
 
 CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
 

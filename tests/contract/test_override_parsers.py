@@ -13,7 +13,7 @@ from isaaclab_parsers import ISAACLAB_2, ISAACLAB_3, Parser
 from omegaconf import OmegaConf
 from override_values import chunks, hydra_value, random_key, random_scaled, random_value, same
 
-from sweepctl.overrides import (
+from sweepctl_pod.overrides import (
     Grammar,
     InexpressibleError,
     Override,

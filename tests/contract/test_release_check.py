@@ -7,10 +7,10 @@ import pytest
 from agents import World
 from serving import API_KEY, ServerProcess
 
-from sweepctl.errors import SweepctlError
-from sweepctl.pod.check import check, main
-from sweepctl.pod.ensure import choose, sweep_key, with_job
-from sweepctl.wandb_http import ApiError
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.find_sweep import choose, sweep_key, with_job
+from sweepctl_pod.helm_test import check, main
+from sweepctl_pod.wandb.client import ApiError
 
 SWEEP = "method: grid\nproject: legs\nparameters: {env.a: {values: [1, 2]}}\n"
 

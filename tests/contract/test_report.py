@@ -12,9 +12,9 @@ import yaml
 from conftest import Sdk
 from serving import API_KEY, ServerProcess
 
-from sweepctl.errors import SweepctlError
-from sweepctl.tables import wandb_history
-from sweepctl.wandb_http import Connection
+from sweepctl.sweeps.tables import wandb_history
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.client import Connection
 
 TRAIN = """
 import wandb

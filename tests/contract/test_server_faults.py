@@ -18,8 +18,8 @@ from conftest import Sdk
 from faulty_proxy import FaultyProxy
 from serving import API_KEY, ServerProcess, wait_for
 
-from sweepctl.wandb_http import ApiError, Connection, SweepInfo, WandbClient
-from sweepctl.wandb_outputs import find_file
+from sweepctl_pod.wandb.client import ApiError, Connection, SweepInfo, WandbClient
+from sweepctl_pod.wandb.outputs import find_file
 
 LOGGING = """
 import pathlib, time, wandb

@@ -22,7 +22,7 @@ from agents import World
 from serving import wait_for
 
 from sweepctl.manifest.pod_code import pod_code, script
-from sweepctl.wandb_http import SweepInfo
+from sweepctl_pod.wandb.client import SweepInfo
 
 SIGNALS = 200
 SIDE_BY_SIDE = 5
@@ -53,7 +53,7 @@ def container(world: World) -> list[str]:
     """Give the container's command, its code where a ConfigMap's volume has it."""
     folder = world.folder / "code"
     code = pod_code()
-    for key, path in code.paths().items():
+    for key, path in code.paths():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(code.files[key])
     return ["/bin/sh", "-c", script("start.sh").replace("/opt/sweepctl", str(folder))]

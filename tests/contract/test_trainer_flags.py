@@ -9,8 +9,8 @@ import pytest
 from isaaclab_parsers import ISAACLAB_3
 from wheels import unpacked
 
-from sweepctl.pod.launchers import Trainer
-from sweepctl.spec.trainer_flags import always_set, flags_in
+from sweepctl.sweepfile.trainer_flags import always_set, flags_in
+from sweepctl_pod.trainer.launchers import Trainer
 
 OPTIONS = (
     *("--num_envs=1", "--device=cpu", "--seed=1", "--max_iterations=1", "--disable_fabric"),

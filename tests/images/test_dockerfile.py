@@ -34,10 +34,10 @@ def copied() -> dict[str, str]:
 def test_the_trainer_image_holds_the_files_of_the_config_map_at_their_places() -> None:
     baked = {place: (ROOT / source).read_text() for place, source in copied().items()}
     code = pod_code()
-    mounted = {f"{MOUNT_PATH}/{path}": code.files[key] for key, path in code.paths().items()}
+    mounted = {f"{MOUNT_PATH}/{path}": code.files[key] for key, path in code.paths()}
     assert {**baked, **mounted} == baked
     # As a module of its package the entry does no harm.
-    assert set(baked) - set(mounted) == {f"{MOUNT_PATH}/sweepctl/pod/__main__.py"}
+    assert set(baked) - set(mounted) == {f"{MOUNT_PATH}/sweepctl_pod/__main__.py"}
 
 
 def test_hadolint_has_nothing_to_say() -> None:
@@ -84,7 +84,7 @@ def test_the_trainer_target_builds_on_a_bare_base(base: Image, tmp_path: Path) -
     )
     files = layer_files(built.archive, tmp_path / "layers")
     code = pod_code()
-    for key, path in code.paths().items():
+    for key, path in code.paths():
         member = files[f"{MOUNT_PATH}/{path}".lstrip("/")]
         assert (member.read_text(), member.stat().st_mode & 0o777) == (code.files[key], 0o644)
 

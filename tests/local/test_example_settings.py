@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from local_sweeps import environment
 
-from sweepctl.spec import load_sweep
+from sweepctl.sweepfile.load import load_sweep
 
 pytestmark = pytest.mark.trainer
 

@@ -12,7 +12,7 @@ from local_sweeps import SWEEPCTL, environment
 from serving import API_KEY, ServerProcess
 from terminal import PROMPT, Terminal
 
-from sweepctl.wandb_http import Connection, WandbClient
+from sweepctl_pod.wandb.client import Connection, WandbClient
 
 AGENTS, ENDED, FAILED = 16, 84, 9
 STATES = ("running", "finished", "failed")

@@ -12,16 +12,22 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sweepctl.errors import ExitCode
-from sweepctl.pod import agent, calls, child, conclude, heartbeats, run, settings_check, tending
-from sweepctl.pod.agent import Agent
-from sweepctl.pod.bytecode import BytecodeCache
-from sweepctl.pod.calls import Bell, Call, Signals
-from sweepctl.pod.console import Console
-from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.options import read_options
-from sweepctl.pod.run import Pod
-from sweepctl.wandb_http import ApiError, Connection, RunInfo, SweepInfo, WandbClient
+from sweepctl_pod import agent, heartbeats
+from sweepctl_pod import waiting as calls
+from sweepctl_pod.agent import Agent
+from sweepctl_pod.console import Console
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.options import read_options
+from sweepctl_pod.run import end_run as conclude
+from sweepctl_pod.run import process as child
+from sweepctl_pod.run import settings_check
+from sweepctl_pod.run import supervise as tending
+from sweepctl_pod.run import training as run
+from sweepctl_pod.run.training import Pod
+from sweepctl_pod.trainer.bytecode import BytecodeCache
+from sweepctl_pod.trainer.interpreter import TrainerPython
+from sweepctl_pod.waiting import Bell, Call, Signals
+from sweepctl_pod.wandb.client import ApiError, Connection, RunInfo, SweepInfo, WandbClient
 
 CONFIG = {"method": "random", "metric": {"name": "loss"}, "command": ["train"], "parameters": {}}
 GONE = ApiError("no such thing", status=404, is_the_apis=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from kubernetes import client
 
-from sweepctl.cluster.client import Cluster
+from sweepctl.kube.client import Cluster
 
 Answer = tuple[int, str, bytes, int]
 """Status, content type, body, and how many bytes of it the header promises beyond it."""

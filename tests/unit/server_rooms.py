@@ -8,26 +8,27 @@ import anyio
 import httpx
 from starlette.applications import Starlette
 
-from sweepctl.server import run_store, store
-from sweepctl.server.access import Access
-from sweepctl.server.database import Database
-from sweepctl.server.dispatch import Command, Dispatcher
-from sweepctl.server.files import RunFiles
-from sweepctl.server.gate import Gate
-from sweepctl.server.graphql import Engine
-from sweepctl.server.intake import Intake, RunChange, read_stream
+from sweepctl.server.engine.dispatch import Command, Dispatcher
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.reaper import Reaper
+from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.sweeps import Sweeps
+from sweepctl.server.engine.sweeps_engine import SweepsEngine
+from sweepctl.server.engine.work import Work
+from sweepctl.server.graphql.query import Engine
+from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.lifecycle import Limits
-from sweepctl.server.pages import Pages
-from sweepctl.server.presence import Presence
-from sweepctl.server.reaper import Reaper
-from sweepctl.server.resolvers import RESOLVERS
-from sweepctl.server.results import Results
-from sweepctl.server.routes import Rooms, application
-from sweepctl.server.run_store import Run
-from sweepctl.server.store import Agent, Sweep
-from sweepctl.server.sweeps import Sweeps
-from sweepctl.server.sweeps_engine import SweepsEngine
-from sweepctl.server.work import Work
+from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.runs.intake import Intake, RunChange, read_stream
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Agent, Sweep
+from sweepctl.server.web.auth import Access
+from sweepctl.server.web.gate import Gate
+from sweepctl.server.web.pages import Pages
+from sweepctl.server.web.routes import Rooms, application
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 

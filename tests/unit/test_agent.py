@@ -18,15 +18,15 @@ from agent_in_process import (
     run_info,
 )
 
-from sweepctl.errors import ExitCode
-from sweepctl.overrides import Grammar
-from sweepctl.pod import run
-from sweepctl.pod.calls import Bell
-from sweepctl.pod.heartbeats import Heartbeats
-from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.run import Training
-from sweepctl.pod.settings_check import RecordCheck
-from sweepctl.pod.verdict import Intervention
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.heartbeats import Heartbeats
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run import training as run
+from sweepctl_pod.run.settings_check import RecordCheck
+from sweepctl_pod.run.training import Training
+from sweepctl_pod.run.verdict import Intervention
+from sweepctl_pod.trainer.interpreter import TrainerPython
+from sweepctl_pod.waiting import Bell
 
 EXIT = [{"type": "exit"}]
 

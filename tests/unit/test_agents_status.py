@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes_objects import NOW, ago, ended, event, job, pod, unscheduled
 
-from sweepctl.agents_status import (
+from sweepctl.jobs.agents import (
     AgentState,
     index_text,
     indexes,
@@ -17,7 +17,7 @@ from sweepctl.agents_status import (
     smallest_size,
     troubles,
 )
-from sweepctl.status import RunRow
+from sweepctl.sweeps.status import RunRow
 
 
 def run(run_id: str, state: str, agent: str | None) -> RunRow:

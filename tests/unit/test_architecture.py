@@ -1,76 +1,207 @@
-"""The table of rooms: which module may import which. Imports go down, never up."""
+"""The rings of the house: which room may import which. Imports go down, and never in a circle."""
 
 import ast
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import sweepctl
+import sweepctl_pod
 
-ROOT = Path(sweepctl.__file__).parent
-RING = {
-    **dict.fromkeys(["errors", "overrides", "command", "stored_form", "wandb_connection"], 0),
-    **dict.fromkeys(["run_parameters", "run_record", "shell_script"], 0),
-    **dict.fromkeys(["wandb_http", "wandb_outputs", "wandb_summary"], 0),
-    **dict.fromkeys(["pod", "document", "spec", "values", "manifest", "log_lines"], 1),
-    **dict.fromkeys(["status", "progress", "extras"], 1),
-    **dict.fromkeys(["server", "cluster", "wandb_api"], 2),
-    **dict.fromkeys(["embedded", "launch", "local", "logs", "preview", "report", "run_output"], 3),
-    **dict.fromkeys(["api_key", "tables", "visit", "doctor_checks"], 3),
-    **dict.fromkeys(["submission", "submit", "resubmit", "admission", "targets"], 3),
-    **dict.fromkeys(["agents_status", "live", "steer", "doctor"], 3),
-    **dict.fromkeys(["gpus"], 3),
-    **dict.fromkeys(["cli", "__main__"], 4),
-}
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
+HOUSE = Path(sweepctl.__file__).parent
+POD = Path(sweepctl_pod.__file__).parent
+RINGS = (
+    ("sweepctl_pod",),
+    ("search", "sweepfile", "kube", "values"),
+    ("manifest", "server", "sweeps"),
+    ("jobs", "local"),
+    ("cli",),
+    ("__main__", "pod"),
+)
+"""The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
+POD_RINGS = (("wandb",), ("trainer",), ("run",))
+"""The folders of the pod code, each on those before it and on the files beside them."""
+RING = {room: ring for ring, rooms in enumerate(RINGS) for room in rooms}
+SQL = re.compile(
+    r"\s*(SELECT\b.+\bFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|INDEX)"
+    r"|ALTER TABLE|DROP TABLE|PRAGMA|BEGIN IMMEDIATE|WITH (RECURSIVE )?\w+.* AS \()",
+    re.DOTALL,
+)
+MAX_LINES = 450
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
-
-
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= names if node.module == "sweepctl" else {node.module}
+def modules() -> dict[str, Path]:
+    """Give every file of both packages by its dotted name; a package has its folder's."""
+    found = {}
+    for package in (HOUSE, POD):
+        for path in sorted(package.rglob("*.py")):
+            parts = path.relative_to(package.parent).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = path
     return found
 
 
-def rooms_imported(path: Path) -> set[str]:
-    return {name.split(".")[1] for name in imports(path) if name.startswith("sweepctl.")}
+MODULES = modules()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_imports_only_its_own_room_or_rings_not_above(path: Path) -> None:
-    own = room(path)
-    assert own in RING, f"{own} has no place in the table of rooms"
-    above = {other for other in rooms_imported(path) if other != own and RING[other] > RING[own]}
-    assert not above, f"{own} (ring {RING[own]}) imports {sorted(above)} from above"
+def room(module: str) -> str:
+    first, _, rest = module.partition(".")
+    return first if first == "sweepctl_pod" else rest.partition(".")[0]
+
+
+def imported(module: str, whole: bool = True) -> Iterator[str]:
+    """List what a module imports, by full name; not `whole`: when it is imported itself."""
+    path = MODULES[module]
+    tree = ast.parse(path.read_text("utf-8"))
+    nodes = list(ast.walk(tree)) if whole else list(_at_import(tree.body))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide where they lead"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+def _at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+            yield from _at_import(node.body + node.orelse)
+        elif isinstance(node, ast.Try):
+            yield from _at_import(node.body)
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in imported(module) if name in MODULES} - {module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_imports_only_its_own_room_and_those_of_rings_not_above(module: str) -> None:
+    own = room(module)
+    if not own:
+        assert not ours(module), "the package itself imports nothing"
+        return
+    assert own in RING, f"{own} is in no ring"
+    above = {name for name in ours(module) if RING[room(name)] > RING[own]}
+    assert not above, f"{module} imports {sorted(above)} from a ring above"
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Give the names of one circle, in order; none gives an empty list."""
+    done: set[str] = set()
+    way: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        way.append(name)
+        found = next(filter(None, map(visit, sorted(arrows.get(name, ())))), [])
+        way.pop()
+        done.add(name)
+        return found
+
+    return next(filter(None, map(visit, sorted(arrows))), [])
 
 
 @pytest.mark.parametrize(
-    "path",
-    [path for path in MODULES if room(path) == "pod" or RING.get(room(path)) == 0],
-    ids=lambda path: str(path.relative_to(ROOT)),
+    ("arrows", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+    ],
+    ids=["a line", "two ways", "a circle"],
 )
-def test_pod_code_and_ring_0_import_the_standard_library_alone(path: Path) -> None:
-    allowed = set(sys.stdlib_module_names) | {"sweepctl"}
-    if path.name == "in_trainer.py":
-        allowed |= {"yaml"}
-    assert {name.split(".")[0] for name in imports(path)} <= allowed
-    beyond = {other for other in rooms_imported(path) if other != "pod" and RING[other] > 0}
-    assert not beyond, f"pod code is not carried with {sorted(beyond)}"
+def test_a_circle_is_found(arrows: dict[str, set[str]], expected: list[str]) -> None:
+    assert circle(arrows) == expected
 
 
-def test_only_the_servers_storage_speaks_sql() -> None:
-    users = {str(path.relative_to(ROOT)) for path in MODULES if "sqlite3" in imports(path)}
-    assert users == {f"server/{name}.py" for name in ("database", "lines", "store")}
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle({module: ours(module) for module in MODULES}) == []
 
 
-def test_importing_the_package_imports_nothing() -> None:
-    assert (ROOT / "__init__.py").read_text().strip() == ""
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    arrows: dict[str, set[str]] = {}
+    for module in MODULES:
+        arrows.setdefault(room(module), set()).update(
+            room(name) for name in ours(module) if room(name) not in ("", room(module))
+        )
+    assert circle(arrows) == []
+
+
+@pytest.mark.parametrize("package", ["sweepctl.server", "sweepctl_pod"])
+def test_no_folders_of_a_room_import_each_other_in_a_circle(package: str) -> None:
+    folders = {name for name in MODULES if MODULES[name].name == "__init__.py"}
+
+    def folder(module: str) -> str:
+        parts = module.removeprefix(f"{package}.").split(".")
+        return parts[0] if f"{package}.{parts[0]}" in folders else ""
+
+    arrows: dict[str, set[str]] = {}
+    for module in MODULES:
+        if module.startswith(f"{package}."):
+            inside = {name for name in ours(module) if name.startswith(f"{package}.")}
+            arrows.setdefault(folder(module), set()).update(map(folder, inside))
+    # What lies loose in the room is below its folders or above them, file by file.
+    arrows = {name: found - {name, ""} for name, found in arrows.items() if name}
+    assert circle(arrows) == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "sweepctl_pod"])
+def test_pod_code_imports_itself_and_the_standard_library(module: str) -> None:
+    allowed = {*sys.stdlib_module_names, "sweepctl_pod"}
+    if module == "sweepctl_pod.trainer.in_trainer":
+        allowed.add("yaml")  # it runs in the trainer's interpreter, which has it
+    assert {name.partition(".")[0] for name in imported(module)} <= allowed
+
+
+def test_what_runs_as_a_script_lies_beside_no_file_of_a_standard_modules_name() -> None:
+    # Python puts the folder of a script first on sys.path.
+    scripts = [path for path in POD.rglob("*.py") if "__main__" in path.read_text("utf-8")]
+    beside = {file.stem for script in scripts for file in script.parent.glob("*.py")}
+    assert not (beside & set(sys.stdlib_module_names)) - {"__main__"}
+
+
+def statements(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return [text for text in texts if isinstance(text, str) and SQL.match(text)]
+
+
+def test_only_the_servers_store_speaks_sql() -> None:
+    speakers = {name for name, path in MODULES.items() if statements(path)}
+    importers = {name for name in MODULES if "sqlite3" in imported(name)}
+    outside = {
+        name for name in speakers | importers if not name.startswith("sweepctl.server.store.")
+    }
+    assert speakers
+    assert outside == set()
+
+
+def test_nothing_lies_loose_in_the_house() -> None:
+    assert {path.name for path in HOUSE.iterdir() if path.is_file()} == {
+        *("__init__.py", "__main__.py", "py.typed")
+    }
+
+
+@pytest.mark.parametrize("package", [n for n, p in MODULES.items() if p.name == "__init__.py"])
+def test_a_folders_init_is_a_face_and_no_body(package: str) -> None:
+    body = ast.parse(MODULES[package].read_text("utf-8")).body
+    kinds = {type(node) for node in body}
+    assert kinds <= {ast.Expr, ast.ImportFrom}, "docstring and re-exports alone"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_is_longer_than_a_room_may_be(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_importing_the_packages_imports_nothing() -> None:
+    for module in ("sweepctl", "sweepctl_pod"):
+        assert list(imported(module)) == []

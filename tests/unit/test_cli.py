@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from sweepctl import cli
+from sweepctl.cli import app as cli
 from sweepctl.cli.arguments import current_names, wants_data
 
 Run = Callable[..., tuple[int, str, str]]
@@ -149,7 +149,7 @@ def test_an_unexpected_error_is_json_as_well(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("sweepctl.launch.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.sweeps.place.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status", "-o", "json")
     told = json.loads(err)["error"]
     assert (code, out, told["message"]) == (
@@ -321,7 +321,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_a_file(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("sweepctl.launch.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.sweeps.place.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status")
     assert (code, out) == (1, "")
     assert err.startswith("error: unexpected: ZeroDivisionError: division by zero\n")
@@ -417,7 +417,7 @@ def test_tasks_that_are_not_there_are_told_before_anything_starts(
 def test_tasks_reach_the_agents_in_their_environment(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweepctl import launch
+    from sweepctl.sweeps import place as launch
 
     monkeypatch.setenv("SWEEPCTL_TASKS", "before")
     seen = []

@@ -17,15 +17,18 @@ import yaml
 from kubernetes_objects import ended, job
 from rich.text import Text
 
-from sweepctl import cli, launch, steer, targets
+from sweepctl.cli import app as cli
 from sweepctl.cli import log_verb, output
 from sweepctl.cli.options import Picture, show_pictures
 from sweepctl.cli.output import Form
-from sweepctl.errors import ExitCode
-from sweepctl.steer import DeletePlan
-from sweepctl.submission import Submission
-from sweepctl.submit import Submitted
-from sweepctl.wandb_http import RunInfo, SweepInfo
+from sweepctl.jobs import change as steer
+from sweepctl.jobs import targets
+from sweepctl.jobs.change import DeletePlan
+from sweepctl.jobs.submission import Submission
+from sweepctl.jobs.submit import Submitted
+from sweepctl.sweeps import place as launch
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 
 Run = Callable[..., tuple[int, str, str]]
 PLAN = DeletePlan(
@@ -223,11 +226,11 @@ def test_what_submit_waits_for_does_not_mix_with_data(
 ) -> None:
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     done = Submitted("legs", "robots", job="legs-1a2b3c4d")
-    monkeypatch.setattr("sweepctl.submit.Submitter.run", lambda self: done)
+    monkeypatch.setattr("sweepctl.jobs.submit.Submitter.run", lambda self: done)
     cluster = SimpleNamespace(namespace="robots")
-    monkeypatch.setattr("sweepctl.cluster.kubeconfig.open_cluster", lambda *_: cluster)
+    monkeypatch.setattr("sweepctl.kube.kubeconfig.open_cluster", lambda *_: cluster)
     monkeypatch.setattr(
-        "sweepctl.live.wait_for_end", lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended")
+        "sweepctl.jobs.state.wait_for_end", lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended")
     )
     followed: list[Any] = []
     monkeypatch.setattr(log_verb, "follow", lambda *given, **_: followed.append(given))
@@ -242,7 +245,7 @@ def test_what_submit_waits_for_does_not_mix_with_data(
 
 def test_logs_without_a_line_say_where_to_look(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     target(monkeypatch, job())
-    monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.logs.read_logs", lambda *_: iter(()))
     code, out, err = run("logs", "legs", "--no-follow", "-n", "robots")
     assert (code, out) == (1, "")
     assert err == ("error: no such lines\n  what the agents do: sweepctl status legs -n robots\n")
@@ -268,12 +271,12 @@ class Served:
 def serve(monkeypatch: pytest.MonkeyPatch, **logs: list[str]) -> None:
     """Have no pod tell anything, and the sweep's server have the runs with their output."""
     target(monkeypatch, job())
-    monkeypatch.setattr("sweepctl.logs.read_logs", lambda *_: iter(()))
-    monkeypatch.setattr("sweepctl.logs.follow_logs", lambda *_, **__: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.logs.read_logs", lambda *_: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.logs.follow_logs", lambda *_, **__: iter(()))
     name = launch.SweepName("e", "p", "s1")
-    monkeypatch.setattr("sweepctl.submission.sweep_name", lambda *_: name)
+    monkeypatch.setattr("sweepctl.jobs.submission.sweep_name", lambda *_: name)
     api = nullcontext(Served(logs))
-    monkeypatch.setattr("sweepctl.submission.open_submission_api", lambda *_: api)
+    monkeypatch.setattr("sweepctl.jobs.submission.open_submission_api", lambda *_: api)
 
 
 def test_logs_of_a_run_whose_pod_is_gone_are_what_was_uploaded(
@@ -315,7 +318,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     sweep = SimpleNamespace(entity="me", project="legs", id="s1", state="RUNNING")
     monkeypatch.setattr(targets, "is_in_cluster", lambda *_: False)
     monkeypatch.setattr(targets, "open_sweep", lambda *_: nullcontext((api, None)))
-    monkeypatch.setattr("sweepctl.launch.find_sweep", lambda *_: sweep)
+    monkeypatch.setattr("sweepctl.sweeps.place.find_sweep", lambda *_: sweep)
     return api
 
 

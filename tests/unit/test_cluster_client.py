@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from kubernetes_api import Answer, Api, answer, cluster_of, serving
 
-from sweepctl.cluster.client import Cluster
-from sweepctl.cluster.errors import ClusterError
+from sweepctl.kube.client import Cluster
+from sweepctl.kube.errors import ClusterError
 
 
 @pytest.fixture

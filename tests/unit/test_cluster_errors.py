@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.cluster.errors import Call, FieldConflictError, explain, role_advice
+from sweepctl.kube.errors import Call, FieldConflictError, explain, role_advice
 
 SERVER = "https://10.0.0.1:6443"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import wandb.wandb_agent
 
-from sweepctl.command import (
+from sweepctl_pod.command import (
     DEFAULT_COMMAND,
     KNOWN_MACROS,
     args_json,
@@ -20,7 +20,7 @@ from sweepctl.command import (
     unknown_macros,
     uses_args,
 )
-from sweepctl.errors import SweepctlError
+from sweepctl_pod.errors import SweepctlError
 
 CONFIG = {
     "env.scene.num_envs": 64,

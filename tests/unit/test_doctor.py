@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from sweepctl import manifest
-from sweepctl.cluster.errors import ClusterError
-from sweepctl.doctor import (
+from sweepctl.jobs.doctor import (
     HELPFUL,
     check_api,
     check_kueue,
@@ -19,8 +18,9 @@ from sweepctl.doctor import (
     probe_pod,
     probe_server,
 )
-from sweepctl.doctor_checks import Level, check_disk, check_named
-from sweepctl.values import chart, chart_folder, load_values
+from sweepctl.jobs.doctor_checks import Level, check_disk, check_named
+from sweepctl.kube.errors import ClusterError
+from sweepctl.values.settings import chart, chart_folder, load_values
 
 GPU = "nvidia.com/gpu"
 

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from sweepctl.preview import preview_runs
-from sweepctl.spec import load_sweep
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl.sweepfile.preview import preview_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 SWEEPS = ("sweep.yaml", "examples/toy_legs/sweep.yaml")
@@ -27,7 +27,7 @@ def test_sweep_file_has_neither_error_nor_warning(file: str) -> None:
 @pytest.mark.parametrize("file", SWEEPS)
 @pytest.mark.parametrize("grammar", ["literal", "hydra"])
 def test_sweep_file_can_be_written_in_both_grammars(file: str, grammar: str) -> None:
-    from sweepctl.overrides import Grammar
+    from sweepctl_pod.overrides import Grammar
 
     spec = load_sweep(str(ROOT / file))
     (run,) = preview_runs(spec, count=1, grammar=Grammar(grammar), seed=0, environ={})

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl import gpus
-from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.gpus import GpuPlan, Wish, label, plan_gpus, read_listing, read_wish
-from sweepctl.pod.preflight import visible_gpus
+from sweepctl.sweeps import gpus
+from sweepctl.sweeps.gpus import GpuPlan, Wish, label, plan_gpus, read_listing, read_wish
+from sweepctl_pod.errors import SweepctlError, UsageError
+from sweepctl_pod.preflight import visible_gpus
 
 A, B = "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 M1, M2 = "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.cluster.errors import SetupError
-from sweepctl.cluster.kubeconfig import open_cluster
-from sweepctl.errors import UsageError
+from sweepctl.kube.errors import SetupError
+from sweepctl.kube.kubeconfig import open_cluster
+from sweepctl_pod.errors import UsageError
 
 FILE = """\
 apiVersion: v1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.launch import (
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl.sweeps.place import (
     SweepName,
     Where,
     agent_sweep_name,
@@ -19,8 +19,8 @@ from sweepctl.launch import (
     remembered_sweep,
     server_of,
 )
-from sweepctl.spec import load_sweep
-from sweepctl.wandb_http import WandbClient
+from sweepctl_pod.errors import SweepctlError, UsageError
+from sweepctl_pod.wandb.client import WandbClient
 
 NOWHERE = Where(None, None)
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from kubernetes_objects import ended, job
 
-from sweepctl import live
-from sweepctl.cluster.errors import ClusterError
-from sweepctl.errors import ExitCode
-from sweepctl.live import LiveSweep, read_live, verdict, wait_for_end, wait_for_sweep_end
-from sweepctl.status import RunRow, SweepStatus
-from sweepctl.submission import Submission
+from sweepctl.jobs import state as live
+from sweepctl.jobs.state import LiveSweep, read_live, verdict, wait_for_end, wait_for_sweep_end
+from sweepctl.jobs.submission import Submission
+from sweepctl.kube.errors import ClusterError
+from sweepctl.sweeps.status import RunRow, SweepStatus
+from sweepctl_pod.errors import ExitCode
 
 AWAY = ClusterError("cannot reach the Kubernetes API")
 

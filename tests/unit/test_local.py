@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl import embedded
-from sweepctl.errors import SweepctlError
-from sweepctl.local import AgentProcess, AgentState, LocalSweep
+from sweepctl.local.supervisor import AgentProcess, AgentState, LocalSweep
+from sweepctl.server import process as embedded
+from sweepctl_pod.errors import SweepctlError
 
 FAILED = b"sweepctl: run a1 failed: exit code 3\n"
 

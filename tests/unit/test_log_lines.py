@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from sweepctl.errors import UsageError
-from sweepctl.log_lines import Resumption, RunFilter, parse_duration_s, split_line
+from sweepctl.sweeps.log_lines import Resumption, RunFilter, parse_duration_s, split_line
+from sweepctl_pod.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 from kubernetes_objects import pod
 
-from sweepctl.cluster.errors import ClusterError
-from sweepctl.log_lines import Line
-from sweepctl.logs import (
+from sweepctl.jobs.logs import (
     LogOptions,
     _Follower,
     choose_pods,
@@ -22,6 +20,8 @@ from sweepctl.logs import (
     follow_pod,
     read_logs,
 )
+from sweepctl.kube.errors import ClusterError
+from sweepctl.sweeps.log_lines import Line
 
 ENDED = {"exitCode": 1}
 Log = Callable[..., Iterator[str]]
@@ -152,7 +152,7 @@ def test_log_on_a_node_that_does_not_answer_hides_no_other_agents() -> None:
 
 def test_line_that_comes_at_the_last_moment_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = SimpleNamespace(monotonic=itertools.count(0, 3).__next__)
-    monkeypatch.setattr("sweepctl.logs.time", quick)
+    monkeypatch.setattr("sweepctl.jobs.logs.time", quick)
     cluster: Any = Pods(lambda *_, **__: iter(()))
     follower = _Follower(cluster, "legs", "robots", LogOptions(), lambda line: None)
     last = Line(0, "2026-05-01T12:00:01.000000000Z", "last")

@@ -8,9 +8,9 @@ import pytest
 from kubernetes_models import unknown_fields
 
 from sweepctl import manifest
-from sweepctl.errors import SweepctlError, UsageError
 from sweepctl.manifest.checks import check_objects
-from sweepctl.values import chart, chart_folder, load_values
+from sweepctl.values.settings import chart, chart_folder, load_values
+from sweepctl_pod.errors import SweepctlError, UsageError
 
 SWEEP = "method: grid\nparameters: {agent.seed: {values: [1, 2]}}\n"
 Objects = dict[str, dict[str, Any]]
@@ -725,8 +725,8 @@ def test_another_sweep_file_and_other_pod_code_make_a_new_job(
         manifest.plan_job(load_values(), SWEEP + "# \n", "legs", "team").job_name != first.job_name
     )
     assert first.code is not None
-    changed = dataclasses.replace(first.code, files={**first.code.files, "pod.run.py": "#"})
-    monkeypatch.setattr(manifest, "pod_code", lambda: changed)
+    changed = dataclasses.replace(first.code, files={**first.code.files, "wrapper.py": "#"})
+    monkeypatch.setattr("sweepctl.manifest.plan.pod_code", lambda: changed)
     second = manifest.plan_job(load_values(), SWEEP, "legs", "team")
     assert (second.job_name != first.job_name, second.code_name != first.code_name) == (True, True)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import sweepctl
-from sweepctl.errors import SweepctlError
+import sweepctl_pod
 from sweepctl.manifest.pod_code import MAX_CONFIG_MAP_BYTES, PodCode, check_size, pod_code, script
+from sweepctl_pod.errors import SweepctlError
 
 NOTHING: Mapping[str, str] = {}
-PACKAGE = Path(sweepctl.__file__).parent
+PACKAGE = Path(sweepctl_pod.__file__).parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 
 
@@ -37,7 +37,7 @@ def mounted(tmp_path: Path) -> Path:
     """Lay the files out as the ConfigMap's volume does, where nothing else of ours is."""
     folder = tmp_path / "code"
     code = pod_code()
-    for key, path in code.paths().items():
+    for key, path in code.paths():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(code.files[key])
     return folder
@@ -54,26 +54,25 @@ def run(*command: str, environ: Mapping[str, str] = NOTHING) -> subprocess.Compl
     )
 
 
-def test_the_files_are_all_that_the_agent_imports() -> None:
-    carried = {path.removesuffix(".py") for path in pod_code().paths().values()}
-    needed, todo = set(), ["sweepctl/pod/__main__"]
+def test_the_files_are_the_package_whole_and_nothing_of_it_is_carried_for_nothing() -> None:
+    carried = {key.removesuffix(".py") for key in pod_code().files}
+    needed, todo = set(), ["__main__", "wrapper", "helm_test", "__init__"]
     while todo:
         module = todo.pop()
         needed.add(module)
-        for node in ast.walk(ast.parse((PACKAGE.parent / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(pod_code().files[f"{module}.py"])):
             names = []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                path = name.replace(".", "/")
-                is_ours = name.startswith("sweepctl.") and (PACKAGE.parent / f"{path}.py").is_file()
-                if is_ours and path not in needed:
-                    todo.append(path)
-    assert needed - {"sweepctl/pod/__main__"} <= carried
-    ring_0 = {path for path in carried if path.startswith("sweepctl/") and "pod/" not in path}
-    assert ring_0 - {"sweepctl/__init__"} <= needed, "carried for nothing"
+            for name in (name.removeprefix("sweepctl_pod.") for name in names):
+                todo += {name, f"{name}.__init__"} & carried - needed
+    run_by_path = {"run.guardian", "trainer.in_trainer", "trainer.registration"}
+    assert {name for name in carried - needed if not name.endswith("__init__")} <= run_by_path
+
+
+def test_bytecode_beside_the_sources_is_not_carried() -> None:
+    assert list(PACKAGE.rglob("*.pyc")), "this very process has imported it"
+    assert [key for key in pod_code().files if not key.endswith(".py") or "pycache" in key] == []
 
 
 @pytest.mark.parametrize("python", pythons())
@@ -94,7 +93,7 @@ def start(mounted: Path, environ: Mapping[str, str]) -> subprocess.CompletedProc
 def spying(mounted: Path) -> Path:
     """Put a program in the agent's place that tells what it was given."""
     (mounted / "__main__.py").write_text(
-        "import json, os, sys, sweepctl.pod.agent as agent\n"
+        "import json, os, sys, sweepctl_pod.agent as agent\n"
         "print(json.dumps([sys.executable, agent.__file__, dict(os.environ), os.getpid()]))\n"
         "sys.exit(int(os.environ.get('CODE', '0')))\n"
     )
@@ -111,7 +110,7 @@ def test_the_agent_is_the_process_that_was_started_and_gives_its_exit_code(spyin
     output, _ = process.communicate(timeout=60)
     python, agent, _, pid = json.loads(output)
     assert (process.returncode, pid) == (75, process.pid)
-    assert agent == str(spying / "sweepctl/pod/agent.py")
+    assert agent == str(spying / "sweepctl_pod/agent.py")
     assert os.path.basename(python).startswith("python3")
 
 

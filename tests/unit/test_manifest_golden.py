@@ -12,7 +12,7 @@ import pytest
 from sweepctl import manifest
 from sweepctl.manifest.pod_code import PodCode
 from sweepctl.manifest.yaml_text import yaml_text
-from sweepctl.values import chart_folder, load_values
+from sweepctl.values.settings import chart_folder, load_values
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifests"
 SWEEP = """\
@@ -41,8 +41,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 @pytest.fixture(autouse=True)
 def _small_pod_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the golden files free of the pod code, which changes for reasons of its own."""
-    code = PodCode({"__init__.py": "", "pod.__main__.py": "print('the agent')\n"})
-    monkeypatch.setattr(manifest, "pod_code", lambda: code)
+    code = PodCode({"__init__.py": "", "__main__.py": "print('the agent')\n"})
+    monkeypatch.setattr("sweepctl.manifest.plan.pod_code", lambda: code)
 
 
 def compare(name: str, text: str) -> None:

@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepctl.errors import SweepctlError
 from sweepctl.manifest.pod_code import canonical_json
 from sweepctl.manifest.yaml_text import scalar_json, yaml_text
+from sweepctl_pod.errors import SweepctlError
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweepctl.errors import SweepctlError
-from sweepctl.overrides import (
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.overrides import (
     MAX_TEXT_BYTES,
     Grammar,
     InexpressibleError,

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sweepctl.pod import bytecode
-from sweepctl.pod.bytecode import BytecodeCache, Place, mount_points, places, store_name
-from sweepctl.pod.interpreter import TrainerPython
+from sweepctl_pod.trainer import bytecode
+from sweepctl_pod.trainer.bytecode import BytecodeCache, Place, mount_points, places, store_name
+from sweepctl_pod.trainer.interpreter import TrainerPython
 
 DIGEST = "sha256:" + "a" * 64
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

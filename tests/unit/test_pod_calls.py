@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sweepctl.errors import SweepctlError
-from sweepctl.pod import heartbeats
-from sweepctl.pod.calls import (
+from sweepctl_pod import heartbeats
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.heartbeats import Command, Heartbeats, beat_after_s
+from sweepctl_pod.waiting import (
     Backoff,
     Bell,
     Call,
@@ -20,8 +21,7 @@ from sweepctl.pod.calls import (
     Signals,
     UntoldError,
 )
-from sweepctl.pod.heartbeats import Command, Heartbeats, beat_after_s
-from sweepctl.wandb_http import ApiError
+from sweepctl_pod.wandb.client import ApiError
 
 DOWN = ApiError("cannot reach http://api: connection refused")
 REFUSED = ApiError("http://api answered 401", "check WANDB_API_KEY", status=401)
@@ -99,7 +99,7 @@ def test_signal_ends_the_waiting_for_a_call_that_hangs(scene: Scene) -> None:
 def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
     error: ApiError, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweepctl.pod.calls.LAST_CALLS_EVERY_S", 0.01)
+    monkeypatch.setattr("sweepctl_pod.waiting.LAST_CALLS_EVERY_S", 0.01)
     scene.signal(signal.SIGTERM, grace_s=0.5)
     tried = []
 
@@ -148,7 +148,7 @@ def test_one_negative_answer_is_asked_again(scene: Scene) -> None:
 def test_what_is_refused_for_minutes_is_given_up_untold(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweepctl.pod.calls.HOPELESS_AFTER_S", 0.0)
+    monkeypatch.setattr("sweepctl_pod.waiting.HOPELESS_AFTER_S", 0.0)
     with pytest.raises(UntoldError, match="401"):
         scene.courier.call(failing(DOWN, DOWN, REFUSED))
 

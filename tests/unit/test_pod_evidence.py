@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.overrides import Grammar, Override
-from sweepctl.pod.effective import differences
-from sweepctl.pod.evidence import Evidence
-from sweepctl.pod.launchers import Trainer
+from sweepctl_pod.overrides import Grammar, Override
+from sweepctl_pod.trainer.evidence import Evidence
+from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.settings import differences
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trainer_output"
 

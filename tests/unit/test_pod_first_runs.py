@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sweepctl.pod.first_runs import FirstRuns, default_limit, limit_of
-from sweepctl.pod.verdict import Ending
-from sweepctl.wandb_http import RunInfo
+from sweepctl_pod.first_runs import FirstRuns, default_limit, limit_of
+from sweepctl_pod.run.verdict import Ending
+from sweepctl_pod.wandb.client import RunInfo
 
 FAILED, FINISHED = (Ending.FAILED, 5.0), (Ending.FINISHED, 5.0)
 STOPPED, HANDED_BACK = (Ending.STOPPED, 5.0), (Ending.HANDED_BACK, 5.0)

@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepctl.errors import SweepctlError
-from sweepctl.overrides import Grammar
-from sweepctl.pod.in_trainer import MARK, read_yaml
-from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.param_file import param_file_text
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.trainer.in_trainer import MARK, read_yaml
+from sweepctl_pod.trainer.interpreter import TrainerPython
+from sweepctl_pod.trainer.param_file import param_file_text
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import UsageError
-from sweepctl.overrides import Grammar
-from sweepctl.pod.ensure import SweepSource
-from sweepctl.pod.options import SettingsRule, agent_host, read_options, read_wrapper_options
+from sweepctl_pod.errors import UsageError
+from sweepctl_pod.find_sweep import SweepSource
+from sweepctl_pod.options import SettingsRule, agent_host, read_options, read_wrapper_options
+from sweepctl_pod.overrides import Grammar
 
 
 def test_defaults_are_those_of_a_pod() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.pod.console import Console
-from sweepctl.pod.trainer_log import TrainerLog
+from sweepctl_pod.console import Console
+from sweepctl_pod.run.trainer_log import TrainerLog
 
 
 @pytest.fixture

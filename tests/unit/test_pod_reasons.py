@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes_objects import ago, event, pod, unscheduled
 
-from sweepctl.cluster.pod_reasons import why_failed, why_not_created, why_pending
+from sweepctl.kube.pod_reasons import why_failed, why_not_created, why_pending
 
 GPU = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are available."
 TAINT = (

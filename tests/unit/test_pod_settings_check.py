@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from serving import wait_for
 
-from sweepctl.overrides import Override
-from sweepctl.pod.calls import Bell
-from sweepctl.pod.in_trainer import MARK
-from sweepctl.pod.interpreter import TrainerPython
-from sweepctl.pod.settings_check import SettingsCheck
+from sweepctl_pod.overrides import Override
+from sweepctl_pod.run.settings_check import SettingsCheck
+from sweepctl_pod.trainer.in_trainer import MARK
+from sweepctl_pod.trainer.interpreter import TrainerPython
+from sweepctl_pod.waiting import Bell
 
 Answer = dict[str, list[str]] | None
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import ExitCode, SweepctlError
-from sweepctl.pod.launchers import Trainer
-from sweepctl.pod.tasks import SETTING, find_tasks, unknown_task_hint, with_tasks
+from sweepctl_pod.errors import ExitCode, SweepctlError
+from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.tasks import SETTING, find_tasks, unknown_task_hint, with_tasks
 
 TOML_3 = """
 [project]

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from sweepctl.pod.calls import Courier, UntoldError
-from sweepctl.pod.handed_out import RunTask, SweepTask
-from sweepctl.pod.telling import Output, Teller
-from sweepctl.pod.verdict import Ending, Verdict
-from sweepctl.wandb_connection import Connection, Transport
-from sweepctl.wandb_http import ApiError, RunInfo, WandbClient
-from sweepctl.wandb_summary import REASON_KEY, reason_of
+from sweepctl_pod.run.assignment import RunTask, SweepTask
+from sweepctl_pod.run.telling import Output, Teller
+from sweepctl_pod.run.verdict import Ending, Verdict
+from sweepctl_pod.waiting import Courier, UntoldError
+from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
+from sweepctl_pod.wandb.connection import Connection, Transport
+from sweepctl_pod.wandb.summary import REASON_KEY, reason_of
 
 FAILED = Verdict(Ending.FAILED, "boom", 3)
 HANDED_BACK = Verdict(Ending.HANDED_BACK, "killed", 137)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from sweepctl.overrides import Grammar
-from sweepctl.pod.secrets import Secrets
-from sweepctl.pod.trainers import resolve
-from sweepctl.pod.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
-from sweepctl.run_parameters import run_parameters
-from sweepctl.run_record import RunRecord, read_record
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run.secret_values import Secrets
+from sweepctl_pod.run.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
+from sweepctl_pod.run_parameters import run_parameters
+from sweepctl_pod.run_record import RunRecord, read_record
+from sweepctl_pod.trainer.resolve import resolve
 
 LONG = "sk-0123456789abcdef"
 

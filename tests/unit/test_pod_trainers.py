@@ -4,10 +4,11 @@ import shlex
 
 import pytest
 
-from sweepctl.errors import SweepctlError
-from sweepctl.overrides import Grammar
-from sweepctl.pod.launchers import Trainer, arguments_of, option, processes_of, python_of
-from sweepctl.pod.trainers import (
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run_parameters import run_parameters
+from sweepctl_pod.trainer.launchers import Trainer, arguments_of, option, processes_of, python_of
+from sweepctl_pod.trainer.resolve import (
     complete,
     default_grammar,
     resolve,
@@ -15,7 +16,6 @@ from sweepctl.pod.trainers import (
     why_unlogged,
     wrapped_command,
 )
-from sweepctl.run_parameters import run_parameters
 
 H, L = Grammar.HYDRA, Grammar.LITERAL
 ADDED_3 = "--logger wandb --log_project_name legs --run_timestamp r1"

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from sweepctl.errors import ExitCode
-from sweepctl.pod.verdict import Ending, Facts, Intervention, judge
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.run.verdict import Ending, Facts, Intervention, judge
 
 GOOD = {"exit_code": 0, "metric": "loss", "summary": {"loss": 1.0}, "is_started": True}
 OVER = {**GOOD, "has_proven_end": True}

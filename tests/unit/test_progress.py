@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.progress import Phase, eta_s, progress
+from sweepctl.sweeps.progress import Phase, eta_s, progress
 
 TRAIN = ["isaaclab", "train", "--rl_library", "rsl_rl"]
 SKRL = ["isaaclab", "train", "--rl_library", "skrl", "--max_iterations", "50"]

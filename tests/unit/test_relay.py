@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from kubernetes_api import Api, answer, cluster_of, serving
 
-from sweepctl.cluster.errors import ClusterError
-from sweepctl.cluster.relay import ServiceAddress, forwarded
+from sweepctl.kube.errors import ClusterError
+from sweepctl.kube.port_forward import ServiceAddress, forwarded
 
 ADDRESS = ServiceAddress("legs-server", "robots", 80, "http")
 SERVICE = answer({"spec": {"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": 8080}]}})
@@ -61,7 +61,7 @@ def test_every_connection_has_a_stream_of_its_own_the_first_opened_beforehand(
         far_ends.append(far)
         return near
 
-    monkeypatch.setattr("sweepctl.cluster.relay._Relay._open_stream", open_stream)
+    monkeypatch.setattr("sweepctl.kube.port_forward._Relay._open_stream", open_stream)
     with serving() as api:
         api.answers = [SERVICE, answer({"items": [POD]})]
         with forwarded(cluster_of(api), ADDRESS) as url:

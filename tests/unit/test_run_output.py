@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.run_output import kept_lines
+from sweepctl.sweeps.run_output import kept_lines
 
 AGENT = """sweepctl: agent laptop-0 of http://…
 sweepctl: run r1 starts: train

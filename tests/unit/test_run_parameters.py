@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from sweepctl.errors import SweepctlError
-from sweepctl.overrides import Grammar
-from sweepctl.run_parameters import run_parameters, type_owner
-from sweepctl.server.search import next_params
-from sweepctl.spec import config_text
-from sweepctl.stored_form import stored_config
+from sweepctl.search.next_params import next_params
+from sweepctl.sweepfile.load import config_text
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run_parameters import run_parameters, type_owner
+from sweepctl_pod.stored_form import stored_config
 
 LEGS = "env.scene.robot.actuators.legs.stiffness"
 SCALED: dict[str, Any] = {

@@ -11,15 +11,17 @@ import pytest
 from server_rooms import ApiClient, ServerRooms, served
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
-from sweepctl.api_key import random_key
-from sweepctl.errors import UsageError
-from sweepctl.server import bodies, run_store, store
-from sweepctl.server.access import Access, check_listen
-from sweepctl.server.files import FileNameError, RunFiles, checked_name
-from sweepctl.server.filters import FilterError, config_value, run_filter, run_order
-from sweepctl.server.graphql import DocumentError, Engine
+from sweepctl.jobs.secret import random_key
+from sweepctl.server.graphql.query import DocumentError, Engine
+from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.node_ids import node_id, row_of
-from sweepctl.server.resolvers import RESOLVERS
+from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
+from sweepctl.server.web import requests as bodies
+from sweepctl.server.web.auth import Access, check_listen
+from sweepctl_pod.errors import UsageError
 
 KEY = "k" * 40
 

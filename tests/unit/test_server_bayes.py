@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from server_rooms import ServerRooms
 
-from sweepctl.server import store
-from sweepctl.server.dispatch import Command
-from sweepctl.server.store import Agent, Sweep
-from sweepctl.server.sweeps_engine import SweepsEngine
+from sweepctl.server.engine.dispatch import Command
+from sweepctl.server.engine.sweeps_engine import SweepsEngine
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.sweep_store import Agent, Sweep
 
 BAYES = {
     "method": "bayes",

@@ -8,8 +8,8 @@ import pytest
 from server_rooms import ServerRooms, served
 from starlette.datastructures import Headers
 
-from sweepctl.errors import UsageError
-from sweepctl.server.gate import Gate
+from sweepctl.server.web.gate import Gate
+from sweepctl_pod.errors import UsageError
 
 LOCAL = Gate.of("127.0.0.1")
 NAMED = Gate.of("127.0.0.1", ["sweeps.example.com", "Box"])

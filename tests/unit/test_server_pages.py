@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from server_rooms import GRID, ServerRooms
 
-from sweepctl.server import lines, run_store, store
-from sweepctl.server.dispatch import NotFoundError
-from sweepctl.server.files import RunFiles
-from sweepctl.server.pages import Pages
-from sweepctl.server.plot import Mark, lay_out, short
-from sweepctl.server.results import Results
-from sweepctl.wandb_summary import REASON_KEY
+from sweepctl.server.engine.dispatch import NotFoundError
+from sweepctl.server.engine.results import Results
+from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.web.pages import Pages
+from sweepctl.server.web.plot import Mark, lay_out, short
+from sweepctl_pod.wandb.summary import REASON_KEY
 
 EVIL = "<script>alert('x')</script>"
 

@@ -8,7 +8,7 @@ import pytest
 from server_rooms import ServerRooms, served
 from test_server_pages import Strict
 
-from sweepctl.server.console import plain
+from sweepctl.server.web.console import plain
 
 PRINTED = {
     "colours": ("\x1b[1m\x1b[38;5;208mWarning\x1b[0m: no GPU", "Warning: no GPU"),

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from server_rooms import ServerRooms
 
-from sweepctl.server import run_store, store
 from sweepctl.server.lifecycle import Limits
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from server_rooms import GRID, ServerRooms
 
-from sweepctl.server import run_store
-from sweepctl.server.dispatch import NotFoundError
+from sweepctl.server.engine.dispatch import NotFoundError
 from sweepctl.server.lifecycle import Limits
+from sweepctl.server.store import run_store
 
 RANDOM = {"method": "random", "run_cap": 4, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 

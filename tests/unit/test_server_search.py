@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sweepctl.errors import SweepctlError
-from sweepctl.server import search
-from sweepctl.server.search import PastRun, next_params
+from sweepctl.search import next_params as search
+from sweepctl.search.next_params import PastRun, next_params
+from sweepctl_pod.errors import SweepctlError
 
 
 def grid(parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from server_rooms import ServerRooms
 
-from sweepctl.errors import SweepctlError
-from sweepctl.server import lines, run_store, store
-from sweepctl.server.database import SCHEMA_VERSION, Database, StoreUnavailableError
-from sweepctl.server.filters import TRUE
-from sweepctl.server.intake import BadMessageError, RunChange, merged_config, read_stream
-from sweepctl.server.run_store import Run
+from sweepctl.server.runs.intake import BadMessageError, RunChange, merged_config, read_stream
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import SCHEMA_VERSION, Database, StoreUnavailableError
+from sweepctl.server.store.filters import TRUE
+from sweepctl.server.store.run_store import Run
+from sweepctl_pod.errors import SweepctlError
 
 
 @pytest.fixture

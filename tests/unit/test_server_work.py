@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from server_rooms import GRID, ServerRooms, served
 
-from sweepctl.server.search import wrapped
-from sweepctl.server.sweeps import SweepError
+from sweepctl.search.next_params import wrapped
+from sweepctl.server.engine.sweeps import SweepError
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 

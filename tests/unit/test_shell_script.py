@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from sweepctl.errors import SpecError, SweepctlError
-from sweepctl.overrides import Grammar
-from sweepctl.pod.trainers import default_grammar, resolve
-from sweepctl.run_parameters import run_parameters
-from sweepctl.shell_script import commands_in, find_script, script_trouble
-from sweepctl.spec import load_sweep
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl_pod.errors import SpecError, SweepctlError
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run_parameters import run_parameters
+from sweepctl_pod.shell_script import commands_in, find_script, script_trouble
+from sweepctl_pod.trainer.resolve import default_grammar, resolve
 
 TRAIN = "isaaclab train --task Legs"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import SpecError
-from sweepctl.spec import load_sweep
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl_pod.errors import SpecError
 
 PAGES = sorted((Path(__file__).parents[1] / "golden" / "sweep_problems").glob("*.md"))
 CASE = re.compile(

@@ -6,18 +6,11 @@ from typing import Any
 
 import pytest
 
-from sweepctl.errors import ExitCode
-from sweepctl.progress import Phase
-from sweepctl.status import (
-    Metric,
-    by_interest,
-    changes,
-    metric_of,
-    ranked,
-    sweep_status,
-)
-from sweepctl.wandb_http import RunInfo, SweepInfo
-from sweepctl.wandb_summary import REASON_KEY
+from sweepctl.sweeps.progress import Phase
+from sweepctl.sweeps.status import Metric, by_interest, changes, metric_of, ranked, sweep_status
+from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.wandb.client import RunInfo, SweepInfo
+from sweepctl_pod.wandb.summary import REASON_KEY
 
 NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=timezone.utc)
 CONFIG = {"method": "random", "metric": {"name": "reward", "goal": "maximize"}, "run_cap": 4}

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from kubernetes_objects import job
 
-from sweepctl.cluster.errors import ClusterError
-from sweepctl.doctor import NEEDED
-from sweepctl.errors import UsageError
-from sweepctl.steer import check_may_delete, check_size, plan_delete, undone_by
-from sweepctl.submission import Submission
+from sweepctl.jobs.change import check_may_delete, check_size, plan_delete, undone_by
+from sweepctl.jobs.doctor import NEEDED
+from sweepctl.jobs.submission import Submission
+from sweepctl.kube.errors import ClusterError
+from sweepctl_pod.errors import UsageError
 
 ARGO_NOTE = (
     "Argo CD application gait-app sets it back when it heals itself:"

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepctl.errors import SweepctlError
-from sweepctl.pod.ensure import Choice, choose, is_open, jobs_of, sweep_key, with_job
-from sweepctl.spec import load_sweep
-from sweepctl.stored_form import config_text, stored_config
-from sweepctl.wandb_http import SweepInfo
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.find_sweep import Choice, choose, is_open, jobs_of, sweep_key, with_job
+from sweepctl_pod.stored_form import config_text, stored_config
+from sweepctl_pod.wandb.client import SweepInfo
 
 ROOT = Path(__file__).parents[2]
 KEY = sweep_key("robots", "legs", b"method: grid")

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from serving import API_KEY, ServerProcess
 
-from sweepctl.errors import SweepctlError
-from sweepctl.launch import SweepName, Where, find_sweep, open_source, read_status
-from sweepctl.run_record import RECORD_FILE, RunRecord
-from sweepctl.server.database import DATABASE, Database, has_this_format
 from sweepctl.server.reading import StoredSweeps
-from sweepctl.wandb_api import SweepSource, WandbApi
-from sweepctl.wandb_http import Connection, WandbClient
-from sweepctl.wandb_outputs import upload_file
+from sweepctl.server.store.database import DATABASE, Database, has_this_format
+from sweepctl.sweeps.api import SweepSource, WandbApi
+from sweepctl.sweeps.place import SweepName, Where, find_sweep, open_source, read_status
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.run_record import RECORD_FILE, RunRecord
+from sweepctl_pod.wandb.client import Connection, WandbClient
+from sweepctl_pod.wandb.outputs import upload_file
 
 SWEEP = {
     "method": "random",
@@ -171,7 +171,7 @@ def test_a_folder_of_an_older_format_is_left_to_a_server(
     fill(server)
     server.stop()
     assert has_this_format(server.data)
-    monkeypatch.setattr("sweepctl.server.database.has_this_format", lambda folder: False)
+    monkeypatch.setattr("sweepctl.server.store.database.has_this_format", lambda folder: False)
     wanted = SweepName("local", "legs", None)
     with open_source(Where(None, server.data), wanted, lambda line: None) as source:
         assert isinstance(source, WandbApi)

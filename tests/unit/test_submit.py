@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from kubernetes_objects import ended, job
 
-from sweepctl.errors import SweepctlError, UsageError
-from sweepctl.resubmit import (
+from sweepctl.jobs.existing import (
     SubmitOptions,
     check_name_is_free,
     check_same_sweep,
     kept_settings,
     settle,
 )
-from sweepctl.spec import SweepSpec, load_sweep
-from sweepctl.submission import Submission
-from sweepctl.submit import Submitter, name_of
-from sweepctl.values import chart, load_values
+from sweepctl.jobs.submission import Submission
+from sweepctl.jobs.submit import Submitter, name_of
+from sweepctl.sweepfile.load import SweepSpec, load_sweep
+from sweepctl.values.settings import chart, load_values
+from sweepctl_pod.errors import SweepctlError, UsageError
 
 DEFAULT_AGENTS = chart().defaults["agents"]
 TEXT = """\

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from sweepctl import extras
-from sweepctl.errors import SweepctlError
-from sweepctl.status import Metric, RunRow, SweepStatus
-from sweepctl.tables import column, run_rows, write_tables
+from sweepctl.sweeps import extras
+from sweepctl.sweeps.status import Metric, RunRow, SweepStatus
+from sweepctl.sweeps.tables import column, run_rows, write_tables
+from sweepctl_pod.errors import SweepctlError
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.cluster.relay import ServiceAddress, service_address
-from sweepctl.errors import UsageError
-from sweepctl.targets import Place, is_in_cluster, open_target
+from sweepctl.jobs.targets import Place, is_in_cluster, open_target
+from sweepctl.kube.port_forward import ServiceAddress, service_address
+from sweepctl_pod.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_service_is_told_from_other_hosts(url: str, address: ServiceAddress | No
 def test_name_that_no_object_can_have_is_refused_before_the_cluster_is_asked(
     monkeypatch: pytest.MonkeyPatch, name: str, message: str, hint: str
 ) -> None:
-    monkeypatch.setattr("sweepctl.targets.open_cluster", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr("sweepctl.jobs.targets.open_cluster", lambda *_: pytest.fail("asked"))
     with pytest.raises(UsageError, match=message) as refusal:
         open_target(name, Place())
     assert hint in (refusal.value.hint or "")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import SpecError, UsageError
-from sweepctl.values import chart, image_settings, load_values
+from sweepctl.values.settings import chart, image_settings, load_values
+from sweepctl_pod.errors import SpecError, UsageError
 
 
 def write(folder: Path, text: str, name: str = "values.yaml") -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.errors import Problem, SpecError
-from sweepctl.values import load_values
+from sweepctl.values.settings import load_values
+from sweepctl_pod.errors import Problem, SpecError
 
 HEX = "0123456789abcdef" * 2 + "8899aabb"
 NEW = "wandb_v1_" + "aZ09_" * 15

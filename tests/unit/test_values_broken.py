@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from broken_values import CONTRADICTIONS, READINGS, SCHEMA, Broken
 
-from sweepctl.errors import SpecError
-from sweepctl.values import load_values
+from sweepctl.values.settings import load_values
+from sweepctl_pod.errors import SpecError
 
 BROKEN = [*SCHEMA, *CONTRADICTIONS, *READINGS]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sweepctl.errors import SpecError
 from sweepctl.values.set_flags import assign, parse_set
+from sweepctl_pod.errors import SpecError
 
 
 def read(*texts: str) -> dict[str, object]:

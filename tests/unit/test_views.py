@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from sweepctl.agents_status import AgentRow, AgentState, JobStatus
 from sweepctl.cli import cluster_views, output, views
 from sweepctl.cli.screen import Room
-from sweepctl.cluster.pod_reasons import Reason
-from sweepctl.live import LiveSweep
-from sweepctl.overrides import Grammar
-from sweepctl.progress import Phase
-from sweepctl.report import best_runs
-from sweepctl.run_record import RunRecord
-from sweepctl.status import Metric, RunRow, SweepStatus, searched_parameters
-from sweepctl.submission import Submission
+from sweepctl.jobs.agents import AgentRow, AgentState, JobStatus
+from sweepctl.jobs.state import LiveSweep
+from sweepctl.jobs.submission import Submission
+from sweepctl.kube.pod_reasons import Reason
+from sweepctl.sweeps.best import best_runs
+from sweepctl.sweeps.progress import Phase
+from sweepctl.sweeps.status import Metric, RunRow, SweepStatus, searched_parameters
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run_record import RunRecord
 
 TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
 CONFIG: dict[str, Any] = {

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from sweepctl import embedded, submission
-from sweepctl.errors import SweepctlError
-from sweepctl.wandb_api import WandbApi
-from sweepctl.wandb_http import Connection
+from sweepctl.jobs import submission
+from sweepctl.server import process as embedded
+from sweepctl.sweeps.api import WandbApi
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.client import Connection
 
 NAME = "the server 'legs-server' in namespace 'robots'"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.wandb_connection import ApiError, Connection, Transport, how_to_log_in
+from sweepctl_pod.wandb.connection import ApiError, Connection, Transport, how_to_log_in
 
 CLOUD = "https://api.wandb.ai"
 OWN = "https://wandb.example.org:8443"

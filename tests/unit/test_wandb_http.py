@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sweepctl.errors import SweepctlError
-from sweepctl.wandb_http import (
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.client import (
     ApiError,
     Connection,
     WandbClient,
@@ -22,7 +22,7 @@ from sweepctl.wandb_http import (
     sweep_url,
     unwrap_config,
 )
-from sweepctl.wandb_outputs import FileInfo, download_file, upload_file
+from sweepctl_pod.wandb.outputs import FileInfo, download_file, upload_file
 
 KEY = "secret-key-" + "k" * 40
 

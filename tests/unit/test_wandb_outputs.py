@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweepctl.wandb_http import Connection, WandbClient
-from sweepctl.wandb_outputs import last_logged
+from sweepctl_pod.wandb.client import Connection, WandbClient
+from sweepctl_pod.wandb.outputs import last_logged
 
 Row = dict[str, Any]
 

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweepctl.wandb_http import ApiError, Connection, WandbClient
-from sweepctl.wandb_outputs import console_count, console_lines, find_file, last_logged, upload_file
+from sweepctl_pod.wandb.client import ApiError, Connection, WandbClient
+from sweepctl_pod.wandb.outputs import (
+    console_count,
+    console_lines,
+    find_file,
+    last_logged,
+    upload_file,
+)
 
 NAMES = (
     *("data", "project", "run", "sweep", "runs", "sweeps", "edges", "node", "pageInfo", "name"),

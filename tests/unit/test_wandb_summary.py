@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.wandb_summary import (
+from sweepctl_pod.wandb.summary import (
     REASON_KEY,
     MetricKind,
     duration_s,

@@ -1,4 +1,4 @@
-{{- /* Names, labels and the Job's hash: what sweepctl/manifest.py decides, decided here alike. */}}
+{{- /* Names, labels and the Job's hash: what sweepctl/manifest decides, decided here alike. */}}
 
 {{- /* A value as JSON that YAML reads back as the same value: YAML refuses some characters, and
 takes others for line ends, that JSON leaves as they are. */}}
@@ -56,11 +56,12 @@ labels:
   {{- include "isaac-sweep.labels" (list (first .) (last .)) | nindent 2 }}
 {{- end }}
 
-{{- /* The pod code as its ConfigMap carries it: file names and texts, as JSON. */}}
+{{- /* The pod code as its ConfigMap carries it: names and texts, as JSON. A key holds no slash, and
+`**.py` takes every folder, but no bytecode that lies beside the sources. */}}
 {{- define "isaac-sweep.code" -}}
 {{- $files := dict -}}
-{{- range $path, $_ := .Files.Glob "files/pod_code/*.py" -}}
-{{- $_ := set $files (base $path) ($.Files.Get $path) -}}
+{{- range $path, $_ := .Files.Glob "files/sweepctl_pod/**.py" -}}
+{{- $_ := set $files (trimPrefix "files/sweepctl_pod/" $path | replace "/" ".") ($.Files.Get $path) -}}
 {{- end -}}
 {{- toJson $files -}}
 {{- end }}

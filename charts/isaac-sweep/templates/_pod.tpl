@@ -1,4 +1,4 @@
-{{- /* The parts of an agent's pod: what sweepctl/pod_spec.py decides, decided here alike. */}}
+{{- /* The parts of an agent's pod: what sweepctl/manifest/pod_spec.py decides, decided here alike. */}}
 
 {{- define "isaac-sweep.image" -}}
 {{- if .digest -}}
@@ -296,10 +296,13 @@ persistentVolumeClaim:
     name: {{ include "isaac-sweep.codeName" . }}
     items:
       {{- range $key, $_ := include "isaac-sweep.code" . | fromJson }}
-      {{- if eq $key "pod.__main__.py" }}
+      {{- if eq $key "__main__.py" }}
       - {key: {{ $key }}, path: __main__.py}
       {{- else }}
-      - {key: {{ $key }}, path: sweepctl/{{ trimSuffix ".py" $key | replace "." "/" }}.py}
+      - {key: {{ $key }}, path: sweepctl_pod/{{ trimSuffix ".py" $key | replace "." "/" }}.py}
+      {{- end }}
+      {{- if eq $key "wrapper.py" }}
+      - {key: {{ $key }}, path: sweepctl/pod/run.py}
       {{- end }}
       {{- end }}
 {{- end }}

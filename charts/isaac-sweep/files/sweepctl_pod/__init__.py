@@ -1,0 +1,1 @@
+"""All that runs in a pod. The standard library alone, and nothing outside this folder."""

@@ -1,0 +1,440 @@
+"""The agent: takes runs from a sweep, trains them in turn, tells W&B what became of each.
+
+`python -m sweepctl_pod.agent --sweep ENTITY/PROJECT/ID`. The loop of W&B's own agent
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py) over plain HTTP. It ends with an
+exit code that the Job's podFailurePolicy understands (errors.ExitCode), never with 0 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sweepctl_pod import preflight
+from sweepctl_pod.console import FLUSH_LIMIT_S, Console
+from sweepctl_pod.errors import ExitCode, SweepctlError
+from sweepctl_pod.find_sweep import SweepFinder
+from sweepctl_pod.giving_up import GivingUp
+from sweepctl_pod.heartbeats import HEARTBEAT_S, Command
+from sweepctl_pod.options import AgentOptions, read_options
+from sweepctl_pod.run.assignment import RunTask, SweepTask
+from sweepctl_pod.run.process import Family, Guardian
+from sweepctl_pod.run.settings_check import SettingsCheck
+from sweepctl_pod.run.supervise import Tending
+from sweepctl_pod.run.telling import Teller
+from sweepctl_pod.run.training import Pod, Training
+from sweepctl_pod.run.verdict import Ending, Verdict, untold
+from sweepctl_pod.trainer.bytecode import BytecodeCache
+from sweepctl_pod.trainer.interpreter import TrainerPython
+from sweepctl_pod.trainer.tasks import with_tasks
+from sweepctl_pod.waiting import (
+    BELIEVED_AFTER_S,
+    Bell,
+    Call,
+    Courier,
+    InterruptedBySignalError,
+    Patience,
+    Signals,
+    UntoldError,
+)
+from sweepctl_pod.wandb.client import (
+    ApiError,
+    WandbClient,
+    connection_from_environ,
+    sweep_url,
+    unwrap_config,
+)
+
+T = TypeVar("T")
+
+_STRAYS_LIMIT_S = 10.0
+HEARD_OUT_S = 5.0
+"""How long the answer of a heartbeat under way is waited for when this agent leaves."""
+_NOBODY = "sweepctl-agent-is-leaving"
+"""A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
+
+
+class ConfigurationError(SweepctlError):
+    """What was asked for cannot be, here or anywhere: another try changes nothing."""
+
+    exit_code = ExitCode.CONFIGURATION
+
+
+class NodeUnfitError(SweepctlError):
+    """This node cannot train."""
+
+    exit_code = ExitCode.NODE_UNFIT
+
+
+class SweepGoneError(SweepctlError):
+    """The sweep was deleted: there is nothing left to do."""
+
+    exit_code = ExitCode.DONE
+
+
+class Agent:
+    """One agent from its first word to W&B to its last."""
+
+    def __init__(
+        self, options: AgentOptions, client: WandbClient, pod: Pod, signals: Signals
+    ) -> None:
+        self._options = options
+        self._client = client
+        self._pod = pod
+        self._signals = signals
+        self._say = pod.console.say
+        self._patience = Patience(pod.bell, signals, self._say, random.Random())
+        self._giving_up = GivingUp(options, client, self._patience)
+        self._settings = SettingsCheck(pod.python, pod.bell)
+        self._waiting: deque[RunTask] = deque()
+        self._attempts: Counter[str] = Counter()
+        self._had_run = False
+        self._taken = 0
+        self._agent_id = ""
+        self._courier = Courier(self._patience, signals, pod.bell, self._say)
+        self._tending = Tending(
+            client,
+            self._courier,
+            signals,
+            pod.bell,
+            pod.family,
+            self._say,
+            self._beat,
+            self._take,
+        )
+
+    def run(self) -> ExitCode:
+        """Take runs until there are no more, or until told to go."""
+        try:
+            self._check_node()
+            self._find_sweep()
+            self._join()
+            code = self._take_runs()
+        except InterruptedBySignalError:
+            code = self._interrupted_code()
+        except SweepctlError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self._say(f"{error.message}{hint}")
+            code = error.exit_code
+            if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
+                preflight.write_termination_message(f"{error.message}{hint}", self._pod.environ)
+        self._hand_back_waiting()
+        self._say_goodbye()
+        if self._signals.received:
+            code = self._interrupted_code()
+        self._say(f"exit {int(code)}: {self._meaning(code)}")
+        return code
+
+    def _meaning(self, code: ExitCode) -> str:
+        if code is ExitCode.DONE and self._taken == self._options.count:
+            return f"took its {self._taken} run{'' if self._taken == 1 else 's'}"
+        return _MEANINGS.get(code, code.name)
+
+    def _take_runs(self) -> ExitCode:
+        while self._options.count is None or self._taken < self._options.count:
+            run = self._next_run()
+            if run is None:
+                break
+            self._taken += 1
+            leave = self._train(run)
+            self._had_run = True
+            if leave is not None:
+                return leave
+        return self._giving_up.end
+
+    def _check_node(self) -> None:
+        options = self._options
+        reason = self._patience.run(
+            lambda: preflight.unfit_reason(
+                options.work,
+                gpu=options.preflight_gpu,
+                min_free_mb=options.min_free_mb,
+                environ=self._pod.environ,
+            )
+        )
+        if reason is not None:
+            raise NodeUnfitError(reason)
+
+    def _find_sweep(self) -> None:
+        """Find the sweep that no id names, or create it."""
+        source = self._options.source
+        if source is None:
+            return
+        is_final = self._is_final_at_start
+        finder = SweepFinder(
+            source, self._client, self._patience, self._read_yaml, self._say, is_final
+        )
+        try:
+            info = finder.find()
+        except SweepctlError as error:
+            raise ConfigurationError(error.message, error.hint) from None
+        self._options = replace(
+            self._options, entity=info.entity, project=info.project, sweep_id=info.id
+        )
+
+    def _join(self) -> None:
+        """Read the sweep and register; as long as it takes when the API is out of reach."""
+        options = self._options
+        name = (options.entity, options.project, options.sweep_id)
+        try:
+            info = self._patience.call(
+                lambda: self._client.sweep(*name), is_final=self._is_final_at_start
+            )
+            self._agent_id = self._patience.call(
+                lambda: self._client.register_agent(*name, options.host),
+                is_final=self._is_final_at_start,
+            )
+        except ApiError as error:
+            if error.is_missing and self._had_run:
+                raise SweepGoneError(f"sweep {'/'.join(name)} is not there any more") from None
+            raise ConfigurationError(error.message, error.hint) from None
+        self._sweep = self._read_sweep(info.config_text)
+        self._grammar = options.grammar or self._patience.run(
+            lambda: self._pod.python.grammar(self._sweep.command)
+        )
+        page = sweep_url(self._client.connection.base_url, *name)
+        seen = self._pod.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = f", GPU {seen}" if seen else ""
+        self._say(f"agent {options.host} of {page}{gpus}, overrides in the {self._grammar} grammar")
+
+    def _read_yaml(self, text: str) -> Any:
+        return self._patience.run(lambda: self._pod.python.read_yaml(text))
+
+    def _read_sweep(self, text: str) -> SweepTask:
+        try:
+            config: Any = json.loads(text)
+        except ValueError:
+            try:
+                config = self._read_yaml(text)
+            except SweepctlError as error:
+                raise ConfigurationError(error.message, error.hint) from None
+        if not isinstance(config, dict):
+            raise ConfigurationError("the sweep's config at W&B is not a map")
+        options = self._options
+        return SweepTask.of(options.entity, options.project, options.sweep_id, config)
+
+    def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
+        """Tell when an error ends this agent: a sweep that is gone, or one that never was there.
+
+        An ingress answers 404 as well, while its server restarts.
+        """
+        if self._had_run:
+            return error.is_missing and error.is_the_apis and lasted_s >= BELIEVED_AFTER_S
+        return not error.is_transient and lasted_s >= self._options.refused_limit_s
+
+    def _next_run(self) -> RunTask | None:
+        """Wait for a run; None when the sweep has no more for this agent."""
+        while not self._waiting:
+            reason = self._patience.run(
+                lambda: preflight.full_disk_reason(self._options.work, self._options.min_free_mb)
+            )
+            if reason is not None:
+                raise NodeUnfitError(reason)
+            asked_at = time.monotonic()
+            try:
+                commands = self._ask_for_runs()
+            except ApiError as error:
+                if not error.is_missing:
+                    raise ConfigurationError(error.message, error.hint) from None
+                self._say("W&B knows this agent no more; registering again")
+                self._join()
+                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
+                continue
+            for command in commands:
+                if command.get("type") == "exit":
+                    return None
+                self._take(command)
+            if not self._waiting:
+                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
+        return self._waiting.popleft()
+
+    def _ask_for_runs(self) -> list[Command]:
+        """Send the heartbeat of an agent without a run.
+
+        Told to leave meanwhile, its answer is heard out: a run that it hands out would be lost.
+        """
+        try:
+            return self._patience.call(
+                lambda: self._client.heartbeat(self._agent_id, []),
+                is_final=lambda error, lasted_s: (
+                    error.is_missing or self._is_final_at_start(error, lasted_s)
+                ),
+            )
+        except InterruptedBySignalError as interrupted:
+            if interrupted.call is not None:
+                self._take_late_answer(interrupted.call, self._signals.left_s / 2)
+            raise
+
+    def _take_late_answer(self, call: Call[Any], limit_s: float) -> None:
+        if call.wait(min(HEARD_OUT_S, limit_s)):
+            with suppress(SweepctlError):
+                for command in call.result():
+                    self._take(command)
+
+    def _hand_back_waiting(self) -> None:
+        """Hand back the runs that were given to this agent and that it will not train."""
+        while self._waiting:
+            run = self._waiting.popleft()
+            verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", 143)
+            try:
+                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
+            except UntoldError as silence:
+                verdict = untold(verdict, silence.message)
+            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+
+    def _take(self, command: Mapping[str, Any]) -> None:
+        """Take a run that a command hands out; `resume` is a run that was begun before."""
+        if command.get("type") not in ("run", "resume") or not command.get("run_id"):
+            return
+        attempt, losses = command.get("attempt"), command.get("losses")
+        run_id, args = str(command["run_id"]), command.get("args")
+        for known in [run for run in self._waiting if run.id == run_id]:
+            self._waiting.remove(known)
+        self._waiting.append(
+            RunTask(
+                id=run_id,
+                config=unwrap_config(args if isinstance(args, dict) else {}),
+                attempt=attempt if isinstance(attempt, int) else None,
+                losses=losses if isinstance(losses, int) else None,
+            )
+        )
+
+    def _train(self, run: RunTask) -> ExitCode | None:
+        """Train one run and tell W&B what became of it; give the exit code if that ends us."""
+        try:
+            training = self._patience.run(
+                lambda: Training(self._pod, self._sweep, run, self._grammar, self._settings)
+            )
+        except InterruptedBySignalError:
+            self._waiting.appendleft(run)
+            raise
+        except SweepctlError as error:
+            hint = f"; {error.hint}" if error.hint else ""
+            verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
+            try:
+                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
+            except UntoldError as silence:
+                verdict = untold(verdict, silence.message)
+            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            if verdict.leave is None:
+                self._giving_up.note(self._sweep, run, verdict, 0.0)
+            return verdict.leave
+        self._attempts[run.id] += 1
+        # The embedded server counts for all agents; W&B leaves it to each.
+        attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
+        trained = self._tending.train(training, self._sweep, attempts)
+        verdict = trained.verdict
+        if verdict.leave is not None:
+            preflight.write_termination_message(verdict.reason, self._pod.environ)
+        if trained.must_exit:
+            return ExitCode.DONE
+        if verdict.leave is None:
+            self._giving_up.note(self._sweep, run, verdict, trained.lasted_s)
+        return verdict.leave
+
+    def _beat(self, run_id: str) -> list[dict[str, Any]]:
+        ids = [run_id, *(run.id for run in tuple(self._waiting))]
+        return self._client.heartbeat(self._agent_id, ids)
+
+    def _say_goodbye(self) -> None:
+        """Let go of what this agent held: named is a run that nobody has.
+
+        W&B hands a run to an agent that names none. Should it hand one out all the same, it is
+        handed back.
+        """
+        if not self._agent_id:
+            return
+        last = Call(lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.bell)
+        is_leaving = bool(self._signals.received)
+        self._take_late_answer(last, self._signals.left_s if is_leaving else HEARD_OUT_S)
+        self._hand_back_waiting()
+
+    def _interrupted_code(self) -> ExitCode:
+        is_terminal = self._signals.received[:1] == [signal.SIGINT]
+        return ExitCode.INTERRUPTED if is_terminal else ExitCode.HANDED_BACK
+
+
+_MEANINGS = {
+    ExitCode.DONE: "no more work for this agent",
+    ExitCode.FAILED_RUNS: "every run that this agent took has failed",
+    ExitCode.HANDED_BACK: "told to leave; replace me",
+    ExitCode.NODE_UNFIT: "this node cannot train",
+    ExitCode.CONFIGURATION: "another try changes nothing before this is corrected",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+
+def run_agent(
+    options: AgentOptions,
+    client: WandbClient,
+    environ: Mapping[str, str],
+    console: Console | None = None,
+    received: list[int] | None = None,
+) -> ExitCode:
+    """Run one agent in this process, which must have no other work: strays are killed."""
+    bell = Bell()
+    signals = Signals(bell, options.grace_s, received)
+    signals.install()
+    family = Family(uuid.uuid4().hex)
+    guardian = Guardian(family)
+    python = TrainerPython(environ)
+    pod = Pod(
+        connection=client.connection,
+        # A run is found by the host of its agent: the SDK would tell the machine's name.
+        environ={**environ, "WANDB_HOST": options.host},
+        work=options.work,
+        console=console or Console(),
+        family=family,
+        guardian=guardian,
+        bell=bell,
+        python=python,
+        bytecode=BytecodeCache(environ, python),
+        settings=options.settings,
+        close_limit_s=options.close_limit_s,
+    )
+    try:
+        return Agent(options, client, pod, signals).run()
+    finally:
+        until = time.monotonic() + _STRAYS_LIMIT_S
+
+        def left_s() -> float:
+            limit_s = signals.left_s if signals.received else _STRAYS_LIMIT_S
+            return min(limit_s, until - time.monotonic())
+
+        family.kill_strays(lambda: left_s() <= 0)
+        guardian.dismiss(left_s())
+        pod.bytecode.close()
+        pod.console.flush(FLUSH_LIMIT_S)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], received: list[int] | None = None) -> int:
+    """Run an agent as its command line and environment say; give its exit code.
+
+    `received` is where the signals are noted that come before the agent listens.
+    """
+    console = Console()
+    try:
+        options = read_options(argv, environ)
+        client = WandbClient(connection_from_environ(environ, Path.home()))
+        environ = with_tasks(environ, options.work)
+    except SweepctlError as error:
+        console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        console.flush(FLUSH_LIMIT_S)
+        preflight.write_termination_message(error.message, environ)
+        return int(error.exit_code)
+    return int(run_agent(options, client, environ, console, received))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,99 @@
+"""Whether an agent is to give up: its first runs all failed at once, and none before succeeded.
+
+Pure. An agent that cannot train anything (a wrong trainer, a missing package) would otherwise fail
+every run of its sweep in a minute. What an earlier pod of the same index did counts as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+
+from sweepctl_pod.run.verdict import Ending
+from sweepctl_pod.wandb.client import RunInfo
+
+DEFAULT_LIMIT = 3
+QUICK_S = 60.0
+"""A run that lasted longer has shown that its trainer starts. Both as in the stock agent."""
+GAVE_UP = "gave up after"
+"""How the reason begins; whoever reads a pod's end knows it by that."""
+
+
+class FirstRuns:
+    """The runs that an agent began with, as far as they tell whether it can train at all."""
+
+    def __init__(self, limit: int) -> None:
+        """Give up after `limit` runs; 0 never does."""
+        self._limit = limit
+        self._failed = 0
+        self._is_proven = limit == 0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether runs have failed at once and none has shown that this agent can train."""
+        return self._failed > 0 and not self._is_proven
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is time to give up."""
+        return self.is_in_doubt and self._failed >= self._limit
+
+    def note(self, ending: Ending, lasted_s: float) -> None:
+        """Take in a run that has ended; one that was stopped or handed back soon tells nothing."""
+        if ending is Ending.FINISHED or lasted_s > QUICK_S:
+            self._is_proven = True
+        elif ending is Ending.FAILED:
+            self._failed += 1
+
+    def note_earlier(self, runs: Iterable[RunInfo]) -> None:
+        """Take in what an earlier process had, as the API tells it."""
+        for run in runs:
+            ending = _ENDINGS.get(run.state)
+            if ending is not None and not self._is_proven:
+                self.note(ending, _lasted_s(run))
+
+    def reason(self, last: str) -> str:
+        """Say why this agent gives up; `last` is the reason of the last run."""
+        within = f"failed within {QUICK_S:g} s of"
+        if self._failed == 1:
+            return f"{GAVE_UP} a run that {within} its start: {last}"
+        return f"{GAVE_UP} {self._failed} runs that all {within} their start; the last: {last}"
+
+
+def limit_of(text: str) -> int:
+    """Read after how many failed runs to give up: a number, or `off`; ValueError otherwise."""
+    limit = 0 if text.strip().lower() == "off" else int(text)
+    if limit < 0:
+        raise ValueError(f"{limit} is less than 0")
+    return limit
+
+
+def default_limit(environ: Mapping[str, str]) -> str:
+    """Give the limit where nobody says one: what the stock agent is told, by its own variables."""
+    if environ.get("WANDB_AGENT_DISABLE_FLAPPING", "").lower() == "true":
+        return "off"
+    return environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES") or str(DEFAULT_LIMIT)
+
+
+_ENDINGS = {
+    "finished": Ending.FINISHED,
+    "failed": Ending.FAILED,
+    "killed": Ending.STOPPED,
+    "crashed": Ending.HANDED_BACK,
+}
+
+
+def _lasted_s(run: RunInfo) -> float:
+    """Give the time from a run's start to its last sign of life; 0 where there was none."""
+    begun, heard = _time(run.created_at), _time(run.heartbeat_at)
+    return (heard - begun).total_seconds() if begun and heard else 0.0
+
+
+def _time(text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)

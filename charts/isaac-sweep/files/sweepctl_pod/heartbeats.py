@@ -1,0 +1,72 @@
+"""The heartbeats of an agent that holds a run: from its start until W&B was told of its end.
+
+A thread of their own sends them. A slow API, the record of a training or a stalled reader must not
+keep them back: a server that hears nothing gives the run to another agent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.waiting import Bell, Call
+from sweepctl_pod.wandb.client import ApiError
+
+HEARTBEAT_S = 5.0  # W&B takes an agent that is silent for longer for dead
+SLOWEST_HEARTBEAT_S = 30.0
+
+Command = dict[str, Any]
+Beat = Callable[[str], "list[Command]"]
+"""Sends the heartbeat of an agent that trains the named run, and gives W&B's commands."""
+Answer: TypeAlias = "list[Command] | SweepctlError"
+
+
+def beat_after_s(error: SweepctlError, every_s: float) -> float:
+    """Give the time to the next heartbeat after a failed one: longer only if the API asks for it.
+
+    A server that was away must hear of the run soon, or it gives the run to another agent.
+    """
+    if isinstance(error, ApiError) and (error.is_rate_limit or error.retry_after_s):
+        return min(max(2 * every_s, error.retry_after_s or 0.0), SLOWEST_HEARTBEAT_S)
+    return HEARTBEAT_S
+
+
+class Heartbeats:
+    """The heartbeats of one run; `take` gives what has come back."""
+
+    def __init__(self, beat: Beat, run_id: str, bell: Bell) -> None:
+        """Begin them."""
+        self._beat = beat
+        self._run_id = run_id
+        self._bell = bell
+        self._ending = threading.Event()
+        self._answers: deque[Answer] = deque()
+        self._sending = Call(self._send, bell)
+
+    def take(self) -> list[Answer]:
+        """Give the answers that have come since the last look, oldest first."""
+        found = []
+        while self._answers:
+            found.append(self._answers.popleft())
+        return found
+
+    def end(self) -> Call[None]:
+        """End them; when what this gives is done, no heartbeat that names the run is under way."""
+        self._ending.set()
+        return self._sending
+
+    def _send(self) -> None:
+        every_s = HEARTBEAT_S
+        while not self._ending.wait(every_s):
+            answer: Answer
+            try:
+                answer, every_s = self._beat(self._run_id), HEARTBEAT_S
+            except SweepctlError as error:
+                answer, every_s = error, beat_after_s(error, every_s)
+            except Exception as error:  # none may end them: the run would be given to another
+                answer, every_s = SweepctlError(f"a heartbeat failed: {error!r}"), HEARTBEAT_S
+            self._answers.append(answer)
+            self._bell.ring()

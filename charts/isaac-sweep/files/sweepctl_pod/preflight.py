@@ -1,0 +1,134 @@
+"""Whether this node can train at all: a GPU that answers, room on the disk, a folder to write to.
+
+Each check gives the reason why not, or None. An unfit node is left (exit code 76) before it spoils
+a run; the reason goes to the container's termination message, where `kubectl describe` shows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sweepctl_pod.errors import SweepctlError
+
+DEFAULT_MIN_FREE_MB = 200
+GPU_NAME = re.compile(r"\d+|GPU-[\w-]+|MIG-[\w/-]+")
+"""A GPU or a MIG device as CUDA_VISIBLE_DEVICES names it."""
+_NVIDIA_SMI_LIMIT_S = 60
+_TERMINATION_MESSAGE_BYTES = 4096  # what Kubernetes keeps of it
+
+
+def unfit_reason(
+    work: Path, *, gpu: str, min_free_mb: int, environ: Mapping[str, str]
+) -> str | None:
+    """Give the first reason why this node cannot train; None when it can."""
+    return (
+        unwritable_reason(work)
+        or full_disk_reason(work, min_free_mb)
+        or (missing_gpu_reason(environ) if gpu == "auto" else None)
+    )
+
+
+def unwritable_reason(work: Path) -> str | None:
+    """Say why the work folder cannot be written to."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work):
+            return None
+    except OSError as error:
+        return f"the work folder {work} cannot be written to: {_reason(error)}"
+
+
+def full_disk_reason(work: Path, min_free_mb: int) -> str | None:
+    """Say that the disk of the work folder has too little room left."""
+    try:
+        free_mb = shutil.disk_usage(work).free // 2**20
+    except OSError as error:
+        return f"the disk of the work folder {work} does not answer: {_reason(error)}"
+    if free_mb >= min_free_mb:
+        return None
+    return f"the disk of the work folder {work} is full: {free_mb} MB free, {min_free_mb} MB needed"
+
+
+def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
+    """Say why there is no GPU to train on, as `nvidia-smi -L` sees it."""
+    try:
+        listed_gpus(environ)
+    except SweepctlError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    return None
+
+
+class NoProgramError(SweepctlError):
+    """There is no nvidia-smi: this machine was not made for GPUs."""
+
+
+def listed_gpus(environ: Mapping[str, str], limit_s: float = _NVIDIA_SMI_LIMIT_S) -> str:
+    """Give what `nvidia-smi -L` lists; an error that says why it lists none."""
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        why = f"`nvidia-smi -L` gave no answer in {limit_s:g} s"
+        raise SweepctlError(f"the GPU driver hangs: {why}") from None
+    except OSError as error:
+        # Some images carry an empty file of that name, which the NVIDIA runtime replaces.
+        why = "is no program here" if error.errno == errno.ENOEXEC else _reason(error)
+        hint = "without a GPU use --preflight-gpu off"
+        raise NoProgramError(f"no GPU: nvidia-smi {why}", hint) from None
+    said = done.stdout.decode("utf-8", "replace")
+    if done.returncode != 0 or "GPU " not in said:
+        line = said.strip().splitlines()[0][:300] if said.strip() else "nothing"
+        raise SweepctlError(f"no GPU: `nvidia-smi -L` says {line!r}")
+    return said
+
+
+def gpu_count(environ: Mapping[str, str]) -> int:
+    """Count the GPUs that a trainer sees, as torch does; 0 where nothing tells."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len(visible_gpus(visible))
+    try:
+        listed = listed_gpus(environ)
+    except SweepctlError:
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def visible_gpus(text: str) -> tuple[str, ...]:
+    """Read CUDA_VISIBLE_DEVICES as CUDA does: what follows a name that means nothing is hidden."""
+    names: list[str] = []
+    for name in text.split(","):
+        if not GPU_NAME.fullmatch(name.strip()):
+            break
+        names.append(name.strip())
+    return tuple(dict.fromkeys(names))
+
+
+def write_termination_message(reason: str, environ: Mapping[str, str]) -> None:
+    """Leave the reason where Kubernetes looks for it; outside a container there is no such file."""
+    path = environ.get("TERMINATION_LOG") or "/dev/termination-log"
+    if not os.path.exists(path):
+        return
+    try:
+        with open(path, "wb") as file:
+            file.write(reason.encode("utf-8", "replace")[:_TERMINATION_MESSAGE_BYTES])
+    except OSError:
+        return
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,175 @@
+"""Concluding a run: what W&B knows of it, what the verdict is, and telling it (telling.py)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from sweepctl_pod.run.assignment import RunTask, SweepTask
+from sweepctl_pod.run.telling import Output, Teller
+from sweepctl_pod.run.training import End, Training
+from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, untold
+from sweepctl_pod.waiting import (
+    BELIEVED_AFTER_S,
+    Bell,
+    Call,
+    Courier,
+    InterruptedBySignalError,
+    UntoldError,
+)
+from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
+from sweepctl_pod.wandb.outputs import last_logged
+from sweepctl_pod.wandb.summary import read_metric
+
+Look = Call["RunInfo | None"]
+
+_LAG_S = (0.5, 1.0, 2.0, 4.0)
+"""When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
+
+
+def look(client: WandbClient, sweep: SweepTask, run: RunTask, bell: Bell) -> Look:
+    """Begin to ask what W&B knows of a run, while there is other work to do at its end."""
+    return Call(lambda: client.run(sweep.entity, sweep.project, run.id), bell)
+
+
+def conclude(
+    client: WandbClient,
+    courier: Courier,
+    sweep: SweepTask,
+    training: Training,
+    end: End,
+    looks: list[Look],
+    attempts: int,
+) -> Verdict:
+    """Judge a run and tell W&B.
+
+    `looks` are questions begun before the trainer's end was complete: used first, then asked anew.
+    """
+    run = training.run
+
+    def ask_once() -> RunInfo | None:
+        begun = looks.pop() if looks else None
+        if begun is not None and begun.wait(client.timeout_s):
+            return begun.result()
+        return client.run(sweep.entity, sweep.project, run.id)
+
+    info, silence = None, None
+    logged: Mapping[str, object] = {}
+    try:
+        info = _believable(courier, ask_once)
+        if info is None:
+            return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
+        logged = _logged(client, courier, sweep, training, end, info)
+        for lag_s in _LAG_S:
+            if logged or not _may_lag(sweep, end, info) or not courier.rest(lag_s):
+                break
+            info = courier.call(ask_once) or info
+            logged = _logged(client, courier, sweep, training, end, info)
+    except UntoldError as error:
+        silence = error.message
+    verdict = judge(_facts(sweep, training, end, info, logged, silence, attempts))
+    verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
+    if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
+        # Its trainer never got as far as to say so, and a later pod of this index counts by host.
+        with suppress(ApiError, InterruptedBySignalError):
+            courier.patience.call(
+                lambda: _name_host(client, sweep, run, training.host),
+                is_final=lambda error, lasted_s: True,
+            )
+    teller = Teller(client, courier, sweep, run)
+    try:
+        teller.tell(verdict, info, end.trained_s, Output(training, end), logged)
+    except UntoldError as error:
+        return untold(verdict, error.message)
+    return verdict
+
+
+def _believable(courier: Courier, ask: Callable[[], RunInfo | None]) -> RunInfo | None:
+    """Ask for a run; None when it is gone, and was at every look for half a minute."""
+    until = time.monotonic() + BELIEVED_AFTER_S
+    while True:
+        found = courier.call(ask)
+        if found is not None or time.monotonic() >= until:
+            return found
+        if not courier.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
+            raise UntoldError("W&B says that there is no such run, and there is no time to ask on")
+
+
+def _name_host(client: WandbClient, sweep: SweepTask, run: RunTask, host: str) -> None:
+    """Store a run's host, as `wandb.init` does; before its end, which this would undo."""
+    client.graphql(
+        "mutation UpsertBucket($name: String, $project: String, $entity: String, $host: String) {"
+        " upsertBucket(input: {name: $name, modelName: $project, entityName: $entity,"
+        " host: $host}) { bucket { id } } }",
+        {"name": run.id, "project": sweep.project, "entity": sweep.entity, "host": host},
+    )
+
+
+def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
+    return (
+        info is not None
+        and info.is_started
+        and end.exit_code == 0
+        and end.intervention is Intervention.NONE
+        and sweep.metric is not None
+        and read_metric(info.summary, sweep.metric).is_missing
+    )
+
+
+def _logged(
+    client: WandbClient,
+    courier: Courier,
+    sweep: SweepTask,
+    training: Training,
+    end: End,
+    info: RunInfo,
+) -> dict[str, object]:
+    """Look into a run's history for the metric that its summary lacks.
+
+    `define_metric(…, summary="none")` keeps it out. What is not asked for can change no verdict.
+    """
+    name = sweep.metric
+    is_good = end.exit_code == 0 and end.intervention is Intervention.NONE
+    if name is None or not (is_good or training.evidence.proves_end()):
+        return {}
+    if not (info.is_started or info.summary) or not read_metric(info.summary, name).is_missing:
+        return {}
+    place = (sweep.entity, sweep.project, info.id)
+    value = courier.call(lambda: last_logged(client, place, name))
+    return {} if value is None else {name: value}
+
+
+def _facts(
+    sweep: SweepTask,
+    training: Training,
+    end: End,
+    info: RunInfo | None,
+    logged: Mapping[str, object],
+    silence: str | None,
+    attempts: int,
+) -> Facts:
+    return Facts(
+        program=training.resolved.argv[0] if training.resolved.argv else "",
+        exit_code=end.exit_code,
+        start_error=end.start_error,
+        node_error=end.node_error,
+        intervention=end.intervention,
+        complaint=end.complaint,
+        has_shown_end=training.evidence.shows_end(),
+        has_proven_end=training.evidence.proves_end(),
+        unverified=end.unverified,
+        settings_required=training.settings_required,
+        disk_full=end.disk_full,
+        undying=end.undying,
+        metric=sweep.metric,
+        goal=sweep.goal,
+        silence=silence,
+        summary={**info.summary, **logged} if info else None,
+        is_started=info.is_started if info else False,
+        attempts=attempts,
+        last_line=training.evidence.last_line,
+        advice=training.advice(),
+        unlogged=str(training.resolved.unlogged) if training.resolved.unlogged else None,
+    )

@@ -1,0 +1,50 @@
+"""The upload of a run's record (run_record.py) beside its training, by agent and wrapper."""
+
+from __future__ import annotations
+
+import socket
+
+from sweepctl_pod.run.assignment import SweepTask
+from sweepctl_pod.run.training import Training
+from sweepctl_pod.run_record import RECORD_FILE, RunRecord
+from sweepctl_pod.waiting import Bell, Call, InterruptedBySignalError, Patience
+from sweepctl_pod.wandb.client import WandbClient
+from sweepctl_pod.wandb.outputs import upload_file
+
+_SECOND_TRY_S = 5.0
+
+
+class RecordUpload:
+    """One upload. Nothing that goes wrong with it harms the run."""
+
+    def __init__(
+        self, client: WandbClient, sweep: SweepTask, training: Training, attempt: int, bell: Bell
+    ) -> None:
+        """Begin it."""
+        host = training.host or socket.gethostname()
+        record = RunRecord(tuple(training.shown_argv), training.grammar.value, host, attempt)
+        place = (sweep.entity, sweep.project, training.run.id)
+        content = record.text().encode()
+        self._bell = bell
+        self._work = lambda: upload_file(client, place, RECORD_FILE, content)
+        self._call = Call(self._work, bell)
+
+    def finish(self, patience: Patience) -> str | None:
+        """Try once more what has failed, unless told to leave; say what is wrong then."""
+        try:
+            patience.wait(self._call, _SECOND_TRY_S)
+            if self._failure() is not None:
+                self._call = Call(self._work, self._bell)
+                patience.wait(self._call, _SECOND_TRY_S)
+        except InterruptedBySignalError:
+            return None
+        return self._failure()
+
+    def _failure(self) -> str | None:
+        if not self._call.is_done():
+            return "no answer yet"
+        try:
+            self._call.result()
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return None

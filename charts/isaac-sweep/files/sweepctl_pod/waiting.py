@@ -1,0 +1,307 @@
+"""Work beside the main thread, which waits for whatever happens first: a call's end, a signal.
+
+The main thread never blocks on the network or on the trainer's output: it waits on one `Bell`. Each
+call is one attempt in a thread of its own; `Backoff` says when the next one is due.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
+
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.client import ApiError
+
+T = TypeVar("T")
+
+HOPELESS_AFTER_S = 300.0
+BELIEVED_AFTER_S = float(os.environ.get("SWEEPCTL_BELIEVED_AFTER_S") or 30.0)
+"""How long W&B must say that something is not there until that is believed."""
+LEAVING_MARGIN_S = 2.0
+"""What is kept of the grace for the way out: the kernel kills what is still here at its end."""
+LAST_WORDS_S = 10.0
+"""What is kept of the time to leave for telling W&B."""
+LAST_CALLS_EVERY_S = 0.5
+_LONGEST_RETRY_AFTER_S = 600.0
+
+
+class Bell:
+    """What the main thread sleeps on; any thread or signal handler may ring it."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    def ring(self) -> None:
+        """Wake the main thread."""
+        with suppress(OSError):  # a full pipe wakes as well as one more byte
+            os.write(self._writing, b"!")
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until the bell rings, or rang since the last wait, or the time is over."""
+        select.select([self._reading], [], [], max(0.0, timeout_s))
+        with suppress(OSError):
+            while os.read(self._reading, 512):
+                pass
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+class Call(Generic[T]):
+    """One call under way in its own thread; it rings the bell at its end."""
+
+    def __init__(self, work: Callable[[], T], bell: Bell) -> None:
+        self._work = work
+        self._bell = bell
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def is_done(self) -> bool:
+        """Say whether there is a result."""
+        return self._done.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the result a limited time, deaf to the bell; say whether it is there."""
+        return self._done.wait(max(0.0, timeout_s))
+
+    def result(self) -> T:
+        """Give what the call gave, or raise what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # set when there was no error
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+        self._done.set()
+        with suppress(OSError):
+            self._bell.ring()
+
+
+class Backoff:
+    """When to try again: doubling, capped, jittered, and never before the API's own Retry-After."""
+
+    def __init__(self, first_s: float, longest_s: float, rng: random.Random) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._rng = rng
+        self._failures = 0
+
+    def next_s(self, error: SweepctlError) -> float:
+        """Give the time to wait after this failure."""
+        delay_s = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        delay_s *= self._rng.uniform(0.75, 1.25)
+        asked_s = error.retry_after_s if isinstance(error, ApiError) else None
+        return max(delay_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self._failures = 0
+
+
+class Signals:
+    """The order to leave: noted as it comes, with the time by which this process must be gone."""
+
+    def __init__(
+        self, bell: Bell, grace_s: float = 30.0, received: list[int] | None = None
+    ) -> None:
+        """`received` is where an earlier handler notes signals: none is lost until `install`."""
+        self._bell = bell
+        self._grace_s = grace_s
+        self._heard_at = time.monotonic()
+        self.received = [] if received is None else received
+
+    def install(self) -> None:
+        """Take the signals, also a SIGINT that a shell had ignored for a background process.
+
+        A SIGHUP that is ignored stays so: the process was started by `nohup`.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self.note)
+
+    def note(self, signum: int, _frame: object = None) -> None:
+        """Note a signal: the first sets the time to leave."""
+        if not self.received:
+            self._heard_at = time.monotonic()
+        self.received.append(signum)
+        self._bell.ring()
+
+    @property
+    def left_s(self) -> float:
+        """The seconds that are left, at least 0: the grace less a margin for the way out."""
+        return max(0.0, self._heard_at + self._all_s - time.monotonic())
+
+    @property
+    def last_words_s(self) -> float:
+        """What is kept of them for telling W&B."""
+        return min(LAST_WORDS_S, self._all_s / 2)
+
+    @property
+    def _all_s(self) -> float:
+        return self._grace_s - min(LEAVING_MARGIN_S, self._grace_s / 5)
+
+
+class InterruptedBySignalError(Exception):
+    """This process was told to leave while it waited; `call` is what it waited for, if anything."""
+
+    def __init__(self, signum: int, call: Call[Any] | None = None) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.call = call
+
+
+class Patience:
+    """Calls that are tried until they work, or until this process is asked to end.
+
+    One line is said for each change of the API's state, however many attempts there are.
+    """
+
+    def __init__(
+        self, bell: Bell, signals: Signals, say: Callable[[str], None], rng: random.Random
+    ) -> None:
+        self._bell = bell
+        self._signals = signals
+        self._say = say
+        self._rng = rng
+        self._trouble: str | None = None
+        self._since = 0.0
+
+    def call(
+        self,
+        work: Callable[[], T],
+        *,
+        is_final: Callable[[ApiError, float], bool] = lambda error, lasted_s: False,
+    ) -> T:
+        """Try until it works. `is_final` tells, by error and seconds, when to raise it instead."""
+        backoff = Backoff(0.5, 30.0, self._rng)
+        began = time.monotonic()
+        while True:
+            try:
+                value = self.run(work)
+            except ApiError as error:
+                if is_final(error, time.monotonic() - began):
+                    raise
+                self.note_failure(error)
+                self.rest(backoff.next_s(error))
+            else:
+                self.note_success()
+                return value
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do once what may take long, in a thread; raise when this process is told to leave."""
+        if self._signals.received:  # nothing new is begun after that
+            raise InterruptedBySignalError(self._signals.received[0])
+        call = Call(work, self._bell)
+        self.wait(call, float("inf"))
+        return call.result()
+
+    def wait(self, call: Call[Any], limit_s: float) -> bool:
+        """Wait for a call's end, at most so long; raise, with the call, when told to leave."""
+        until = time.monotonic() + limit_s
+        while not call.is_done() and (left_s := until - time.monotonic()) > 0:
+            try:
+                self.sleep(min(left_s, 60.0))
+            except InterruptedBySignalError as interrupted:
+                raise InterruptedBySignalError(interrupted.signum, call) from None
+        return call.is_done()
+
+    def rest(self, seconds: float) -> None:
+        """Wait so long; raise when this process is told to leave."""
+        until = time.monotonic() + seconds
+        self.sleep(seconds)
+        while (left_s := until - time.monotonic()) > 0:
+            self.sleep(left_s)
+
+    def sleep(self, timeout_s: float) -> None:
+        """Wait for the bell, at most so long; raise when this process is told to leave."""
+        if not self._signals.received:
+            self._bell.wait(timeout_s)
+        if self._signals.received:
+            raise InterruptedBySignalError(self._signals.received[0])
+
+    def note_failure(self, error: SweepctlError) -> None:
+        """Say what is wrong, when that is new."""
+        if self._trouble is None:
+            self._since = time.monotonic()
+        if error.message != self._trouble:
+            self._trouble = error.message
+            hint = f" ({error.hint})" if error.hint else ""
+            self._say(f"{error.message}{hint}; trying again until it works")
+
+    def note_success(self) -> None:
+        """Say that it works again, when it did not."""
+        if self._trouble is not None:
+            self._trouble = None
+            self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
+
+
+class UntoldError(SweepctlError):
+    """The API gave no answer that can be believed, to the end of the time there was."""
+
+
+class Courier:
+    """Calls that must get through: tried until they work, or to the end of the time to leave."""
+
+    def __init__(
+        self, patience: Patience, signals: Signals, bell: Bell, say: Callable[[str], None]
+    ) -> None:
+        self.patience = patience
+        self._signals = signals
+        self._bell = bell
+        self._say = say
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Call the API until it works; UntoldError when it does not in the time that there is.
+
+        One negative answer is not the truth: an ingress answers 404 while its server restarts.
+        """
+        try:
+            return self.patience.call(work, is_final=_is_hopeless)
+        except ApiError as error:
+            raise UntoldError(error.message, error.hint) from None
+        except InterruptedBySignalError as interrupted:
+            under_way = interrupted.call or Call(work, self._bell)
+        trouble = "the time to leave was over"
+        while under_way.wait(self._signals.left_s):
+            try:
+                return cast(T, under_way.result())
+            except ApiError as error:
+                self.patience.note_failure(error)
+                trouble = error.message
+            time.sleep(min(LAST_CALLS_EVERY_S, self._signals.left_s))
+            if self._signals.left_s <= 0:
+                break
+            under_way = Call(work, self._bell)
+        raise UntoldError(trouble)
+
+    def rest(self, seconds: float) -> bool:
+        """Wait so long; False when this process is told to leave."""
+        try:
+            self.patience.rest(seconds)
+        except InterruptedBySignalError:
+            return False
+        return True
+
+
+def _is_hopeless(error: ApiError, lasted_s: float) -> bool:
+    """Tell what no patience mends: what is refused, or gone, for minutes."""
+    return not error.is_transient and lasted_s > HOPELESS_AFTER_S

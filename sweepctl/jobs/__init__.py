@@ -1,0 +1,1 @@
+"""A sweep in a cluster: submitted, watched, changed."""

@@ -1,0 +1,315 @@
+"""A submitted sweep as it is now: its Job, its pods, its runs; and waiting for its end.
+
+Reads the cluster and the sweep's server at the same time. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from sweepctl import manifest
+from sweepctl.jobs.agents import LIVE, JobStatus, job_status, needs_events, troubles
+from sweepctl.jobs.submission import (
+    Submission,
+    get_submission,
+    job_end,
+    open_submission_api,
+    sweep_name,
+)
+from sweepctl.kube.client import Cluster, Object
+from sweepctl.kube.errors import ClusterError
+from sweepctl.sweeps.api import WandbApi
+from sweepctl.sweeps.place import SeenSweep, read_status
+from sweepctl.sweeps.status import ENDED_SWEEP, SweepStatus
+from sweepctl_pod.errors import ExitCode, SweepctlError
+
+T = TypeVar("T")
+
+_EVERY_S = 2.0
+_SWEEP_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSweep:
+    """A submitted sweep at one moment; what could not be read is None, and `unread` says why."""
+
+    submission: Submission
+    job: JobStatus | None
+    sweep: SweepStatus | None
+    config: Mapping[str, Any]
+    unread: str | None
+
+    @property
+    def work_left(self) -> str | None:
+        """Say how to go on where the Job has ended and the sweep has not."""
+        job = self.submission.job
+        if job is None or not job_end(job) or self.sweep is None:
+            return None
+        if self.sweep.state in ENDED_SWEEP or self.sweep.has_ended:
+            return None
+        higher = f"generation={self.submission.generation + 1}"
+        release = self.submission.helm_release
+        if release is not None:
+            starts = f"helm upgrade {release} … --set {higher}"
+        elif self.submission.is_from_chart:
+            starts = f"{higher} where it is rendered"
+        else:
+            starts = "the same submit again"
+        return f"has work left: {starts} starts another"
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One Job in a list."""
+
+    name: str
+    namespace: str
+    job: str
+    state: str
+    ready: int
+    wanted: int
+    sweep: str | None
+    manager: str
+    age_s: float | None
+
+
+def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> list[JobLine]:
+    """List the submitted sweeps of a namespace, or of all when it is None; one request."""
+    found = cluster.list(
+        "Job",
+        namespace,
+        selector=",".join(filter(None, [manifest.selector_text(component="agent"), selector])),
+    )
+    now = datetime.now(timezone.utc)
+    lines = [_job_line(job, now) for job in found]
+    return sorted(lines, key=lambda line: (line.namespace, line.name, -(line.age_s or 0)))
+
+
+def read_live(cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]) -> LiveSweep:
+    """Read a submitted sweep: cluster and server at the same time."""
+    submission = get_submission(cluster, name, namespace)
+    asked = _begun(lambda: _read_sweep(cluster, submission, say))
+    pods = cluster.list("Pod", namespace, selector=manifest.selector_text(name, "agent"))
+    now = datetime.now(timezone.utc)
+    events = _events(cluster, submission, pods, now)
+    seen, unread = asked.result()
+    runs = seen.status.runs if seen else ()
+    job = submission.job
+    return LiveSweep(
+        submission=submission,
+        job=job_status(name, job, pods, runs, now, events) if job is not None else None,
+        sweep=seen.status if seen else None,
+        config=seen.config if seen else {},
+        unread=unread,
+    )
+
+
+def wait_for_end(
+    cluster: Cluster,
+    name: str,
+    namespace: str,
+    *,
+    timeout_s: float | None,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[ExitCode, str]:
+    """Wait until a sweep has ended; give the exit code and what to say.
+
+    It has ended when its Job has, or when its server says so and no run is under way: an agent
+    that never found a GPU must not hold up those who wait.
+    """
+    deadline = clock() + timeout_s if timeout_s is not None else math.inf
+    late = f"'{name}' has not ended after {timeout_s or 0:g} s"
+
+    def patiently(read: Callable[[], T]) -> T:
+        return _patiently(read, say, deadline, sleep, clock)
+
+    told: tuple[str, ...] = ()
+    look_at = clock()
+    submission = get_submission(cluster, name, namespace)
+    try:
+        while True:
+            if submission.job is None:
+                return ExitCode.FAILED, f"the Job of '{name}' was deleted"
+            is_over = job_end(submission.job) is not None
+            if is_over or clock() >= look_at:
+                began = clock()
+                live = patiently(lambda: read_live(cluster, name, namespace, say))
+                told = _tell(live, told, say)
+                if is_over or (live.sweep is not None and live.sweep.has_ended):
+                    return verdict(live)
+                # Thousands of runs take seconds to read: a wait must not keep the API busy.
+                look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
+            if clock() >= deadline:
+                return ExitCode.FAILED, late
+            sleep(min(_EVERY_S, deadline - clock()))
+            submission = patiently(lambda: get_submission(cluster, name, namespace))
+    except ClusterError as error:
+        if not error.is_transient:
+            raise
+        return ExitCode.FAILED, f"{late}: {error.message}"
+
+
+def wait_for_sweep_end(
+    api: WandbApi,
+    read: Callable[[], SeenSweep],
+    *,
+    timeout_s: float | None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[ExitCode, str]:
+    """Wait for the end of a sweep that is in no cluster."""
+    deadline = clock() + timeout_s if timeout_s is not None else math.inf
+    while True:
+        status = read().status
+        if status.has_ended:
+            return _runs_verdict(status)
+        if clock() >= deadline:
+            return ExitCode.FAILED, f"{status.sweep} at {api.where} has not ended yet"
+        sleep(min(_SWEEP_EVERY_S, deadline - clock()))
+
+
+def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
+    """Judge a sweep whose Job has ended, or that its server has ended."""
+    name = live.submission.name
+    job = live.job
+    if live.sweep is None:
+        words = f"the Job has ended ({job.end if job else 'gone'}); its runs are not known"
+        return ExitCode.FAILED, f"{words}: {live.unread}"
+    if not live.sweep.has_ended:
+        why = f": {job.end_reason.words}" if job and job.end_reason else ""
+        more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
+        left = live.work_left or (
+            f"was ended with runs under way, which nobody finishes: {_counts(live.sweep)}"
+        )
+        words = f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} {left}{more}"
+        # Agents that gave up, since whatever they tried has failed: as if that were all there was.
+        is_hopeless = live.work_left is not None and live.sweep.has_only_bad_ends
+        return (ExitCode.FAILED_RUNS if is_hopeless else ExitCode.FAILED), words
+    return _runs_verdict(live.sweep)
+
+
+def _runs_verdict(status: SweepStatus) -> tuple[ExitCode, str]:
+    return status.exit_code, f"sweep {status.sweep} has ended: {_counts(status) or 'no runs'}"
+
+
+def _counts(status: SweepStatus) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
+
+
+def _read_sweep(
+    cluster: Cluster, submission: Submission, say: Callable[[str], None]
+) -> tuple[SeenSweep | None, str | None]:
+    try:
+        with open_submission_api(cluster, submission, say) as api:
+            return read_status(api, sweep_name(submission, api)), None
+    except SweepctlError as error:
+        return None, error.message
+
+
+def _events(
+    cluster: Cluster, submission: Submission, pods: list[Object], now: datetime
+) -> list[Object]:
+    job = submission.job
+    if job is None or not needs_events(job, pods, now):
+        return []
+    try:
+        fields = f"involvedObject.name={job['metadata']['name']}"
+        found = cluster.list("Event", submission.namespace, fields=fields)
+        slow = [
+            pod
+            for pod in pods
+            if (pod.get("status") or {}).get("phase") == "Pending" and pod["spec"].get("nodeName")
+        ]
+        if slow:
+            found += cluster.list("Event", submission.namespace, fields="involvedObject.kind=Pod")
+    except ClusterError as error:
+        if error.is_forbidden:
+            return []
+        raise
+    return found
+
+
+def _tell(live: LiveSweep, told: tuple[str, ...], say: Callable[[str], None]) -> tuple[str, ...]:
+    """Say what is new while waiting: counts, and why agents do not run."""
+    lines = []
+    if live.job is not None:
+        busy = sum(agent.state in LIVE for agent in live.job.agents)
+        here = f"{live.job.name} -n {live.job.namespace}"
+        lines.append(
+            f"the Job is paused: sweepctl resume {here}"
+            if live.job.is_paused
+            else f"{live.job.ready} of {busy} agents run"
+        )
+        lines += [
+            f"agents {trouble.state.value}: {trouble.reason.words}"
+            for trouble in troubles(live.job)[:3]
+        ]
+    if live.sweep is not None:
+        lines.append(f"runs: {_counts(live.sweep) or 'none yet'}")
+    for line in lines:
+        if line not in told:
+            say(line)
+    return tuple(lines)
+
+
+def _begun(read: Callable[[], T]) -> Future[T]:
+    """Begin to read; whoever stops waiting for the answer, by Ctrl-C or an error, may just go."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(read())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return answer
+
+
+def _patiently(
+    read: Callable[[], T],
+    say: Callable[[str], None],
+    deadline: float,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> T:
+    """Read again while the API is away: a wait outlives a restart of the control plane."""
+    delay_s, told = 1.0, False
+    while True:
+        try:
+            return read()
+        except ClusterError as error:
+            left_s = deadline - clock()
+            if not error.is_transient or left_s <= 0:
+                raise
+            if not told:
+                say(f"{error.message}; trying again …")
+                told = True
+        sleep(min(delay_s, left_s))
+        delay_s = min(2 * delay_s, 30.0)
+
+
+def _job_line(job: Object, now: datetime) -> JobLine:
+    metadata = job["metadata"]
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    facts = job_status(labels.get(manifest.INSTANCE_LABEL, metadata["name"]), job, [], [], now)
+    return JobLine(
+        name=facts.name,
+        namespace=facts.namespace,
+        job=facts.job,
+        state="Deleting" if metadata.get("deletionTimestamp") else facts.state,
+        ready=facts.ready,
+        wanted=facts.wanted,
+        sweep=annotations.get(manifest.SWEEP_ANNOTATION),
+        manager=str(labels.get(manifest.MANAGER_LABEL) or "unknown"),
+        age_s=facts.age_s,
+    )

@@ -1,0 +1,1 @@
+"""What we need of Kubernetes, over the official client."""

@@ -1,0 +1,1 @@
+"""The search of the embedded server and of `preview`: pure."""

@@ -1,0 +1,294 @@
+"""Search: which parameters the next run of a sweep gets. Pure: no clock, no I/O, the rng comes in.
+
+The order of a grid is that of W&B's engine (https://github.com/wandb/sweeps, `grid_search.py`). It
+refuses what cannot be searched: a continuous range in a grid, a parameter that no distribution
+fits. Bayes is checked here and left to that engine (`sweeps_engine`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.search.distributions import MAX_VALUES, Parameter, SearchError, named, read_parameter
+from sweepctl_pod.errors import nearest
+
+Params = dict[str, Any]
+
+BAYES = "bayes"
+METHODS = ("grid", "random", BAYES)
+
+MAX_RUNS = 2**31 - 1
+"""The most runs that W&B's whole numbers can count."""
+
+_NOT_BY_BAYES = frozenset({"categorical_w_probabilities"})
+"""W&B's engine fails with these as soon as there are results."""
+
+_TOP_LEVEL_KEYS = frozenset(
+    {
+        "apiVersion",
+        "kind",
+        "controller",
+        "description",
+        "program",
+        "job",
+        "image_uri",
+        "entity",
+        "project",
+        "method",
+        "command",
+        "name",
+        "run_cap",
+        "metric",
+        "metrics",
+        "scheduler",
+        "early_terminate",
+        "parameters",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run that the sweep already has; `params` are the ones it was handed out with."""
+
+    params: Mapping[str, Any]
+
+
+def next_params(
+    spec: Mapping[str, Any], runs: Sequence[PastRun], rng: random.Random
+) -> Params | None:
+    """Choose the parameters of the next run; None when the grid is exhausted."""
+    method = _method(spec)
+    if method == BAYES:
+        raise SearchError("method bayes: W&B's engine chooses its parameters")
+    leaves = _leaves(spec)
+    if method == "random":
+        return _nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves)
+    grid = Grid(spec)
+    for run in runs:
+        grid.see(run)
+    return grid.first_unseen()
+
+
+class Grid:
+    """The points of a grid in W&B's order, and which of them runs have: it is told of the runs.
+
+    What runs have only grows, so it goes on from the point that it found last.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._axes = [_axis(leaf) for leaf in _leaves(spec)]
+        self._numbers = [
+            {_key(value): number for number, value in enumerate(axis.values)} for axis in self._axes
+        ]
+        self._seen: set[tuple[int, ...]] = set()
+        self._points = itertools.product(*(range(len(axis.values)) for axis in self._axes))
+        self._point = next(self._points, None)
+
+    def see(self, run: PastRun) -> None:
+        """Note the point of a run; one beside the grid is none of its points."""
+        point = []
+        for axis, numbers in zip(self._axes, self._numbers, strict=True):
+            number = numbers.get(_key_at(run.params, axis.path))
+            if number is None:
+                return
+            point.append(number)
+        self._seen.add(tuple(point))
+
+    def first_unseen(self) -> Params | None:
+        """Give the first point that no run has; None when there is none left."""
+        while self._point is not None and self._point in self._seen:
+            self._point = next(self._points, None)
+        if self._point is None:
+            return None
+        return _nested(
+            (axis.path, axis.values[number])
+            for axis, number in zip(self._axes, self._point, strict=True)
+        )
+
+
+def wrapped(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters in W&B's form of a config: {name: {"value": v}}."""
+    return {name: {"value": value} for name, value in params.items()}
+
+
+def expected_run_count(spec: Mapping[str, Any]) -> int | None:
+    """Give how many runs the sweep will have; None when it is endless, or beyond counting."""
+    cap = spec.get("run_cap")
+    if _method(spec) in ("random", BAYES):
+        return cap
+    count = math.prod(len(_axis(leaf).values) for leaf in _leaves(spec))
+    count = count if cap is None else min(count, cap)
+    return count if count <= MAX_RUNS else None
+
+
+def check(spec: object) -> list[str]:
+    """Give warnings about a configuration; a SearchError tells why it cannot be searched."""
+    if not isinstance(spec, Mapping):
+        raise SearchError(f"a sweep's configuration is a map, not {named(spec)}")
+    method = _method(spec)
+    problems = [*_problems_outside_parameters(spec), *_problems_of_parameters(spec, method)]
+    if problems:
+        raise SearchError("; ".join(problems))
+    return _warnings(spec)
+
+
+def _method(spec: Mapping[str, Any]) -> str:
+    method = spec.get("method")
+    if method not in METHODS:
+        near = nearest(method, METHODS) if isinstance(method, str) else None
+        hint = f"; did you mean {near}?" if near else "; write grid, random or bayes"
+        found = "no method is given" if method is None else f"unknown method {method!r}"
+        raise SearchError(found + hint)
+    return str(method)
+
+
+def _problems_outside_parameters(spec: Mapping[str, Any]) -> Iterator[str]:
+    cap = spec.get("run_cap")
+    if cap is not None and (type(cap) is not int or not 1 <= cap <= MAX_RUNS):
+        yield f"run_cap: expected a whole number from 1, found {cap!r}"
+    metric = spec.get("metric")
+    if metric is None:
+        if spec.get("method") == BAYES:
+            yield "metric: bayes needs one to learn from; write metric: {name: ..., goal: ...}"
+        elif spec.get("early_terminate") is not None:
+            yield "metric: early_terminate needs one to compare runs by"
+    if metric is not None:
+        if not isinstance(metric, Mapping) or not isinstance(metric.get("name"), str):
+            yield f"metric: expected a map with a name, found {metric!r}"
+        elif metric.get("goal", "minimize") not in ("minimize", "maximize"):
+            yield f"metric.goal: expected minimize or maximize, found {metric['goal']!r}"
+    command = spec.get("command")
+    if command is not None and not isinstance(command, list):
+        yield f"command: expected a list of arguments, found {command!r}"
+
+
+def _problems_of_parameters(spec: Mapping[str, Any], method: str) -> Iterator[str]:
+    parameters = spec.get("parameters")
+    searched = 0
+    several = parameters if isinstance(parameters, Mapping) and parameters else {None: None}
+    for name in several:
+        alone = {"parameters": parameters if name is None else {name: several[name]}}
+        try:
+            for leaf in _leaves(alone):
+                if method == "grid":
+                    _axis(leaf)
+                elif method == BAYES and leaf.parameter.distribution in _NOT_BY_BAYES:
+                    yield f"{leaf.name}.probabilities: bayes takes none; leave them out"
+                searched += leaf.parameter.distribution != "constant"
+        except SearchError as error:
+            searched += 1
+            yield error.message
+    if method == BAYES and not searched:
+        yield "parameters: bayes needs one to search, and all of these are constants"
+
+
+def _warnings(spec: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key in sorted(str(key) for key in spec if key not in _TOP_LEVEL_KEYS):
+        near = nearest(key, _TOP_LEVEL_KEYS)
+        found.append(f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else ""))
+    for leaf in _leaves(spec):
+        if leaf.parameter.distribution in ("log_uniform", "inv_log_uniform", "q_log_uniform"):
+            found.append(
+                f"{leaf.name}: min and max of {leaf.parameter.distribution} are exponents of e;"
+                f" use {leaf.parameter.distribution}_values to give the limits themselves"
+            )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    path: tuple[str, ...]
+    parameter: Parameter
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    path: tuple[str, ...]
+    values: Sequence[Any]
+
+
+def _leaves(spec: Mapping[str, Any]) -> list[_Leaf]:
+    """Flatten the parameters in W&B's order: sorted by name at every level."""
+    parameters = spec.get("parameters")
+    if not isinstance(parameters, Mapping) or not parameters:
+        raise SearchError("parameters: expected a map with at least one parameter")
+    return list(_walk(parameters, ()))
+
+
+def _walk(parameters: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[_Leaf]:
+    for name in parameters:
+        if not isinstance(name, str):
+            raise SearchError(f"parameters: the name {name!r} is not text; put it in quotes")
+    for name in sorted(parameters):
+        path = (*above, name)
+        config = parameters[name]
+        shown = ".".join(path)
+        if not isinstance(config, Mapping):
+            raise SearchError(
+                f"{shown}: expected a map such as {{value: {config!r}}}, found {named(config)}"
+            )
+        if "parameters" in config:
+            nested = config["parameters"]
+            if len(config) > 1 or not isinstance(nested, Mapping) or not nested:
+                raise SearchError(
+                    f"{shown}: a nested parameter holds `parameters`, a map, and nothing else"
+                )
+            yield from _walk(nested, path)
+        else:
+            yield _Leaf(path, read_parameter(shown, config))
+
+
+def _nested(pairs: Iterator[tuple[tuple[str, ...], Any]]) -> Params:
+    params: Params = {}
+    for path, value in pairs:
+        place = params
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+    return params
+
+
+def _axis(leaf: _Leaf) -> _Axis:
+    values = leaf.parameter.values
+    if values is None:
+        raise SearchError(
+            f"{leaf.name}: a grid needs values to try, and {leaf.parameter.distribution} has none;"
+            " give `values: [...]` or q_uniform, or use `method: random`"
+        )
+    if len(values) > MAX_VALUES:
+        raise SearchError(f"{leaf.name}: a grid takes at most {MAX_VALUES} values of a parameter")
+    distinct: dict[str, Any] = {}
+    for value in values:
+        distinct.setdefault(_key(value), value)
+    return _Axis(leaf.path, list(distinct.values()))
+
+
+def _key_at(params: Mapping[str, Any], path: Sequence[str]) -> str:
+    """Write the value at a path as `_key` does; "" when there is none."""
+    value: Any = params
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return ""
+        value = value[key]
+    return _key(value)
+
+
+def _key(value: Any) -> str:
+    """Write a value so that equal values are written alike: 3e6, 3000000.0 and 3000000 are one."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if type(value) is int:
+        return str(value)
+    return json.dumps(value, sort_keys=True, default=str)

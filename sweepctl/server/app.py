@@ -1,0 +1,184 @@
+"""`serve`: opens the data folder, listens, ends in good order on SIGTERM. One process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from sweepctl.server.engine.dispatch import Dispatcher
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.reaper import Reaper, ReaperThread
+from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.sweeps import Sweeps
+from sweepctl.server.engine.sweeps_engine import SweepsEngine, find_python
+from sweepctl.server.engine.work import Work
+from sweepctl.server.graphql.query import Engine
+from sweepctl.server.graphql.resolvers import RESOLVERS
+from sweepctl.server.lifecycle import Limits
+from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
+from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.runs.intake import Intake
+from sweepctl.server.store.database import Database
+from sweepctl.server.web.auth import Access, check_listen
+from sweepctl.server.web.gate import Gate
+from sweepctl.server.web.pages import Pages
+from sweepctl.server.web.routes import Rooms, application
+from sweepctl_pod.errors import SweepctlError
+
+_SHUTDOWN_LIMIT_S = 5
+
+
+def serve(
+    data: Path,
+    host: str,
+    port: int,
+    *,
+    api_keys: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
+    agent_timeout_s: float = 60.0,
+    run_timeout_s: float = 300.0,
+    on_listening: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the data folder until SIGTERM or SIGINT.
+
+    `port` 0 takes a free one; `on_listening` gets the address as soon as requests are answered.
+    Without `api_keys` it listens on loopback only. There it answers to the names that loopback has,
+    and to `allowed_hosts`.
+    """
+    check_listen(host, api_keys)
+    access, gate = Access(api_keys), Gate.of(host, allowed_hosts)
+    limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
+    with (
+        _listener(host, port) as listener,
+        contextlib.closing(Database(data)) as database,
+        contextlib.closing(SweepsEngine(find_python(os.environ), log)) as engine,
+    ):
+        rooms, reaper, early_stop = _furnish(database, access, gate, limits, engine)
+        url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
+        log(f"data in {data}")
+        config = uvicorn.Config(
+            application(rooms),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            # Longer than the time between two heartbeats, so that a connection is used again.
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
+        )
+        reaping, stopping = ReaperThread(reaper, log), EarlyStopThread(early_stop, log)
+        try:
+            _Server(config, lambda: on_listening(url) if on_listening else None).run([listener])
+        finally:
+            engine.close()
+            stopping.stop()
+            reaping.stop()
+    log("ended")
+
+
+def log(line: str) -> None:
+    """Write one event to stderr, as one line whatever is in it."""
+    text = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"sweepctl server: {text.encode('utf-8', 'replace').decode()}\n")
+        sys.stderr.flush()
+
+
+def _furnish(
+    database: Database, access: Access, gate: Gate, limits: Limits, engine: SweepsEngine
+) -> tuple[Rooms, Reaper, EarlyStop]:
+    presence = Presence(time.monotonic)
+    results = Results()
+    work = Work(limits, time.time, log)
+    dispatcher = Dispatcher(database, presence, work, time.time, log, engine, results)
+    intake = Intake(database, presence, work, time.time, log)
+    files = RunFiles(database, time.time)
+    rooms = Rooms(
+        database=database,
+        presence=presence,
+        dispatcher=dispatcher,
+        intake=intake,
+        sweeps=Sweeps(database, work, time.time, log, engine),
+        files=files,
+        pages=Pages(database, presence, files, time.time, limits),
+        engine=Engine(RESOLVERS, log),
+        access=access,
+        gate=gate,
+        now=time.time,
+        log=log,
+    )
+    reaper = Reaper(
+        database=database,
+        presence=presence,
+        dispatcher=dispatcher,
+        limits=limits,
+        clock=time.monotonic,
+        now=time.time,
+    )
+    return rooms, reaper, EarlyStop(database, intake, engine, results, log)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that tells when it answers, and that ends with its caller instead of a signal."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kinds = (signal.SIGTERM, signal.SIGINT)
+        previous = {kind: signal.signal(kind, self._end) for kind in kinds}
+        try:
+            yield
+        finally:
+            for kind, handler in previous.items():
+                signal.signal(kind, handler)
+
+    def _end(self, kind: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+@contextlib.contextmanager
+def _listener(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(place[0], socket.SOCK_STREAM)
+    except OSError as error:
+        raise SweepctlError(f"cannot listen on {host}: {error.strerror or error}") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place[4])
+            listener.listen(1024)
+        except (OSError, OverflowError) as error:
+            raise SweepctlError(
+                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+                "give another address: --listen HOST:PORT (port 0 takes a free one)",
+            ) from error
+        yield listener
+
+
+def _in_url(host: str) -> str:
+    if host in ("0.0.0.0", "::", ""):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

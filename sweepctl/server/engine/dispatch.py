@@ -1,0 +1,252 @@
+"""What agents ask: register, heartbeat. A run is handed out exactly once, in one transaction.
+
+The commands and their rules are W&B's
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with one field
+more: `attempt`, the number that tells a run's newest attempt from an earlier one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.search import next_params as search
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.sweeps_engine import SweepsEngine
+from sweepctl.server.engine.work import Work
+from sweepctl.server.lifecycle import LIVE, AgentState, RunState, SweepState
+from sweepctl.server.node_ids import node_id
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Agent, Rows, Sweep
+from sweepctl_pod.errors import SweepctlError
+
+Command = dict[str, Any]
+Log = Callable[[str], None]
+
+
+class NotFoundError(SweepctlError):
+    """What the request names does not exist (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Suggestion:
+    """Parameters that W&B's engine chose for a sweep of this configuration."""
+
+    spec: Mapping[str, Any]
+    params: search.Params
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """The server's side of the agents; safe to use from any thread. `now` is the time of day."""
+
+    database: Database
+    presence: Presence
+    work: Work
+    now: Callable[[], float]
+    log: Log
+    engine: SweepsEngine
+    results: Results
+
+    def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> Agent:
+        """Store a new agent of a sweep, sweepctl's own or W&B's."""
+        with self.database.write() as tx:
+            sweep = store.find_sweep(tx, id=sweep_id)
+            if sweep is None:
+                raise NotFoundError(f"no sweep {sweep_id!r}")
+            agent = store.create_agent(tx, sweep.pk, host, self.now(), is_own=is_own)
+        self.presence.hear("agent", agent.pk)
+        self.presence.mark_idle(agent.pk)
+        self.log(f"agent {agent.id} on {host} joined sweep {sweep.id}")
+        return agent
+
+    def heartbeat(
+        self, agent: int | None, reported: Collection[str]
+    ) -> tuple[Agent, list[Command]]:
+        """Take an agent's word about its runs and give it its commands.
+
+        Our agent tells of every run that it took what became of it: a run that it leaves out and
+        that never began did not reach it, and goes out again. W&B's leaves out what has ended: a
+        run that never began has failed before that, unless this server was away meanwhile.
+        """
+        with self.database.write() as tx:
+            found = None if agent is None else store.find_agent(tx, pk=agent)
+            if found is None:
+                raise NotFoundError("no such agent: was its sweep deleted?")
+            was_here = self.presence.seconds_ago("agent", found.pk) is not None
+            self.presence.hear("agent", found.pk)
+            was_delivered = was_here and not found.is_own
+            commands = self._commands(tx, found, reported, was_delivered)
+        return found, self._suggested_run(found) if commands is None else commands
+
+    def _suggested_run(self, agent: Agent) -> list[Command]:
+        """Have W&B's engine choose an agent's next run; nothing is locked meanwhile but the engine.
+
+        One suggestion follows the other, so that each knows of all runs handed out before it.
+        """
+        with self.engine.turn() as is_mine:
+            if not is_mine:
+                return []  # the agent asks again
+            with self.database.read() as rows:
+                sweep = store.sweep_by_pk(rows, agent.sweep)
+                spec = store.sweep_spec(rows, sweep.pk)
+                past = self.results.brief(rows, sweep)
+            suggestion = _Suggestion(spec, self.engine.suggest(spec, past))
+            with self.database.write() as tx:
+                # While the engine worked, the agent may have asked a second time and been served.
+                if store.find_agent(tx, pk=agent.pk) is None or run_store.held_runs(tx, agent.pk):
+                    return []
+                sweep = store.sweep_by_pk(tx, agent.sweep)
+                return self._next_command(tx, agent, sweep, suggestion) or []
+
+    def _commands(
+        self, tx: Rows, agent: Agent, reported: Collection[str], was_delivered: bool
+    ) -> list[Command] | None:
+        """Give an agent's commands; None when the engine is to choose its next run first."""
+        sweep = store.sweep_by_pk(tx, agent.sweep)
+        for run in run_store.held_runs(tx, agent.pk):
+            if run.id not in reported:
+                why = f"agent {agent.id} has ended it"
+                self.work.let_go(tx, run, sweep, why, was_delivered=was_delivered)
+                sweep = store.sweep_by_pk(tx, agent.sweep)
+        stops = [
+            {"type": "stop", "run_id": run_id}
+            for run_id in reported
+            if not self._may_train(tx, agent, sweep, run_id)
+        ]
+        if reported:
+            self.presence.mark_busy(agent.pk)
+            store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+            return stops
+        self.presence.mark_idle(agent.pk)
+        return self._next_command(tx, agent, sweep)
+
+    def lose_agent(self, tx: Rows, agent: Agent, runs: Collection[Run]) -> None:
+        """Give back the runs of an agent that fell silent."""
+        sweep = store.sweep_by_pk(tx, agent.sweep)
+        # One that left after the end of its run, or after handing it back, has lost nothing.
+        has_crashed = any(run.state in LIVE for run in runs)
+        state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
+        store.set_agent_state(tx, agent.pk, state)
+        for run in runs:
+            self.work.let_go(
+                tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", is_silent=True
+            )
+        self.work.finish_if_done(tx, sweep)
+
+    def _may_train(self, tx: Rows, agent: Agent, sweep: Sweep, run_id: str) -> bool:
+        """Say whether an agent may go on with a run that it reports."""
+        run = run_store.find_run(tx, project=sweep.project, id=run_id)
+        if run is None or run.sweep != sweep.pk:
+            return False
+        if run.agent is None and run.is_silent and run.queued and run.last_agent == agent.pk:
+            # It was thought lost, nobody has taken it since, and here it is.
+            state = RunState.RUNNING if run.is_started else RunState.PENDING
+            fields = {"agent": agent.pk, "state": state.value, "queued": None, "is_silent": 0}
+            run_store.update_run(tx, run.pk, fields, self.now())
+            self.log(f"run {run.id} goes on: agent {agent.id} is back")
+            run = run_store.run_by_pk(tx, run.pk)
+        if run.agent is None and run.state == RunState.PREEMPTED and run.last_agent == agent.pk:
+            return True  # its trainer has handed it back, and is about to end
+        if run.agent != agent.pk:
+            return False
+        return sweep.state != SweepState.CANCELED and not run.is_stop_asked
+
+    def _next_command(
+        self, tx: Rows, agent: Agent, sweep: Sweep, suggestion: _Suggestion | None = None
+    ) -> list[Command] | None:
+        if sweep.state == SweepState.PAUSED:
+            return []
+        if sweep.state in (SweepState.FINISHED, SweepState.CANCELED):
+            return self._exit(tx, agent)
+        queued = run_store.first_queued_run(tx, sweep.pk, agent.host)
+        if queued is not None:
+            return [self._hand_out(tx, agent, sweep, queued)]
+        if sweep.method == search.BAYES and not self.work.is_capped(tx, sweep):
+            if suggestion is None or suggestion.spec != store.sweep_spec(tx, sweep.pk):
+                return None
+            params: search.Params | None = suggestion.params
+        else:
+            params = self._choose(tx, sweep)
+        if params is not None:
+            return [self._hand_out(tx, agent, sweep, self._new_run(tx, sweep, params))]
+        if self.work.finish_if_done(tx, sweep):
+            return self._exit(tx, agent)
+        return [] if self._may_get_a_run_back(tx, agent, sweep) else self._exit(tx, agent)
+
+    def _may_get_a_run_back(self, tx: Rows, agent: Agent, sweep: Sweep) -> bool:
+        """Say whether a run under way may soon need another agent.
+
+        It does when it is being handed back, or when its agent may have died: that is one which
+        gave no sign of life since this one has nothing to do.
+        """
+        return any(
+            run.state in (RunState.PREEMPTING, RunState.PREEMPTED)
+            or not self.presence.was_heard_since_idle(run.agent or 0, agent.pk)
+            for run in run_store.unfinished_held_runs(tx, sweep.pk)
+        )
+
+    def _exit(self, tx: Rows, agent: Agent) -> list[Command]:
+        store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
+        return [{"type": "exit"}]
+
+    def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
+        if self.work.is_capped(tx, sweep):
+            return None
+        if sweep.method == "grid":
+            return self.work.grids.first_unseen(tx, sweep)
+        # Seeded by what is stored, so that a server that dies before the commit chooses alike.
+        rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
+        return search.next_params(store.sweep_spec(tx, sweep.pk), [], rng)
+
+    def _new_run(self, tx: Rows, sweep: Sweep, params: search.Params) -> Run:
+        number = run_store.count_runs(tx, sweep=sweep.pk) + 1
+        fields = {
+            "project": sweep.project,
+            "sweep": sweep.pk,
+            "state": RunState.PENDING.value,
+            "display_name": f"{sweep.display_name or 'sweep'}-{number}",
+            "params": json.dumps(params),
+            "config": json.dumps(search.wrapped(params)),
+        }
+        return run_store.create_run(tx, fields, self.now())
+
+    def _hand_out(self, tx: Rows, agent: Agent, sweep: Sweep, run: Run) -> Command:
+        now = self.now()
+        # A run whose trainer never began goes out like a new one: there is nothing to resume.
+        was_begun = "_wandb" in json.loads(run_store.run_document(tx, run.pk, "config"))
+        fields = {
+            "agent": agent.pk,
+            "last_agent": agent.pk,
+            "attempt": run.attempt + 1,
+            "state": RunState.PENDING.value,
+            "host": agent.host,
+            "queued": None,
+            "is_silent": 0,
+            "is_started": 0,
+            "is_preempting": 0,
+            "exit_code": None,
+        }
+        run_store.update_run(tx, run.pk, fields, now)
+        store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+        if sweep.state == SweepState.PENDING:
+            store.update_sweep(tx, sweep.pk, {"state": SweepState.RUNNING.value}, now)
+        self.presence.mark_busy(agent.pk)
+        self.log(f"run {run.id} of sweep {sweep.id} goes to agent {agent.id} on {agent.host}")
+        return {
+            "id": f"{run.id}-{run.attempt + 1}",
+            "type": "resume" if was_begun or run.losses else "run",
+            "run_id": run.id,
+            "args": search.wrapped(run_store.params_of(tx, run.pk)),
+            "program": store.sweep_spec(tx, sweep.pk).get("program"),
+            "run_storage_id": node_id("Run", run.pk),
+            "attempt": run.attempt + 1,
+            "losses": run.losses,
+        }

@@ -1,0 +1,55 @@
+"""The grids of the sweeps that hand out runs: what a grid knows of its runs is read once.
+
+Used inside the writing transaction alone, and told only of what was committed before it: so it
+holds nothing that a rollback takes back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.search.next_params import Grid, Params, PastRun
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.sweep_store import Rows, Sweep
+
+_KEPT = 32
+
+
+@dataclass(slots=True)
+class _Walk:
+    spec: Mapping[str, Any]
+    grid: Grid
+    count: int = 0
+    last_run: int = 0
+
+
+class Grids:
+    """The grids asked for last, by sweep."""
+
+    def __init__(self) -> None:
+        self._walks: OrderedDict[int, _Walk] = OrderedDict()
+
+    def first_unseen(self, rows: Rows, sweep: Sweep) -> Params | None:
+        """Give the first point of a sweep's grid that no run has; None when there is none left."""
+        walk = self._walks.pop(sweep.pk, None)
+        spec = store.sweep_spec(rows, sweep.pk)
+        if walk is None or walk.spec != spec or not self._go_on(rows, sweep, walk):
+            walk = _Walk(spec, Grid(spec))
+            self._go_on(rows, sweep, walk)
+        self._walks[sweep.pk] = walk
+        if len(self._walks) > _KEPT:
+            self._walks.popitem(last=False)
+        return walk.grid.first_unseen()
+
+    @staticmethod
+    def _go_on(rows: Rows, sweep: Sweep, walk: _Walk) -> bool:
+        """Tell the grid of new runs; false when one that it knows was deleted."""
+        for pk, params in run_store.run_params(rows, sweep.pk, walk.last_run):
+            walk.grid.see(PastRun(params))
+            walk.count += 1
+            walk.last_run = pk
+        return walk.count == run_store.count_runs(rows, sweep=sweep.pk)

@@ -1,0 +1,111 @@
+"""What W&B's engine is told of a sweep's runs: state, parameters, the metric and its history.
+
+A history is read once: what was read is kept, and only its new lines are read the next time. Not
+safe to use from several threads at once: whoever asks the engine holds its turn.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweepctl.search.next_params import Params, wrapped
+from sweepctl.server.lifecycle import LIVE, RunState
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl_pod.wandb.summary import read_metric
+
+
+@dataclass(slots=True)
+class _Series:
+    """The values of the metric in the first `lines` lines of an attempt's history."""
+
+    attempt: int
+    lines: int = 0
+    values: array[float] = field(default_factory=lambda: array("d"))
+
+
+class Results:
+    """The runs of sweeps as W&B's `SweepRun` takes them."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[int, str | None], _Series] = {}
+
+    def whole(self, rows: Rows, sweep: Sweep) -> list[dict[str, Any]]:
+        """Give the sweep's runs with every value of the metric: hyperband counts them."""
+        return [
+            _told(sweep, run, params, summary, self._values(rows, sweep, run).values.tolist())
+            for run, params, summary in _known(rows, sweep)
+        ]
+
+    def brief(self, rows: Rows, sweep: Sweep) -> list[dict[str, Any]]:
+        """Give the sweep's runs with the least, the greatest and the last value of the metric.
+
+        Bayes looks at nothing else (https://github.com/wandb/sweeps, `metric_extremum`, `impute`).
+        """
+        told = []
+        for run, params, summary in _known(rows, sweep):
+            values = self._values(rows, sweep, run).values
+            least = [min(values), max(values), values[-1]] if values else []
+            told.append(_told(sweep, run, params, summary, least))
+        return told
+
+    def _values(self, rows: Rows, sweep: Sweep, run: Run) -> _Series:
+        key = run.pk, sweep.metric
+        series = self._series.get(key)
+        count = run_store.history_count(rows, run)
+        if series is None or series.attempt != run.attempt or series.lines > count:
+            series = self._series[key] = _Series(run.attempt)
+        if series.lines < count and sweep.metric is not None:
+            found = lines.metric_values(rows, run.pk, sweep.metric, series.lines)
+            series.values.extend(found)
+            series.lines = count
+        return series
+
+
+def _told(
+    sweep: Sweep, run: Run, params: Params, summary: float | None, values: list[float]
+) -> dict[str, Any]:
+    # W&B's scheduler takes a run that is to stop for one that has been stopped.
+    is_stopped = run.is_stop_asked and run.state in LIVE
+    return {
+        "name": run.id,
+        "state": (RunState.KILLED if is_stopped else run.state).value,
+        "config": wrapped(params),
+        "summary_metrics": {} if summary is None else {sweep.metric: summary},
+        "history": [{sweep.metric: value} for value in values],
+    }
+
+
+def _known(rows: Rows, sweep: Sweep) -> Iterator[tuple[Run, Params, float | None]]:
+    """Give the sweep's runs with their parameters and their summary's value of the metric.
+
+    One that lacks a parameter is left out, since the engine takes none: a run from before the sweep
+    or from before its search space was changed.
+    """
+    summaries = run_store.summaries(rows, sweep.pk)
+    searched = store.sweep_spec(rows, sweep.pk)["parameters"]
+    for run in run_store.runs(rows, sweep=sweep.pk):
+        params = _searched_part(searched, run_store.settings_of(rows, run.pk))
+        if params is not None:
+            summary = summaries.get(run.pk, {})
+            yield run, params, read_metric(summary, sweep.metric or "", sweep.goal).number
+
+
+def _searched_part(searched: Mapping[str, Any], values: object) -> dict[str, Any] | None:
+    """Give the values of the parameters that are searched; None when one is missing."""
+    if not isinstance(values, Mapping):
+        return None
+    part = {}
+    for name, config in searched.items():
+        value = values.get(name)
+        if name in values and "parameters" in config:
+            value = _searched_part(config["parameters"], value)
+        if value is None and (name not in values or "parameters" in config):
+            return None
+        part[name] = value
+    return part

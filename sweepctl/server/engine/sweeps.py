@@ -1,0 +1,211 @@
+"""Creating and changing sweeps: the configuration is checked here, before anything is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from sweepctl.search import next_params as search
+from sweepctl.server.engine.dispatch import Log
+from sweepctl.server.engine.sweeps_engine import INSTALL_HINT, SweepsEngine
+from sweepctl.server.engine.work import Work
+from sweepctl.server.lifecycle import ENDED, SweepState
+from sweepctl.server.node_ids import row_of
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.filters import run_filter
+from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl_pod.errors import SweepctlError
+
+_MAX_CONFIG_BYTES = 4 << 20
+_MAX_CONFIG_NODES = 200_000
+_MAX_CONFIG_DEPTH = 50
+
+
+class SweepError(SweepctlError):
+    """The sweep cannot be created or changed so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeps:
+    """The sweeps of a server; safe to use from any thread."""
+
+    database: Database
+    work: Work
+    now: Callable[[], float]
+    log: Log
+    engine: SweepsEngine
+
+    def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
+        """Create a sweep, or change the one that `id` names; give it with warnings."""
+        fields: dict[str, Any] = {}
+        warnings: list[str] = []
+        if wanted.get("config") is not None:
+            spec = read_config(wanted["config"])
+            warnings = [*search.check(spec), *self._try(spec)]
+            fields = _fields(spec, wanted["config"])
+        for name, column in (("displayName", "display_name"), ("description", "description")):
+            if wanted.get(name) is not None:
+                fields[column] = wanted[name]
+        state, prior = _state(wanted.get("state")), wanted.get("priorRunsFilters")
+        with self.database.write() as tx:
+            if wanted.get("id"):
+                sweep = self._change(tx, str(wanted["id"]), fields)
+            else:
+                sweep = self._create(tx, wanted, fields)
+            if prior:
+                warnings += self._count_prior(tx, sweep, prior)
+            # Nothing may have been left under the configuration that it had.
+            sweep = self.work.open_again(tx, sweep)
+            if state is not None:
+                sweep = self._set_state(tx, sweep, state)
+        return sweep, warnings
+
+    def _try(self, spec: Mapping[str, Any]) -> list[str]:
+        """Have W&B's engine try what it will be asked for; give warnings."""
+        if spec["method"] != search.BAYES and spec.get("early_terminate") is None:
+            return []
+        if spec["method"] != search.BAYES and not self.engine.is_installed:
+            return [f"early_terminate: all runs train to their end without it; {INSTALL_HINT}"]
+        self.engine.check(spec)
+        return []
+
+    def _create(self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any]) -> Sweep:
+        if "config_text" not in fields:
+            raise SweepError("a new sweep needs a configuration (the field `config`)")
+        entity = wanted.get("entityName") or "local"
+        name = wanted.get("projectName") or "uncategorized"
+        project = store.ensure_project(tx, entity, name, self.now())
+        sweep = store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
+        self.log(f"sweep {sweep.id} created in {entity}/{name} ({sweep.method})")
+        return sweep
+
+    def _change(self, tx: Rows, id: str, fields: dict[str, Any]) -> Sweep:
+        sweep = store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
+        if sweep is None:
+            raise SweepError(f"no sweep has the id {id!r}")
+        return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+
+    def _count_prior(self, tx: Rows, sweep: Sweep, filters: str) -> list[str]:
+        """Count runs from before the sweep among its own; warn of those that are not there."""
+        found = run_store.runs(tx, project=sweep.project, where=run_filter(filters))
+        run_store.count_as_prior(tx, sweep.pk, found)
+        if found:
+            self.log(f"sweep {sweep.id} counts {len(found)} runs from before it")
+        missing = _named_runs(filters) - {run.id for run in found}
+        return [f"prior run {id[:100]!r}: this project has none such" for id in sorted(missing)]
+
+    def _set_state(self, tx: Rows, sweep: Sweep, state: SweepState) -> Sweep:
+        if state == sweep.state:
+            return sweep
+        if state == SweepState.PAUSED and sweep.state in ENDED:
+            raise SweepError(f"Cannot pause {sweep.state.value.lower()} sweep.")
+        if state == SweepState.RUNNING and sweep.state in ENDED:
+            self._check_left(tx, sweep)
+        sweep = store.update_sweep(
+            tx, sweep.pk, {"state": state.value, "is_exhausted": 0}, self.now()
+        )
+        self.log(f"sweep {sweep.id} is {state.value}")
+        if state == SweepState.CANCELED:
+            run_store.kill_queued_runs(tx, sweep.pk, self.now())
+        if self.work.finish_if_done(tx, sweep):
+            sweep = store.sweep_by_pk(tx, sweep.pk)
+        return sweep
+
+    def _check_left(self, tx: Rows, sweep: Sweep) -> None:
+        """Refuse to let a sweep go on that has nothing left to hand out."""
+        if run_store.is_open(tx, sweep.pk) or self.work.is_left(tx, sweep):
+            return
+        count = run_store.count_runs(tx, sweep=sweep.pk)
+        more = "raise its run_cap" if self.work.is_capped(tx, sweep) else "add values to search"
+        raise SweepError(
+            f"sweep {sweep.id} stays {sweep.state.value}: it has had its {count} runs and has none"
+            f" left to hand out ({more} with: wandb sweep --update {sweep.id} FILE)"
+        )
+
+
+def read_config(text: str) -> Any:
+    """Read a sweep's configuration: JSON, or YAML as W&B's client sends it."""
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise SweepError(f"the configuration has {len(text)} characters, over {_MAX_CONFIG_BYTES}")
+    try:
+        document = _parsed(text)
+        _count_nodes(document, [_MAX_CONFIG_NODES], _MAX_CONFIG_DEPTH)
+        # What JSON cannot say, a run's parameters cannot be.
+        return json.loads(json.dumps(document, allow_nan=False))
+    except yaml.YAMLError as error:
+        raise SweepError(f"the configuration is no YAML: {error}") from error
+    except RecursionError as error:
+        raise SweepError("the configuration is nested too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise SweepError(f"the configuration holds what JSON cannot say: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(text, Loader=loader)
+
+
+def _count_nodes(node: Any, left: list[int], depth: int) -> None:
+    """Refuse a document that aliases make huge or endless, before it is written out."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise SweepError(f"the configuration has more than {_MAX_CONFIG_NODES} values")
+    if depth < 0:
+        raise SweepError(f"the configuration is nested more than {_MAX_CONFIG_DEPTH} deep")
+    if isinstance(node, dict):
+        for value in node.values():
+            _count_nodes(value, left, depth - 1)
+    elif isinstance(node, list):
+        for value in node:
+            _count_nodes(value, left, depth - 1)
+
+
+def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
+    metric = spec.get("metric") or {}
+    return {
+        "method": spec["method"],
+        "metric": metric.get("name"),
+        "goal": metric.get("goal", "minimize"),
+        "run_cap": spec.get("run_cap"),
+        "run_count_expected": search.expected_run_count(spec),
+        "display_name": _text(spec.get("name")),
+        "description": _text(spec.get("description")),
+        "config_text": text,
+        "spec": json.dumps(spec),
+    }
+
+
+def _named_runs(filters: str) -> set[str]:
+    """Give the ids in filters of the form that `wandb sweep --prior_run` sends."""
+    document = json.loads(filters)
+    either = document.get("$or") if isinstance(document, Mapping) else None
+    return {
+        str(item["name"])
+        for item in (either if isinstance(either, list) else [])
+        if isinstance(item, Mapping) and "name" in item
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _state(text: str | None) -> SweepState | None:
+    if text is None:
+        return None
+    try:
+        return SweepState(text.upper())
+    except ValueError as error:
+        known = ", ".join(state.value for state in SweepState)
+        raise SweepError(f"unknown sweep state {text!r}; known are {known}") from error

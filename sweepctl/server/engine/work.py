@@ -1,0 +1,100 @@
+"""The work of a sweep: what becomes of a run that is let go, when the sweep ends and goes on.
+
+Used inside the writing transaction of whoever tells of an event: an agent, a trainer, a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sweepctl.server.engine.grids import Grids
+from sweepctl.server.lifecycle import Limits, SweepState, release
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Rows, Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Decides about the work of sweeps; `now` is the time of day."""
+
+    limits: Limits
+    now: Callable[[], float]
+    log: Callable[[str], None]
+    grids: Grids = field(default_factory=Grids)
+
+    def let_go(
+        self,
+        tx: Rows,
+        run: Run,
+        sweep: Sweep,
+        why: str,
+        *,
+        is_silent: bool = False,
+        was_delivered: bool = False,
+    ) -> None:
+        """Take a run from the agent that held it; put it in the queue if it is to go on.
+
+        `is_silent` tells that nobody said so, `was_delivered` that its agent has surely had it.
+        """
+        outcome = release(
+            run.newest_attempt,
+            self.limits,
+            is_canceled=sweep.state == SweepState.CANCELED,
+            was_delivered=was_delivered,
+        )
+        now = self.now()
+        fields = {
+            "agent": None,
+            "state": outcome.state.value,
+            "losses": outcome.losses,
+            "queued": now if outcome.is_queued else None,
+            "is_silent": int(is_silent),
+        }
+        run_store.update_run(tx, run.pk, fields, now)
+        if outcome.is_queued:
+            self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
+            # The agent may take back its trainer's word that the last run had finished.
+            self.open_again(tx, store.sweep_by_pk(tx, sweep.pk))
+        elif outcome.state != run.state:
+            self.log(f"run {run.id} is {outcome.state.value}: {why}")
+
+    def is_left(self, tx: Rows, sweep: Sweep) -> bool:
+        """Say whether the sweep has a run to hand out, were it not for its state."""
+        if run_store.is_queued(tx, sweep.pk):
+            return True
+        if self.is_capped(tx, sweep):
+            return False
+        return sweep.method != "grid" or self.grids.first_unseen(tx, sweep) is not None
+
+    def is_capped(self, tx: Rows, sweep: Sweep) -> bool:
+        """Say whether the sweep has all the runs that it may have."""
+        cap = sweep.run_cap
+        return cap is not None and run_store.count_runs(tx, sweep=sweep.pk) >= cap
+
+    def finish_if_done(self, tx: Rows, sweep: Sweep) -> bool:
+        """Set a sweep FINISHED when it has no more runs to hand out and none under way."""
+        if sweep.state not in (SweepState.PENDING, SweepState.RUNNING):
+            return False
+        expected = sweep.run_count_expected
+        if expected is None or run_store.count_runs(tx, sweep=sweep.pk) < expected:
+            return False
+        if run_store.is_open(tx, sweep.pk) or self.is_left(tx, sweep):
+            return False
+        values = {"state": SweepState.FINISHED.value, "is_exhausted": 1}
+        store.update_sweep(tx, sweep.pk, values, self.now())
+        self.log(f"sweep {sweep.id} is finished")
+        return True
+
+    def open_again(self, tx: Rows, sweep: Sweep) -> Sweep:
+        """Let a sweep that had come to its end go on when there is more to hand out.
+
+        One that a person ended stays as it is.
+        """
+        if not sweep.is_exhausted or not self.is_left(tx, sweep):
+            return sweep
+        self.log(f"sweep {sweep.id} goes on: it has more runs to hand out")
+        values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
+        return store.update_sweep(tx, sweep.pk, values, self.now())

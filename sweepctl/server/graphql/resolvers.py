@@ -1,0 +1,256 @@
+"""What W&B's fields of projects, sweeps and agents mean here, and the whole table of resolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphql import GraphQLError
+
+from sweepctl.server.graphql.context import (
+    Fields,
+    Info,
+    context_of,
+    entity,
+    heard_at,
+    page,
+    runs_page,
+    user,
+)
+from sweepctl.server.graphql.mutations import MUTATION
+from sweepctl.server.graphql.run_fields import FILE, RUN
+from sweepctl.server.node_ids import node_id, row_of
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.filters import iso_time, run_filter, sweep_filter
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Agent, Project, Rows, Sweep
+
+_FEATURES = ("FILESTREAM_GZIP", "MARK_RUN_FILES_UPLOADED", "SWEEPS_QUERY_FILTERING")
+
+
+def _project(
+    root: object, info: Info, name: str | None = None, entityName: str | None = None
+) -> Project | None:
+    """Find a project; one that was never written to is there and empty, as W&B's client expects."""
+    if not name:
+        return None
+    context = context_of(info)
+    entity = entityName or "local"
+    with context.database.read() as rows:
+        found = store.find_project(rows, entity, name)
+    return found or Project(0, entity, name, context.now())
+
+
+def _server_info(root: object, info: Info) -> dict[str, Any]:
+    return {
+        "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
+        # Clients up to 0.29 look keys up in it before they log a table or an image.
+        "cliVersionInfo": {"max_cli_version": "99.0.0", "min_cli_version": "0.0.0"},
+        "latestLocalVersionInfo": {
+            "outOfDate": False,
+            "latestVersionString": "0.81.4",
+            "versionOnThisInstanceString": "0.81.4",
+        },
+    }
+
+
+QUERY: Fields = {
+    "viewer": lambda root, info: user(),
+    "serverInfo": _server_info,
+    "entity": lambda root, info, name=None: entity(name or "local"),
+    "organization": lambda root, info, name: {"name": name, "featureFlags": []},
+    "project": _project,
+    "model": _project,
+    "models": lambda root, info, entityName=None, first=None, after=None, **_: _projects_page(
+        info, entityName, first, after
+    ),
+}
+
+
+def _projects_page(
+    info: Info, entity: str | None, first: int | None, after: str | None
+) -> dict[str, Any]:
+    with context_of(info).database.read() as rows:
+        found = store.projects(rows, entity)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
+
+
+def _bucket(project: Project, info: Info, name: str, missingOk: bool = False) -> Run | None:
+    with context_of(info).database.read() as rows:
+        run = run_store.find_run(rows, project=project.pk, id=name)
+    if run is None and not missingOk:
+        raise GraphQLError(f"no run {project.entity}/{project.name}/{name}")
+    return run
+
+
+def _project_run(project: Project, info: Info, name: str) -> Run | None:
+    return _bucket(project, info, name, missingOk=True)
+
+
+def _project_sweep(project: Project, info: Info, sweepName: str) -> Sweep | None:
+    with context_of(info).database.read() as rows:
+        return store.find_sweep(rows, id=sweepName, project=project.pk)
+
+
+def _project_sweeps(
+    project: Project,
+    info: Info,
+    after: str | None = None,
+    first: int | None = None,
+    filters: str | None = None,
+) -> dict[str, Any]:
+    where = sweep_filter(filters)
+    with context_of(info).database.read() as rows:
+        return page(
+            lambda offset, count: store.sweeps(rows, project.pk, where, offset, count),
+            lambda info: store.count_sweeps(rows, project.pk, where),
+            first,
+            after,
+        )
+
+
+def _project_runs(
+    project: Project,
+    info: Info,
+    filters: str | None = None,
+    after: str | None = None,
+    first: int | None = None,
+    order: str | None = None,
+    **_: Any,
+) -> dict[str, Any]:
+    return runs_page(
+        info, first=first, after=after, order=order, filters=filters, project=project.pk
+    )
+
+
+def _project_run_count(project: Project, info: Info, filters: str | None = None) -> int:
+    with context_of(info).database.read() as rows:
+        return run_store.count_runs(rows, project=project.pk, where=run_filter(filters))
+
+
+def _total_sweeps(project: Project, info: Info) -> int:
+    with context_of(info).database.read() as rows:
+        return store.count_sweeps(rows, project.pk, sweep_filter(None))
+
+
+PROJECT: Fields = {
+    "id": lambda project, info: node_id("Project", project.pk),
+    "internalId": lambda project, info: str(project.pk),
+    "entityName": lambda project, info: project.entity,
+    "entity": lambda project, info: entity(project.entity),
+    "readOnly": lambda project, info: False,
+    "isBenchmark": lambda project, info: False,
+    "createdAt": lambda project, info: iso_time(project.created),
+    "user": lambda project, info: user(),
+    "runCount": _project_run_count,
+    "totalSweeps": _total_sweeps,
+    "run": _project_run,
+    "bucket": _bucket,
+    "runs": _project_runs,
+    "sweep": _project_sweep,
+    "sweeps": _project_sweeps,
+}
+
+
+def _sweep_read(read: Callable[[Rows, Sweep], Any]) -> Callable[[Sweep, Info], Any]:
+    def resolve(sweep: Sweep, info: Info) -> Any:
+        with context_of(info).database.read() as rows:
+            return read(rows, sweep)
+
+    return resolve
+
+
+def _sweep_runs(
+    sweep: Sweep,
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    filters: str | None = None,
+    order: str | None = None,
+) -> dict[str, Any]:
+    return runs_page(info, first=first, after=after, order=order, filters=filters, sweep=sweep.pk)
+
+
+def _prior_runs(
+    sweep: Sweep, info: Info, first: int | None = None, after: str | None = None, **_: Any
+) -> dict[str, Any]:
+    with context_of(info).database.read() as rows:
+        found = run_store.prior_runs(rows, sweep.pk)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
+
+
+def _sweep_agent(sweep: Sweep, info: Info, agentName: str) -> Agent | None:
+    pk = row_of("Agent", agentName)
+    with context_of(info).database.read() as rows:
+        found = store.find_agent(rows, pk=pk, id=agentName)
+    return found if found and found.sweep == sweep.pk else None
+
+
+def _sweep_agents(
+    sweep: Sweep, info: Info, first: int | None = None, after: str | None = None
+) -> dict[str, Any]:
+    with context_of(info).database.read() as rows:
+        found = store.agents(rows, sweep.pk)
+    return page(lambda o, n: found[o : o + n], lambda info: len(found), first or len(found), after)
+
+
+SWEEP: Fields = {
+    "id": lambda sweep, info: node_id("Sweep", sweep.pk),
+    "name": lambda sweep, info: sweep.id,
+    "displayName": lambda sweep, info: sweep.display_name,
+    "state": lambda sweep, info: sweep.state.value,
+    "config": _sweep_read(lambda rows, sweep: store.sweep_text(rows, sweep.pk)),
+    "createdAt": lambda sweep, info: iso_time(sweep.created),
+    "updatedAt": lambda sweep, info: iso_time(sweep.updated),
+    "heartbeatAt": lambda sweep, info: iso_time(sweep.updated),
+    "earlyStopJobRunning": lambda sweep, info: False,
+    "bestLoss": _sweep_read(run_store.best_loss),
+    "runCount": _sweep_read(lambda rows, sweep: run_store.count_runs(rows, sweep=sweep.pk)),
+    "runCountExpected": lambda sweep, info: sweep.run_count_expected,
+    "project": _sweep_read(lambda rows, sweep: store.project_by_pk(rows, sweep.project)),
+    "user": lambda sweep, info: user(),
+    "runs": _sweep_runs,
+    "priorRuns": _prior_runs,
+    "agent": _sweep_agent,
+    "agents": _sweep_agents,
+}
+
+
+def _agent_runs(
+    agent: Agent,
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    order: str | None = None,
+    **_: Any,
+) -> dict[str, Any]:
+    return runs_page(info, first=first, after=after, order=order, last_agent=agent.pk)
+
+
+def _total_runs(agent: Agent, info: Info) -> int:
+    with context_of(info).database.read() as rows:
+        return run_store.count_runs(rows, last_agent=agent.pk)
+
+
+AGENT: Fields = {
+    # W&B's heartbeat names an agent by this id.
+    "id": lambda agent, info: node_id("Agent", agent.pk),
+    "name": lambda agent, info: agent.id,
+    "state": lambda agent, info: agent.state.value,
+    "totalRuns": _total_runs,
+    "createdAt": lambda agent, info: iso_time(agent.created),
+    "heartbeatAt": heard_at("agent"),
+    "runs": _agent_runs,
+}
+
+
+RESOLVERS: dict[str, Fields] = {
+    "Query": QUERY,
+    "Mutation": MUTATION,
+    "Project": PROJECT,
+    "Sweep": SWEEP,
+    "Agent": AGENT,
+    "Run": RUN,
+    "File": FILE,
+}

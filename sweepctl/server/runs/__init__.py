@@ -1,0 +1,1 @@
+"""What runs send: histories, files, their ends."""

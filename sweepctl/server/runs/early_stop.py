@@ -1,0 +1,86 @@
+"""Early termination: asks W&B's engine now and then which runs hyperband stops, and stops them.
+
+A run that is stopped so ends as one whose stop button was pressed. Without the engine nothing is
+stopped: the sweep's creation warned of that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.sweeps_engine import EngineUnavailableError, SweepsEngine
+from sweepctl.server.runs.intake import Intake
+from sweepctl.server.store import run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database, StoreUnavailableError
+from sweepctl.server.store.sweep_store import Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStop:
+    """One look at every sweep at a time."""
+
+    database: Database
+    intake: Intake
+    engine: SweepsEngine
+    results: Results
+    log: Callable[[str], None]
+
+    def tick(self) -> None:
+        """Look once."""
+        if not self.engine.is_installed:
+            return
+        with self.database.read() as rows:
+            training = store.training_sweeps(rows)
+        for sweep in training:
+            try:
+                self._look(sweep)
+            except EngineUnavailableError as error:
+                self.log(f"sweep {sweep.id}: nothing is stopped early now: {error.message}")
+
+    def _look(self, sweep: Sweep) -> None:
+        with self.database.read() as rows:
+            spec = store.sweep_spec(rows, sweep.pk)
+        if spec.get("early_terminate") is None:
+            return
+        with self.engine.turn() as is_mine:
+            if not is_mine:
+                return
+            with self.database.read() as rows:
+                told = self.results.whole(rows, sweep)
+            ids = self.engine.stops(spec, told)
+        for id in ids:
+            with self.database.read() as rows:
+                run = run_store.find_run(rows, project=sweep.project, id=id)
+            if run is not None and run.sweep == sweep.pk and not run.is_stop_asked:
+                self.log(f"run {run.id} is behind the others of sweep {sweep.id}: hyperband")
+                self.intake.ask_stop(run)
+
+
+class EarlyStopThread:
+    """Looks again and again beside the server until it is stopped."""
+
+    def __init__(
+        self, early_stop: EarlyStop, log: Callable[[str], None], *, interval_s: float = 10.0
+    ) -> None:
+        self._early_stop = early_stop
+        self._log = log
+        self._interval_s = interval_s
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="early stop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; the engine is closed before, so that no question keeps it."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval_s):
+            try:
+                self._early_stop.tick()
+            except StoreUnavailableError as error:
+                self._log(error.message)

@@ -1,0 +1,305 @@
+"""What trainers tell about their runs: they begin, stream lines, end. One transaction a message.
+
+A message of an earlier attempt of a run changes nothing (`lifecycle.is_stale` says what can be
+known of that). A message that comes twice changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweepctl.server.engine.dispatch import Log, NotFoundError
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.work import Work
+from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, state_after_exit
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Rows
+from sweepctl_pod.errors import SweepctlError
+
+_MAX_LINE = 2**40
+
+
+class BadMessageError(SweepctlError):
+    """The message is not of the form that the protocol gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMessage:
+    """A checked body of file_stream."""
+
+    files: Mapping[str, tuple[int, list[str]]]
+    is_preempting: bool
+    exit_code: int | None
+
+    @property
+    def is_only_sign_of_life(self) -> bool:
+        """Whether there is nothing in it to store."""
+        return not self.files and not self.is_preempting and self.exit_code is None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """What `upsertBucket` sets; `is_init` tells a trainer that begins from one that goes on."""
+
+    fields: Mapping[str, Any]
+    config: Mapping[str, Any] | None
+    summary: str | None
+    state: RunState | None
+    host: str | None
+    is_resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The server's side of the trainers; safe to use from any thread."""
+
+    database: Database
+    presence: Presence
+    work: Work
+    now: Callable[[], float]
+    log: Log
+
+    def stream(self, run: Run, message: StreamMessage, attempt: int | None) -> bool:
+        """Store what a run streamed; say whether its trainer is to stop."""
+        if attempt is not None and is_stale(run.newest_attempt, attempt):
+            return True
+        self.presence.hear("run", run.pk)
+        if message.is_only_sign_of_life and run.state == RunState.RUNNING:
+            return run.is_stop_asked
+        with self.database.write() as tx:
+            current = run_store.find_run(tx, pk=run.pk)
+            if current is None:
+                raise NotFoundError(f"run {run.id} was deleted")
+            if attempt is not None and is_stale(current.newest_attempt, attempt):
+                return True
+            current = self._restarted(tx, current, message)
+            self._store_lines(tx, current, message)
+            self._store_state(tx, current, message, attempt)
+            return current.is_stop_asked
+
+    def upsert(
+        self,
+        project: int,
+        run: Run | None,
+        id: str | None,
+        change: RunChange,
+        attempt: int | None,
+    ) -> Run:
+        """Create or change a run, and note whether its trainer begins anew."""
+        now = self.now()
+        with self.database.write() as tx:
+            # Since it was looked up it may have changed, or another client may have made it.
+            if run is not None:
+                run = run_store.find_run(tx, pk=run.pk)
+            elif id is not None:
+                run = run_store.find_run(tx, project=project, id=id)
+            if run is not None and attempt is not None and is_stale(run.newest_attempt, attempt):
+                return run
+            if run is None:
+                named = {"id": id} if id else {}
+                state = change.state or RunState.RUNNING
+                run = run_store.create_run(
+                    tx, {"project": project, "state": state.value, **named}, now
+                )
+                run = self._named(tx, run, change, now)
+                self.log(f"run {run.id} began on {change.host or 'an unnamed host'}")
+            elif change.host is not None:
+                has_history = lines.history_count(tx, run.pk) > 0
+                is_restarted = has_history and not change.is_resumed
+                run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
+            self._apply(tx, run, change, now)
+            changed = run_store.run_by_pk(tx, run.pk)
+        self.presence.hear("run", changed.pk)
+        return changed
+
+    def ask_stop(self, run: Run) -> None:
+        """Have a run stopped: its trainer and its agent are told at their next word."""
+        with self.database.write() as tx:
+            if run.queued is not None:
+                fields = {"state": RunState.KILLED.value, "queued": None, "is_stop_asked": 1}
+                run_store.update_run(tx, run.pk, fields, self.now())
+            elif run.state in LIVE:
+                run_store.update_run(tx, run.pk, {"is_stop_asked": 1}, self.now())
+                self.log(f"run {run.id} is asked to stop")
+
+    def _named(self, tx: Rows, run: Run, change: RunChange, now: float) -> Run:
+        if not change.fields.get("display_name"):
+            number = run_store.count_runs(tx, project=run.project)
+            run_store.update_run(tx, run.pk, {"display_name": f"run-{number}"}, now)
+        return run_store.run_by_pk(tx, run.pk)
+
+    def _apply(self, tx: Rows, run: Run, change: RunChange, now: float) -> None:
+        fields = dict(change.fields)
+        if change.config is not None:
+            params = run_store.params_of(tx, run.pk) if run.sweep else {}
+            old = json.loads(run_store.run_document(tx, run.pk, "config"))
+            fields["config"] = json.dumps(merged_config(old, change.config, params))
+        if change.host is not None:
+            # A run is known by its agent: of several on one machine the client tells only that.
+            host = run_store.agent_host(tx, run.pk) or change.host
+            fields |= {"host": host, "is_started": 1, "is_preempting": 0, "exit_code": None}
+            fields["state"] = RunState.RUNNING.value
+        elif change.state is not None:
+            fields["state"] = change.state.value
+        if fields:
+            run_store.update_run(tx, run.pk, fields, now)
+        if change.summary is not None:
+            run_store.write_summary(tx, run.pk, change.summary)
+
+    def _restarted(self, tx: Rows, run: Run, message: StreamMessage) -> Run:
+        """Empty a run whose trainer begins anew, as soon as it writes a first line.
+
+        Older clients resume without saying so when they begin; they go on behind the old lines.
+        """
+        if not run.is_restarted:
+            return run
+        for name, (offset, content) in message.files.items():
+            if name == lines.SUMMARY or not content or not lines.count(tx, run.pk, name):
+                continue
+            fields: dict[str, Any] = {"is_restarted": 0}
+            if offset == 0:
+                lines.clear(tx, run.pk)
+                run_store.write_summary(tx, run.pk, "{}")
+                fields |= {"last_step": -1, "history_keys": "[]"}
+            run_store.update_run(tx, run.pk, fields, self.now())
+            return run_store.run_by_pk(tx, run.pk)
+        return run
+
+    def _store_lines(self, tx: Rows, run: Run, message: StreamMessage) -> None:
+        for name, (offset, content) in message.files.items():
+            if not content:
+                continue
+            if name == lines.HISTORY:
+                change = lines.write_history(tx, run.pk, offset, content)
+                known = set(json.loads(run_store.run_document(tx, run.pk, "history_keys")))
+                fields: dict[str, Any] = {"last_step": max(run.last_step, change.last_step)}
+                if not change.keys <= known:
+                    fields["history_keys"] = json.dumps(sorted(known | change.keys))
+                run_store.update_run(tx, run.pk, fields, self.now())
+            elif name == lines.SUMMARY:
+                run_store.write_summary(tx, run.pk, content[-1])
+            elif name in (lines.EVENTS, lines.CONSOLE):
+                lines.write_lines(tx, run.pk, name, offset, content)
+
+    def _store_state(self, tx: Rows, run: Run, message: StreamMessage, attempt: int | None) -> None:
+        known = run.newest_attempt
+        if attempt is None and is_stale(known, None):
+            return
+        fields: dict[str, Any] = {}
+        if run.state == RunState.PENDING and not run.queued:
+            fields |= {"state": RunState.RUNNING.value, "is_started": 1}
+        elif run.state == RunState.CRASHED and run.attempt == 0:
+            fields["state"] = RunState.RUNNING.value
+        if message.is_preempting and run.state in LIVE:
+            fields |= {"state": RunState.PREEMPTING.value, "is_preempting": 1}
+        elif message.is_preempting and run.agent is not None:
+            # Its trainer has ended the run already; what becomes of it is still its agent's word.
+            fields["is_preempting"] = 1
+        if message.exit_code is not None and self._may_end(run, message.exit_code):
+            if message.is_preempting:
+                fields["is_preempting"] = 1
+            marked = run.is_preempting or message.is_preempting
+            asked = run.is_stop_asked or self._is_canceled(tx, run)
+            attempt_now = replace(run.newest_attempt, is_preempting=marked, is_stop_asked=asked)
+            state = state_after_exit(attempt_now, message.exit_code)
+            fields |= {"state": state.value, "exit_code": message.exit_code, "queued": None}
+            if state != run.state:
+                self.log(f"run {run.id} is {state.value} (exit code {message.exit_code})")
+        if fields:
+            run_store.update_run(tx, run.pk, fields, self.now())
+            self._hand_on(tx, run_store.run_by_pk(tx, run.pk))
+
+    def _hand_on(self, tx: Rows, run: Run) -> None:
+        """Give a run back when its trainer has done so and its agent will not say so."""
+        if run.state != RunState.PREEMPTED or run.agent is None or run.sweep is None:
+            return
+        agent = store.find_agent(tx, pk=run.agent)
+        if agent is not None and not agent.is_own:
+            sweep = store.sweep_by_pk(tx, run.sweep)
+            self.work.let_go(tx, run, sweep, "its trainer has handed it back")
+
+    @staticmethod
+    def _is_canceled(tx: Rows, run: Run) -> bool:
+        """Say whether the run's sweep was canceled, which asks all its runs to stop."""
+        if run.sweep is None:
+            return False
+        return store.sweep_by_pk(tx, run.sweep).state == SweepState.CANCELED
+
+    @staticmethod
+    def _may_end(run: Run, exit_code: int) -> bool:
+        """Say whether an exit record ends the run.
+
+        The agent that holds the run has the last word as long as it holds it. A run that waits to
+        be taken again has no newer attempt, so its own success still counts.
+        """
+        if run.queued is not None:
+            return exit_code == 0
+        return run.agent is not None or run.attempt == 0 or run.state in LIVE
+
+
+def read_stream(body: object) -> StreamMessage:
+    """Check a body of file_stream."""
+    if not isinstance(body, Mapping):
+        raise BadMessageError("file_stream: the body is not a map")
+    files = body.get("files") or {}
+    if not isinstance(files, Mapping):
+        raise BadMessageError("file_stream: files is not a map")
+    code = body.get("exitcode")
+    if body.get("complete") and code is None:
+        code = 0
+    if code is not None and (type(code) is not int or abs(code) > 2**31):
+        raise BadMessageError(f"file_stream: exitcode {code!r} is not a whole number")
+    blocks = {str(name): _block(str(name), block) for name, block in files.items()}
+    return StreamMessage(blocks, bool(body.get("preempting")), code)
+
+
+def _block(name: str, block: object) -> tuple[int, list[str]]:
+    if not isinstance(block, Mapping):
+        raise BadMessageError(f"file_stream: {name} is not a map")
+    offset, content = block.get("offset", 0), block.get("content", [])
+    if type(offset) is not int or not 0 <= offset <= _MAX_LINE:
+        raise BadMessageError(f"file_stream: {name}: offset {offset!r} is not a line number")
+    if isinstance(content, str):
+        content = [content]
+    if not isinstance(content, list) or not all(isinstance(line, str) for line in content):
+        raise BadMessageError(f"file_stream: {name}: content is not a list of lines")
+    if name == lines.SUMMARY and content:
+        _checked_summary(content[-1])
+    return offset, content
+
+
+def _checked_summary(text: str) -> None:
+    try:
+        summary = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadMessageError(f"the summary is no JSON: {error}") from error
+    if not isinstance(summary, Mapping):
+        raise BadMessageError("the summary is not a map")
+
+
+def merged_config(
+    old: Mapping[str, Any], new: Mapping[str, Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Lay a run's new config over its old one.
+
+    A sweep's parameter keeps the form it was handed out in when the trainer sends an equal number:
+    1.0 that went through a client as 1 stays 1.0.
+    """
+    merged = {**old, **new}
+    for name, value in params.items():
+        sent = merged.get(name)
+        if isinstance(sent, Mapping) and "value" in sent and _is_same(sent["value"], value):
+            merged[name] = {**sent, "value": value}
+    return merged
+
+
+def _is_same(sent: object, handed_out: object) -> bool:
+    if isinstance(sent, bool) or isinstance(handed_out, bool):
+        return False
+    return isinstance(sent, int | float) and isinstance(handed_out, float) and sent == handed_out

@@ -1,0 +1,303 @@
+"""The data folder: one SQLite file in WAL mode, its schema, one writer, many readers.
+
+It owns opening, locking and versions, and turns SQLite's errors into ones that say what to do.
+What is committed is on disk (synchronous=FULL). The rows belong to `store` and `lines`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from sweepctl.server.store.filters import SQL_FUNCTIONS
+from sweepctl_pod.errors import SweepctlError
+
+SCHEMA_VERSION = 4
+
+_PRIOR_RUNS = (
+    "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
+    " run INTEGER NOT NULL REFERENCES runs, PRIMARY KEY (sweep, run)) WITHOUT ROWID;"
+)
+
+_UPGRADES = {
+    2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",
+    3: f"ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1; {_PRIOR_RUNS}",
+}
+"""What makes the next format of a file of an older one."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE projects (
+  pk INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, created REAL NOT NULL,
+  UNIQUE (entity, name)
+);
+CREATE TABLE sweeps (
+  pk INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL, is_exhausted INTEGER NOT NULL DEFAULT 0, method TEXT NOT NULL,
+  display_name TEXT, description TEXT,
+  metric TEXT, goal TEXT NOT NULL, run_cap INTEGER, run_count_expected INTEGER,
+  created REAL NOT NULL, updated REAL NOT NULL,
+  config_text TEXT NOT NULL, spec TEXT NOT NULL
+);
+CREATE INDEX sweeps_of_project ON sweeps (project, pk);
+CREATE TABLE agents (
+  pk INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sweep INTEGER NOT NULL REFERENCES sweeps,
+  host TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, heartbeat REAL NOT NULL,
+  is_own INTEGER NOT NULL DEFAULT 1
+);
+CREATE INDEX agents_of_sweep ON agents (sweep, pk);
+CREATE TABLE runs (
+  pk INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL,
+  sweep INTEGER REFERENCES sweeps, agent INTEGER REFERENCES agents, last_agent INTEGER,
+  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
+  queued REAL, is_silent INTEGER NOT NULL DEFAULT 0, is_started INTEGER NOT NULL DEFAULT 0,
+  is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
+  is_restarted INTEGER NOT NULL DEFAULT 0,
+  exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
+  job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
+  created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
+  last_step INTEGER NOT NULL DEFAULT -1, params TEXT,
+  history_keys TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}',
+  config TEXT NOT NULL DEFAULT '{}',
+  UNIQUE (project, id)
+);
+CREATE INDEX runs_of_project ON runs (project, pk);
+CREATE INDEX runs_of_sweep ON runs (sweep, pk) WHERE sweep IS NOT NULL;
+CREATE INDEX runs_held ON runs (agent) WHERE agent IS NOT NULL;
+CREATE INDEX runs_queued ON runs (sweep, queued) WHERE queued IS NOT NULL;
+CREATE INDEX runs_live ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
+CREATE TABLE summary_values (
+  run INTEGER NOT NULL, key TEXT NOT NULL, value, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE TABLE history (
+  run INTEGER NOT NULL, line INTEGER NOT NULL, step INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (run, line)
+) WITHOUT ROWID;
+CREATE INDEX history_steps ON history (run, step);
+CREATE TABLE lines (
+  run INTEGER NOT NULL, stream TEXT NOT NULL, line INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (run, stream, line)
+) WITHOUT ROWID;
+CREATE TABLE files (
+  pk INTEGER PRIMARY KEY, run INTEGER NOT NULL, name TEXT NOT NULL, stored TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL, md5 TEXT NOT NULL, updated REAL NOT NULL, UNIQUE (run, name)
+);
+"""
+
+
+DATABASE = "sweepctl.sqlite"
+"""The file of a data folder that holds its rows."""
+
+
+class StoreUnavailableError(SweepctlError):
+    """The data cannot be read or written now (disk full, I/O error): the request may come again."""
+
+
+class Database:
+    """One data folder, owned by one process. Reads run beside the one writer.
+
+    `write()` gives the connection inside one BEGIN IMMEDIATE transaction: it is committed when the
+    block ends and leaves nothing behind when the block raises. Safe to use from any thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock_file = _take_folder(folder)
+        self._writing = threading.RLock()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        path = folder / DATABASE
+        self._path = path
+        try:
+            version = _version_of(path)
+            self._writer = self._connect()
+            if version is None:
+                _create(self._writer)
+            else:
+                _upgrade(self._writer, version)
+        except sqlite3.Error as error:
+            self._lock_file.close()
+            raise _opening_error(path, error) from error
+        except SweepctlError:
+            self._lock_file.close()
+            raise
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Give the writing connection inside one transaction."""
+        with self._writing, _translated(self._path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                # A full disk may have rolled the transaction back already.
+                if self._writer.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give this thread's reading connection."""
+        with _translated(self._path):
+            reader = getattr(self._local, "reader", None)
+            if reader is None:
+                reader = self._connect()
+                reader.execute("PRAGMA query_only = ON")
+                self._local.reader = reader
+                self._readers.append(reader)
+            yield reader
+
+    def secret(self) -> bytes:
+        """Give the folder's own secret, which signs addresses of files."""
+        with self.read() as rows:
+            return bytes.fromhex(rows.execute("SELECT value FROM meta").fetchone()[0])
+
+    def close(self) -> None:
+        """Close every connection and free the folder."""
+        with self._writing:
+            for connection in (*self._readers, self._writer):
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._lock_file.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -16000")
+        for name, (count, function) in SQL_FUNCTIONS.items():
+            connection.create_function(name, count, function, deterministic=True)
+        return connection
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection that reads a data folder, whoever writes in it, and leaves no trace there.
+
+    Without a write-ahead log nobody writes; SQLite would make one that stays behind.
+    """
+    path = folder.absolute() / DATABASE
+    is_at_rest = not path.with_name(f"{path.name}-wal").exists()
+    place = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_at_rest else ''}"
+    with (
+        _translated(path),
+        closing(sqlite3.connect(place, uri=True, timeout=30, isolation_level=None)) as connection,
+    ):
+        yield connection
+
+
+def has_this_format(folder: Path) -> bool:
+    """Say whether a data folder can be read as it is; one that cannot be read at all is an error.
+
+    False is said of an older format, which a server makes a newer one of.
+    """
+    with read_only(folder) as connection:
+        return _checked_version(connection, folder / DATABASE) == SCHEMA_VERSION
+
+
+def _take_folder(folder: Path) -> IO[str]:
+    """Lock the folder for this process: two servers on one folder would hand out runs twice."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock_file = (folder / "sweepctl.lock").open("a+")
+    except OSError as error:
+        raise SweepctlError(
+            f"cannot write in the data folder {folder}: {error.strerror or error}",
+            "give a folder that this user may write to: --data DIR",
+        ) from error
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock_file.seek(0)
+        owner = lock_file.read().strip()
+        lock_file.close()
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise SweepctlError(
+                f"cannot lock the data folder {folder}: {error.strerror}"
+            ) from error
+        raise SweepctlError(
+            f"the data folder {folder} is used by another server"
+            + (f" (process {owner})" if owner else ""),
+            "end that server, or give another folder: --data DIR",
+        ) from error
+    with suppress(OSError):
+        lock_file.truncate(0)
+        lock_file.write(str(os.getpid()))
+        lock_file.flush()
+    return lock_file
+
+
+def _version_of(path: Path) -> int | None:
+    """Give the format of a file, None of a new one; a file of something else is left untouched."""
+    with closing(sqlite3.connect(path, timeout=30)) as connection:
+        return _checked_version(connection, path)
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int | None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if version == SCHEMA_VERSION or version in _UPGRADES:
+        return int(version)
+    if version > SCHEMA_VERSION:
+        raise SweepctlError(
+            f"{path} was written by a newer sweepctl (its format is {version},"
+            f" this one knows {SCHEMA_VERSION})",
+            "upgrade sweepctl, or give another folder: --data DIR",
+        )
+    if version or tables:
+        raise SweepctlError(
+            f"{path} is not a data file of sweepctl",
+            "give another folder: --data DIR",
+        )
+    return None
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for step in range(version, SCHEMA_VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_UPGRADES[step]} PRAGMA user_version = {step + 1}; COMMIT;"
+        )
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    secret = secrets.token_hex(32)
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} INSERT INTO meta VALUES ('secret', '{secret}');"
+        f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
+
+
+def _opening_error(path: Path, error: sqlite3.Error) -> SweepctlError:
+    if isinstance(error, sqlite3.OperationalError):
+        return SweepctlError(
+            f"cannot open {path}: {error}", "is the disk full, or the folder read-only?"
+        )
+    return SweepctlError(
+        f"{path} is damaged: {error}",
+        "move it away to start anew, or bring it back from a backup",
+    )
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn trouble of the disk into StoreUnavailableError: the same request may succeed later."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailableError(f"the data file {path} is not usable now: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is sqlite3.DatabaseError:
+            raise StoreUnavailableError(f"the data file {path} is damaged: {error}") from error
+        raise

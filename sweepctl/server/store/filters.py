@@ -1,0 +1,299 @@
+"""W&B's filters and orders of runs and sweeps, turned into SQL conditions. Pure.
+
+The filters are MongoDB's language as far as W&B's client speaks it
+(https://docs.wandb.ai/ref/python/public-api/api#method-apiruns). A field or an operator that is not
+known is refused: a filter that is passed over silently gives wrong runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from sweepctl_pod.errors import SweepctlError
+
+Argument = str | int | float | None
+
+
+class FilterError(SweepctlError):
+    """The filter or the order cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A piece of SQL with the values for its marks."""
+
+    text: str
+    arguments: tuple[Argument, ...] = ()
+
+
+Field = Callable[[str], "Sql | None"]
+
+TRUE = Sql("1")
+
+OLDEST_FIRST = Sql("runs.pk")
+
+_COMPARISONS = {"$eq": "IS", "$ne": "IS NOT", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+_RUN_COLUMNS = {
+    "id": "runs.id",
+    "name": "runs.id",
+    "display_name": "runs.display_name",
+    "displayName": "runs.display_name",
+    "state": "runs.state",
+    "sweep": "(SELECT sweeps.id FROM sweeps WHERE sweeps.pk = runs.sweep)",
+    "sweepName": "(SELECT sweeps.id FROM sweeps WHERE sweeps.pk = runs.sweep)",
+    "group": "runs.group_name",
+    "jobType": "runs.job_type",
+    "job_type": "runs.job_type",
+    "host": "runs.host",
+    "notes": "runs.notes",
+    "exitcode": "runs.exit_code",
+    "created_at": "iso_time(runs.created)",
+    "createdAt": "iso_time(runs.created)",
+    "updated_at": "iso_time(runs.updated)",
+    "updatedAt": "iso_time(runs.updated)",
+    "heartbeat_at": "iso_time(runs.heartbeat)",
+    "heartbeatAt": "iso_time(runs.heartbeat)",
+}
+
+_SWEEP_OF_A_RUN = ("sweep", "sweepName")
+
+_RUN_ORDERS = {
+    "created_at": "runs.pk",
+    "createdAt": "runs.pk",
+    "updated_at": "runs.updated",
+    "updatedAt": "runs.updated",
+    "heartbeat_at": "runs.heartbeat",
+    "heartbeatAt": "runs.heartbeat",
+}
+
+_SWEEP_COLUMNS = {
+    "id": "sweeps.id",
+    "name": "sweeps.id",
+    "display_name": "sweeps.display_name",
+    "displayName": "sweeps.display_name",
+    "description": "sweeps.description",
+    "state": "sweeps.state",
+    "method": "sweeps.method",
+    "created_at": "iso_time(sweeps.created)",
+    "createdAt": "iso_time(sweeps.created)",
+}
+
+
+def run_filter(text: object) -> Sql:
+    """Turn the filters of a `runs` field into a condition on the table `runs`."""
+    return _filter(text, _run_field)
+
+
+def sweep_filter(text: object) -> Sql:
+    """Turn the filters of a `sweeps` field into a condition on the table `sweeps`."""
+    return _filter(text, lambda name: _column(_SWEEP_COLUMNS, name))
+
+
+def run_order(text: str | None) -> Sql:
+    """Turn "+created_at" or "-summary_metrics.loss" into an ORDER BY; runs without it come last."""
+    if not text:
+        return OLDEST_FIRST
+    parts: list[str] = []
+    arguments: list[Argument] = []
+    for item in text.split(","):
+        key = item.strip().lstrip("+-")
+        direction = "DESC" if item.strip().startswith("-") else "ASC"
+        field = _column(_RUN_ORDERS, key) or _run_field(key)
+        if field is None:
+            raise FilterError(f"runs cannot be ordered by {key!r}")
+        if field.text == "runs.pk":
+            # Nothing stands beside it, and an index gives this order.
+            return Sql(", ".join([*parts, f"runs.pk {direction}"]), tuple(arguments))
+        parts.append(f"{field.text} {direction} NULLS LAST")
+        arguments += field.arguments
+    return Sql(", ".join([*parts, "runs.pk"]), tuple(arguments))
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """Write a time as W&B does: UTC, to the second."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def matches(pattern: str, value: object) -> bool:
+    """Say whether a text holds a match of the pattern, as MongoDB's $regex."""
+    return isinstance(value, str) and re.search(pattern, value[:10_000]) is not None
+
+
+def config_value(config: str, path: str) -> Argument:
+    """Find a value in a run's config by W&B's dotted path, `.value` in it or left out.
+
+    The names of override parameters have dots themselves, so every way to split the path is tried.
+    """
+    found = _descend(json.loads(config), path)
+    if isinstance(found, Mapping) and "value" in found:
+        found = found["value"]
+    if isinstance(found, bool):
+        return int(found)
+    return found if isinstance(found, str | int | float) else None
+
+
+def _descend(place: object, path: str) -> object:
+    if not isinstance(place, Mapping):
+        return None
+    if path in place:
+        return place[path]
+    for end in range(len(path) - 1, 0, -1):
+        if path[end] == "." and path[:end] in place:
+            inner = place[path[:end]]
+            found = _descend(inner, path[end + 1 :])
+            if found is None and isinstance(inner, Mapping) and "value" in inner:
+                found = _descend(inner["value"], path[end + 1 :])
+            if found is not None:
+                return found
+    return None
+
+
+SQL_FUNCTIONS: dict[str, tuple[int, Callable[..., Argument]]] = {
+    "iso_time": (1, iso_time),
+    "matches": (2, matches),
+    "config_value": (2, config_value),
+}
+"""What the conditions call: name, number of arguments, function."""
+
+
+def _filter(text: object, field: Field) -> Sql:
+    if text is None or text == "":
+        return TRUE
+    try:
+        document = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError) as error:
+        raise FilterError(f"the filters are no JSON: {error}") from error
+    if document is None:
+        return TRUE
+    try:
+        return _condition(document, field)
+    except RecursionError as error:
+        raise FilterError("the filters are nested too deeply") from error
+
+
+def _condition(document: object, field: Field) -> Sql:
+    if not isinstance(document, Mapping):
+        raise FilterError(f"a filter is a map, not {json.dumps(document)[:100]}")
+    parts = []
+    for key, value in document.items():
+        if key in ("$and", "$or", "$nor"):
+            if not isinstance(value, list):
+                raise FilterError(f"{key} needs a list of filters")
+            word = " AND " if key == "$and" else " OR "
+            joined = _joined(word, [_condition(item, field) for item in value])
+            parts.append(Sql(f"NOT {joined.text}", joined.arguments) if key == "$nor" else joined)
+        elif key == "$not":
+            inner = _condition(value, field)
+            parts.append(Sql(f"NOT {inner.text}", inner.arguments))
+        else:
+            parts.append(_field_condition(str(key), value, field))
+    return _joined(" AND ", parts)
+
+
+def _field_condition(name: str, value: object, field: Field) -> Sql:
+    if name == "tags":
+        return _tags(value)
+    if name in _SWEEP_OF_A_RUN and isinstance(value, str):
+        return _counted_by(value)
+    place = field(name)
+    if place is None:
+        raise FilterError(f"cannot filter by {name!r}")
+    if not isinstance(value, Mapping):
+        return _compare(place, "$eq", value, name)
+    return _joined(" AND ", [_compare(place, op, item, name) for op, item in value.items()])
+
+
+def _compare(place: Sql, operator: str, value: object, name: str) -> Sql:
+    if operator in ("$in", "$nin"):
+        if not isinstance(value, list):
+            raise FilterError(f"{name}: {operator} needs a list")
+        parts = [_compare(place, "$eq", item, name) for item in value]
+        found = _joined(" OR ", parts) if parts else Sql("0")
+        return Sql(f"NOT {found.text}", found.arguments) if operator == "$nin" else found
+    if operator == "$regex":
+        try:
+            re.compile(str(value))
+        except re.error as error:
+            raise FilterError(f"{name}: {value!r} is no regular expression: {error}") from error
+        return Sql(f"matches(?, {place.text})", (str(value), *place.arguments))
+    if operator == "$exists":
+        return Sql(f"({place.text} IS {'NOT ' if value else ''}NULL)", place.arguments)
+    if operator == "$not":
+        inner = _field_condition(name, value, lambda _: place)
+        return Sql(f"NOT {inner.text}", inner.arguments)
+    if operator not in _COMPARISONS:
+        raise FilterError(f"{name}: unknown operator {operator!r}")
+    if isinstance(value, list | Mapping):
+        raise FilterError(f"{name}: cannot compare with {json.dumps(value)[:100]}")
+    argument: Any = int(value) if isinstance(value, bool) else value
+    test = f"({place.text} {_COMPARISONS[operator]} ?)"
+    if operator in ("$eq", "$ne"):
+        return Sql(test, (*place.arguments, argument))
+    # SQLite holds every text to be more than every number; MongoDB compares within a type.
+    kinds = "('text')" if isinstance(argument, str) else "('integer', 'real')"
+    return Sql(
+        f"(typeof({place.text}) IN {kinds} AND {test})",
+        (*place.arguments, *place.arguments, argument),
+    )
+
+
+def _tags(value: object) -> Sql:
+    if isinstance(value, str):
+        return _has_tag([value])
+    if value is None:
+        return Sql("(runs.tags = '[]')")
+    if isinstance(value, Mapping) and len(value) == 1:
+        operator, operand = next(iter(value.items()))
+        wanted = operand if isinstance(operand, list) else [operand]
+        if operator in ("$in", "$eq"):
+            return _has_tag(wanted)
+        if operator in ("$nin", "$ne"):
+            found = _has_tag(wanted)
+            return Sql(f"NOT {found.text}", found.arguments)
+    raise FilterError(f"tags: cannot filter by {json.dumps(value)[:100]}")
+
+
+def _counted_by(sweep: str) -> Sql:
+    """Give the condition of a sweep's runs, with those that it was told to count as its own."""
+    wanted = "(SELECT sweeps.pk FROM sweeps WHERE sweeps.id = ?)"
+    prior = f"(SELECT run FROM prior_runs WHERE prior_runs.sweep = {wanted})"
+    return Sql(f"(runs.sweep = {wanted} OR runs.pk IN {prior})", (sweep, sweep))
+
+
+def _has_tag(tags: list[Any]) -> Sql:
+    marks = ", ".join("?" * len(tags))
+    return Sql(
+        f"(EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE json_each.value IN ({marks})))",
+        tuple(str(tag) for tag in tags),
+    )
+
+
+def _run_field(name: str) -> Sql | None:
+    for prefix in ("summary_metrics.", "summaryMetrics.", "summary."):
+        if name.startswith(prefix):
+            query = "(SELECT value FROM summary_values WHERE run = runs.pk AND key = ?)"
+            return Sql(query, (name.removeprefix(prefix),))
+    if name.startswith("config."):
+        return Sql("config_value(runs.config, ?)", (name.removeprefix("config."),))
+    return _column(_RUN_COLUMNS, name)
+
+
+def _column(columns: Mapping[str, str], name: str) -> Sql | None:
+    return Sql(columns[name]) if name in columns else None
+
+
+def _joined(word: str, parts: list[Sql]) -> Sql:
+    if not parts:
+        return TRUE if word == " AND " else Sql("0")
+    if len(parts) == 1:
+        return parts[0]
+    text = f"({word.join(part.text for part in parts)})"
+    return Sql(text, tuple(argument for part in parts for argument in part.arguments))

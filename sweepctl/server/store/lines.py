@@ -1,0 +1,241 @@
+"""The lines that a run streams: history, system events, console log. SQL for them stands here.
+
+A line is keyed by its number in the stream, so a post that comes twice, late or with a gap changes
+nothing it should not. Nothing here loads a whole history to count it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl_pod.wandb.summary import read_metric, value_at
+
+EVENTS = "wandb-events.jsonl"
+HISTORY = "wandb-history.jsonl"
+SUMMARY = "wandb-summary.json"
+CONSOLE = "output.log"
+
+_MAX_STEP = 2**53
+_MAX_PLOTTED_LINES = 5_000
+_CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChange:
+    """What a block of history adds to what the run's row tells of its history."""
+
+    last_step: int
+    keys: frozenset[str]
+
+
+def write_history(
+    tx: sqlite3.Connection, run: int, offset: int, content: Sequence[str]
+) -> HistoryChange:
+    """Store history lines from line `offset` on, over what stood there."""
+    rows, last_step = [], -1
+    keys: set[str] = set()
+    for line, text in enumerate(content, offset):
+        values = _object(text)
+        keys.update(values)
+        step = values.get("_step")
+        if type(step) is float and step.is_integer():
+            step = int(step)
+        if type(step) is not int or abs(step) > _MAX_STEP:
+            step = line
+        last_step = max(last_step, step)
+        rows.append((run, line, step, text))
+    tx.executemany("INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?)", rows)
+    return HistoryChange(last_step, frozenset(keys))
+
+
+def write_lines(
+    tx: sqlite3.Connection, run: int, stream: str, offset: int, content: Sequence[str]
+) -> None:
+    """Store lines of events or console from line `offset` on, over what stood there."""
+    rows = [(run, stream, line, text) for line, text in enumerate(content, offset)]
+    tx.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", rows)
+
+
+def clear(tx: sqlite3.Connection, run: int) -> None:
+    """Forget every line of a run: it starts anew."""
+    tx.execute("DELETE FROM history WHERE run = ?", (run,))
+    tx.execute("DELETE FROM lines WHERE run = ?", (run,))
+
+
+def history_count(rows: sqlite3.Connection, run: int) -> int:
+    """Give the number of the next history line."""
+    found = rows.execute("SELECT max(line) FROM history WHERE run = ?", (run,)).fetchone()[0]
+    return 0 if found is None else int(found) + 1
+
+
+def line_count(rows: sqlite3.Connection, run: int, stream: str) -> int:
+    """Give the number of the next line of events or console."""
+    query = "SELECT max(line) FROM lines WHERE run = ? AND stream = ?"
+    found = rows.execute(query, (run, stream)).fetchone()[0]
+    return 0 if found is None else int(found) + 1
+
+
+def count(rows: sqlite3.Connection, run: int, stream: str) -> int:
+    """Give the number of the next line of any stream."""
+    return history_count(rows, run) if stream == HISTORY else line_count(rows, run, stream)
+
+
+def history_tail(rows: sqlite3.Connection, run: int, count: int) -> list[str]:
+    """Give the last lines of the history, oldest first."""
+    query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"
+    return [row[0] for row in rows.execute(query, (run, count))][::-1]
+
+
+def line_tail(rows: sqlite3.Connection, run: int, stream: str, count: int) -> list[tuple[int, str]]:
+    """Give the last lines of events or console with their numbers, oldest first."""
+    query = "SELECT line, text FROM lines WHERE run = ? AND stream = ? ORDER BY line DESC LIMIT ?"
+    return [(row[0], row[1]) for row in rows.execute(query, (run, stream, count))][::-1]
+
+
+def line_page(
+    rows: sqlite3.Connection, run: int, stream: str, after: int, count: int
+) -> list[tuple[int, str]]:
+    """Give lines of events or console after line `after` with their numbers."""
+    query = (
+        "SELECT line, text FROM lines WHERE run = ? AND stream = ? AND line > ?"
+        " ORDER BY line LIMIT ?"
+    )
+    return [(row[0], row[1]) for row in rows.execute(query, (run, stream, after, count))]
+
+
+def history_steps(
+    rows: sqlite3.Connection, run: int, min_step: int, max_step: int, count: int
+) -> list[str]:
+    """Give the history lines of the steps from `min_step` up to, not including, `max_step`."""
+    query = (
+        "SELECT text FROM history WHERE run = ? AND step >= ? AND step < ?"
+        " ORDER BY step, line LIMIT ?"
+    )
+    return [row[0] for row in rows.execute(query, (run, min_step, max_step, count))]
+
+
+def spread_history(rows: sqlite3.Connection, run: int, samples: int) -> list[str]:
+    """Give at most `samples` history lines, spread evenly, first and last among them."""
+    wanted = spread(history_count(rows, run), samples)
+    return _numbered(rows, "SELECT text FROM history WHERE run = ? AND line", (run,), wanted)
+
+
+def spread_lines(rows: sqlite3.Connection, run: int, stream: str, samples: int) -> list[str]:
+    """Give at most `samples` lines of a stream, spread evenly."""
+    wanted = spread(line_count(rows, run, stream), samples)
+    query = "SELECT text FROM lines WHERE run = ? AND stream = ? AND line"
+    return _numbered(rows, query, (run, stream), wanted)
+
+
+def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any]) -> list[Any]:
+    """Give the rows that hold all of the asked keys, as W&B samples them.
+
+    `spec` is {"keys": [...], "samples": n, "minStep": a, "maxStep": b}; both steps are inclusive.
+    """
+    keys = [str(key) for key in spec.get("keys") or []]
+    samples = _bounded(spec.get("samples"), 500)
+    low, high = step_of(spec.get("minStep"), -_MAX_STEP), step_of(spec.get("maxStep"), _MAX_STEP)
+    query = "SELECT text FROM history WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step, line"
+    found = []
+    for (text,) in rows.execute(query, (run, low, high)):
+        values = _object(text)
+        chosen = {key: value_at(values, key) for key in keys}
+        if None not in chosen.values():
+            found.append(chosen if keys else values)
+    return [found[number] for number in spread(len(found), samples)]
+
+
+def metric_points(
+    rows: sqlite3.Connection, run: int, metric: str, samples: int
+) -> list[tuple[int, float]]:
+    """Give (step, value) of one metric where it is a number, at most `samples`, for a plot."""
+    points = []
+    for text in spread_history(rows, run, _MAX_PLOTTED_LINES):
+        values = _object(text)
+        step, value = values.get("_step"), read_metric(values, metric).number
+        if type(step) is int and value is not None:
+            points.append((step, value))
+    return [points[number] for number in spread(len(points), samples)]
+
+
+def metric_values(
+    rows: sqlite3.Connection, run: int, metric: str, first_line: int
+) -> Iterator[float]:
+    """Give the numbers of one metric from a line of the history on, in the order of the lines."""
+    query = "SELECT text FROM history WHERE run = ? AND line >= ? AND instr(text, ?) ORDER BY line"
+    name = json.dumps(metric.rpartition(".")[2], ensure_ascii=False)[1:]  # flat or nested
+    for (text,) in rows.execute(query, (run, first_line, name)):
+        value = read_metric(_object(text), metric).number
+        if value is not None:
+            yield value
+
+
+def spread(count: int, samples: int) -> Sequence[int]:
+    """Choose at most `samples` of `count` numbers, spread evenly, both ends among them."""
+    if count <= samples:
+        return range(count)
+    if samples <= 1:
+        return range(count - 1, count) if samples == 1 else range(0)
+    return [number * (count - 1) // (samples - 1) for number in range(samples)]
+
+
+def _numbered(
+    rows: sqlite3.Connection, query: str, place: tuple[int | str, ...], wanted: Sequence[int]
+) -> list[str]:
+    if isinstance(wanted, range):
+        ordered = f"{query} >= 0 ORDER BY line"
+        return [row[0] for row in rows.execute(ordered, place)]
+    texts: list[str] = []
+    for start in range(0, len(wanted), 500):
+        block = wanted[start : start + 500]
+        marks = ", ".join("?" * len(block))
+        ordered = f"{query} IN ({marks}) ORDER BY line"
+        texts += [row[0] for row in rows.execute(ordered, (*place, *block))]
+    return texts
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _bounded(value: object, default: int) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 1:
+        return default
+    return min(value, 100_000)
+
+
+def step_of(value: object, default: int) -> int:
+    """Read a step that a client sent; what is no number is the default."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+        return default
+    return int(max(-_MAX_STEP, min(_MAX_STEP, value)))
+
+
+def history_keys(known: Iterable[str], last_step: int) -> dict[str, Any]:
+    """Give what W&B tells of a run's history: its keys and its last step."""
+    keys = {key: {"typeCounts": [{"type": "number"}]} for key in known}
+    return {"step": max(last_step, 0), "keys": keys, "lastStep": last_step, "sets": []}
+
+
+def console_line(text: str) -> dict[str, Any]:
+    """Take apart a line of output.log: `[ERROR ]2023-04-05T10:15:30.000000 text`.
+
+    https://github.com/wandb/wandb/blob/main/core/internal/runconsolelogs/filestreamwriter.go
+    """
+    level, rest = ("error", text[6:]) if text.startswith("ERROR ") else ("", text)
+    found = _CONSOLE_LINE.match(rest)
+    if found is None:
+        return {"level": "", "timestamp": None, "label": "", "line": text}
+    time, line = found.groups()
+    return {"level": level, "timestamp": time, "label": "", "line": line}

@@ -1,0 +1,443 @@
+"""The rows of runs, of their summaries and of their files.
+
+As in `store`, functions take the connection they work on, and what is to become of a run is decided
+elsewhere: in `lifecycle`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sweepctl.server.lifecycle import Attempt, RunState
+from sweepctl.server.store import lines
+from sweepctl.server.store.filters import OLDEST_FIRST, TRUE, Sql
+from sweepctl.server.store.sweep_store import (
+    IS_OPEN,
+    Rows,
+    Sweep,
+    columns,
+    find_project,
+    insert,
+    new_id,
+    storable,
+    update,
+)
+from sweepctl_pod.wandb.summary import metric_keys, read_metric
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run without its documents (config, summary), which are read when they are asked for."""
+
+    pk: int
+    project: int
+    id: str
+    sweep: int | None
+    agent: int | None
+    last_agent: int | None
+    state: RunState
+    attempt: int
+    losses: int
+    queued: float | None
+    is_silent: bool
+    is_started: bool
+    is_preempting: bool
+    is_stop_asked: bool
+    is_restarted: bool
+    exit_code: int | None
+    display_name: str | None
+    notes: str | None
+    description: str | None
+    group_name: str | None
+    job_type: str | None
+    host: str | None
+    program: str | None
+    commit_hash: str | None
+    tags: str
+    created: float
+    updated: float
+    heartbeat: float
+    last_step: int
+
+    @property
+    def newest_attempt(self) -> Attempt:
+        """What decides about the run."""
+        return Attempt(
+            state=self.state,
+            number=self.attempt,
+            losses=self.losses,
+            is_started=self.is_started,
+            is_preempting=self.is_preempting,
+            is_stop_asked=self.is_stop_asked,
+            exit_code=self.exit_code,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that a run uploaded; `stored` is its place below the folder of files."""
+
+    pk: int
+    run: int
+    name: str
+    stored: str
+    size_bytes: int
+    md5: str
+    updated: float
+
+
+WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
+
+_IS_PRIOR = "runs.pk IN (SELECT run FROM prior_runs WHERE prior_runs.sweep = ?)"
+
+_OF_SWEEP = f"(runs.sweep = ? OR {_IS_PRIOR})"
+"""The condition of a run of a sweep, and of one that it was told to count as its own."""
+
+_RUN = columns(Run, "runs")
+_FILE = columns(StoredFile, "files")
+_RUN_NAMES = tuple(field.name for field in fields(Run))
+_RUN_STATE_AT = _RUN_NAMES.index("state")
+_RUN_FLAGS_AT = tuple(
+    _RUN_NAMES.index(name)
+    for name in ("is_silent", "is_started", "is_preempting", "is_stop_asked", "is_restarted")
+)
+
+
+def _run(row: Sequence[Any]) -> Run:
+    values = list(row)
+    values[_RUN_STATE_AT] = RunState(values[_RUN_STATE_AT])
+    for place in _RUN_FLAGS_AT:
+        values[place] = bool(values[place])
+    return Run(*values)
+
+
+def create_run(tx: Rows, given: Mapping[str, Any], now: float) -> Run:
+    """Store a new run; without an id it gets one of its own."""
+    values = {"id": new_id(), "created": now, "updated": now, "heartbeat": now}
+    return run_by_pk(tx, insert(tx, "runs", {**values, **given}))
+
+
+def run_by_pk(rows: Rows, pk: int) -> Run:
+    """Give the run of a row that names it."""
+    return _run(rows.execute(f"SELECT {_RUN} FROM runs WHERE pk = ?", (pk,)).fetchone())
+
+
+def find_run(
+    rows: Rows, *, pk: int | None = None, project: int | None = None, id: str | None = None
+) -> Run | None:
+    """Find a run by its key, or by its project and id."""
+    query = f"SELECT {_RUN} FROM runs WHERE pk = ? OR (project = ? AND id = ?)"
+    row = rows.execute(query, (pk, project, id)).fetchone()
+    return _run(row) if row else None
+
+
+def find_run_by_path(rows: Rows, entity: str, project: str, id: str) -> Run | None:
+    """Find a run by the names in its address."""
+    found = find_project(rows, entity, project)
+    return find_run(rows, project=found.pk, id=id) if found else None
+
+
+def update_run(tx: Rows, pk: int, values: Mapping[str, Any], now: float) -> None:
+    """Change a run."""
+    update(tx, "runs", pk, {**values, "updated": now})
+
+
+def runs(
+    rows: Rows,
+    *,
+    project: int | None = None,
+    sweep: int | None = None,
+    last_agent: int | None = None,
+    where: Sql = TRUE,
+    order: Sql = OLDEST_FIRST,
+    offset: int = 0,
+    count: int = -1,
+) -> list[Run]:
+    """List runs that meet every condition given."""
+    condition, arguments = _runs_where(project, sweep, last_agent, where)
+    query = (
+        f"SELECT {_RUN} FROM runs WHERE {condition} ORDER BY {order.text}"
+        f" LIMIT {count:d} OFFSET {offset:d}"
+    )
+    return [_run(row) for row in rows.execute(query, (*arguments, *order.arguments))]
+
+
+def count_runs(
+    rows: Rows,
+    *,
+    project: int | None = None,
+    sweep: int | None = None,
+    last_agent: int | None = None,
+    where: Sql = TRUE,
+) -> int:
+    """Count runs that meet every condition given."""
+    condition, arguments = _runs_where(project, sweep, last_agent, where)
+    query = f"SELECT count(*) FROM runs WHERE {condition}"
+    return int(rows.execute(query, arguments).fetchone()[0])
+
+
+def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Give a sweep's runs after run `after`, each with the parameters that it has or was set to."""
+    query = (
+        f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {_OF_SWEEP}"
+        " AND pk > ? ORDER BY pk"
+    )
+    for pk, params, config in rows.execute(query, (sweep, sweep, after)):
+        yield pk, _params(params, config)
+
+
+def params_of(rows: Rows, run: int) -> dict[str, Any]:
+    """Give the parameters that a run was handed out with."""
+    text = rows.execute("SELECT params FROM runs WHERE pk = ?", (run,)).fetchone()[0]
+    return _params(text or "{}", None)
+
+
+def settings_of(rows: Rows, run: int) -> dict[str, Any]:
+    """Give the parameters that a run was handed out with; of any other, what it was set to."""
+    query = "SELECT params, iif(params IS NULL, config, NULL) FROM runs WHERE pk = ?"
+    return _params(*rows.execute(query, (run,)).fetchone())
+
+
+def _params(params: str | None, config: str | None) -> dict[str, Any]:
+    if params is not None:
+        return dict(json.loads(params))
+    return {
+        name: entry["value"]
+        for name, entry in json.loads(config or "{}").items()
+        if name != "_wandb" and isinstance(entry, Mapping) and "value" in entry
+    }
+
+
+def held_runs(rows: Rows, agent: int) -> list[Run]:
+    """List the runs that an agent holds."""
+    query = f"SELECT {_RUN} FROM runs WHERE agent = ? ORDER BY pk"
+    return [_run(row) for row in rows.execute(query, (agent,))]
+
+
+def first_queued_run(rows: Rows, sweep: int, host: str) -> Run | None:
+    """Give the run that waits to be taken again: one of this host's own first, then the oldest."""
+    row = rows.execute(
+        f"SELECT {_RUN} FROM runs LEFT JOIN agents ON agents.pk = runs.last_agent"
+        " WHERE runs.sweep = ? AND runs.queued IS NOT NULL"
+        " ORDER BY agents.host IS NOT ?, runs.queued, runs.pk LIMIT 1",
+        (sweep, host),
+    ).fetchone()
+    return _run(row) if row else None
+
+
+def agent_host(rows: Rows, run: int) -> str | None:
+    """Give the host of the agent that a run was handed out to last."""
+    query = "SELECT host FROM agents WHERE pk = (SELECT last_agent FROM runs WHERE pk = ?)"
+    row = rows.execute(query, (run,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def is_queued(rows: Rows, sweep: int) -> bool:
+    """Say whether a run of the sweep waits to be taken again."""
+    query = "SELECT 1 FROM runs WHERE sweep = ? AND queued IS NOT NULL LIMIT 1"
+    return rows.execute(query, (sweep,)).fetchone() is not None
+
+
+def is_open(rows: Rows, sweep: int) -> bool:
+    """Say whether a run of the sweep is under way or waits to be taken again."""
+    query = f"SELECT 1 FROM runs WHERE sweep = ? AND {IS_OPEN} LIMIT 1"
+    return rows.execute(query, (sweep,)).fetchone() is not None
+
+
+def unfinished_held_runs(rows: Rows, sweep: int) -> list[Run]:
+    """List the runs of a sweep that agents hold and that may yet have to be taken again."""
+    query = f"SELECT {_RUN} FROM runs WHERE sweep = ? AND agent IS NOT NULL AND {IS_OPEN}"
+    return [_run(row) for row in rows.execute(query, (sweep,))]
+
+
+def live_runs_without_agent(rows: Rows) -> list[Run]:
+    """List the live runs that no agent holds and no agent is to take."""
+    query = (
+        f"SELECT {_RUN} FROM runs WHERE state IN ('pending', 'running', 'preempting')"
+        " AND agent IS NULL AND queued IS NULL"
+    )
+    return [_run(row) for row in rows.execute(query)]
+
+
+def write_heartbeats(tx: Rows, kind: str, times: Iterable[tuple[float, int]]) -> None:
+    """Store when agents or runs were last heard of, as (time, pk)."""
+    table = {"agent": "agents", "run": "runs"}[kind]
+    tx.executemany(f"UPDATE {table} SET heartbeat = ? WHERE pk = ?", times)
+
+
+def history_count(rows: Rows, run: Run) -> int:
+    """Count the lines of a run's history; none of what was before its trainer began anew.
+
+    W&B's client writes its first line behind as many as it is told of when it begins.
+    """
+    return 0 if run.is_restarted else lines.history_count(rows, run.pk)
+
+
+def run_document(rows: Rows, run: int, name: str) -> str:
+    """Give one of a run's JSON documents: config, summary or history_keys."""
+    column = {"config": "config", "summary": "summary", "history_keys": "history_keys"}[name]
+    return str(rows.execute(f"SELECT {column} FROM runs WHERE pk = ?", (run,)).fetchone()[0])
+
+
+def run_documents(rows: Rows, sweep: int) -> dict[int, tuple[str, str]]:
+    """Give config and summary of a sweep's runs, by run."""
+    query = "SELECT pk, config, summary FROM runs WHERE sweep = ?"
+    return {pk: (config, summary) for pk, config, summary in rows.execute(query, (sweep,))}
+
+
+def write_summary(tx: Rows, run: int, text: str) -> None:
+    """Store a run's summary, and its values for ordering and filtering."""
+    old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
+    new = dict(_flat(json.loads(text)))
+    tx.execute("UPDATE runs SET summary = ? WHERE pk = ?", (text, run))
+    gone = [(run, key) for key in old.keys() - new.keys()]
+    tx.executemany("DELETE FROM summary_values WHERE run = ? AND key = ?", gone)
+    changed = [(run, key, value) for key, value in new.items() if old.get(key) != value]
+    tx.executemany("INSERT OR REPLACE INTO summary_values VALUES (?, ?, ?)", changed)
+
+
+def count_states(rows: Rows, sweep: int) -> dict[str, int]:
+    """Count the runs of a sweep by their state."""
+    query = f"SELECT state, count(*) FROM runs WHERE {_OF_SWEEP} GROUP BY state"
+    return dict(rows.execute(query, (sweep, sweep)).fetchall())
+
+
+def summaries(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
+    """Give the summaries of a sweep's runs, by run."""
+    query = f"SELECT pk, summary FROM runs WHERE {_OF_SWEEP} AND summary != '{{}}'"
+    return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep, sweep))}
+
+
+def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
+    """End the runs of a sweep that wait to be taken again."""
+    tx.execute(
+        "UPDATE runs SET state = 'killed', queued = NULL, updated = ?"
+        " WHERE sweep = ? AND queued IS NOT NULL",
+        (now, sweep),
+    )
+
+
+def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float | None:
+    """Give the best value of the sweep's metric among its runs' summaries."""
+    if sweep.metric is None:
+        return None
+    order, sign = ("DESC", 1) if sweep.goal == "maximize" else ("ASC", -1)
+    names = metric_keys(sweep.metric)
+    found = rows.execute(
+        "SELECT value, summary FROM summary_values JOIN runs ON runs.pk = run"
+        f" WHERE {_OF_SWEEP} AND key IN ({', '.join('?' * len(names))})"
+        " AND typeof(value) IN ('integer', 'real') AND (runs.state = 'finished' OR NOT ?)"
+        f" ORDER BY value {order}",
+        (sweep.pk, sweep.pk, *names, only_finished),
+    )
+    best: float | None = None
+    for value, summary in found:
+        if best is not None and sign * value <= sign * best:
+            break  # a metric is never better than the best of what stands under its keys
+        number = read_metric(json.loads(summary), sweep.metric, sweep.goal).number
+        if number is not None and (best is None or sign * number > sign * best):
+            best = number
+    return best
+
+
+def prior_runs(rows: Rows, sweep: int) -> list[Run]:
+    """List the runs that a sweep counts among its own and did not hand out."""
+    query = f"SELECT {_RUN} FROM runs WHERE {_IS_PRIOR} ORDER BY pk"
+    return [_run(row) for row in rows.execute(query, (sweep,))]
+
+
+def count_as_prior(tx: Rows, sweep: int, runs: Iterable[Run]) -> None:
+    """Have runs that a sweep did not hand out counted among its own."""
+    pairs = [(sweep, run.pk) for run in runs if run.sweep != sweep]
+    tx.executemany("INSERT OR IGNORE INTO prior_runs (sweep, run) VALUES (?, ?)", pairs)
+
+
+def delete_run(tx: Rows, pk: int) -> list[str]:
+    """Forget a run and everything it streamed; give where its files were stored."""
+    stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
+    for table in ("summary_values", "history", "lines", "files", "prior_runs"):
+        tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))
+    tx.execute("DELETE FROM runs WHERE pk = ?", (pk,))
+    return stored
+
+
+def put_file(tx: Rows, run: int, name: str, values: Mapping[str, Any]) -> str | None:
+    """Store that a run has a file; give where the one of that name was stored before."""
+    row = tx.execute(
+        "DELETE FROM files WHERE run = ? AND name = ? RETURNING stored", (run, name)
+    ).fetchone()
+    insert(tx, "files", {"run": run, "name": name, **values})
+    return row[0] if row else None
+
+
+def find_file(rows: Rows, run: int, name: str) -> StoredFile | None:
+    """Find a run's file by its name."""
+    query = f"SELECT {_FILE} FROM files WHERE run = ? AND name = ?"
+    row = rows.execute(query, (run, name)).fetchone()
+    return StoredFile(*row) if row else None
+
+
+def files(
+    rows: Rows, run: int, names: Sequence[str], pattern: str | None, offset: int, count: int
+) -> list[StoredFile]:
+    """List a run's files by name: those named, else those like the pattern, else all."""
+    query = (
+        f"SELECT {_FILE} FROM files WHERE run = ?1"
+        " AND (?2 = '[]' OR name IN (SELECT value FROM json_each(?2)))"
+        " AND (?3 IS NULL OR name LIKE ?3) ORDER BY name LIMIT ?4 OFFSET ?5"
+    )
+    found = rows.execute(query, (run, json.dumps(list(names)), pattern, count, offset))
+    return [StoredFile(*row) for row in found]
+
+
+def count_files(rows: Rows, run: int) -> int:
+    """Count a run's files."""
+    query = "SELECT count(*) FROM files WHERE run = ?"
+    return int(rows.execute(query, (run,)).fetchone()[0])
+
+
+def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
+    """Forget files; give where they were stored."""
+    stored = []
+    for pk in pks:
+        row = tx.execute("DELETE FROM files WHERE pk = ? RETURNING stored", (pk,)).fetchone()
+        stored += [row[0]] if row else []
+    return stored
+
+
+def _runs_where(
+    project: int | None, sweep: int | None, last_agent: int | None, where: Sql
+) -> tuple[str, tuple[Any, ...]]:
+    parts: list[str] = []
+    arguments: list[Any] = []
+    for column, value in (("project", project), ("last_agent", last_agent)):
+        if value is not None:
+            parts.append(f"runs.{column} = ?")
+            arguments.append(value)
+    if sweep is not None:
+        parts.append(_OF_SWEEP)
+        arguments += [sweep, sweep]
+    return " AND ".join([*parts, where.text]), (*arguments, *where.arguments)
+
+
+def _flat(document: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Give the numbers and short texts of a summary by dotted key; W&B's own part is left out."""
+    if not isinstance(document, Mapping) or depth > 8:
+        return
+    for name, value in document.items():
+        key = storable(name)
+        if key == "_wandb":
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.", depth + 1)
+        elif isinstance(value, bool):
+            yield f"{prefix}{key}", int(value)
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            yield f"{prefix}{key}", float(value)
+        elif (isinstance(value, int | float) and value == value) or (
+            isinstance(value, str) and len(value) <= 200
+        ):
+            yield f"{prefix}{key}", storable(value) if isinstance(value, str) else value

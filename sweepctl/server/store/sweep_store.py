@@ -1,0 +1,266 @@
+"""The rows of projects, sweeps and agents. With `run_store` and `lines` the only SQL of rows.
+
+Functions take the connection they work on, so that a caller decides what is one transaction. They
+store and find; what is to become of a sweep is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sweepctl.server.lifecycle import AgentState, SweepState
+from sweepctl.server.store.filters import Sql
+
+_ID_LETTERS = string.ascii_lowercase + string.digits
+
+Rows = sqlite3.Connection
+
+
+IS_OPEN = (
+    "(queued IS NOT NULL OR (agent IS NOT NULL"
+    " AND runs.state IN ('pending', 'running', 'preempting', 'preempted')))"
+)
+"""The condition of a run that waits to be taken again, or that an agent has and has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project; it is made when it is first named."""
+
+    pk: int
+    entity: str
+    name: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep without its configuration's text."""
+
+    pk: int
+    project: int
+    id: str
+    state: SweepState
+    is_exhausted: bool
+    method: str
+    display_name: str | None
+    description: str | None
+    metric: str | None
+    goal: str
+    run_cap: int | None
+    run_count_expected: int | None
+    created: float
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent of a sweep."""
+
+    pk: int
+    id: str
+    sweep: int
+    host: str
+    state: AgentState
+    created: float
+    heartbeat: float
+    is_own: bool
+    """Whether it is sweepctl's, which tells of every run it took; W&B's leaves without a word."""
+
+
+def columns(kind: type[Any], table: str) -> str:
+    """Give the columns that a row's class is made of, for a SELECT."""
+    return ", ".join(f"{table}.{field.name}" for field in fields(kind))
+
+
+_PROJECT = columns(Project, "projects")
+_SWEEP = columns(Sweep, "sweeps")
+_AGENT = columns(Agent, "agents")
+
+
+def _sweep(row: Sequence[Any]) -> Sweep:
+    return replace(Sweep(*row), state=SweepState(row[3]), is_exhausted=bool(row[4]))
+
+
+def _agent(row: Sequence[Any]) -> Agent:
+    return replace(Agent(*row), state=AgentState(row[4]), is_own=bool(row[7]))
+
+
+def find_project(rows: Rows, entity: str, name: str) -> Project | None:
+    """Find a project by its names."""
+    query = f"SELECT {_PROJECT} FROM projects WHERE entity = ? AND name = ?"
+    row = rows.execute(query, (entity, name)).fetchone()
+    return Project(*row) if row else None
+
+
+def project_by_pk(rows: Rows, pk: int) -> Project:
+    """Give the project of a row that names it."""
+    return Project(*rows.execute(f"SELECT {_PROJECT} FROM projects WHERE pk = ?", (pk,)).fetchone())
+
+
+def ensure_project(tx: Rows, entity: str, name: str, now: float) -> Project:
+    """Give the project, made if it is not there."""
+    found = find_project(tx, entity, name)
+    if found:
+        return found
+    cursor = tx.execute(
+        "INSERT INTO projects (entity, name, created) VALUES (?, ?, ?)", (entity, name, now)
+    )
+    return Project(_pk(cursor), entity, name, now)
+
+
+def projects(rows: Rows, entity: str | None = None) -> list[Project]:
+    """List the projects, of one entity or of all."""
+    query = f"SELECT {_PROJECT} FROM projects WHERE ?1 IS NULL OR entity = ?1 ORDER BY pk"
+    return [Project(*row) for row in rows.execute(query, (entity,))]
+
+
+def create_sweep(tx: Rows, values: Mapping[str, Any], now: float) -> Sweep:
+    """Store a new sweep under an id of its own."""
+    own = {"id": new_id(), "state": SweepState.PENDING.value, "created": now, "updated": now}
+    return sweep_by_pk(tx, insert(tx, "sweeps", {**values, **own}))
+
+
+def sweep_by_pk(rows: Rows, pk: int) -> Sweep:
+    """Give the sweep of a row that names it."""
+    return _sweep(rows.execute(f"SELECT {_SWEEP} FROM sweeps WHERE pk = ?", (pk,)).fetchone())
+
+
+def find_sweep(
+    rows: Rows, *, pk: int | None = None, id: str | None = None, project: int | None = None
+) -> Sweep | None:
+    """Find a sweep by its key or by its id, in one project or in any."""
+    row = rows.execute(
+        f"SELECT {_SWEEP} FROM sweeps WHERE (pk = ?1 OR id = ?2) AND (?3 IS NULL OR project = ?3)",
+        (pk, id, project),
+    ).fetchone()
+    return _sweep(row) if row else None
+
+
+def sweeps(
+    rows: Rows, project: int | None, where: Sql, offset: int = 0, count: int = -1
+) -> list[Sweep]:
+    """List sweeps, newest first."""
+    query = (
+        f"SELECT {_SWEEP} FROM sweeps WHERE (?1 IS NULL OR project = ?1) AND {where.text}"
+        f" ORDER BY pk DESC LIMIT {count:d} OFFSET {offset:d}"
+    )
+    return [_sweep(row) for row in rows.execute(query, (project, *where.arguments))]
+
+
+def sweeps_without_work(rows: Rows) -> list[Sweep]:
+    """List the sweeps that may run, have as many runs as they expect, and none under way."""
+    query = (
+        f"SELECT {_SWEEP} FROM sweeps WHERE state IN ('PENDING', 'RUNNING')"
+        " AND run_count_expected <= (SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk)"
+        " + (SELECT count(*) FROM prior_runs WHERE prior_runs.sweep = sweeps.pk)"
+        f" AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.sweep = sweeps.pk AND {IS_OPEN})"
+    )
+    return [_sweep(row) for row in rows.execute(query)]
+
+
+def training_sweeps(rows: Rows) -> list[Sweep]:
+    """List the sweeps that have a run under way."""
+    query = (
+        f"SELECT {_SWEEP} FROM sweeps WHERE pk IN (SELECT sweep FROM runs"
+        " WHERE runs.state IN ('pending', 'running', 'preempting') AND runs.state = 'running')"
+    )
+    return [_sweep(row) for row in rows.execute(query)]
+
+
+def count_sweeps(rows: Rows, project: int, where: Sql) -> int:
+    """Count the sweeps of a project."""
+    query = f"SELECT count(*) FROM sweeps WHERE project = ? AND {where.text}"
+    return int(rows.execute(query, (project, *where.arguments)).fetchone()[0])
+
+
+def sweep_text(rows: Rows, pk: int) -> str:
+    """Give a sweep's configuration as it was sent."""
+    return str(rows.execute("SELECT config_text FROM sweeps WHERE pk = ?", (pk,)).fetchone()[0])
+
+
+def sweep_spec(rows: Rows, pk: int) -> dict[str, Any]:
+    """Give a sweep's configuration as it is searched."""
+    text = rows.execute("SELECT spec FROM sweeps WHERE pk = ?", (pk,)).fetchone()[0]
+    spec: dict[str, Any] = json.loads(text)
+    return spec
+
+
+def update_sweep(tx: Rows, pk: int, values: Mapping[str, Any], now: float) -> Sweep:
+    """Change a sweep."""
+    update(tx, "sweeps", pk, {**values, "updated": now})
+    return sweep_by_pk(tx, pk)
+
+
+def create_agent(tx: Rows, sweep: int, host: str, now: float, *, is_own: bool) -> Agent:
+    """Store a new agent of a sweep."""
+    values = {
+        "id": new_id(),
+        "sweep": sweep,
+        "host": host,
+        "state": AgentState.RUNNING.value,
+        "created": now,
+        "heartbeat": now,
+        "is_own": int(is_own),
+    }
+    found = find_agent(tx, pk=insert(tx, "agents", values))
+    assert found is not None
+    return found
+
+
+def find_agent(rows: Rows, *, pk: int | None = None, id: str | None = None) -> Agent | None:
+    """Find an agent by its key or by its id."""
+    query = f"SELECT {_AGENT} FROM agents WHERE pk = ? OR id = ?"
+    row = rows.execute(query, (pk, id)).fetchone()
+    return _agent(row) if row else None
+
+
+def agents(rows: Rows, sweep: int) -> list[Agent]:
+    """List the agents of a sweep, oldest first."""
+    query = f"SELECT {_AGENT} FROM agents WHERE sweep = ? ORDER BY pk"
+    return [_agent(row) for row in rows.execute(query, (sweep,))]
+
+
+def set_agent_state(tx: Rows, pk: int, state: AgentState) -> None:
+    """Change what is known of an agent."""
+    tx.execute("UPDATE agents SET state = ?2 WHERE pk = ?1 AND state != ?2", (pk, state.value))
+
+
+def holding_agents(rows: Rows) -> list[Agent]:
+    """List the agents that hold a run, of all sweeps."""
+    query = f"SELECT {_AGENT} FROM agents WHERE pk IN (SELECT agent FROM runs WHERE agent > 0)"
+    return [_agent(row) for row in rows.execute(query)]
+
+
+def storable(text: str) -> str:
+    """Give a text that SQLite takes: JSON may hold half of a surrogate pair, UTF-8 may not."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def insert(tx: Rows, table: str, values: Mapping[str, Any]) -> int:
+    """Store a new row and give its key."""
+    marks = ", ".join("?" * len(values))
+    query = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})"
+    return _pk(tx.execute(query, tuple(values.values())))
+
+
+def update(tx: Rows, table: str, pk: int, values: Mapping[str, Any]) -> None:
+    """Change a row."""
+    settings = ", ".join(f"{name} = ?" for name in values)
+    tx.execute(f"UPDATE {table} SET {settings} WHERE pk = ?", (*values.values(), pk))
+
+
+def _pk(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def new_id() -> str:
+    """Make an id as W&B's: eight letters and digits."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(8))

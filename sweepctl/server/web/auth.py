@@ -1,0 +1,85 @@
+"""Who may speak to the server: API keys, as W&B's client sends them (Basic auth, user "api")."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from sweepctl_pod.errors import UsageError
+
+_MIN_KEY_LENGTH = 40
+
+
+class Access:
+    """Knows the hashes of the keys that may be used; without any, everyone may speak."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            if problem := _problem_of(key):
+                raise UsageError(
+                    f"no W&B client would use an API key {problem}",
+                    'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
+                )
+        self._hashes = [_hash(key) for key in keys]
+
+    def allows(self, authorization: str | None) -> bool:
+        """Say whether a request with this Authorization header may be answered."""
+        if not self._hashes:
+            return True
+        given = _hash(_key(authorization))
+        # Every hash is compared, so that the time tells nothing about which one fits.
+        return any([hmac.compare_digest(given, known) for known in self._hashes])
+
+
+def _problem_of(key: str) -> str | None:
+    """Say why the wandb client would refuse a key (wandb/sdk/lib/wbauth/validation.py).
+
+    What stands before the first dash is a prefix of self-hosted servers and does not count.
+    """
+    prefix, dash, rest = key.partition("-")
+    secret = rest if dash else prefix
+    after = " after its first dash" if dash else ""
+    if len(secret) < _MIN_KEY_LENGTH:
+        return f"with {len(secret)} characters{after}: at least {_MIN_KEY_LENGTH} are wanted"
+    if not re.fullmatch(r"[\w-]+", secret):
+        return "with other characters than letters, digits and underscores"
+    return None
+
+
+def check_listen(host: str, keys: Sequence[str]) -> None:
+    """Refuse to listen beyond this machine without an API key."""
+    if not keys and not is_loopback(host):
+        raise UsageError(
+            f"an API key is needed to listen on {host}: others could reach the server",
+            "give a file of keys with --api-keys, or listen on 127.0.0.1",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches what listens on a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key(authorization: str | None) -> str:
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    try:
+        text = base64.b64decode(rest.strip(), validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
+    return text.partition(":")[2]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

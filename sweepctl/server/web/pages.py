@@ -1,0 +1,345 @@
+"""Pages for people: the sweeps, one sweep, one run. They only read, and load nothing from afar.
+
+Addresses are W&B's, so that the links which its client prints lead here.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from sweepctl.server.engine.dispatch import NotFoundError
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.lifecycle import ENDED, LIVE, AgentState, Limits, RunState
+from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.filters import TRUE, run_order
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Agent, Project, Rows, Sweep
+from sweepctl.server.web import wording as told
+from sweepctl.server.web.console import plain
+from sweepctl.server.web.plot import Mark, lay_out, short
+from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s, read_metric
+
+_REFRESH_S = 5
+_MAX_SWEEPS = 200
+_MAX_RUNS = 500
+_MAX_POINTS = 1000
+_LOG_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """A line of the table of sweeps."""
+
+    sweep: Sweep
+    project: Project
+    states: Mapping[str, int]
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A line of the table of runs."""
+
+    run: Run
+    metric: str
+    """The number in short, else what was logged in its place."""
+    parameters: tuple[str, ...]
+    is_best: bool
+    why: str | None
+    """Why it did not finish."""
+    duration_s: float | None
+
+
+class Pages:
+    """Writes the pages; safe to use from any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        presence: Presence,
+        files: RunFiles,
+        now: Callable[[], float],
+        limits: Limits,
+    ) -> None:
+        self._database = database
+        self._presence = presence
+        self._files = files
+        self._now = now
+        self._limits = limits
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("sweepctl.server.web"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            **{"ago": self._ago, "path": _path, "number": _number},
+            "duration": told.duration,
+        }
+
+    def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
+        """Write the page that lists the sweeps, of one project or of all, newest first."""
+        with self._database.read() as rows:
+            only = None
+            if entity is not None and project is not None:
+                only = store.find_project(rows, entity, project)
+                if only is None:
+                    raise NotFoundError(f"no project {entity}/{project}")
+            found = store.sweeps(rows, only.pk if only else None, TRUE, 0, _MAX_SWEEPS)
+            listed = [
+                SweepRow(
+                    sweep,
+                    store.project_by_pk(rows, sweep.project),
+                    run_store.count_states(rows, sweep.pk),
+                    run_store.best_loss(rows, sweep, only_finished=True),
+                )
+                for sweep in found
+            ]
+            plain = run_store.runs(
+                rows,
+                project=only.pk if only else None,
+                where=run_store.WITHOUT_SWEEP,
+                order=run_order("-created_at"),
+                count=_MAX_RUNS,
+            )
+            projects = {run.project: store.project_by_pk(rows, run.project) for run in plain}
+        is_live = any(item.sweep.state not in ENDED for item in listed) or any(
+            run.state in LIVE for run in plain
+        )
+        return self._write(
+            "sweeps.html", is_live=is_live, only=only, listed=listed, plain=plain, projects=projects
+        )
+
+    def sweep(self, entity: str, project: str, sweep_id: str, *, is_held: bool = False) -> str:
+        """Write the page of one sweep: its runs with metric and parameters, and a plot of them."""
+        with self._database.read() as rows:
+            found = store.find_project(rows, entity, project)
+            sweep = store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
+            if found is None or sweep is None:
+                raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
+            spec = store.sweep_spec(rows, sweep.pk)
+            runs = run_store.runs(rows, sweep=sweep.pk)
+            summaries = run_store.summaries(rows, sweep.pk)
+            readings = {
+                pk: read_metric(summary, sweep.metric, sweep.goal)
+                for pk, summary in summaries.items()
+                if sweep.metric
+            }
+            metrics = {pk: read.number for pk, read in readings.items() if read.number is not None}
+            agents = self._agents(rows, sweep, runs)
+            best = _best(sweep, runs, metrics)
+            names = told.searched(spec)
+            table = [
+                RunRow(
+                    run,
+                    told.metric(readings.get(run.pk)),
+                    told.values_at(run_store.settings_of(rows, run.pk), names),
+                    run.pk == best,
+                    told.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
+                    self._duration_s(run, summaries.get(run.pk, {})),
+                )
+                for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
+            ]
+        return self._write(
+            "sweep.html",
+            is_held=is_held,
+            is_live=sweep.state not in ENDED or any(run.state in LIVE for run in runs),
+            sweep=sweep,
+            project=found,
+            spec=spec,
+            names=names,
+            parameters=list(told.parameters(spec["parameters"])),
+            states=Counter(run.state.value for run in runs),
+            run_count=len(runs),
+            agents=agents,
+            table=table,
+            plot=lay_out(_marks(found, runs, metrics, best), "run"),
+        )
+
+    def run(
+        self, entity: str, project: str, run_id: str, metric: str | None, *, is_held: bool = False
+    ) -> str:
+        """Write the page of one run: its metric over the steps, config, summary, log, files."""
+        with self._database.read() as rows:
+            run = run_store.find_run_by_path(rows, entity, project, run_id)
+            if run is None:
+                raise NotFoundError(f"no run {entity}/{project}/{run_id}")
+            sweep = None if run.sweep is None else store.sweep_by_pk(rows, run.sweep)
+            keys = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
+            keys = [key for key in keys if not key.startswith("_")]
+            shown = metric or _first(sweep.metric if sweep else None, keys)
+            points = lines.metric_points(rows, run.pk, shown, _MAX_POINTS) if shown else []
+            config = json.loads(run_store.run_document(rows, run.pk, "config"))
+            summary = json.loads(run_store.run_document(rows, run.pk, "summary"))
+            tail = lines.line_tail(rows, run.pk, lines.CONSOLE, _LOG_LINES)
+            files = run_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
+            agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
+            parameters = run_store.params_of(rows, run.pk)
+        marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
+        log = [_shown(lines.console_line(text)) for _, text in tail]
+        return self._write(
+            "run.html",
+            is_held=is_held,
+            is_live=run.state in LIVE,
+            run=run,
+            project=Project(run.project, entity, project, 0.0),
+            sweep=sweep,
+            agent=agent,
+            keys=keys,
+            metric=shown,
+            plot=lay_out(marks, "step"),
+            parameters=told.values(parameters),
+            config=_rest_of(config, parameters),
+            summary={
+                key: told.value(value)
+                for key, value in sorted(summary.items())
+                if not key.startswith(("_", OWN_KEYS))
+            },
+            log=log,
+            why=told.why_not_finished(run, summary, self._limits, _last_line(log)),
+            trouble=told.metric_trouble(sweep, summary),
+            duration_s=self._duration_s(run, summary),
+            files=[(file, self._files.url("", run.pk, file.name)) for file in files],
+        )
+
+    def missing(self, message: str) -> str:
+        """Write the page of what is not there."""
+        return self._write("missing.html", is_live=False, message=message)
+
+    def _write(self, template: str, *, is_live: bool, is_held: bool = False, **values: Any) -> str:
+        """Fill a template; what is live renews itself, unless its reader holds it to look."""
+        refresh_s = _REFRESH_S if is_live and not is_held else None
+        page = self._templates.get_template(template)
+        return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
+
+    def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
+        held = {run.agent: run for run in runs if run.agent is not None and run.state in LIVE}
+        return [
+            {
+                "agent": agent,
+                "state": self._state(agent, sweep, held.get(agent.pk)),
+                "heard": self._heard(agent),
+                "run": held.get(agent.pk),
+            }
+            for agent in reversed(store.agents(rows, sweep.pk))
+        ]
+
+    def _state(self, agent: Agent, sweep: Sweep, run: Run | None) -> str:
+        """Tell an agent at work from one that left without a word, as W&B's protocol has none."""
+        if agent.state != AgentState.RUNNING or run is not None:
+            return agent.state.value
+        if sweep.state in ENDED:
+            return AgentState.FINISHED.value
+        is_silent = self._now() - self._heard(agent) >= self._limits.agent_timeout_s
+        return "GONE" if is_silent else agent.state.value
+
+    def _heard(self, agent: Agent) -> float:
+        ago = self._presence.seconds_ago("agent", agent.pk)
+        return agent.heartbeat if ago is None else self._now() - ago
+
+    def _duration_s(self, run: Run, summary: Mapping[str, Any]) -> float | None:
+        if run.state == RunState.PENDING:
+            return None
+        ago = self._presence.seconds_ago("run", run.pk)
+        return duration_s(
+            summary,
+            is_live=run.state in LIVE,
+            created_s=run.created,
+            heard_s=run.heartbeat if ago is None else self._now() - ago,
+            now_s=self._now(),
+        )
+
+    def _ago(self, time: float) -> str:
+        seconds = max(0, int(self._now() - time))
+        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds // size} {unit} ago"
+        return f"{seconds} s ago"
+
+
+def _path(*names: str) -> str:
+    return "/" + "/".join(urllib.parse.quote(name, safe="") for name in names)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else short(value)
+
+
+def _is_better(sweep: Sweep, value: float, than: float) -> bool:
+    return value > than if sweep.goal == "maximize" else value < than
+
+
+def _best(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | None:
+    best: int | None = None
+    for run in runs:
+        value = metrics.get(run.pk)
+        if value is None or run.state != RunState.FINISHED:
+            continue
+        if best is None or _is_better(sweep, value, metrics[best]):
+            best = run.pk
+    return best
+
+
+def _ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[Run]:
+    """Put the best first, of equals the eldest; runs without a metric come last, newest first."""
+    sign = -1 if sweep.goal == "maximize" else 1
+
+    def rank(run: Run) -> tuple[bool, float, int]:
+        value = metrics.get(run.pk)
+        return (True, 0.0, -run.pk) if value is None else (False, sign * value, run.pk)
+
+    return sorted(runs, key=rank)
+
+
+def _marks(
+    project: Project, runs: list[Run], metrics: Mapping[int, float], best: int | None
+) -> list[Mark]:
+    numbered = [(number, run) for number, run in enumerate(runs, 1) if run.pk in metrics]
+    chosen = [numbered[number] for number in lines.spread(len(numbered), _MAX_POINTS)]
+    return [
+        Mark(
+            number,
+            metrics[run.pk],
+            f"{run.display_name or run.id}: {short(metrics[run.pk])}",
+            "best" if run.pk == best else run.state.value,
+            _path(project.entity, project.name, "runs", run.id),
+        )
+        for number, run in chosen
+    ]
+
+
+def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, told.Value]:
+    return {
+        name: told.value(
+            entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
+        )
+        for name, entry in sorted(config.items())
+        if name not in parameters and name != "_wandb"
+    }
+
+
+def _shown(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "line": plain(line["line"])}
+
+
+def _last_line(log: list[dict[str, Any]]) -> str:
+    """Give what a console said last."""
+    said = (str(line["line"]).strip() for line in reversed(log))
+    return next(filter(None, said), "")
+
+
+def _first(wanted: str | None, keys: list[str]) -> str | None:
+    if wanted is not None and (wanted in keys or wanted.partition(".")[0] in keys):
+        return wanted
+    return keys[0] if keys else None

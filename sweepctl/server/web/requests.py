@@ -1,0 +1,115 @@
+"""Reading what clients send and writing what they get: bounded, unpacked, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sweepctl.server.store.sweep_store import storable
+from sweepctl_pod.errors import SweepctlError
+
+MAX_BODY_BYTES = 64 << 20
+BODY_LIMIT_S = 120.0
+_BIG_BYTES = 1 << 18
+
+
+class BodyError(SweepctlError):
+    """The request's body cannot be taken; `status` is the answer's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def read_body(request: Request) -> bytes:
+    """Read a body of bounded size in bounded time, unpacked when it is gzip."""
+    unpack = _unpacker(request.headers.get("content-encoding", "identity").strip().lower())
+    parts, size = [], 0
+    with anyio.move_on_after(BODY_LIMIT_S) as limit:
+        async for block in request.stream():
+            for part in _unpacked(unpack, block, MAX_BODY_BYTES - size):
+                size += len(part)
+                parts.append(part)
+    if limit.cancelled_caught:
+        raise BodyError(408, f"the body did not come within {BODY_LIMIT_S:g} s")
+    if unpack is not None and not unpack.eof and parts:
+        raise BodyError(400, "the gzip body ends too early")
+    return b"".join(parts)
+
+
+async def read_json(request: Request) -> Any:
+    """Read a JSON body."""
+    raw = await read_body(request)
+    return await to_thread.run_sync(_parsed, raw) if len(raw) > _BIG_BYTES else _parsed(raw)
+
+
+def json_response(
+    document: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Answer with JSON; numbers that JSON has no word for go as W&B's text: "NaN", "Infinity"."""
+    try:
+        text = json.dumps(document, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(document), allow_nan=False)
+    return Response(text, status, headers, "application/json")
+
+
+def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    """Answer with an error, in the forms that W&B's clients look for."""
+    document = {"errors": [{"message": message}], "error": message}
+    return json_response(document, status, headers)
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise BodyError(400, f"the body is no JSON: {reason}") from error
+    has_surrogates = b"\\ud" in raw or b"\\uD" in raw
+    return _whole(document) if has_surrogates else document
+
+
+def _unpacker(encoding: str) -> Any:
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip"):
+        return zlib.decompressobj(16 + zlib.MAX_WBITS)
+    raise BodyError(415, f"the content encoding {encoding!r} is not known; send gzip or none")
+
+
+def _unpacked(unpack: Any, block: bytes, room: int) -> list[bytes]:
+    try:
+        part = block if unpack is None else unpack.decompress(block, room + 1)
+    except zlib.error as error:
+        raise BodyError(400, f"the body is no gzip: {error}") from error
+    if len(part) > room or (unpack is not None and unpack.unconsumed_tail):
+        raise BodyError(413, f"the body is over {MAX_BODY_BYTES >> 20} MB")
+    return [part] if part else []
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

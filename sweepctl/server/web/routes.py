@@ -1,0 +1,332 @@
+"""The server's HTTP routes: GraphQL, file_stream, files.
+
+What blocks runs in threads. 401 is answered to a wrong key only and 404 to what is gone for good:
+W&B's client gives up on both. Passing trouble is 503, which it tries again.
+"""
+
+from __future__ import annotations
+
+import traceback
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from graphql import ExecutionResult, GraphQLError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sweepctl.server.engine.dispatch import Dispatcher, Log, NotFoundError
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.sweeps import Sweeps
+from sweepctl.server.engine.sweeps_engine import EngineUnavailableError
+from sweepctl.server.graphql.context import Context
+from sweepctl.server.graphql.query import DocumentError, Engine
+from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
+from sweepctl.server.runs.intake import BadMessageError, Intake, read_stream
+from sweepctl.server.store import run_store
+from sweepctl.server.store.database import Database, StoreUnavailableError
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.web.auth import Access
+from sweepctl.server.web.gate import Gate, GatedApp
+from sweepctl.server.web.pages import Pages
+from sweepctl.server.web.requests import BodyError, error_response, json_response, read_json
+from sweepctl_pod.errors import SweepctlError
+
+_ATTEMPT_HEADER = "x-sweepctl-attempt"
+_RETRY_AFTER = {"Retry-After": "5"}
+_BLOCK_LIMIT_S = 60.0
+_API = ("graphql", "files", "storage")
+_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+_CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything that the routes lead to."""
+
+    database: Database
+    presence: Presence
+    dispatcher: Dispatcher
+    intake: Intake
+    sweeps: Sweeps
+    files: RunFiles
+    pages: Pages
+    engine: Engine
+    access: Access
+    gate: Gate
+    now: Callable[[], float]
+    log: Log
+
+
+def application(rooms: Rooms) -> Starlette:
+    """Give the ASGI application."""
+    routes = _Routes(rooms)
+
+    def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
+        return Route(path, routes.guarded(handler, is_open=is_open), methods=methods)
+
+    return Starlette(
+        routes=[
+            route("/healthz", routes.health, "GET", is_open=True),
+            route("/graphql", routes.graphql, "POST"),
+            route("/files/{rest:path}", routes.file_stream, "POST"),
+            route("/files/{rest:path}", routes.download, "GET"),
+            # W&B's client sends no key here: the address is signed.
+            route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
+            route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+            route("/", routes.sweeps_page, "GET"),
+            route("/{rest:path}", routes.page, "GET"),
+            # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
+            route("/{rest:path}", routes.unknown, *_CHANGING, is_open=True),
+        ],
+        middleware=[Middleware(GatedApp, gate=rooms.gate)],
+    )
+
+
+class _Routes:
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._told: set[str] = set()
+
+    def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
+        """Check the key, and turn errors into answers."""
+
+        async def answer(request: Request) -> Response:
+            if not is_open and not self._rooms.access.allows(request.headers.get("authorization")):
+                headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
+                return error_response(401, "the API key is not one of this server's", headers)
+            try:
+                return await handler(request)
+            except BodyError as error:
+                return error_response(error.status, error.message)
+            except (BadMessageError, FileNameError) as error:
+                return error_response(400, error.message)
+            except NotFoundError as error:
+                return self._missing(request, error.message)
+            except (StoreUnavailableError, EngineUnavailableError) as error:
+                return self._unavailable(error.message)
+            except OSError as error:
+                return self._unavailable(f"the data folder is not usable now: {error.strerror}")
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Exception as error:
+                return self._unexpected(request, error)
+
+        return answer
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def graphql(self, request: Request) -> Response:
+        body = await read_json(request)
+        if not isinstance(body, dict) or not isinstance(body.get("query"), str):
+            raise BodyError(400, "a GraphQL request is a map with the text `query`")
+        variables, name = body.get("variables") or {}, body.get("operationName")
+        if not isinstance(variables, dict) or not isinstance(name, str | None):
+            raise BodyError(400, "`variables` is a map and `operationName` a text")
+        context = self._context(request)
+        try:
+            return await to_thread.run_sync(
+                lambda: self._answer(
+                    request, self._rooms.engine.execute(body["query"], variables, name, context)
+                )
+            )
+        except DocumentError as error:
+            return json_response({"errors": [{"message": e.message} for e in error.errors]}, 400)
+
+    def _answer(self, request: Request, result: ExecutionResult) -> Response:
+        errors: list[dict[str, str]] = []
+        for error in result.errors or []:
+            cause = error.original_error
+            if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
+                return self._unavailable(cause.message)
+            if isinstance(cause, NotFoundError):
+                return error_response(404, cause.message)
+            if isinstance(cause, OSError):
+                return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
+            if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
+                if not isinstance(cause, OverflowError | UnicodeError):
+                    return self._unexpected(request, cause)
+                errors.append({"message": f"a value cannot be stored: {cause}"})
+                continue
+            errors.append({"message": error.message})
+        document: dict[str, Any] = {"data": result.data}
+        if errors:
+            document["errors"] = errors
+        return json_response(document)
+
+    async def file_stream(self, request: Request) -> Response:
+        parts = _segments(request)[1:]
+        if len(parts) != 4 or parts[3] != "file_stream":
+            return error_response(404, "only a run's file_stream takes posts")
+        message = read_stream(await read_json(request))
+        attempt = _attempt(request)
+
+        def store_it() -> bool:
+            run = self._run_at(*parts[:3])
+            return self._rooms.intake.stream(run, message, attempt)
+
+        is_stopped = await to_thread.run_sync(store_it)
+        stopped = {"stopped": True} if is_stopped else {}
+        return json_response({"exitcode": None, "limits": {}, **stopped})
+
+    async def download(self, request: Request) -> Response:
+        parts = _segments(request)[1:]
+        if len(parts) < 4:
+            return error_response(404, "a file's address is /files/ENTITY/PROJECT/RUN/NAME")
+        run = await to_thread.run_sync(self._run_at, parts[0], parts[1], parts[2])
+        return await self._file(run.pk, "/".join(parts[3:]))
+
+    async def get(self, request: Request) -> Response:
+        run, name = self._signed(request)
+        return await self._file(run, name)
+
+    async def put(self, request: Request) -> Response:
+        run_pk, name = self._signed(request)
+        checked_name(name)
+        upload = await self._rooms.files.receive(_blocks(request))
+
+        def keep() -> None:
+            with self._rooms.database.read() as rows:
+                run = run_store.find_run(rows, pk=run_pk)
+            if run is None:
+                self._rooms.files.drop(upload)
+                raise NotFoundError("the run was deleted")
+            self._rooms.files.keep(run, name, upload)
+
+        await to_thread.run_sync(keep)
+        return Response(status_code=200)
+
+    async def unknown(self, request: Request) -> Response:
+        # W&B's client switches its telemetry off at a 404.
+        raise NotFoundError(f"there is nothing at {request.url.path}")
+
+    async def sweeps_page(self, request: Request) -> Response:
+        return HTMLResponse(await to_thread.run_sync(self._rooms.pages.sweeps), headers=_PAGE)
+
+    async def page(self, request: Request) -> Response:
+        pages, metric = self._rooms.pages, request.query_params.get("metric")
+        is_held = "hold" in request.query_params
+
+        def write() -> str:
+            match _segments(request):
+                case [entity, project]:
+                    return pages.sweeps(entity, project)
+                case [entity, project, "sweeps", sweep]:
+                    return pages.sweep(entity, project, sweep, is_held=is_held)
+                case [entity, project, "runs", run]:
+                    return pages.run(entity, project, run, metric, is_held=is_held)
+            raise NotFoundError(f"there is nothing at {request.url.path}")
+
+        return HTMLResponse(await to_thread.run_sync(write), headers=_PAGE)
+
+    async def _file(self, run: int, name: str) -> Response:
+        def find() -> run_store.StoredFile | None:
+            with self._rooms.database.read() as rows:
+                return run_store.find_file(rows, run, name)
+
+        file = await to_thread.run_sync(find)
+        if file is None or not self._rooms.files.path(file).is_file():
+            raise NotFoundError(f"the run has no file {name!r}")
+        # What a run uploaded is never shown as a page of this server's.
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+        return FileResponse(
+            self._rooms.files.path(file), headers=headers, filename=name.rpartition("/")[2]
+        )
+
+    def _signed(self, request: Request) -> tuple[int, str]:
+        run, token = request.path_params["run"], request.path_params["token"]
+        name = "/".join(_segments(request)[3:])
+        if not self._rooms.files.is_signed(run, name, token):
+            raise BodyError(403, "the address is not signed by this server")
+        return run, name
+
+    def _run_at(self, entity: str, project: str, run_id: str) -> Run:
+        with self._rooms.database.read() as rows:
+            run = run_store.find_run_by_path(rows, entity, project, run_id)
+        if run is None:
+            raise NotFoundError(f"no run {entity}/{project}/{run_id}")
+        return run
+
+    def _context(self, request: Request) -> Context:
+        rooms = self._rooms
+        return Context(
+            database=rooms.database,
+            presence=rooms.presence,
+            dispatcher=rooms.dispatcher,
+            intake=rooms.intake,
+            sweeps=rooms.sweeps,
+            files=rooms.files,
+            now=rooms.now,
+            base_url=_base_url(request),
+            attempt=_attempt(request),
+            is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
+        )
+
+    def _missing(self, request: Request, message: str) -> Response:
+        """Answer people with a page, and clients as they expect it."""
+        is_for_people = "text/html" in request.headers.get("accept", "")
+        if request.method != "GET" or not is_for_people or _segments(request)[0] in _API:
+            return error_response(404, message)
+        return HTMLResponse(self._rooms.pages.missing(message), 404, headers=_PAGE)
+
+    def _unavailable(self, message: str) -> Response:
+        self._rooms.log(message)
+        return error_response(503, message, _RETRY_AFTER)
+
+    def _unexpected(self, request: Request, error: Exception) -> Response:
+        where = f"{request.method} {request.url.path}"
+        self._rooms.log(f"unexpected error at {where}: {type(error).__name__}: {error}")
+        # Clients come again and again: where in the code it was is told once.
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if trace not in self._told:
+            self._told.add(trace)
+            for line in trace.rstrip().splitlines():
+                self._rooms.log(line)
+        return error_response(500, "an unexpected error in the server; its log tells more")
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        with anyio.move_on_after(_BLOCK_LIMIT_S) as limit:
+            try:
+                block = await anext(stream)
+            except StopAsyncIteration:
+                return
+        if limit.cancelled_caught:
+            raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
+        if block:
+            yield block
+
+
+def _segments(request: Request) -> list[str]:
+    """Take the path apart before it is decoded: a project's name may hold a slash."""
+    raw = request.scope.get("raw_path") or request.url.path.encode()
+    return [urllib.parse.unquote(part) for part in raw.decode("latin-1").strip("/").split("/")]
+
+
+def _attempt(request: Request) -> int | None:
+    text = request.headers.get(_ATTEMPT_HEADER, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _base_url(request: Request) -> str:
+    """Give this server's address as the client knows it, so that a port-forward works."""
+    scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+    if scheme not in ("http", "https"):
+        scheme = request.url.scheme
+    return f"{scheme}://{request.headers.get('host') or request.url.netloc}"

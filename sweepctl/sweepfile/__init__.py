@@ -1,0 +1,1 @@
+"""sweep.yaml: its text to a checked sweep; values files are read by the same document."""

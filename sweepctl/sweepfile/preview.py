@@ -1,0 +1,101 @@
+"""What the trainer would be given: a few sampled runs of a sweep file, resolved as the pod does.
+
+Pure: nothing is created, and the environment is read only when it is given.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.search.next_params import PastRun, next_params
+from sweepctl.sweepfile.load import SweepSpec
+from sweepctl_pod.command import (
+    ARGS_JSON_FILE_MACRO,
+    DEFAULT_COMMAND,
+    environment_names,
+    shell_line,
+)
+from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run_parameters import run_parameters
+from sweepctl_pod.trainer.resolve import default_grammar, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedRun:
+    """One sampled set of parameters and the trainer's argv for it."""
+
+    parameters: Mapping[str, Any]
+    command: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What is told about the command: what was left out of it, what it lacks."""
+
+    def shell_command(self) -> str:
+        """Write the command so that it can be pasted into a shell."""
+        return shell_line(self.command)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the fields for `-o json`."""
+        return {
+            "parameters": dict(self.parameters),
+            "command": list(self.command),
+            "notes": list(self.notes),
+        }
+
+
+def preview_runs(
+    spec: SweepSpec,
+    *,
+    count: int,
+    grammar: Grammar | None,
+    seed: int,
+    environ: Mapping[str, str],
+    expand_env: bool = False,
+) -> list[PreviewedRun]:
+    """Sample up to `count` runs (fewer when a grid ends) and resolve the command of each.
+
+    A bayes sweep is previewed by random sampling: what it would choose depends on results. Each
+    `${envvar:X}` stays as it is written unless `expand_env`, when `environ` has its value.
+    """
+    config = spec.to_wandb_config()
+    if config.get("method") == "bayes":
+        config = {**config, "method": "random"}
+    rng = random.Random(seed)
+    command = spec.command or DEFAULT_COMMAND
+    told = _notes_on_command(command, environ)
+    runs: list[PreviewedRun] = []
+    past: list[PastRun] = []
+    while len(runs) < count:
+        parameters = next_params(config, past, rng)
+        if parameters is None:
+            break
+        past.append(PastRun(params=parameters))
+        resolved = resolve(
+            command,
+            program=spec.program,
+            parameters=run_parameters(parameters, config["parameters"]),
+            run_id=f"preview{len(runs) + 1}",
+            entity=spec.entity or "ENTITY",
+            project=spec.project or "PROJECT",
+            grammar=grammar or default_grammar(command),
+            environ=environ if expand_env else {},
+            args_json_file=f"parameters-preview{len(runs) + 1}.json",
+        )
+        argv = resolved.argv if expand_env else resolved.written
+        runs.append(PreviewedRun(parameters, argv, (*resolved.notes, *told)))
+    return runs
+
+
+def _notes_on_command(command: Sequence[object], environ: Mapping[str, str]) -> list[str]:
+    """Tell what an agent puts in; of a variable only whether it is set: it may be a secret."""
+    notes = [
+        f"{name} is set here; each agent puts its own value in its place"
+        if name in environ
+        else f"{name} is not set here: an agent that has none either writes {name} itself"
+        for name in environment_names(command)
+    ]
+    if ARGS_JSON_FILE_MACRO in map(str, command):
+        notes.append(f"each run has its own file for {ARGS_JSON_FILE_MACRO}, named by its id")
+    return notes

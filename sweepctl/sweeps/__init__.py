@@ -1,0 +1,1 @@
+"""A sweep, wherever it lives: at W&B, on this machine, in a cluster's server."""

@@ -1,0 +1,264 @@
+"""What the command line needs of W&B: the cloud, a self-hosted one or the embedded server.
+
+Retries what may be retried, creates a sweep exactly once even when answers are lost, and turns the
+protocol's errors into ones that say what to do. The protocol itself is `wandb_http`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import yaml
+
+from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
+from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
+from sweepctl_pod.wandb.client import (
+    ApiError,
+    Connection,
+    RunInfo,
+    SweepInfo,
+    WandbClient,
+    sweep_url,
+)
+from sweepctl_pod.wandb.connection import CertificateError, how_to_log_in
+from sweepctl_pod.wandb.outputs import CONSOLE, Place, console_lines, download_file, find_file
+
+T = TypeVar("T")
+
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 10.0
+
+
+class SweepSource(Protocol):
+    """What keeps sweeps, for those who only read: a W&B server, or a data folder on the disk."""
+
+    @property
+    def where(self) -> str:
+        """The place as people know it."""
+
+    def default_entity(self) -> str:
+        """Give the entity that is meant when none is named."""
+
+    def projects(self, entity: str) -> list[str]:
+        """List the names of an entity's projects."""
+
+    def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
+        """List the sweeps of a project."""
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
+        """Give one sweep; an unknown one is an error that names it."""
+
+    def runs(self, sweep: SweepInfo) -> list[RunInfo]:
+        """List the runs of a sweep."""
+
+    def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
+        """Give the lines that a run has printed; none when nothing was uploaded."""
+
+    def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
+        """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
+
+
+class WandbApi:
+    """One W&B server, as a use case sees it.
+
+    Every call waits for a server that is away for a moment, for `patience_s` in all, telling
+    `on_wait` about it once. A refusal (401, 403) or a missing thing (404) is an error at once.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        patience_s: float | None = None,
+        on_wait: Callable[[str], None] = lambda message: None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connection = connection
+        self._client = WandbClient(connection)
+        self._patience_s = default_patience_s() if patience_s is None else patience_s
+        self._on_wait = on_wait
+        self._sleep = sleep
+        self._clock = clock
+
+    @property
+    def base_url(self) -> str:
+        """The address of the API."""
+        return self.connection.base_url
+
+    @property
+    def where(self) -> str:
+        """The API as people know it: its name, else its address."""
+        return self.connection.name or self.base_url
+
+    def default_entity(self) -> str:
+        """Give the entity that the key's owner uses when none is named."""
+        return self.connection.entity or self.viewer()
+
+    def viewer(self) -> str:
+        """Give the key's owner: the least that can be asked to see whether the key is taken."""
+        return self._retrying(self._client.viewer_entity)
+
+    def create_sweep(
+        self,
+        entity: str,
+        project: str,
+        config: Mapping[str, Any],
+        write: Callable[[Any], str],
+        *,
+        token: str | None = None,
+    ) -> SweepInfo:
+        """Create a sweep from `config` (its text by `write`) once, whatever answers are lost.
+
+        W&B has no idempotency key, and a lost answer leaves a sweep behind, so the description
+        carries a token of this call: after any error the project's sweeps are searched for it
+        before creating again (https://github.com/wandb/wandb/issues/1501). With a `token` that the
+        caller keeps, calls after this one find the sweep as well.
+        """
+        doubtful = token is not None
+        token = f"sweepctl:{token or uuid.uuid4()}"
+        description = " ".join(filter(None, [config.get("description"), token]))
+        text = write({**config, "description": description})
+
+        def create() -> SweepInfo:
+            nonlocal doubtful
+            if doubtful:
+                for sweep in self._client.sweeps(entity, project):
+                    if token in (sweep.description or "") or token in sweep.config_text:
+                        return sweep
+            doubtful = True
+            return self._client.create_sweep(entity, project, text, description, config.get("name"))
+
+        return self._retrying(create)
+
+    def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
+        """Give one sweep; an unknown one is an error that names it."""
+        try:
+            return self._retrying(lambda: self._client.sweep(entity, project, sweep_id))
+        except ApiError as error:
+            if error.is_missing:
+                raise SweepctlError(
+                    f"no sweep {entity}/{project}/{sweep_id} at {self.where}",
+                    "the form is ENTITY/PROJECT/SWEEP_ID",
+                ) from error
+            raise
+
+    def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
+        """List the sweeps of a project."""
+        return self._retrying(lambda: list(self._client.sweeps(entity, project)))
+
+    def projects(self, entity: str) -> list[str]:
+        """List the names of an entity's projects."""
+        answer = self._retrying(
+            lambda: self._client.graphql(
+                "query Projects($entity: String, $perPage: Int!) {"
+                " models(entityName: $entity, first: $perPage) { edges { node { name } } } }",
+                {"entity": entity, "perPage": 300},
+            )
+        )
+        edges = (answer.get("models") or {}).get("edges") or []
+        return [edge["node"]["name"] for edge in edges]
+
+    def runs(self, sweep: SweepInfo) -> list[RunInfo]:
+        """List the runs of a sweep."""
+        return self._retrying(
+            lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id))
+        )
+
+    def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
+        """Give the lines that a run has printed; none when nothing was uploaded.
+
+        The file is there when the trainer's client has ended well; until then there is a stream.
+        """
+        place = (sweep.entity, sweep.project, run_id)
+        whole = self.run_file(place, CONSOLE)
+        if whole is not None:
+            return whole.splitlines()
+        return self._retrying(lambda: console_lines(self._client, place))
+
+    def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
+        """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
+        entity, project, _ = sweep.split("/")
+        text = self.run_file((entity, project, run_id), RECORD_FILE)
+        return None if text is None else read_record(text)
+
+    def run_file(self, place: Place, name: str) -> str | None:
+        """Give the text of a small file of a run; None when it has none of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+
+            def fetch() -> str | None:
+                file = find_file(self._client, place, name)
+                if file is None:
+                    return None
+                download_file(self._client, file, path)
+                return path.read_text("utf-8", "replace")
+
+            return self._retrying(fetch)
+
+    def set_state(self, sweep: SweepInfo, state: str) -> None:
+        """Set RUNNING, PAUSED, FINISHED (no new runs) or CANCELED (runs under way are killed)."""
+        self._retrying(lambda: self._client.set_sweep_state(sweep, state))
+
+    def _retrying(self, call: Callable[[], T]) -> T:
+        deadline = self._clock() + self._patience_s
+        delay_s = FIRST_DELAY_S
+        told = False
+        while True:
+            try:
+                return call()
+            except ApiError as error:
+                if error.is_refused:
+                    raise _refused(error, self.connection) from error
+                wait_s = max(delay_s, error.retry_after_s or 0.0)
+                if isinstance(error, CertificateError) or not error.is_transient:
+                    raise
+                if self._clock() + wait_s > deadline:
+                    raise
+                if not told:
+                    about = "" if self.where in error.message else f"{self.where}: "
+                    self._on_wait(f"{about}{error.message}; trying again …")
+                    told = True
+            self._sleep(wait_s)
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+
+def default_patience_s(environ: Mapping[str, str] = os.environ) -> float:
+    """Give how long a server may be away before that is an error: SWEEPCTL_PATIENCE_S, else 60."""
+    text = environ.get("SWEEPCTL_PATIENCE_S") or "60"
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        raise UsageError(f"SWEEPCTL_PATIENCE_S is no number of seconds: '{text}'") from None
+
+
+def dashboard_url(connection: Connection, sweep: SweepInfo) -> str:
+    """Give the page where people watch the sweep."""
+    return sweep_url(connection.base_url, sweep.entity, sweep.project, sweep.id)
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """Read a sweep's config as W&B keeps it, YAML text whose root is a map."""
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SweepctlError(f"the sweep's config at the server is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise SweepctlError("the sweep's config at the server is not a map")
+    return config
+
+
+def _refused(error: ApiError, connection: Connection) -> SweepctlError:
+    log_in = how_to_log_in(connection.base_url)
+    refusal = UsageError(
+        f"{connection.name or connection.base_url} refused the API key ({error.status})",
+        "set WANDB_API_KEY to one of its keys" if connection.name else log_in,
+    )
+    refusal.exit_code = ExitCode.FAILED
+    return refusal

@@ -1,0 +1,115 @@
+"""Lines of pods' logs: their times, where a broken stream goes on, which run a line belongs to.
+
+Pure. A stream that is opened again repeats what was shown; `Resumption` tells what is new.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sweepctl_pod.errors import UsageError
+
+MARGIN_S = 60.0
+"""How far before the last line a stream is opened again: more than any line is late."""
+
+_KEPT = 20_000
+_RUN_BEGINS = re.compile(r"sweepctl: run (\S+) starts")
+_RUN_ENDS = re.compile(r"sweepctl: run (\S+) [a-z ]+: ")
+_RUN_SAYS = re.compile(r"sweepctl: run (\S+?):? ")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an agent's log; `time` is as Kubernetes writes it, and sorts as text."""
+
+    agent: int
+    time: str
+    text: str
+
+
+def split_line(raw: str) -> tuple[str, str]:
+    """Part a line that was asked for with its time; the kubelet's own lines have none."""
+    time, _, text = raw.partition(" ")
+    sortable = _sortable(time)
+    return (sortable, text) if sortable is not None else ("", raw)
+
+
+@dataclass(slots=True)
+class Resumption:
+    """Lets every line of one container through once, however often its stream is opened again.
+
+    Lines are told apart by time and text. Two streams of a container are written side by side, so
+    their times may be a little out of order: the newest lines are kept to tell, older ones are
+    taken for shown.
+    """
+
+    newest: str = ""
+    _shown: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _order: list[tuple[str, str]] = field(default_factory=list)
+    _repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _is_again: bool = False
+    _forgotten: str = ""
+
+    def reopened(self) -> None:
+        """Say that the stream begins again, with lines that were shown among them."""
+        self._repeated = Counter(self._shown)
+        self._is_again = bool(self.newest)
+
+    def is_new(self, time: str, text: str) -> bool:
+        """Say whether this line was not shown yet; it counts as shown then."""
+        key = (time, text)
+        if self._is_again and time <= self.newest:
+            if self._repeated[key] > 0:
+                self._repeated[key] -= 1
+                return False
+            if time <= self._forgotten:
+                return False
+        self._shown[key] += 1
+        self._order.append(key)
+        self.newest = max(self.newest, time)
+        if len(self._order) > 2 * _KEPT:
+            self._forget(self._order[:_KEPT])
+        return True
+
+    def _forget(self, old: list[tuple[str, str]]) -> None:
+        del self._order[: len(old)]
+        self._shown = Counter(self._order)
+        self._forgotten = max(self._forgotten, max(time for time, _ in old))
+
+
+@dataclass(slots=True)
+class RunFilter:
+    """Keeps the lines that belong to one run: from its start on an agent to its end there."""
+
+    run: str
+    _is_on: bool = False
+
+    def keeps(self, text: str) -> bool:
+        """Say whether a line, the next one of its agent, belongs to the run."""
+        if begins := _RUN_BEGINS.match(text):
+            self._is_on = begins[1] == self.run
+            return self._is_on
+        if (ends := _RUN_ENDS.match(text)) and ends[1] == self.run and self._is_on:
+            self._is_on = False
+            return True
+        if not self._is_on and (says := _RUN_SAYS.match(text)):
+            return says[1] == self.run
+        return self._is_on
+
+
+def parse_duration_s(text: str, flag: str = "--since") -> float:
+    """Read a time as kubectl does: 30s, 5m, 1h30m, 2d."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"{flag} {text} is no length of time", "try 30s, 5m or 2h")
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    return math.fsum(float(number) * units[unit] for number, unit in parts)
+
+
+def _sortable(time: str) -> str | None:
+    """Write a time with all nine digits: Kubernetes leaves out zeros at the end."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", time)
+    return f"{match[1]}.{(match[2] or '').ljust(9, '0')}{match[3]}" if match else None
