@@ -12,7 +12,7 @@ from typing import Any
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, PodCode, script
 from sweepctl.values.rules import DATA_VOLUMES, SIZE, amount, is_ssh
-from sweepctl_pod.trainer.surroundings import THREAD_LIBRARIES
+from sweepctl_pod.trainer.environment import THREAD_LIBRARIES
 
 Settings = Mapping[str, Any]
 Piece = dict[str, Any]

@@ -36,7 +36,7 @@ from sweepctl_pod.errors import Problem, SpecError, UsageError, nearest
 from sweepctl_pod.overrides import Grammar, ScaledDict
 from sweepctl_pod.stored_form import PLACEHOLDER_ENTITY, stored_config
 from sweepctl_pod.stored_form import config_text as config_text
-from sweepctl_pod.trainer.launchers import Trainer as TrainerKind
+from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.resolve import library_of, trainer_for, trainer_within, why_unlogged
 
 STDIN = "<stdin>"

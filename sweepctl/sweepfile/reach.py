@@ -20,8 +20,7 @@ from sweepctl.sweepfile.trainer_flags import always_set, flags_in
 from sweepctl_pod.command import OVERRIDES_MACRO, takes_overrides
 from sweepctl_pod.overrides import Grammar, InexpressibleError, Override, Value
 from sweepctl_pod.shell_script import commands_in, find_script, lost_argument, script_trouble
-from sweepctl_pod.trainer.launchers import Trainer as TrainerKind
-from sweepctl_pod.trainer.launchers import find_launch
+from sweepctl_pod.trainer.launchers import TrainerKind, find_launch
 from sweepctl_pod.trainer.resolve import library_of
 
 _OPTION_MACROS = ("${args}", "${args_no_equals}", "${args_no_boolean_flags}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 
 _SWITCHES = ("--disable_fabric", "--distributed", "--export_io_descriptors")
 _SEEDS = {"rl_games": "agent.params.seed"}
@@ -59,7 +59,7 @@ class Flag:
     settings: tuple[str, ...]
 
 
-def flags_in(words: Sequence[str], trainer: Trainer, library: str) -> Iterator[Flag]:
+def flags_in(words: Sequence[str], trainer: TrainerKind, library: str) -> Iterator[Flag]:
     """Find the options among a trainer's own arguments that set something, abbreviations too."""
     known = _settings_of_options(trainer, library)
     for position, word in enumerate(words):
@@ -76,14 +76,14 @@ def flags_in(words: Sequence[str], trainer: Trainer, library: str) -> Iterator[F
             yield Flag(f"{word} {value}", position, value, known[option])
 
 
-def always_set(trainer: Trainer, library: str) -> dict[str, tuple[str, str | None]]:
+def always_set(trainer: TrainerKind, library: str) -> dict[str, tuple[str, str | None]]:
     """Give the settings that Isaac Lab sets whatever is asked: to what, and what to ask instead.
 
     The second is None where only an option says it.
     """
     seed = _SEEDS.get(library, "agent.seed")
     found: dict[str, tuple[str, str | None]] = {"env.seed": (seed, seed)}
-    if trainer is Trainer.ISAACLAB2:  # AppLauncher's --device is cuda:0 where nobody gives it
+    if trainer is TrainerKind.ISAACLAB2:  # AppLauncher's --device is cuda:0 where nobody gives it
         found["env.sim.device"] = ("--device, which is cuda:0 unless the command says it", None)
     if library == "rl_games":
         envs = "env.scene.num_envs"
@@ -93,14 +93,14 @@ def always_set(trainer: Trainer, library: str) -> dict[str, tuple[str, str | Non
     return found
 
 
-def _settings_of_options(trainer: Trainer, library: str) -> dict[str, tuple[str, ...]]:
+def _settings_of_options(trainer: TrainerKind, library: str) -> dict[str, tuple[str, ...]]:
     known = {
         **_COMMON,
         "--seed": (_SEEDS.get(library, "agent.seed"),),
         "--max_iterations": (_LENGTHS.get(library, "agent.max_iterations"),),
         **_OF_LIBRARY.get(library, {}),
     }
-    if library == "rsl_rl" and trainer is Trainer.ISAACLAB2:
+    if library == "rsl_rl" and trainer is TrainerKind.ISAACLAB2:
         known |= _OLD_RSL_RL
     return known
 

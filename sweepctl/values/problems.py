@@ -18,7 +18,7 @@ from jsonschema.validators import extend
 
 from sweepctl.sweepfile.document import Path, described, path_text
 from sweepctl_pod.errors import nearest
-from sweepctl_pod.trainer.surroundings import THREAD_LIBRARIES
+from sweepctl_pod.trainer.environment import THREAD_LIBRARIES
 
 _TYPE_WORDS = {
     "string": "a text",

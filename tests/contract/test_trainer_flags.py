@@ -10,7 +10,7 @@ from isaaclab_parsers import ISAACLAB_3
 from wheels import unpacked
 
 from sweepctl.sweepfile.trainer_flags import always_set, flags_in
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 
 OPTIONS = (
     *("--num_envs=1", "--device=cpu", "--seed=1", "--max_iterations=1", "--disable_fabric"),
@@ -58,9 +58,9 @@ def path_of(target: ast.expr) -> str | None:
 @pytest.mark.parametrize("library", ["rsl_rl", "rl_games", "skrl", "sb3", "torchrl"])
 def test_each_setting_of_an_option_is_assigned_by_the_entry_point(library: str) -> None:
     told = [
-        path for flag in flags_in(OPTIONS, Trainer.ISAACLAB3, library) for path in flag.settings
+        path for flag in flags_in(OPTIONS, TrainerKind.ISAACLAB3, library) for path in flag.settings
     ]
-    told += always_set(Trainer.ISAACLAB3, library)
+    told += always_set(TrainerKind.ISAACLAB3, library)
     assert len(told) >= 7
     assert set(told) - settings_assigned(library) <= {BY_THE_LAUNCHER}
 
@@ -68,4 +68,4 @@ def test_each_setting_of_an_option_is_assigned_by_the_entry_point(library: str) 
 @pytest.mark.parametrize("library", ["rsl_rl", "rl_games", "skrl", "sb3", "torchrl"])
 def test_no_seed_of_the_environment_survives_an_entry_point(library: str) -> None:
     assert "env.seed" in settings_assigned(library)
-    assert "env.seed" in always_set(Trainer.ISAACLAB3, library)
+    assert "env.seed" in always_set(TrainerKind.ISAACLAB3, library)

@@ -12,21 +12,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sweepctl_pod import agent, heartbeats
-from sweepctl_pod import waiting as calls
+from sweepctl_pod import agent, heartbeats, waiting
 from sweepctl_pod.agent import Agent
 from sweepctl_pod.console import Console
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.options import read_options
-from sweepctl_pod.run import end_run as conclude
-from sweepctl_pod.run import process as child
-from sweepctl_pod.run import settings_check
-from sweepctl_pod.run import supervise as tending
-from sweepctl_pod.run import training as run
+from sweepctl_pod.run import end_run, process, settings_check, supervise, training
 from sweepctl_pod.run.training import Pod
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.interpreter import TrainerPython
-from sweepctl_pod.waiting import Bell, Call, Signals
+from sweepctl_pod.waiting import BackgroundCall, Signals, WakeUp
 from sweepctl_pod.wandb.client import ApiError, Connection, RunInfo, SweepInfo, WandbClient
 
 CONFIG = {"method": "random", "metric": {"name": "loss"}, "command": ["train"], "parameters": {}}
@@ -153,22 +148,22 @@ class Stage:
         self.clock = Clock()
         self.client = ScriptedClient(self.clock)
         self.said: list[str] = []
-        self.bell = Bell()
-        self.signals = Signals(self.bell, 30.0)
+        self.wake_up = WakeUp()
+        self.signals = Signals(self.wake_up, 30.0)
         self._folder = folder
         time = SimpleNamespace(
             monotonic=self.clock.monotonic, time=self.clock.monotonic, sleep=self.clock.move
         )
-        for module in (agent, calls, conclude, run, settings_check, tending):
+        for module in (agent, waiting, end_run, training, settings_check, supervise):
             monkeypatch.setattr(module, "time", time)
-        monkeypatch.setattr(Bell, "wait", lambda bell, seconds: self.clock.move(min(seconds, 3600)))
-        monkeypatch.setattr(run, "Child", FakeChild)
+        monkeypatch.setattr(WakeUp, "wait", lambda _, seconds: self.clock.move(min(seconds, 3600)))
+        monkeypatch.setattr(training, "Child", FakeChild)
         for name, value in (("exit_codes", []), ("prints", []), ("is_undying", False)):
             monkeypatch.setattr(FakeChild, name, value)
         monkeypatch.setattr(FakeChild, "clock", self.clock, raising=False)
         monkeypatch.setattr(heartbeats.Heartbeats, "_send", lambda self: None)
-        monkeypatch.setattr(child.Family, "kill_strays", lambda *_: [])
-        monkeypatch.setattr(Call, "__init__", _call_at_once)
+        monkeypatch.setattr(process.Descendants, "kill_leftovers", lambda *_: [])
+        monkeypatch.setattr(BackgroundCall, "__init__", _call_at_once)
 
     def term(self) -> None:
         """Send SIGTERM."""
@@ -186,9 +181,9 @@ class Stage:
             environ={"PATH": ""},
             work=read.work,
             console=console,
-            family=SimpleNamespace(reap_orphans=lambda: None),  # type: ignore[arg-type]
+            descendants=SimpleNamespace(reap_orphans=lambda: None),  # type: ignore[arg-type]
             guardian=SimpleNamespace(watch=lambda pid: None),  # type: ignore[arg-type]
-            bell=self.bell,
+            wake_up=self.wake_up,
             python=python,
             bytecode=BytecodeCache({"PATH": ""}, python),
             settings=read.settings,
@@ -197,7 +192,7 @@ class Stage:
         try:
             return Agent(read, self.client, pod, self.signals).run()
         finally:
-            self.bell.close()
+            self.wake_up.close()
 
     @property
     def text(self) -> str:
@@ -208,11 +203,11 @@ class Stage:
         return [(p["run"], p["exitcode"]) for p in self.client.posted if "exitcode" in p]
 
 
-def _call_at_once(call: Any, work: Callable[[], Any], bell: Bell) -> None:
+def _call_at_once(call: Any, work: Callable[[], Any], wake_up: WakeUp) -> None:
     """Make a call when it is begun, in this thread."""
     import threading
 
-    call._work, call._bell, call._value, call._error = work, bell, None, None
+    call._work, call._wake_up, call._value, call._error = work, wake_up, None, None
     call._done = threading.Event()
     call._run()
 

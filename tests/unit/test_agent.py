@@ -21,12 +21,12 @@ from agent_in_process import (
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.heartbeats import Heartbeats
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.run import training as run
+from sweepctl_pod.run import training
 from sweepctl_pod.run.settings_check import RecordCheck
 from sweepctl_pod.run.training import Training
 from sweepctl_pod.run.verdict import Intervention
 from sweepctl_pod.trainer.interpreter import TrainerPython
-from sweepctl_pod.waiting import Bell
+from sweepctl_pod.waiting import WakeUp
 
 EXIT = [{"type": "exit"}]
 
@@ -157,7 +157,7 @@ def test_what_keeps_a_trainer_from_starting_is_the_commands_fault_or_the_nodes(
     def no_child(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(run, "Child", no_child)
+    monkeypatch.setattr(training, "Child", no_child)
     stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
     assert stage.act() is code
     assert os.strerror(number).lower() in stage.text
@@ -290,8 +290,8 @@ def test_key_that_is_refused_from_the_start_is_a_configuration_error_after_minut
 
 
 def test_log_folder_is_looked_for_no_longer_than_the_record_is(tmp_path: Path) -> None:
-    bell = Bell()
-    check = RecordCheck(TrainerPython({}), bell, ["isaaclab", "train"], [], Grammar.LITERAL)
+    wake_up = WakeUp()
+    check = RecordCheck(TrainerPython({}), wake_up, ["isaaclab", "train"], [], Grammar.LITERAL)
     looks: list[None] = []
 
     def find_folder() -> Path:
@@ -302,4 +302,4 @@ def test_log_folder_is_looked_for_no_longer_than_the_record_is(tmp_path: Path) -
     check.unverified = None
     assert check.poll(time.monotonic() + 20, find_folder) > 60
     assert len(looks) == 1
-    bell.close()
+    wake_up.close()

@@ -66,7 +66,7 @@ def test_the_files_are_the_package_whole_and_nothing_of_it_is_carried_for_nothin
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in (name.removeprefix("sweepctl_pod.") for name in names):
                 todo += {name, f"{name}.__init__"} & carried - needed
-    run_by_path = {"run.guardian", "trainer.in_trainer", "trainer.registration"}
+    run_by_path = {"run.guardian", "trainer.in_trainer", "trainer.register_tasks"}
     assert {name for name in carried - needed if not name.endswith("__init__")} <= run_by_path
 
 

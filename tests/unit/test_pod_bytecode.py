@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from sweepctl_pod.trainer import bytecode
-from sweepctl_pod.trainer.bytecode import BytecodeCache, Place, mount_points, places, store_name
+from sweepctl_pod.trainer.bytecode import (
+    BytecodeCache,
+    SourceFolder,
+    mount_points,
+    places,
+    store_name,
+)
 from sweepctl_pod.trainer.interpreter import TrainerPython
 
 DIGEST = "sha256:" + "a" * 64
@@ -65,13 +71,13 @@ def test_links_are_followed_to_the_users_code(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     (packages / "legs").symlink_to(code / "legs")
     (tmp_path / "alias").symlink_to(code)
-    assert places([str(packages), str(other)], [str(code)], []) == [Place(other, True)]
+    assert places([str(packages), str(other)], [str(code)], []) == [SourceFolder(other, True)]
     assert places([str(code / "legs")], [str(tmp_path / "alias")], []) == []
-    assert places([str(packages)], [], [code]) == [Place(packages, False)]
+    assert places([str(packages)], [], [code]) == [SourceFolder(packages, False)]
     # The standard library around them would take them along.
     library = [str(tmp_path), str(packages), str(other)]
-    assert places(library, [str(code)], []) == [Place(other, True)]
-    assert places(library, [], [code]) == [Place(tmp_path, False)]
+    assert places(library, [str(code)], []) == [SourceFolder(other, True)]
+    assert places(library, [], [code]) == [SourceFolder(tmp_path, False)]
 
 
 def test_mount_points_are_read_as_the_kernel_writes_them() -> None:

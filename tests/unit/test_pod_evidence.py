@@ -6,13 +6,13 @@ import pytest
 
 from sweepctl_pod.overrides import Grammar, Override
 from sweepctl_pod.trainer.evidence import Evidence
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.settings import differences
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "trainer_output"
 
 
-def evidence_of(trainer: Trainer, output: bytes) -> Evidence:
+def evidence_of(trainer: TrainerKind, output: bytes) -> Evidence:
     evidence = Evidence(trainer)
     for line in output.splitlines(keepends=True):
         evidence.feed(line)
@@ -27,20 +27,20 @@ def recorded(name: str, folder: Path) -> bytes:
 @pytest.mark.parametrize(
     ("name", "trainer", "models", "shows_end"),
     [
-        pytest.param("isaaclab-3.0-finished.txt", Trainer.ISAACLAB3, [], True, id="3-finished"),
-        pytest.param("isaaclab-3.0-sigint.txt", Trainer.ISAACLAB3, [0], False, id="3-sigint"),
+        pytest.param("isaaclab-3.0-finished.txt", TrainerKind.ISAACLAB3, [], True, id="3-finished"),
+        pytest.param("isaaclab-3.0-sigint.txt", TrainerKind.ISAACLAB3, [0], False, id="3-sigint"),
         pytest.param(
-            "isaaclab-2.3-finished.txt", Trainer.ISAACLAB2, [0, 2], True, id="2.3-last-model"
+            "isaaclab-2.3-finished.txt", TrainerKind.ISAACLAB2, [0, 2], True, id="2.3-last-model"
         ),
         pytest.param(
-            "isaaclab-2.3-finished.txt", Trainer.ISAACLAB2, [0], False, id="2.3-no-last-model"
+            "isaaclab-2.3-finished.txt", TrainerKind.ISAACLAB2, [0], False, id="2.3-no-last-model"
         ),
-        pytest.param("isaaclab-2.3-died.txt", Trainer.ISAACLAB2, [0], False, id="2.3-died"),
-        pytest.param("isaaclab-3.0-finished.txt", Trainer.PLAIN, [], True, id="plain-has-none"),
+        pytest.param("isaaclab-2.3-died.txt", TrainerKind.ISAACLAB2, [0], False, id="2.3-died"),
+        pytest.param("isaaclab-3.0-finished.txt", TrainerKind.PLAIN, [], True, id="plain-has-none"),
     ],
 )
 def test_end_of_training_is_read_from_output_and_models(
-    name: str, trainer: Trainer, models: list[int], shows_end: bool, tmp_path: Path
+    name: str, trainer: TrainerKind, models: list[int], shows_end: bool, tmp_path: Path
 ) -> None:
     output = recorded(name, tmp_path)
     folder = tmp_path / "logs" / "rsl_rl" / "legs" / ("r1" if "3.0" in name else "2025-11-03_r1")
@@ -49,7 +49,7 @@ def test_end_of_training_is_read_from_output_and_models(
         (folder / f"model_{number}.pt").touch()
     evidence = evidence_of(trainer, output)
     assert evidence.shows_end() is shows_end
-    if trainer is not Trainer.PLAIN:
+    if trainer is not TrainerKind.PLAIN:
         assert evidence.log_folder() == folder
 
 
@@ -97,7 +97,7 @@ def test_end_of_2s_other_libraries_is_told_by_what_each_shows(
     for name in files:
         (folder / name).touch()
     output = START.format(folder=tmp_path, library=library) + said
-    assert evidence_of(Trainer.ISAACLAB2, output.encode()).shows_end() is shows_end
+    assert evidence_of(TrainerKind.ISAACLAB2, output.encode()).shows_end() is shows_end
 
 
 def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path:
         b"[default%d]:%s" % (number % 2, line)
         for number, line in enumerate(output.splitlines(keepends=True))
     )
-    evidence = evidence_of(Trainer.ISAACLAB3, ranked)
+    evidence = evidence_of(TrainerKind.ISAACLAB3, ranked)
     assert evidence.shows_end()
     assert evidence.log_folder() == tmp_path / "logs" / "rsl_rl" / "legs" / "r1"
 
@@ -136,16 +136,16 @@ def test_lines_of_several_processes_are_read_with_the_rank_before_them(tmp_path:
 )
 def test_a_task_that_is_not_registered_is_recognised(line: bytes, is_unknown: bool) -> None:
     output = b"Traceback (most recent call last):\n" + line + b"\n"
-    assert evidence_of(Trainer.ISAACLAB3, output).task_is_unknown is is_unknown
-    assert not evidence_of(Trainer.PLAIN, output).task_is_unknown
+    assert evidence_of(TrainerKind.ISAACLAB3, output).task_is_unknown is is_unknown
+    assert not evidence_of(TrainerKind.PLAIN, output).task_is_unknown
     path = b'  File "/opt/isaaclab-venv/lib/isaaclab_tasks/utils/parse_cfg.py", line 66\n'
-    assert evidence_of(Trainer.PLAIN, path + output).task_is_unknown is is_unknown
+    assert evidence_of(TrainerKind.PLAIN, path + output).task_is_unknown is is_unknown
 
 
 def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:
     output = recorded("isaaclab-3.0-finished.txt", tmp_path)
-    assert evidence_of(Trainer.ISAACLAB3, b"").log_folder() is None
-    assert evidence_of(Trainer.ISAACLAB3, output).log_folder() is None
+    assert evidence_of(TrainerKind.ISAACLAB3, b"").log_folder() is None
+    assert evidence_of(TrainerKind.ISAACLAB3, output).log_folder() is None
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,22 @@ def test_log_folder_is_unknown_until_it_is_there(tmp_path: Path) -> None:
 def test_cold_start_is_known_by_its_signatures_before_training(
     output: bytes, signature: str | None
 ) -> None:
-    assert evidence_of(Trainer.ISAACLAB2, output).cold_start == signature
+    assert evidence_of(TrainerKind.ISAACLAB2, output).cold_start == signature
 
 
 def test_last_line_that_says_something_is_kept() -> None:
     output = b"boom\n" * 2000 + "\x1b[1mValueError: ü\x1b[0m\n╰─────╯\n   \n----\n".encode()
-    assert evidence_of(Trainer.PLAIN, output).last_line == "ValueError: ü"
-    assert evidence_of(Trainer.PLAIN, b"").last_line == ""
+    assert evidence_of(TrainerKind.PLAIN, output).last_line == "ValueError: ü"
+    assert evidence_of(TrainerKind.PLAIN, b"").last_line == ""
     output += b"\x1b[34;1mwandb\x1b[0m: \nwandb: Find logs at: ./wandb/run-1/logs\n"
-    assert evidence_of(Trainer.PLAIN, output).last_line == "ValueError: \xfc"
-    assert evidence_of(Trainer.PLAIN, b"wandb: ERROR no\n").last_line == "wandb: ERROR no"
+    assert evidence_of(TrainerKind.PLAIN, output).last_line == "ValueError: \xfc"
+    assert evidence_of(TrainerKind.PLAIN, b"wandb: ERROR no\n").last_line == "wandb: ERROR no"
 
 
 def test_full_disk_is_noticed_in_any_trainers_output() -> None:
     output = b"OSError: [Errno 28] No space left on device: 'model_3.pt'\n"
-    assert evidence_of(Trainer.PLAIN, output).said_disk_full
-    assert not evidence_of(Trainer.PLAIN, b"No space for legs\n").said_disk_full
+    assert evidence_of(TrainerKind.PLAIN, output).said_disk_full
+    assert not evidence_of(TrainerKind.PLAIN, b"No space for legs\n").said_disk_full
 
 
 PARAMS = {
@@ -298,7 +298,7 @@ def test_place_that_is_none_is_no_log_folder(root: str, name: str) -> None:
         f"Exact experiment name requested from command line: {name}\n"
         "Learning iteration 2/3\n"
     )
-    evidence = evidence_of(Trainer.ISAACLAB3, output.encode())
+    evidence = evidence_of(TrainerKind.ISAACLAB3, output.encode())
     evidence.log_folder()
     assert not evidence.proves_end()
 
@@ -306,4 +306,4 @@ def test_place_that_is_none_is_no_log_folder(root: str, name: str) -> None:
 def test_numbers_of_any_length_are_read_past() -> None:
     digits = b"9" * 10_000
     lines = b"Learning iteration " + digits + b"/" + digits + b"\n" + digits + b"%|#| 1/2 [\n"
-    assert not evidence_of(Trainer.ISAACLAB3, lines).proves_end()
+    assert not evidence_of(TrainerKind.ISAACLAB3, lines).proves_end()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.errors import UsageError
-from sweepctl_pod.find_sweep import SweepSource
+from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.options import SettingsRule, agent_host, read_options, read_wrapper_options
 from sweepctl_pod.overrides import Grammar
 
@@ -108,7 +108,7 @@ IN_A_JOB = {
 
 def test_without_a_sweeps_id_the_sweep_comes_from_the_jobs_file() -> None:
     options = read_options([], {**IN_A_JOB, "WANDB_PROJECT": "gaits", "WANDB_ENTITY": ""})
-    assert options.source == SweepSource(
+    assert options.source == UnnamedSweep(
         Path("/etc/sweepctl/sweep.yaml"), "robots", "legs", "1234", 3, None, "gaits"
     )
     assert options.source.delay_s == 6.0
@@ -125,7 +125,7 @@ def test_outside_a_job_a_sweep_has_to_be_named(missing: str) -> None:
 
 @pytest.mark.parametrize(("index", "delay_s"), [(0, 0), (1, 2), (30, 60), (31, 60), (9999, 60)])
 def test_agents_begin_one_after_the_other_a_minute_at_most(index: int, delay_s: float) -> None:
-    assert SweepSource(Path(), "robots", "legs", "1234", index).delay_s == delay_s
+    assert UnnamedSweep(Path(), "robots", "legs", "1234", index).delay_s == delay_s
 
 
 def test_wrapper_reads_the_agents_words_in_its_environment() -> None:

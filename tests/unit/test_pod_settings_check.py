@@ -12,7 +12,7 @@ from sweepctl_pod.overrides import Override
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.trainer.in_trainer import MARK
 from sweepctl_pod.trainer.interpreter import TrainerPython
-from sweepctl_pod.waiting import Bell
+from sweepctl_pod.waiting import WakeUp
 
 Answer = dict[str, list[str]] | None
 
@@ -52,7 +52,7 @@ def begin(check: SettingsCheck, *paths: str) -> str | None:
 )
 def test_settings_are_asked_for_until_there_is_an_answer(answers: list[Answer], asked: int) -> None:
     python = Python(*answers)
-    check = SettingsCheck(cast(TrainerPython, python), Bell())
+    check = SettingsCheck(cast(TrainerPython, python), WakeUp())
     complaints = [begin(check, "env.gain") for _ in range(4)]
     assert python.asked == [["env.gain"]] * asked
     assert complaints[: asked - 1] == [None] * (asked - 1)
@@ -63,7 +63,7 @@ def test_settings_are_asked_for_until_there_is_an_answer(answers: list[Answer], 
 
 def test_other_settings_are_another_question_and_none_is_no_question() -> None:
     python = Python(CANNOT_TELL, {"env.mass": []})
-    check = SettingsCheck(cast(TrainerPython, python), Bell())
+    check = SettingsCheck(cast(TrainerPython, python), WakeUp())
     assert begin(check) is None
     assert begin(check, "env.gain") is None
     assert begin(check, "env.mass", "env.gain") == "env.mass: the trainer has no such setting"
@@ -90,6 +90,6 @@ def test_real_child_that_dies_is_asked_again(
     )
     program.chmod(0o755)
     environ = {"PATH": os.environ["PATH"], "SWEEPCTL_TRAINER_PYTHON": str(program)}
-    check = SettingsCheck(TrainerPython(environ), Bell())
+    check = SettingsCheck(TrainerPython(environ), WakeUp())
     assert [begin(check, "env.gain") for _ in range(3)] == [None] * 3
     assert (tmp_path / "asked").read_text().split() == ["asked"] * asked

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.errors import ExitCode, SweepctlError
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.tasks import SETTING, find_tasks, unknown_task_hint, with_tasks
 
 TOML_3 = """
@@ -217,13 +217,21 @@ def test_a_module_that_is_nowhere_is_told_with_what_to_do(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("environ", "trainer", "said"),
     [
-        ({}, Trainer.ISAACLAB3, "name the module that registers it, or its project's folder, in"),
-        ({}, Trainer.ISAACLAB2, "let the command start your project's own train.py"),
-        ({"SWEEPCTL_TASK_MODULES": "legs.tasks"}, Trainer.ISAACLAB3, "legs.tasks of code.tasks"),
+        (
+            {},
+            TrainerKind.ISAACLAB3,
+            "name the module that registers it, or its project's folder, in",
+        ),
+        ({}, TrainerKind.ISAACLAB2, "let the command start your project's own train.py"),
+        (
+            {"SWEEPCTL_TASK_MODULES": "legs.tasks"},
+            TrainerKind.ISAACLAB3,
+            "legs.tasks of code.tasks",
+        ),
     ],
 )
 def test_what_to_set_is_told_when_a_task_is_not_registered(
-    environ: dict[str, str], trainer: Trainer, said: str
+    environ: dict[str, str], trainer: TrainerKind, said: str
 ) -> None:
     hint = unknown_task_hint(environ, trainer)
     assert said in hint

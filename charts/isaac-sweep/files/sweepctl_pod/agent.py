@@ -28,25 +28,25 @@ from sweepctl_pod.find_sweep import SweepFinder
 from sweepctl_pod.giving_up import GivingUp
 from sweepctl_pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl_pod.options import AgentOptions, read_options
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.process import Family, Guardian
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.posting import Poster
+from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
-from sweepctl_pod.run.supervise import Tending
-from sweepctl_pod.run.telling import Teller
+from sweepctl_pod.run.supervise import Supervisor
 from sweepctl_pod.run.training import Pod, Training
-from sweepctl_pod.run.verdict import Ending, Verdict, untold
+from sweepctl_pod.run.verdict import Ending, Verdict, unknown_ending
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.tasks import with_tasks
 from sweepctl_pod.waiting import (
     BELIEVED_AFTER_S,
-    Bell,
-    Call,
-    Courier,
+    BackgroundCall,
     InterruptedBySignalError,
-    Patience,
+    LastCalls,
+    NoAnswerError,
+    Retrying,
     Signals,
-    UntoldError,
+    WakeUp,
 )
 from sweepctl_pod.wandb.client import (
     ApiError,
@@ -58,7 +58,7 @@ from sweepctl_pod.wandb.client import (
 
 T = TypeVar("T")
 
-_STRAYS_LIMIT_S = 10.0
+_LEFTOVERS_LIMIT_S = 10.0
 HEARD_OUT_S = 5.0
 """How long the answer of a heartbeat under way is waited for when this agent leaves."""
 _NOBODY = "sweepctl-agent-is-leaving"
@@ -94,21 +94,21 @@ class Agent:
         self._pod = pod
         self._signals = signals
         self._say = pod.console.say
-        self._patience = Patience(pod.bell, signals, self._say, random.Random())
-        self._giving_up = GivingUp(options, client, self._patience)
-        self._settings = SettingsCheck(pod.python, pod.bell)
-        self._waiting: deque[RunTask] = deque()
+        self._retrying = Retrying(pod.wake_up, signals, self._say, random.Random())
+        self._giving_up = GivingUp(options, client, self._retrying)
+        self._settings = SettingsCheck(pod.python, pod.wake_up)
+        self._waiting: deque[AssignedRun] = deque()
         self._attempts: Counter[str] = Counter()
         self._had_run = False
         self._taken = 0
         self._agent_id = ""
-        self._courier = Courier(self._patience, signals, pod.bell, self._say)
-        self._tending = Tending(
+        self._last_calls = LastCalls(self._retrying, signals, pod.wake_up, self._say)
+        self._supervisor = Supervisor(
             client,
-            self._courier,
+            self._last_calls,
             signals,
-            pod.bell,
-            pod.family,
+            pod.wake_up,
+            pod.descendants,
             self._say,
             self._beat,
             self._take,
@@ -155,7 +155,7 @@ class Agent:
 
     def _check_node(self) -> None:
         options = self._options
-        reason = self._patience.run(
+        reason = self._retrying.run(
             lambda: preflight.unfit_reason(
                 options.work,
                 gpu=options.preflight_gpu,
@@ -173,7 +173,7 @@ class Agent:
             return
         is_final = self._is_final_at_start
         finder = SweepFinder(
-            source, self._client, self._patience, self._read_yaml, self._say, is_final
+            source, self._client, self._retrying, self._read_yaml, self._say, is_final
         )
         try:
             info = finder.find()
@@ -188,10 +188,10 @@ class Agent:
         options = self._options
         name = (options.entity, options.project, options.sweep_id)
         try:
-            info = self._patience.call(
+            info = self._retrying.call(
                 lambda: self._client.sweep(*name), is_final=self._is_final_at_start
             )
-            self._agent_id = self._patience.call(
+            self._agent_id = self._retrying.call(
                 lambda: self._client.register_agent(*name, options.host),
                 is_final=self._is_final_at_start,
             )
@@ -200,7 +200,7 @@ class Agent:
                 raise SweepGoneError(f"sweep {'/'.join(name)} is not there any more") from None
             raise ConfigurationError(error.message, error.hint) from None
         self._sweep = self._read_sweep(info.config_text)
-        self._grammar = options.grammar or self._patience.run(
+        self._grammar = options.grammar or self._retrying.run(
             lambda: self._pod.python.grammar(self._sweep.command)
         )
         page = sweep_url(self._client.connection.base_url, *name)
@@ -209,9 +209,9 @@ class Agent:
         self._say(f"agent {options.host} of {page}{gpus}, overrides in the {self._grammar} grammar")
 
     def _read_yaml(self, text: str) -> Any:
-        return self._patience.run(lambda: self._pod.python.read_yaml(text))
+        return self._retrying.run(lambda: self._pod.python.read_yaml(text))
 
-    def _read_sweep(self, text: str) -> SweepTask:
+    def _read_sweep(self, text: str) -> AssignedSweep:
         try:
             config: Any = json.loads(text)
         except ValueError:
@@ -222,7 +222,7 @@ class Agent:
         if not isinstance(config, dict):
             raise ConfigurationError("the sweep's config at W&B is not a map")
         options = self._options
-        return SweepTask.of(options.entity, options.project, options.sweep_id, config)
+        return AssignedSweep.of(options.entity, options.project, options.sweep_id, config)
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
         """Tell when an error ends this agent: a sweep that is gone, or one that never was there.
@@ -233,10 +233,10 @@ class Agent:
             return error.is_missing and error.is_the_apis and lasted_s >= BELIEVED_AFTER_S
         return not error.is_transient and lasted_s >= self._options.refused_limit_s
 
-    def _next_run(self) -> RunTask | None:
+    def _next_run(self) -> AssignedRun | None:
         """Wait for a run; None when the sweep has no more for this agent."""
         while not self._waiting:
-            reason = self._patience.run(
+            reason = self._retrying.run(
                 lambda: preflight.full_disk_reason(self._options.work, self._options.min_free_mb)
             )
             if reason is not None:
@@ -249,14 +249,14 @@ class Agent:
                     raise ConfigurationError(error.message, error.hint) from None
                 self._say("W&B knows this agent no more; registering again")
                 self._join()
-                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
+                self._retrying.rest(asked_at + HEARTBEAT_S - time.monotonic())
                 continue
             for command in commands:
                 if command.get("type") == "exit":
                     return None
                 self._take(command)
             if not self._waiting:
-                self._patience.rest(asked_at + HEARTBEAT_S - time.monotonic())
+                self._retrying.rest(asked_at + HEARTBEAT_S - time.monotonic())
         return self._waiting.popleft()
 
     def _ask_for_runs(self) -> list[Command]:
@@ -265,7 +265,7 @@ class Agent:
         Told to leave meanwhile, its answer is heard out: a run that it hands out would be lost.
         """
         try:
-            return self._patience.call(
+            return self._retrying.call(
                 lambda: self._client.heartbeat(self._agent_id, []),
                 is_final=lambda error, lasted_s: (
                     error.is_missing or self._is_final_at_start(error, lasted_s)
@@ -276,7 +276,7 @@ class Agent:
                 self._take_late_answer(interrupted.call, self._signals.left_s / 2)
             raise
 
-    def _take_late_answer(self, call: Call[Any], limit_s: float) -> None:
+    def _take_late_answer(self, call: BackgroundCall[Any], limit_s: float) -> None:
         if call.wait(min(HEARD_OUT_S, limit_s)):
             with suppress(SweepctlError):
                 for command in call.result():
@@ -288,9 +288,9 @@ class Agent:
             run = self._waiting.popleft()
             verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", 143)
             try:
-                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
-            except UntoldError as silence:
-                verdict = untold(verdict, silence.message)
+                Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
+            except NoAnswerError as silence:
+                verdict = unknown_ending(verdict, silence.message)
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
 
     def _take(self, command: Mapping[str, Any]) -> None:
@@ -302,7 +302,7 @@ class Agent:
         for known in [run for run in self._waiting if run.id == run_id]:
             self._waiting.remove(known)
         self._waiting.append(
-            RunTask(
+            AssignedRun(
                 id=run_id,
                 config=unwrap_config(args if isinstance(args, dict) else {}),
                 attempt=attempt if isinstance(attempt, int) else None,
@@ -310,10 +310,10 @@ class Agent:
             )
         )
 
-    def _train(self, run: RunTask) -> ExitCode | None:
+    def _train(self, run: AssignedRun) -> ExitCode | None:
         """Train one run and tell W&B what became of it; give the exit code if that ends us."""
         try:
-            training = self._patience.run(
+            training = self._retrying.run(
                 lambda: Training(self._pod, self._sweep, run, self._grammar, self._settings)
             )
         except InterruptedBySignalError:
@@ -323,9 +323,9 @@ class Agent:
             hint = f"; {error.hint}" if error.hint else ""
             verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
             try:
-                Teller(self._client, self._courier, self._sweep, run).tell(verdict, None)
-            except UntoldError as silence:
-                verdict = untold(verdict, silence.message)
+                Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
+            except NoAnswerError as silence:
+                verdict = unknown_ending(verdict, silence.message)
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
             if verdict.leave is None:
                 self._giving_up.note(self._sweep, run, verdict, 0.0)
@@ -333,7 +333,7 @@ class Agent:
         self._attempts[run.id] += 1
         # The embedded server counts for all agents; W&B leaves it to each.
         attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
-        trained = self._tending.train(training, self._sweep, attempts)
+        trained = self._supervisor.train(training, self._sweep, attempts)
         verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
@@ -355,7 +355,9 @@ class Agent:
         """
         if not self._agent_id:
             return
-        last = Call(lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.bell)
+        last = BackgroundCall(
+            lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.wake_up
+        )
         is_leaving = bool(self._signals.received)
         self._take_late_answer(last, self._signals.left_s if is_leaving else HEARD_OUT_S)
         self._hand_back_waiting()
@@ -382,12 +384,12 @@ def run_agent(
     console: Console | None = None,
     received: list[int] | None = None,
 ) -> ExitCode:
-    """Run one agent in this process, which must have no other work: strays are killed."""
-    bell = Bell()
-    signals = Signals(bell, options.grace_s, received)
+    """Run one agent in this process, which must have no other work: leftovers are killed."""
+    wake_up = WakeUp()
+    signals = Signals(wake_up, options.grace_s, received)
     signals.install()
-    family = Family(uuid.uuid4().hex)
-    guardian = Guardian(family)
+    descendants = Descendants(uuid.uuid4().hex)
+    guardian = Guardian(descendants)
     python = TrainerPython(environ)
     pod = Pod(
         connection=client.connection,
@@ -395,9 +397,9 @@ def run_agent(
         environ={**environ, "WANDB_HOST": options.host},
         work=options.work,
         console=console or Console(),
-        family=family,
+        descendants=descendants,
         guardian=guardian,
-        bell=bell,
+        wake_up=wake_up,
         python=python,
         bytecode=BytecodeCache(environ, python),
         settings=options.settings,
@@ -406,13 +408,13 @@ def run_agent(
     try:
         return Agent(options, client, pod, signals).run()
     finally:
-        until = time.monotonic() + _STRAYS_LIMIT_S
+        until = time.monotonic() + _LEFTOVERS_LIMIT_S
 
         def left_s() -> float:
-            limit_s = signals.left_s if signals.received else _STRAYS_LIMIT_S
+            limit_s = signals.left_s if signals.received else _LEFTOVERS_LIMIT_S
             return min(limit_s, until - time.monotonic())
 
-        family.kill_strays(lambda: left_s() <= 0)
+        descendants.kill_leftovers(lambda: left_s() <= 0)
         guardian.dismiss(left_s())
         pod.bytecode.close()
         pod.console.flush(FLUSH_LIMIT_S)

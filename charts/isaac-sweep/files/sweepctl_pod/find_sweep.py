@@ -20,7 +20,7 @@ from typing import Any
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.stored_form import DEFAULT_PROJECT, config_text, stored_config
 from sweepctl_pod.trainer.interpreter import NoYamlError
-from sweepctl_pod.waiting import Patience
+from sweepctl_pod.waiting import Retrying
 from sweepctl_pod.wandb.client import ApiError, SweepInfo, WandbClient
 
 SETTLE_S = 2.0
@@ -40,7 +40,7 @@ _WITHOUT_YAML = (
 
 
 @dataclass(frozen=True, slots=True)
-class SweepSource:
+class UnnamedSweep:
     """Where an agent without a sweep's id takes its sweep from."""
 
     file: Path
@@ -149,16 +149,16 @@ class SweepFinder:
 
     def __init__(
         self,
-        source: SweepSource,
+        source: UnnamedSweep,
         client: WandbClient,
-        patience: Patience,
+        retrying: Retrying,
         read_yaml: Callable[[str], Any],
         say: Callable[[str], None],
         is_final: Callable[[ApiError, float], bool],
     ) -> None:
         self._source = source
         self._client = client
-        self._patience = patience
+        self._retrying = retrying
         self._read_yaml = read_yaml
         self._say = say
         self._is_final = is_final
@@ -170,7 +170,7 @@ class SweepFinder:
         text, config = read_sweep_file(self._source.file, self._read_yaml)
         self._key = sweep_key(self._source.namespace, self._source.name, text)
         entity, self._project = sweep_place(config, self._source.entity, self._source.project)
-        self._entity = entity or self._patience.call(
+        self._entity = entity or self._retrying.call(
             self._client.viewer_entity, is_final=self._is_final
         )
         self._rest(self._source.delay_s)
@@ -198,10 +198,10 @@ class SweepFinder:
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left_s := until - time.monotonic()) > 0:
-            self._patience.sleep(left_s)
+            self._retrying.sleep(left_s)
 
     def _look(self) -> Choice:
-        listed: Sequence[SweepInfo] = self._patience.call(
+        listed: Sequence[SweepInfo] = self._retrying.call(
             lambda: self._client.sweeps(self._entity, self._project), is_final=self._is_final
         )
         return choose(listed, self._key, self._source.job_uid)
@@ -236,12 +236,12 @@ class SweepFinder:
     def _once(self, work: Callable[[], None]) -> None:
         """Make one attempt; of an error that may pass the next look makes the best."""
         try:
-            self._patience.call(work, is_final=lambda error, lasted_s: True)
+            self._retrying.call(work, is_final=lambda error, lasted_s: True)
         except ApiError as error:
             may_pass = error.is_transient or error.is_refused or error.is_missing
             if not may_pass or self._is_final(error, time.monotonic() - self._began):
                 raise
-            self._patience.note_failure(error)
+            self._retrying.note_failure(error)
 
 
 def _at_the_same_moment(one: SweepInfo, other: SweepInfo) -> bool:

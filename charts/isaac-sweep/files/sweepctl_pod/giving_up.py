@@ -12,9 +12,9 @@ from typing import TypeVar
 from sweepctl_pod.errors import ExitCode, SweepctlError
 from sweepctl_pod.first_runs import FirstRuns
 from sweepctl_pod.options import AgentOptions, Asker
-from sweepctl_pod.run.assignment import RunTask, SweepTask
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.verdict import Ending, Verdict
-from sweepctl_pod.waiting import Patience
+from sweepctl_pod.waiting import Retrying
 from sweepctl_pod.wandb.client import ApiError, WandbClient
 
 T = TypeVar("T")
@@ -35,10 +35,10 @@ class GaveUpError(SweepctlError):
 class GivingUp:
     """The ends of an agent's runs, as far as they decide whether it goes on."""
 
-    def __init__(self, options: AgentOptions, client: WandbClient, patience: Patience) -> None:
+    def __init__(self, options: AgentOptions, client: WandbClient, retrying: Retrying) -> None:
         self._options = options
         self._client = client
-        self._patience = patience
+        self._retrying = retrying
         self._first_runs = FirstRuns(options.max_initial_failures)
         self._knows_earlier = not options.is_in_job
         self._endings: set[Ending] = set()
@@ -50,7 +50,9 @@ class GivingUp:
         is_told = all_failed and self._options.asker is Asker.PERSON
         return ExitCode.FAILED_RUNS if is_told else ExitCode.DONE
 
-    def note(self, sweep: SweepTask, run: RunTask, verdict: Verdict, lasted_s: float) -> None:
+    def note(
+        self, sweep: AssignedSweep, run: AssignedRun, verdict: Verdict, lasted_s: float
+    ) -> None:
         """Take in a run's end; GaveUpError when it is time to give up."""
         self._endings.add(verdict.ending)
         self._first_runs.note(verdict.ending, lasted_s)
@@ -79,6 +81,6 @@ class GivingUp:
     def _ask(self, question: Callable[[], T]) -> T | None:
         """Ask the API, as long as it takes; None where it refuses to say."""
         try:
-            return self._patience.call(question, is_final=lambda error, _: not error.is_transient)
+            return self._retrying.call(question, is_final=lambda error, _: not error.is_transient)
         except ApiError:
             return None

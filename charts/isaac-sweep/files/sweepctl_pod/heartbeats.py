@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.waiting import Bell, Call
+from sweepctl_pod.waiting import BackgroundCall, WakeUp
 from sweepctl_pod.wandb.client import ApiError
 
 HEARTBEAT_S = 5.0  # W&B takes an agent that is silent for longer for dead
@@ -37,14 +37,14 @@ def beat_after_s(error: SweepctlError, every_s: float) -> float:
 class Heartbeats:
     """The heartbeats of one run; `take` gives what has come back."""
 
-    def __init__(self, beat: Beat, run_id: str, bell: Bell) -> None:
+    def __init__(self, beat: Beat, run_id: str, wake_up: WakeUp) -> None:
         """Begin them."""
         self._beat = beat
         self._run_id = run_id
-        self._bell = bell
+        self._wake_up = wake_up
         self._ending = threading.Event()
         self._answers: deque[Answer] = deque()
-        self._sending = Call(self._send, bell)
+        self._sending = BackgroundCall(self._send, wake_up)
 
     def take(self) -> list[Answer]:
         """Give the answers that have come since the last look, oldest first."""
@@ -53,7 +53,7 @@ class Heartbeats:
             found.append(self._answers.popleft())
         return found
 
-    def end(self) -> Call[None]:
+    def end(self) -> BackgroundCall[None]:
         """End them; when what this gives is done, no heartbeat that names the run is under way."""
         self._ending.set()
         return self._sending
@@ -69,4 +69,4 @@ class Heartbeats:
             except Exception as error:  # none may end them: the run would be given to another
                 answer, every_s = SweepctlError(f"a heartbeat failed: {error!r}"), HEARTBEAT_S
             self._answers.append(answer)
-            self._bell.ring()
+            self._wake_up.set()

@@ -24,9 +24,9 @@ PATIENCE_S = 60.0
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Look at the release that the environment tells of; give the exit code."""
+    """Check the release that the environment describes; give the exit code."""
     try:
-        for line in check(environ):
+        for line in check_release(environ):
             print(f"sweepctl: {line}")
     except SweepctlError as error:
         print(f"sweepctl: {error.message}" + (f" ({error.hint})" if error.hint else ""))
@@ -34,7 +34,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     return 0
 
 
-def check(environ: Mapping[str, str], *, patience_s: float = PATIENCE_S) -> list[str]:
+def check_release(environ: Mapping[str, str], *, patience_s: float = PATIENCE_S) -> list[str]:
     """Say what is found; raise SweepctlError with what is wrong."""
     client = WandbClient(connection_from_environ(environ, Path.home()), timeout_s=10)
     entity = _patiently(client.viewer_entity, patience_s)

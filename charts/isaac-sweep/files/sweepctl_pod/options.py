@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweepctl_pod.errors import UsageError
-from sweepctl_pod.find_sweep import SweepSource
+from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import DEFAULT_MIN_FREE_MB
@@ -70,7 +70,7 @@ class AgentOptions:
     asker: Asker = Asker.JOB
     is_in_job: bool = False
     """Whether other pods may have been this agent before."""
-    source: SweepSource | None = None
+    source: UnnamedSweep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,13 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
     )
 
 
-def _sweep_source(environ: Mapping[str, str], index: int | None) -> SweepSource | None:
+def _sweep_source(environ: Mapping[str, str], index: int | None) -> UnnamedSweep | None:
     """Say where the sweep comes from that no id names; None outside a Job."""
     names = ("SWEEPCTL_SWEEP_FILE", "SWEEPCTL_NAMESPACE", "SWEEPCTL_NAME", "SWEEPCTL_JOB_UID")
     if not all(environ.get(name) for name in names):
         return None
     file, namespace, name, job_uid = (environ[name] for name in names)
-    return SweepSource(
+    return UnnamedSweep(
         Path(file),
         namespace,
         name,

@@ -1,7 +1,7 @@
 """Work beside the main thread, which waits for whatever happens first: a call's end, a signal.
 
-The main thread never blocks on the network or on the trainer's output: it waits on one `Bell`. Each
-call is one attempt in a thread of its own; `Backoff` says when the next one is due.
+The main thread never blocks on the network or on the trainer's output: it waits on one `WakeUp`.
+Each call is one attempt in a thread of its own; `Backoff` says when the next one is due.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ LAST_CALLS_EVERY_S = 0.5
 _LONGEST_RETRY_AFTER_S = 600.0
 
 
-class Bell:
-    """What the main thread sleeps on; any thread or signal handler may ring it."""
+class WakeUp:
+    """What the main thread sleeps on. Any thread or signal handler may `set` it."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Wake the main thread."""
         with suppress(OSError):  # a full pipe wakes as well as one more byte
             os.write(self._writing, b"!")
 
     def wait(self, timeout_s: float) -> None:
-        """Sleep until the bell rings, or rang since the last wait, or the time is over."""
+        """Sleep until `set` is called, at most `timeout_s`; at once if it was called before."""
         select.select([self._reading], [], [], max(0.0, timeout_s))
         with suppress(OSError):
             while os.read(self._reading, 512):
@@ -58,12 +58,12 @@ class Bell:
         os.close(self._writing)
 
 
-class Call(Generic[T]):
-    """One call under way in its own thread; it rings the bell at its end."""
+class BackgroundCall(Generic[T]):
+    """One call in a thread of its own, which wakes the main thread when it ends."""
 
-    def __init__(self, work: Callable[[], T], bell: Bell) -> None:
+    def __init__(self, work: Callable[[], T], wake_up: WakeUp) -> None:
         self._work = work
-        self._bell = bell
+        self._wake_up = wake_up
         self._value: T | None = None
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -74,7 +74,7 @@ class Call(Generic[T]):
         return self._done.is_set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the result a limited time, deaf to the bell; say whether it is there."""
+        """Wait for the result, at most `timeout_s`, whatever else happens; say if it is there."""
         return self._done.wait(max(0.0, timeout_s))
 
     def result(self) -> T:
@@ -90,7 +90,7 @@ class Call(Generic[T]):
             self._error = error
         self._done.set()
         with suppress(OSError):
-            self._bell.ring()
+            self._wake_up.set()
 
 
 class Backoff:
@@ -119,10 +119,10 @@ class Signals:
     """The order to leave: noted as it comes, with the time by which this process must be gone."""
 
     def __init__(
-        self, bell: Bell, grace_s: float = 30.0, received: list[int] | None = None
+        self, wake_up: WakeUp, grace_s: float = 30.0, received: list[int] | None = None
     ) -> None:
         """`received` is where an earlier handler notes signals: none is lost until `install`."""
-        self._bell = bell
+        self._wake_up = wake_up
         self._grace_s = grace_s
         self._heard_at = time.monotonic()
         self.received = [] if received is None else received
@@ -143,7 +143,7 @@ class Signals:
         if not self.received:
             self._heard_at = time.monotonic()
         self.received.append(signum)
-        self._bell.ring()
+        self._wake_up.set()
 
     @property
     def left_s(self) -> float:
@@ -163,22 +163,22 @@ class Signals:
 class InterruptedBySignalError(Exception):
     """This process was told to leave while it waited; `call` is what it waited for, if anything."""
 
-    def __init__(self, signum: int, call: Call[Any] | None = None) -> None:
+    def __init__(self, signum: int, call: BackgroundCall[Any] | None = None) -> None:
         super().__init__(signum)
         self.signum = signum
         self.call = call
 
 
-class Patience:
+class Retrying:
     """Calls that are tried until they work, or until this process is asked to end.
 
     One line is said for each change of the API's state, however many attempts there are.
     """
 
     def __init__(
-        self, bell: Bell, signals: Signals, say: Callable[[str], None], rng: random.Random
+        self, wake_up: WakeUp, signals: Signals, say: Callable[[str], None], rng: random.Random
     ) -> None:
-        self._bell = bell
+        self._wake_up = wake_up
         self._signals = signals
         self._say = say
         self._rng = rng
@@ -210,11 +210,11 @@ class Patience:
         """Do once what may take long, in a thread; raise when this process is told to leave."""
         if self._signals.received:  # nothing new is begun after that
             raise InterruptedBySignalError(self._signals.received[0])
-        call = Call(work, self._bell)
+        call = BackgroundCall(work, self._wake_up)
         self.wait(call, float("inf"))
         return call.result()
 
-    def wait(self, call: Call[Any], limit_s: float) -> bool:
+    def wait(self, call: BackgroundCall[Any], limit_s: float) -> bool:
         """Wait for a call's end, at most so long; raise, with the call, when told to leave."""
         until = time.monotonic() + limit_s
         while not call.is_done() and (left_s := until - time.monotonic()) > 0:
@@ -232,9 +232,9 @@ class Patience:
             self.sleep(left_s)
 
     def sleep(self, timeout_s: float) -> None:
-        """Wait for the bell, at most so long; raise when this process is told to leave."""
+        """Sleep until woken, at most `timeout_s`; raise when this process is told to leave."""
         if not self._signals.received:
-            self._bell.wait(timeout_s)
+            self._wake_up.wait(timeout_s)
         if self._signals.received:
             raise InterruptedBySignalError(self._signals.received[0])
 
@@ -254,54 +254,54 @@ class Patience:
             self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
 
 
-class UntoldError(SweepctlError):
+class NoAnswerError(SweepctlError):
     """The API gave no answer that can be believed, to the end of the time there was."""
 
 
-class Courier:
+class LastCalls:
     """Calls that must get through: tried until they work, or to the end of the time to leave."""
 
     def __init__(
-        self, patience: Patience, signals: Signals, bell: Bell, say: Callable[[str], None]
+        self, retrying: Retrying, signals: Signals, wake_up: WakeUp, say: Callable[[str], None]
     ) -> None:
-        self.patience = patience
+        self.retrying = retrying
         self._signals = signals
-        self._bell = bell
+        self._wake_up = wake_up
         self._say = say
 
     def call(self, work: Callable[[], T]) -> T:
-        """Call the API until it works; UntoldError when it does not in the time that there is.
+        """Call the API until it works; NoAnswerError when it does not in the time that there is.
 
         One negative answer is not the truth: an ingress answers 404 while its server restarts.
         """
         try:
-            return self.patience.call(work, is_final=_is_hopeless)
+            return self.retrying.call(work, is_final=_is_hopeless)
         except ApiError as error:
-            raise UntoldError(error.message, error.hint) from None
+            raise NoAnswerError(error.message, error.hint) from None
         except InterruptedBySignalError as interrupted:
-            under_way = interrupted.call or Call(work, self._bell)
+            under_way = interrupted.call or BackgroundCall(work, self._wake_up)
         trouble = "the time to leave was over"
         while under_way.wait(self._signals.left_s):
             try:
                 return cast(T, under_way.result())
             except ApiError as error:
-                self.patience.note_failure(error)
+                self.retrying.note_failure(error)
                 trouble = error.message
             time.sleep(min(LAST_CALLS_EVERY_S, self._signals.left_s))
             if self._signals.left_s <= 0:
                 break
-            under_way = Call(work, self._bell)
-        raise UntoldError(trouble)
+            under_way = BackgroundCall(work, self._wake_up)
+        raise NoAnswerError(trouble)
 
     def rest(self, seconds: float) -> bool:
         """Wait so long; False when this process is told to leave."""
         try:
-            self.patience.rest(seconds)
+            self.retrying.rest(seconds)
         except InterruptedBySignalError:
             return False
         return True
 
 
 def _is_hopeless(error: ApiError, lasted_s: float) -> bool:
-    """Tell what no patience mends: what is refused, or gone, for minutes."""
+    """Tell what no retrying mends: what is refused, or gone, for minutes."""
     return not error.is_transient and lasted_s > HOPELESS_AFTER_S

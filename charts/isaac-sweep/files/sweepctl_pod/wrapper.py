@@ -21,17 +21,17 @@ from sweepctl_pod.command import takes_overrides
 from sweepctl_pod.console import FLUSH_LIMIT_S, Console
 from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.options import read_wrapper_options
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.process import Family, Guardian
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
-from sweepctl_pod.run.supervise import Tending
+from sweepctl_pod.run.supervise import Supervisor
 from sweepctl_pod.run.training import Pod, Training
 from sweepctl_pod.run.verdict import Ending
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.resolve import wrapped_command
 from sweepctl_pod.trainer.tasks import with_tasks
-from sweepctl_pod.waiting import Bell, Courier, InterruptedBySignalError, Patience, Signals
+from sweepctl_pod.waiting import InterruptedBySignalError, LastCalls, Retrying, Signals, WakeUp
 from sweepctl_pod.wandb.client import WandbClient, connection_from_environ, unwrap_config
 
 GRACE_S = 20.0
@@ -40,11 +40,11 @@ GRACE_S = 20.0
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the wrapper; give its exit code."""
     console = Console()
-    bell = Bell()
-    signals = Signals(bell, GRACE_S)
+    wake_up = WakeUp()
+    signals = Signals(wake_up, GRACE_S)
     signals.install()
     try:
-        return _run(argv, environ, console, bell, signals)
+        return _run(argv, environ, console, wake_up, signals)
     except InterruptedBySignalError as interrupted:
         console.say("told to leave before the training began")
         console.flush(FLUSH_LIMIT_S)
@@ -59,7 +59,7 @@ def _run(
     argv: Sequence[str],
     environ: Mapping[str, str],
     console: Console,
-    bell: Bell,
+    wake_up: WakeUp,
     signals: Signals,
 ) -> int:
     if not argv:
@@ -72,36 +72,36 @@ def _run(
     work = Path(environ.get("SWEEPCTL_WORK") or environ.get("WANDB_DIR") or ".").absolute()
     environ = with_tasks(environ, work)
     python = TrainerPython(environ)
-    patience = Patience(bell, signals, console.say, random.Random())
-    courier = Courier(patience, signals, bell, console.say)
-    sweep, run = _tasks(argv, environ, client, python, courier)
-    grammar = options.grammar or patience.run(lambda: python.grammar(argv))
-    family = Family(uuid.uuid4().hex)
-    guardian = Guardian(family)
+    retrying = Retrying(wake_up, signals, console.say, random.Random())
+    last_calls = LastCalls(retrying, signals, wake_up, console.say)
+    sweep, run = _tasks(argv, environ, client, python, last_calls)
+    grammar = options.grammar or retrying.run(lambda: python.grammar(argv))
+    descendants = Descendants(uuid.uuid4().hex)
+    guardian = Guardian(descendants)
     bytecode = BytecodeCache(environ, python)
     pod = Pod(
         connection=client.connection,
         environ=environ,
         work=work,
         console=console,
-        family=family,
+        descendants=descendants,
         guardian=guardian,
-        bell=bell,
+        wake_up=wake_up,
         python=python,
         bytecode=bytecode,
         settings=options.settings,
         close_limit_s=options.close_limit_s,
     )
     try:
-        settings = SettingsCheck(python, bell)
-        training = patience.run(lambda: Training(pod, sweep, run, grammar, settings))
-        tending = Tending(client, courier, signals, bell, family, console.say)
+        settings = SettingsCheck(python, wake_up)
+        training = retrying.run(lambda: Training(pod, sweep, run, grammar, settings))
+        supervisor = Supervisor(client, last_calls, signals, wake_up, descendants, console.say)
         # How often this run was tried is not known to one process of it: the stock agent goes on.
-        verdict = tending.train(training, sweep, attempts=1).verdict
+        verdict = supervisor.train(training, sweep, attempts=1).verdict
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         until = time.monotonic() + (signals.left_s if signals.received else GRACE_S)
-        family.kill_strays(lambda: time.monotonic() >= until)
+        descendants.kill_leftovers(lambda: time.monotonic() >= until)
         guardian.dismiss(until - time.monotonic())
         bytecode.close()
         console.flush(FLUSH_LIMIT_S)
@@ -112,8 +112,8 @@ def _tasks(
     environ: Mapping[str, str],
     client: WandbClient,
     python: TrainerPython,
-    courier: Courier,
-) -> tuple[SweepTask, RunTask]:
+    last_calls: LastCalls,
+) -> tuple[AssignedSweep, AssignedRun]:
     """Read what the stock agent left in the environment, and the sweep's config at the API.
 
     The stock agent leaves `${overrides}` out: where the sweep's command names the wrapper, what
@@ -132,26 +132,26 @@ def _tasks(
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SweepctlError(f"cannot read {path}: {(error.strerror or '').lower()}") from None
-    wrapped: Any = courier.patience.run(lambda: python.read_yaml(text))
+    wrapped: Any = last_calls.retrying.run(lambda: python.read_yaml(text))
     if not isinstance(wrapped, dict):
         raise SweepctlError(f"{path} is not a map of parameters")
     wrapped.pop("wandb_version", None)
     entity = environ.get("WANDB_ENTITY") or client.connection.entity
-    entity = entity or courier.call(client.viewer_entity)
+    entity = entity or last_calls.call(client.viewer_entity)
     project = environ.get("WANDB_PROJECT")
     if not project:
         raise UsageError("WANDB_PROJECT is not set", "set it where `wandb agent` starts")
     name = (entity, project, environ["WANDB_SWEEP_ID"])
-    info = courier.call(lambda: client.sweep(*name))
-    config: Any = courier.patience.run(lambda: python.read_yaml(info.config_text))
-    sweep = SweepTask.of(*name, config if isinstance(config, dict) else {})
+    info = last_calls.call(lambda: client.sweep(*name))
+    config: Any = last_calls.retrying.run(lambda: python.read_yaml(info.config_text))
+    sweep = AssignedSweep.of(*name, config if isinstance(config, dict) else {})
     own = wrapped_command(sweep.command)
     if own is not None:
         sweep = replace(sweep, command=tuple(own))
     else:
         passes_them = not takes_overrides(sweep.command)
         sweep = replace(sweep, command=tuple(argv), has_arguments=passes_them)
-    return sweep, RunTask(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
+    return sweep, AssignedRun(id=environ["WANDB_RUN_ID"], config=unwrap_config(wrapped))
 
 
 if __name__ == "__main__":  # in a pod this file is mounted as sweepctl/pod/run.py as well

@@ -9,7 +9,7 @@ from sweepctl_pod.command import DEFAULT_COMMAND
 
 
 @dataclass(frozen=True, slots=True)
-class SweepTask:
+class AssignedSweep:
     """What all runs of a sweep share."""
 
     entity: str
@@ -25,7 +25,7 @@ class SweepTask:
     """Whether another agent has put the parameters into the command."""
 
     @classmethod
-    def of(cls, entity: str, project: str, id: str, config: Mapping[str, object]) -> SweepTask:
+    def of(cls, entity: str, project: str, id: str, config: Mapping[str, object]) -> AssignedSweep:
         """Read a sweep's config; the command as W&B's agent, whose default stands for no list."""
         command, program = config.get("command"), config.get("program")
         metric, parameters = config.get("metric"), config.get("parameters")
@@ -42,7 +42,7 @@ class SweepTask:
 
 
 @dataclass(frozen=True, slots=True)
-class RunTask:
+class AssignedRun:
     """One run as it was handed out; `config` is {name: value}."""
 
     id: str

@@ -1,4 +1,4 @@
-"""Concluding a run: what W&B knows of it, what the verdict is, and telling it (telling.py)."""
+"""The end of a run: ask W&B what it knows, judge, and post what it lacks (posting.py)."""
 
 from __future__ import annotations
 
@@ -7,50 +7,53 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.telling import Output, Teller
-from sweepctl_pod.run.training import End, Training
-from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, untold
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.posting import Output, Poster
+from sweepctl_pod.run.training import TrainerEnd, Training
+from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, unknown_ending
 from sweepctl_pod.waiting import (
     BELIEVED_AFTER_S,
-    Bell,
-    Call,
-    Courier,
+    BackgroundCall,
     InterruptedBySignalError,
-    UntoldError,
+    LastCalls,
+    NoAnswerError,
+    WakeUp,
 )
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.outputs import last_logged
 from sweepctl_pod.wandb.summary import read_metric
 
-Look = Call["RunInfo | None"]
+RunQuestion = BackgroundCall["RunInfo | None"]
 
 _LAG_S = (0.5, 1.0, 2.0, 4.0)
 """When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
 
 
-def look(client: WandbClient, sweep: SweepTask, run: RunTask, bell: Bell) -> Look:
-    """Begin to ask what W&B knows of a run, while there is other work to do at its end."""
-    return Call(lambda: client.run(sweep.entity, sweep.project, run.id), bell)
+def ask_run(
+    client: WandbClient, sweep: AssignedSweep, run: AssignedRun, wake_up: WakeUp
+) -> RunQuestion:
+    """Ask in the background what W&B knows of a run, while there is other work to do."""
+    return BackgroundCall(lambda: client.run(sweep.entity, sweep.project, run.id), wake_up)
 
 
-def conclude(
+def end_run(
     client: WandbClient,
-    courier: Courier,
-    sweep: SweepTask,
+    last_calls: LastCalls,
+    sweep: AssignedSweep,
     training: Training,
-    end: End,
-    looks: list[Look],
+    end: TrainerEnd,
+    questions: list[RunQuestion],
     attempts: int,
 ) -> Verdict:
-    """Judge a run and tell W&B.
+    """Judge a run and post its end to W&B; give the verdict.
 
-    `looks` are questions begun before the trainer's end was complete: used first, then asked anew.
+    `questions` were asked while the trainer was still being cleaned up. Their answers are used
+    first; then W&B is asked anew.
     """
     run = training.run
 
     def ask_once() -> RunInfo | None:
-        begun = looks.pop() if looks else None
+        begun = questions.pop() if questions else None
         if begun is not None and begun.wait(client.timeout_s):
             return begun.result()
         return client.run(sweep.entity, sweep.project, run.id)
@@ -58,46 +61,48 @@ def conclude(
     info, silence = None, None
     logged: Mapping[str, object] = {}
     try:
-        info = _believable(courier, ask_once)
+        info = _believable(last_calls, ask_once)
         if info is None:
             return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
-        logged = _logged(client, courier, sweep, training, end, info)
+        logged = _logged(client, last_calls, sweep, training, end, info)
         for lag_s in _LAG_S:
-            if logged or not _may_lag(sweep, end, info) or not courier.rest(lag_s):
+            if logged or not _may_lag(sweep, end, info) or not last_calls.rest(lag_s):
                 break
-            info = courier.call(ask_once) or info
-            logged = _logged(client, courier, sweep, training, end, info)
-    except UntoldError as error:
+            info = last_calls.call(ask_once) or info
+            logged = _logged(client, last_calls, sweep, training, end, info)
+    except NoAnswerError as error:
         silence = error.message
     verdict = judge(_facts(sweep, training, end, info, logged, silence, attempts))
     verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
         # Its trainer never got as far as to say so, and a later pod of this index counts by host.
         with suppress(ApiError, InterruptedBySignalError):
-            courier.patience.call(
+            last_calls.retrying.call(
                 lambda: _name_host(client, sweep, run, training.host),
                 is_final=lambda error, lasted_s: True,
             )
-    teller = Teller(client, courier, sweep, run)
+    poster = Poster(client, last_calls, sweep, run)
     try:
-        teller.tell(verdict, info, end.trained_s, Output(training, end), logged)
-    except UntoldError as error:
-        return untold(verdict, error.message)
+        poster.post_end(verdict, info, end.trained_s, Output(training, end), logged)
+    except NoAnswerError as error:
+        return unknown_ending(verdict, error.message)
     return verdict
 
 
-def _believable(courier: Courier, ask: Callable[[], RunInfo | None]) -> RunInfo | None:
-    """Ask for a run; None when it is gone, and was at every look for half a minute."""
+def _believable(last_calls: LastCalls, ask: Callable[[], RunInfo | None]) -> RunInfo | None:
+    """Ask for a run; None when W&B has said for half a minute, at every try, that it is gone."""
     until = time.monotonic() + BELIEVED_AFTER_S
     while True:
-        found = courier.call(ask)
+        found = last_calls.call(ask)
         if found is not None or time.monotonic() >= until:
             return found
-        if not courier.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
-            raise UntoldError("W&B says that there is no such run, and there is no time to ask on")
+        if not last_calls.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
+            raise NoAnswerError(
+                "W&B says that there is no such run, and there is no time to ask on"
+            )
 
 
-def _name_host(client: WandbClient, sweep: SweepTask, run: RunTask, host: str) -> None:
+def _name_host(client: WandbClient, sweep: AssignedSweep, run: AssignedRun, host: str) -> None:
     """Store a run's host, as `wandb.init` does; before its end, which this would undo."""
     client.graphql(
         "mutation UpsertBucket($name: String, $project: String, $entity: String, $host: String) {"
@@ -107,7 +112,7 @@ def _name_host(client: WandbClient, sweep: SweepTask, run: RunTask, host: str) -
     )
 
 
-def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
+def _may_lag(sweep: AssignedSweep, end: TrainerEnd, info: RunInfo | None) -> bool:
     return (
         info is not None
         and info.is_started
@@ -120,13 +125,13 @@ def _may_lag(sweep: SweepTask, end: End, info: RunInfo | None) -> bool:
 
 def _logged(
     client: WandbClient,
-    courier: Courier,
-    sweep: SweepTask,
+    last_calls: LastCalls,
+    sweep: AssignedSweep,
     training: Training,
-    end: End,
+    end: TrainerEnd,
     info: RunInfo,
 ) -> dict[str, object]:
-    """Look into a run's history for the metric that its summary lacks.
+    """RunQuestion into a run's history for the metric that its summary lacks.
 
     `define_metric(…, summary="none")` keeps it out. What is not asked for can change no verdict.
     """
@@ -137,14 +142,14 @@ def _logged(
     if not (info.is_started or info.summary) or not read_metric(info.summary, name).is_missing:
         return {}
     place = (sweep.entity, sweep.project, info.id)
-    value = courier.call(lambda: last_logged(client, place, name))
+    value = last_calls.call(lambda: last_logged(client, place, name))
     return {} if value is None else {name: value}
 
 
 def _facts(
-    sweep: SweepTask,
+    sweep: AssignedSweep,
     training: Training,
-    end: End,
+    end: TrainerEnd,
     info: RunInfo | None,
     logged: Mapping[str, object],
     silence: str | None,

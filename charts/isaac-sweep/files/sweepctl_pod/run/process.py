@@ -1,8 +1,8 @@
 """A trainer as a process: its own session, its output passed on, nothing of it left at its end.
 
 A trainer is a tree of processes (launcher scripts, wandb's service, data loaders), and the GPU
-memory of any of them is held until that one is dead. `Family` finds them: as PID 1, or subreaper,
-this process becomes the parent of all that lose theirs.
+memory of any of them is held until that one is dead. `Descendants` finds them: as PID 1, or as
+subreaper, this process becomes the parent of all that lose theirs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PROMPT_S = 0.5
 _LONGEST_LINE_BYTES = 1 << 20
 
 
-class Family:
+class Descendants:
     """The descendants of this process: the trainer's are killed, those that were here are not."""
 
     def __init__(self, marker: str) -> None:
@@ -46,29 +46,29 @@ class Family:
         """Take back `spare`, once the process is reaped: its id may be given to another."""
         self._spared.discard(pid)
 
-    def kill_strays(self, is_over: Callable[[], bool]) -> list[int]:
+    def kill_leftovers(self, is_over: Callable[[], bool]) -> list[int]:
         """Kill every descendant that is not spared, until none is left or the time is over.
 
         Gives the ids of those that would not die: a process stuck in the kernel, on a sick GPU.
         """
         while True:
-            strays = self._strays()
-            for pid in strays:
+            leftovers = self._leftovers()
+            for pid in leftovers:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            if not strays or is_over():
-                return strays
-            self._reap(strays)
+            if not leftovers or is_over():
+                return leftovers
+            self._reap(leftovers)
             # Their own children become ours only when they are gone: look again, then wait.
-            if self._strays() == strays:
+            if self._leftovers() == leftovers:
                 time.sleep(0.005)
 
     def reap_orphans(self) -> None:
         """Collect the dead that were given to this process; the living are left alone."""
         zombies = [pid for pid, state in _processes() if state[:1] == [b"Z"]]
-        self._reap([pid for pid in self._strays() if pid in zombies])
+        self._reap([pid for pid in self._leftovers() if pid in zombies])
 
-    def _strays(self) -> list[int]:
+    def _leftovers(self) -> list[int]:
         found = _children() if self._is_reaper else [*_children(), *marked(self.marker)]
         return [pid for pid in found if pid not in self._spared]
 
@@ -81,7 +81,7 @@ class Family:
 class Guardian:
     """Our end of the watcher that kills the trainer when this process is killed; best effort."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, descendants: Descendants) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         script = Path(__file__).with_name("guardian.py")
         environ = {key: value for key, value in os.environ.items() if key != MARKER}
@@ -89,14 +89,14 @@ class Guardian:
             return  # with PID 1 the kernel itself ends all others
         with suppress(OSError):
             self._process = subprocess.Popen(
-                [sys.executable, "-S", "-E", str(script), family.marker],
+                [sys.executable, "-S", "-E", str(script), descendants.marker],
                 env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            family.spare(self._process.pid)
+            descendants.spare(self._process.pid)
 
     def watch(self, group: int) -> None:
         """Name the process group that is to die with this process; 0 names none."""
@@ -121,14 +121,14 @@ class Child:
         argv: Sequence[str],
         *,
         environ: Mapping[str, str],
-        family: Family,
+        descendants: Descendants,
         console: Console,
         log: Path,
         on_lines: Callable[[bytes], None],
         on_end: Callable[[], None],
     ) -> None:
         """Start it; OSError when there is no such program or it is none."""
-        self._family = family
+        self._descendants = descendants
         self._console = console
         self._on_lines = on_lines
         self._on_end = on_end
@@ -140,7 +140,7 @@ class Child:
         try:
             self._process = subprocess.Popen(
                 list(argv),
-                env={**environ, MARKER: family.marker},
+                env={**environ, MARKER: descendants.marker},
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
@@ -153,7 +153,7 @@ class Child:
             raise
         finally:
             os.close(writing)
-        family.spare(self._process.pid)
+        descendants.spare(self._process.pid)
         self._output = reading
         self._pump = threading.Thread(target=self._pass_output_on, daemon=True)
         self._pump.start()
@@ -199,8 +199,8 @@ class Child:
         undying = [] if self._ended.is_set() else [self.pid]
         if not undying:
             self._process.wait()
-            self._family.forget(self.pid)
-            undying = self._family.kill_strays(is_over)
+            self._descendants.forget(self.pid)
+            undying = self._descendants.kill_leftovers(is_over)
         self._pump.join(5.0 if not undying else 0.1)
         return self._process.returncode if not undying else -signal.SIGKILL, undying
 

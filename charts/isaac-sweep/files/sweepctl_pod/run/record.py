@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 
-from sweepctl_pod.run.assignment import SweepTask
+from sweepctl_pod.run.assignment import AssignedSweep
 from sweepctl_pod.run.training import Training
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
-from sweepctl_pod.waiting import Bell, Call, InterruptedBySignalError, Patience
+from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, Retrying, WakeUp
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import upload_file
 
@@ -18,24 +18,29 @@ class RecordUpload:
     """One upload. Nothing that goes wrong with it harms the run."""
 
     def __init__(
-        self, client: WandbClient, sweep: SweepTask, training: Training, attempt: int, bell: Bell
+        self,
+        client: WandbClient,
+        sweep: AssignedSweep,
+        training: Training,
+        attempt: int,
+        wake_up: WakeUp,
     ) -> None:
         """Begin it."""
         host = training.host or socket.gethostname()
         record = RunRecord(tuple(training.shown_argv), training.grammar.value, host, attempt)
         place = (sweep.entity, sweep.project, training.run.id)
         content = record.text().encode()
-        self._bell = bell
+        self._wake_up = wake_up
         self._work = lambda: upload_file(client, place, RECORD_FILE, content)
-        self._call = Call(self._work, bell)
+        self._call = BackgroundCall(self._work, wake_up)
 
-    def finish(self, patience: Patience) -> str | None:
+    def finish(self, retrying: Retrying) -> str | None:
         """Try once more what has failed, unless told to leave; say what is wrong then."""
         try:
-            patience.wait(self._call, _SECOND_TRY_S)
+            retrying.wait(self._call, _SECOND_TRY_S)
             if self._failure() is not None:
-                self._call = Call(self._work, self._bell)
-                patience.wait(self._call, _SECOND_TRY_S)
+                self._call = BackgroundCall(self._work, self._wake_up)
+                retrying.wait(self._call, _SECOND_TRY_S)
         except InterruptedBySignalError:
             return None
         return self._failure()

@@ -15,7 +15,7 @@ from sweepctl_pod.errors import SweepctlError, nearest
 from sweepctl_pod.overrides import Grammar, Override
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.settings import Difference, differences
-from sweepctl_pod.waiting import Bell, Call
+from sweepctl_pod.waiting import BackgroundCall, WakeUp
 
 Record = dict[str, object]
 
@@ -31,11 +31,11 @@ class SettingsCheck:
     until there is an answer: the child that is asked ends with a training that is stopped early.
     """
 
-    def __init__(self, python: TrainerPython, bell: Bell) -> None:
+    def __init__(self, python: TrainerPython, wake_up: WakeUp) -> None:
         self._python = python
-        self._bell = bell
+        self._wake_up = wake_up
         self._asked: frozenset[str] = frozenset()
-        self._call: Call[dict[str, list[str]] | None] | None = None
+        self._call: BackgroundCall[dict[str, list[str]] | None] | None = None
 
     def begin(self, argv: Sequence[str], overrides: Sequence[Override]) -> None:
         """Ask, unless that was answered before or is being asked."""
@@ -43,7 +43,9 @@ class SettingsCheck:
         if not paths or (paths == self._asked and (self.is_pending() or self._answer is not None)):
             return
         self._asked = paths
-        self._call = Call(lambda: self._python.unknown_settings(argv, sorted(paths)), self._bell)
+        self._call = BackgroundCall(
+            lambda: self._python.unknown_settings(argv, sorted(paths)), self._wake_up
+        )
 
     def is_pending(self) -> bool:
         """Say whether an answer is still to come."""
@@ -72,18 +74,18 @@ class RecordCheck:
     def __init__(
         self,
         python: TrainerPython,
-        bell: Bell,
+        wake_up: WakeUp,
         argv: Sequence[str],
         overrides: Sequence[Override],
         grammar: Grammar,
     ) -> None:
         self._python = python
-        self._bell = bell
+        self._wake_up = wake_up
         self._argv = argv
         self._overrides = overrides
         self._grammar = grammar
         self._due_at = time.monotonic() + LOOK_EVERY_S
-        self._call: Call[Record] | None = None
+        self._call: BackgroundCall[Record] | None = None
         self._suspects: list[Difference] = []
         self._has_ended = False
         self.complaint: str | None = None
@@ -128,7 +130,9 @@ class RecordCheck:
         self._take_answer(time.monotonic())
 
     def _ask(self, folder: Path) -> None:
-        self._call = Call(lambda: self._python.read_params(self._argv, folder), self._bell)
+        self._call = BackgroundCall(
+            lambda: self._python.read_params(self._argv, folder), self._wake_up
+        )
 
     def _take_answer(self, now: float) -> None:
         if self._call is None or not self._call.is_done():

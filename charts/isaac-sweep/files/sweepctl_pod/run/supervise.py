@@ -1,7 +1,7 @@
 """One run from its start until W&B was told of its end, by agent and wrapper alike: `train`.
 
 Nothing that goes wrong with a heartbeat harms the run. A signal hands the run back in the order
-that W&B understands: the mark `preempting`, the end of the trainer, then (telling.py) the record.
+that W&B understands: the mark `preempting`, the end of the trainer, then (posting.py) the record.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
-from sweepctl_pod.run.assignment import SweepTask
-from sweepctl_pod.run.end_run import Look, conclude, look
-from sweepctl_pod.run.process import Family
+from sweepctl_pod.run.assignment import AssignedSweep
+from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
+from sweepctl_pod.run.process import Descendants
 from sweepctl_pod.run.record import RecordUpload
-from sweepctl_pod.run.training import End, Training
+from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Intervention, Verdict
 from sweepctl_pod.run_record import RECORD_FILE
-from sweepctl_pod.waiting import Bell, Call, Courier, InterruptedBySignalError, Signals
+from sweepctl_pod.waiting import (
+    BackgroundCall,
+    InterruptedBySignalError,
+    LastCalls,
+    Signals,
+    WakeUp,
+)
 from sweepctl_pod.wandb.client import ApiError, WandbClient
 
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
@@ -39,26 +45,26 @@ class Trained:
     """Whether W&B said that this agent is to go."""
 
 
-class Tending:
+class Supervisor:
     """Has one run trained at a time; without `beat` another agent tells W&B that it lives."""
 
     def __init__(
         self,
         client: WandbClient,
-        courier: Courier,
+        last_calls: LastCalls,
         signals: Signals,
-        bell: Bell,
-        family: Family,
+        wake_up: WakeUp,
+        descendants: Descendants,
         say: Callable[[str], None],
         beat: Beat | None = None,
         take: Callable[[Command], None] = lambda command: None,
     ) -> None:
         """`take` gets what W&B says meanwhile that is not about the run."""
         self._client = client
-        self._courier = courier
+        self._last_calls = last_calls
         self._signals = signals
-        self._bell = bell
-        self._family = family
+        self._wake_up = wake_up
+        self._descendants = descendants
         self._say = say
         self._beat = beat
         self._take = take
@@ -66,7 +72,7 @@ class Tending:
         self._is_unknown = False
         self._must_exit = False
 
-    def train(self, training: Training, sweep: SweepTask, attempts: int) -> Trained:
+    def train(self, training: Training, sweep: AssignedSweep, attempts: int) -> Trained:
         """Train a run, judge it and tell W&B; `attempts` counts this one as well."""
         run = training.run
         self._must_exit = False
@@ -74,7 +80,7 @@ class Tending:
             self._say(f"run {run.id}: {note}")
         self._say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
         number = run.attempt or attempts
-        record = RecordUpload(self._client, sweep, training, number, self._bell)
+        record = RecordUpload(self._client, sweep, training, number, self._wake_up)
         began = time.monotonic()
         try:
             begun, end = self._try(training, sweep)
@@ -82,18 +88,20 @@ class Tending:
                 self._say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
                 begun, end = self._try(training, sweep)
             lasted_s = time.monotonic() - began
-            verdict = conclude(self._client, self._courier, sweep, training, end, [begun], attempts)
+            verdict = end_run(
+                self._client, self._last_calls, sweep, training, end, [begun], attempts
+            )
             self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
         finally:
-            self._let_go(run.id)
-        if trouble := record.finish(self._courier.patience):
+            self._end_heartbeats(run.id)
+        if trouble := record.finish(self._last_calls.retrying):
             self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
         return Trained(verdict, lasted_s, self._must_exit)
 
-    def _try(self, training: Training, sweep: SweepTask) -> tuple[Look, End]:
+    def _try(self, training: Training, sweep: AssignedSweep) -> tuple[RunQuestion, TrainerEnd]:
         """Run a trainer to its end; W&B is asked of the run while the rest of it is cleaned up."""
-        self._tend(training, sweep)
-        begun = look(self._client, sweep, training.run, self._bell)
+        self._supervise(training, sweep)
+        begun = ask_run(self._client, sweep, training.run, self._wake_up)
         least = time.monotonic() + _LEAST_CLEANUP_S
         return begun, training.finish(lambda: self._is_late() and time.monotonic() >= least)
 
@@ -102,13 +110,13 @@ class Tending:
         signals = self._signals
         return bool(signals.received) and signals.left_s <= signals.last_words_s / 2
 
-    def _tend(self, training: Training, sweep: SweepTask) -> None:
-        """Start a trainer and look after it until its end; its heartbeats go on until `_let_go`."""
+    def _supervise(self, training: Training, sweep: AssignedSweep) -> None:
+        """Start a trainer and watch it until it ends; its heartbeats go on after that."""
         training.reset()
         if self._beat is not None and self._heartbeats is None:
-            self._heartbeats = Heartbeats(self._beat, training.run.id, self._bell)
+            self._heartbeats = Heartbeats(self._beat, training.run.id, self._wake_up)
         try:
-            self._courier.patience.run(training.prepare)
+            self._last_calls.retrying.run(training.prepare)
         except InterruptedBySignalError:
             training.end(Intervention.LEAVING, 0.0)
             return
@@ -122,18 +130,18 @@ class Tending:
                 continue
             for answer in self._heartbeats.take() if self._heartbeats else ():
                 self._take_answer(answer, training.run.id, training)
-                self._family.reap_orphans()
-            self._bell.wait(due_s)
+                self._descendants.reap_orphans()
+            self._wake_up.wait(due_s)
 
-    def _let_go(self, run_id: str) -> None:
-        """End the heartbeats of a run of which W&B was told."""
+    def _end_heartbeats(self, run_id: str) -> None:
+        """End the heartbeats of a run once W&B knows its end."""
         heartbeats, self._heartbeats = self._heartbeats, None
         if heartbeats is None:
             return
         # A heartbeat that names the run must not arrive after the one that lets go of it.
         last = heartbeats.end()
         try:
-            self._courier.patience.wait(last, self._client.timeout_s)
+            self._last_calls.retrying.wait(last, self._client.timeout_s)
         except InterruptedBySignalError:
             last.wait(min(1.0, self._signals.left_s))
         for answer in heartbeats.take():
@@ -141,19 +149,19 @@ class Tending:
 
     def _take_answer(self, answer: Answer, run_id: str, training: Training | None) -> None:
         if isinstance(answer, list):
-            self._courier.patience.note_success()
+            self._last_calls.retrying.note_success()
             self._is_unknown = False
             for command in answer:
-                self._obey(command, run_id, training)
+                self._act_on(command, run_id, training)
         elif isinstance(answer, ApiError) and answer.is_missing:
             # The next heartbeat without a run finds out whether the sweep itself is gone.
             if not self._is_unknown and training is not None:
                 self._say("W&B knows this agent no more; the run goes on")
             self._is_unknown = True
         else:
-            self._courier.patience.note_failure(answer)
+            self._last_calls.retrying.note_failure(answer)
 
-    def _obey(self, command: Command, run_id: str, training: Training | None) -> None:
+    def _act_on(self, command: Command, run_id: str, training: Training | None) -> None:
         """Do what W&B says; that the run which is held is to be begun is said too late."""
         if command.get("type") == "exit":
             self._must_exit = True
@@ -167,7 +175,7 @@ class Tending:
                 self._say(f"run {run_id}: W&B asks to stop it")
             training.end(Intervention.STOPPED, STOP_LIMIT_S)
 
-    def _leave(self, training: Training, sweep: SweepTask, *, is_first: bool) -> None:
+    def _leave(self, training: Training, sweep: AssignedSweep, *, is_first: bool) -> None:
         """Hand the run back; a second signal ends it at once."""
         if not is_first:
             training.end(Intervention.LEAVING, 0.0)
@@ -176,7 +184,9 @@ class Tending:
         name = signal.Signals(self._signals.received[-1]).name
         self._say(f"{name}: handing run {run.id} back, {self._signals.left_s:.0f} s left")
         place = (sweep.entity, sweep.project, run.id)
-        mark = Call(lambda: self._client.mark_preempting(*place, run.attempt), self._bell)
+        mark = BackgroundCall(
+            lambda: self._client.mark_preempting(*place, run.attempt), self._wake_up
+        )
         mark.wait(min(_PREEMPTING_LIMIT_S, self._signals.left_s / 4))
         left_s = self._signals.left_s
         training.end(Intervention.LEAVING, max(0.0, left_s - self._signals.last_words_s))

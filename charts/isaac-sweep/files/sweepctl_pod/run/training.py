@@ -23,22 +23,22 @@ from sweepctl_pod.console import Console
 from sweepctl_pod.options import SettingsRule
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import full_disk_reason, gpu_count
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.process import Child, Family, Guardian
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.process import Child, Descendants, Guardian
 from sweepctl_pod.run.secret_values import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl_pod.run.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
 from sweepctl_pod.run.transcript import Transcript
 from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Intervention
 from sweepctl_pod.run_parameters import run_parameters
 from sweepctl_pod.trainer.bytecode import BytecodeCache
+from sweepctl_pod.trainer.environment import with_threads, with_vulkan
 from sweepctl_pod.trainer.evidence import Evidence
 from sweepctl_pod.trainer.interpreter import TrainerPython
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.param_file import param_file_text
 from sweepctl_pod.trainer.resolve import Resolved, resolve
-from sweepctl_pod.trainer.surroundings import with_threads, with_vulkan
 from sweepctl_pod.trainer.tasks import unknown_task_hint
-from sweepctl_pod.waiting import Bell
+from sweepctl_pod.waiting import WakeUp
 from sweepctl_pod.wandb.client import ATTEMPT_HEADER, Connection
 
 UNDYING_LIMIT_S = 30.0
@@ -65,9 +65,9 @@ class Pod:
     environ: Mapping[str, str]
     work: Path
     console: Console
-    family: Family
+    descendants: Descendants
     guardian: Guardian
-    bell: Bell
+    wake_up: WakeUp
     python: TrainerPython
     bytecode: BytecodeCache
     settings: SettingsRule
@@ -75,7 +75,7 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class TrainerEnd:
     """How a trainer ended, before anything is asked of the API."""
 
     exit_code: int | None
@@ -93,7 +93,12 @@ class Training:
     """A run's trainer; all methods are for the main thread."""
 
     def __init__(
-        self, pod: Pod, sweep: SweepTask, run: RunTask, grammar: Grammar, settings: SettingsCheck
+        self,
+        pod: Pod,
+        sweep: AssignedSweep,
+        run: AssignedRun,
+        grammar: Grammar,
+        settings: SettingsCheck,
     ) -> None:
         """Make the command; SweepctlError when the parameters make none."""
         self._pod = pod
@@ -181,11 +186,11 @@ class Training:
             self._child = Child(
                 self.resolved.argv,
                 environ=self._start_environ,
-                family=self._pod.family,
+                descendants=self._pod.descendants,
                 console=self._pod.console,
                 log=self.log,
                 on_lines=self._feed,
-                on_end=self._pod.bell.ring,
+                on_end=self._pod.wake_up.set,
             )
         except OSError as error:
             if error.errno in _COMMANDS_FAULT:
@@ -197,7 +202,7 @@ class Training:
             self._start_error = str(error)
             return
         self._pod.guardian.watch(self._child.pid)
-        if self.resolved.trainer is Trainer.ISAACLAB3 and self.grammar is Grammar.LITERAL:
+        if self.resolved.trainer is TrainerKind.ISAACLAB3 and self.grammar is Grammar.LITERAL:
             self._settings.begin(self.resolved.argv, self._overrides)
 
     def has_ended(self) -> bool:
@@ -265,7 +270,7 @@ class Training:
             is_gentle = self.resolved.trainer.dies_of_sigterm and limit_s > 0
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
-    def finish(self, is_late: Callable[[], bool]) -> End:
+    def finish(self, is_late: Callable[[], bool]) -> TrainerEnd:
         """Kill what is left of the trainer, until it is late; give the facts of its end."""
         exit_code: int | None = None
         undying: list[int] = []
@@ -276,7 +281,7 @@ class Training:
             self._pod.guardian.watch(0)
             if self._intervention is Intervention.NONE:
                 self._check_last()
-        return End(
+        return TrainerEnd(
             exit_code,
             self._start_error,
             self._node_error,
@@ -294,7 +299,7 @@ class Training:
             return ""
         return unknown_task_hint(self.environ, self.resolved.trainer)
 
-    def may_try_again(self, end: End) -> bool:
+    def may_try_again(self, end: TrainerEnd) -> bool:
         """Say whether this was a first try that its start is known to have spoilt."""
         again = (
             not self._is_second_try
@@ -313,7 +318,7 @@ class Training:
 
     def _new_record(self) -> RecordCheck:
         return RecordCheck(
-            self._pod.python, self._pod.bell, self.resolved.argv, self._overrides, self.grammar
+            self._pod.python, self._pod.wake_up, self.resolved.argv, self._overrides, self.grammar
         )
 
     def _has_record(self) -> bool:
@@ -321,7 +326,7 @@ class Training:
 
         Its own lines tell, where the command hides it behind a script.
         """
-        is_isaaclab = self.resolved.trainer is not Trainer.PLAIN or self.evidence.is_isaaclab
+        is_isaaclab = self.resolved.trainer is not TrainerKind.PLAIN or self.evidence.is_isaaclab
         return bool(self._overrides) and is_isaaclab
 
     def _write_files(self) -> None:
@@ -373,7 +378,9 @@ def _script_text(path: str) -> str | None:
         return None
 
 
-def trainer_environ(pod: Pod, sweep: SweepTask, run: RunTask, folder: Path) -> dict[str, str]:
+def trainer_environ(
+    pod: Pod, sweep: AssignedSweep, run: AssignedRun, folder: Path
+) -> dict[str, str]:
     """Give the trainer's environment: ours, with what tells W&B's SDK which run it is."""
     environ = dict(pod.environ)
     environ.pop("WANDB_SERVICE", None)  # another process's wandb-core

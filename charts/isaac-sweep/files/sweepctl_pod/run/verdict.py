@@ -32,7 +32,7 @@ class Ending(str, enum.Enum):
     FAILED = "failed"
     STOPPED = "stopped"
     HANDED_BACK = "handed back"
-    UNTOLD = "left as W&B has it"
+    UNKNOWN = "left as W&B has it"
     """Unknown is never failed: without an answer that can be believed W&B is told nothing."""
 
 
@@ -115,10 +115,10 @@ def judge(facts: Facts) -> Verdict:
     return replace(verdict, reason=f"{verdict.reason}; {unverified}", unverified=unverified)
 
 
-def untold(verdict: Verdict, silence: str) -> Verdict:
+def unknown_ending(verdict: Verdict, silence: str) -> Verdict:
     """Give the ending of a run of which W&B could not be asked or told: it may be taken again."""
     return Verdict(
-        Ending.UNTOLD,
+        Ending.UNKNOWN,
         f"it {_PAST[verdict.ending]} ({verdict.reason}), and W&B gave no answer: {silence}",
         verdict.exit_code,
         ExitCode.FAILED,
@@ -130,7 +130,7 @@ _PAST = {
     Ending.FAILED: "failed",
     Ending.STOPPED: "was stopped",
     Ending.HANDED_BACK: "was to be handed back",
-    Ending.UNTOLD: "has ended",
+    Ending.UNKNOWN: "has ended",
 }
 
 
@@ -211,7 +211,9 @@ def _without_metric(facts: Facts) -> Verdict:
     if facts.metric is None:
         return Verdict(Ending.FINISHED, "the trainer came to its end", 0)
     if facts.silence is not None:
-        return untold(Verdict(Ending.FINISHED, "the trainer came to its end", 0), facts.silence)
+        return unknown_ending(
+            Verdict(Ending.FINISHED, "the trainer came to its end", 0), facts.silence
+        )
     summary = facts.summary or {}
     reading = read_metric(summary, facts.metric, facts.goal)
     if reading.is_number:

@@ -32,7 +32,7 @@ _UNUSED_LIMIT_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceFolder:
     """A folder of sources, and whether other pods may read its bytecode, or this one alone."""
 
     folder: Path
@@ -129,7 +129,9 @@ def users_folders(environ: Mapping[str, str]) -> list[str]:
     return [path for path in dict.fromkeys(paths) if path]
 
 
-def places(folders: Sequence[str], own: Sequence[str], mounts: Sequence[Path]) -> list[Place]:
+def places(
+    folders: Sequence[str], own: Sequence[str], mounts: Sequence[Path]
+) -> list[SourceFolder]:
     """Choose the folders whose bytecode is kept: none that holds, or is in, a folder of the user's.
 
     Shared is what the image alone holds: a folder with no volume at it, above it or in it.
@@ -137,7 +139,7 @@ def places(folders: Sequence[str], own: Sequence[str], mounts: Sequence[Path]) -
     users = [_real(path) for path in own]
     volumes = [mount for mount in mounts if mount != _ROOT]
     candidates = sorted({Path(folder) for folder in folders if os.path.isabs(folder)} - {_ROOT})
-    chosen: list[Place] = []
+    chosen: list[SourceFolder] = []
     for folder in candidates:
         # One within another, as site-packages in the standard library, goes with it.
         if any(_is_below(folder, place.folder) for place in chosen):
@@ -147,7 +149,7 @@ def places(folders: Sequence[str], own: Sequence[str], mounts: Sequence[Path]) -
         if any(_overlap(source, user) for source in sources for user in users):
             continue
         is_shared = not any(_overlap(source, at) for source in sources for at in volumes)
-        chosen.append(Place(folder, is_shared))
+        chosen.append(SourceFolder(folder, is_shared))
     return chosen
 
 

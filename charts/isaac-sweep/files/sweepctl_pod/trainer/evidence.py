@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from sweepctl_pod.trainer.launchers import SCRIPT_LIBRARIES, Trainer
+from sweepctl_pod.trainer.launchers import SCRIPT_LIBRARIES, TrainerKind
 
 _RANK = rb"^(?:\[[\w.-]+\]:)?"
 """What `torchrun --tee` puts before a line of one of its processes: [default0]:"""
@@ -63,7 +63,7 @@ _TAIL_BYTES = 4096
 class Evidence:
     """What one trainer process has shown so far; fed by the thread that passes its output on."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: TrainerKind) -> None:
         self._trainer = trainer
         self._said_its_end = False
         self._bar: int | None = None
@@ -87,7 +87,9 @@ class Evidence:
             self._log_name = os.fsdecode(name[1].strip())
         if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
             # Behind a shell, say, it is told by the traceback before it.
-            self.task_is_unknown = self._trainer is not Trainer.PLAIN or b"isaaclab" in self._tail
+            self.task_is_unknown = (
+                self._trainer is not TrainerKind.PLAIN or b"isaaclab" in self._tail
+            )
         if not self.bytecode_is_broken and _BROKEN_BYTECODE.search(lines):
             self.bytecode_is_broken = True
         if _ENDED.search(lines):
@@ -159,7 +161,7 @@ class Evidence:
             return True
         folder = self.log_folder()
         library = "".join(folder.parts[-3:-2]) if folder is not None else ""
-        if self._trainer is Trainer.PLAIN and library not in SCRIPT_LIBRARIES:
+        if self._trainer is TrainerKind.PLAIN and library not in SCRIPT_LIBRARIES:
             return True
         return library == "skrl" and self._bar is None
 
@@ -170,7 +172,7 @@ class Evidence:
     @property
     def _may_go_on(self) -> bool:
         """Whether the command is a script that may do more than train."""
-        return self._trainer is Trainer.PLAIN
+        return self._trainer is TrainerKind.PLAIN
 
     def _has_come_to_its_end(self) -> bool:
         if self._said_its_end:

@@ -22,7 +22,7 @@ from typing import Any
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.trainer.in_trainer import MARK
-from sweepctl_pod.trainer.launchers import Trainer, arguments_of, python_of, scripts_of
+from sweepctl_pod.trainer.launchers import TrainerKind, arguments_of, python_of, scripts_of
 from sweepctl_pod.trainer.resolve import default_grammar, library_of, trainer_for
 
 _SCRIPT = Path(__file__).with_name("in_trainer.py")
@@ -132,7 +132,7 @@ class TrainerPython:
         for script in scripts_of(words) or ["isaaclab"]:
             if (python := self._python_of_script(script)) is not None:
                 found.append(python)
-        if not words or trainer_for(words) is not Trainer.PLAIN:
+        if not words or trainer_for(words) is not TrainerKind.PLAIN:
             if folder := self._environ.get("ISAACLAB_PATH"):
                 found.append((os.path.join(folder, "isaaclab.sh"), "-p"))
             found += _USUAL_PYTHONS

@@ -32,7 +32,7 @@ _OF_TRAIN_MULTIGPU = (
 """What `train_multigpu` keeps for itself; all else it hands to each process (cli/multigpu.py)."""
 
 
-class Trainer(enum.Enum):
+class TrainerKind(enum.Enum):
     """The kind of a training program."""
 
     ISAACLAB3 = "isaaclab3"
@@ -45,14 +45,14 @@ class Trainer(enum.Enum):
     @property
     def dies_of_sigterm(self) -> bool:
         """Whether SIGTERM ends it with a code that is not 0; under Kit (2.x) no code is certain."""
-        return self is not Trainer.ISAACLAB2
+        return self is not TrainerKind.ISAACLAB2
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a command launches: the words from `start` on are the trainer's own arguments."""
 
-    trainer: Trainer
+    trainer: TrainerKind
     start: int
     is_script: bool
     """Whether it is a train.py rather than the `isaaclab` command."""
@@ -64,12 +64,12 @@ def find_launch(words: Sequence[str], grammar: Grammar | None) -> Launch:
         name = posixpath.basename(word)
         following = words[index + 1] if index + 1 < len(words) else ""
         if following in _VERBS and name in ("isaaclab", "isaaclab.sh"):
-            return Launch(Trainer.ISAACLAB3, index + 2, is_script=False)
+            return Launch(TrainerKind.ISAACLAB3, index + 2, is_script=False)
         if _is_train_script(words[:index], word, words[index + 1 :]):
             is_3 = grammar is Grammar.LITERAL
-            trainer = Trainer.ISAACLAB3 if is_3 else Trainer.ISAACLAB2
+            trainer = TrainerKind.ISAACLAB3 if is_3 else TrainerKind.ISAACLAB2
             return Launch(trainer, index + 1, is_script=True)
-    return Launch(Trainer.PLAIN, 0, is_script=False)
+    return Launch(TrainerKind.PLAIN, 0, is_script=False)
 
 
 def python_of(argv: Sequence[str]) -> tuple[str, ...] | None:
@@ -84,9 +84,9 @@ def python_of(argv: Sequence[str]) -> tuple[str, ...] | None:
             return (word, "-p")
         if PYTHON.fullmatch(name):
             return (word,)
-        if launch.trainer is Trainer.PLAIN and not only_launches(name, word):
+        if launch.trainer is TrainerKind.PLAIN and not only_launches(name, word):
             return None
-        if launch.trainer is not Trainer.PLAIN and index >= launch.start:
+        if launch.trainer is not TrainerKind.PLAIN and index >= launch.start:
             return None
     return None
 

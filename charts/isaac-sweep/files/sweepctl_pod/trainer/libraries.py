@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.trainer.launchers import Trainer, option
+from sweepctl_pod.trainer.launchers import TrainerKind, option
 
 RSL_RL = "rsl_rl"
 METRICS = {
@@ -36,7 +36,7 @@ class LoggedRun:
     id: str
     entity: str
     project: str
-    trainer: Trainer
+    trainer: TrainerKind
     grammar: Grammar
     script: str | None
     """The text of the train.py that is launched, where that is known."""
@@ -84,7 +84,7 @@ def _rsl_rl(own: Sequence[str], run: LoggedRun) -> Logging:
     if logger in (None, "wandb"):
         lacking += _unless_named(own, "--log_project_name", run.project)
     lacking += _folder(own, run)
-    if run.trainer is Trainer.ISAACLAB2:
+    if run.trainer is TrainerKind.ISAACLAB2:
         lacking += _unless_named(own, "--run_name", run.id)
     return Logging((*own, *lacking), unlogged)
 
@@ -106,7 +106,7 @@ def _rl_games(own: Sequence[str], run: LoggedRun) -> Logging:
     lacking = [] if option(own, "--track") is not None else ["--track"]
     lacking += _unless_named(own, "--wandb-project-name", run.project)
     lacking += _unless_named(own, "--wandb-entity", run.entity)
-    if run.trainer is Trainer.ISAACLAB2:
+    if run.trainer is TrainerKind.ISAACLAB2:
         lacking += _unless_named(own, "--wandb-name", run.id)
     return Logging((*kept, *lacking, *named))
 
@@ -126,7 +126,7 @@ def _skrl(own: Sequence[str], run: LoggedRun) -> Logging:
         return Logging(tuple(words), Unlogged(said, hint))
     if not chosen:
         words.append(f"{'++' if run.grammar is Grammar.HYDRA else ''}{_SKRL_SETTING}=True")
-    if run.trainer is Trainer.ISAACLAB2:
+    if run.trainer is TrainerKind.ISAACLAB2:
         return Logging(tuple(words))
     # Isaac Lab 3 wants skrl 2, which imports TensorBoard's writer before W&B's client hooks it.
     why = f"skrl 2 writes past W&B's client, also with {_SKRL_SETTING}=True"
@@ -136,7 +136,7 @@ def _skrl(own: Sequence[str], run: LoggedRun) -> Logging:
 def _by_hand(why: str, library: str, run: LoggedRun) -> Unlogged:
     """Say how W&B's client comes to follow TensorBoard's files: by a call before they are made."""
     call = "wandb.init(sync_tensorboard=True)"
-    if run.trainer is Trainer.ISAACLAB2:
+    if run.trainer is TrainerKind.ISAACLAB2:
         hint = f"call {call} in your train.py before it makes the agent"
     else:
         start = f"import sys, wandb; {call}; from isaaclab_rl.entrypoints.api import run_train_cli"
@@ -150,7 +150,11 @@ def _folder(own: Sequence[str], run: LoggedRun) -> list[str]:
 
     rsl_rl's can be given the second part.
     """
-    return _unless_named(own, "--run_timestamp", run.id) if run.trainer is Trainer.ISAACLAB3 else []
+    return (
+        _unless_named(own, "--run_timestamp", run.id)
+        if run.trainer is TrainerKind.ISAACLAB3
+        else []
+    )
 
 
 def _unless_named(own: Sequence[str], name: str, value: str) -> list[str]:

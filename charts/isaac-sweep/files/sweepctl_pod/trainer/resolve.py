@@ -22,7 +22,7 @@ from sweepctl_pod.shell_script import commands_in, lost_argument, script_trouble
 from sweepctl_pod.trainer.launchers import (
     SCRIPT_LIBRARIES,
     Launch,
-    Trainer,
+    TrainerKind,
     find_launch,
     is_ancestor,
     option,
@@ -39,7 +39,7 @@ class Resolved:
     """A run's command: the argv, what it launches, and what there is to tell about it."""
 
     argv: tuple[str, ...]
-    trainer: Trainer
+    trainer: TrainerKind
     notes: tuple[str, ...]
     unlogged: Unlogged | None = None
     """Why no metric reaches W&B, where that can be told."""
@@ -49,17 +49,17 @@ class Resolved:
     """The settings that the command asks for, also where `${args…}` print them."""
 
 
-def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> Trainer:
+def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> TrainerKind:
     """Tell which trainer a command launches; `grammar` is that of the installed Isaac Lab."""
     words = _without_wrapper([str(word) for word in command])
     return find_launch(words, grammar).trainer
 
 
-def trainer_within(command: Sequence[object]) -> Trainer:
+def trainer_within(command: Sequence[object]) -> TrainerKind:
     """Tell which trainer a command launches, itself or in the script of a shell."""
     words = [str(word) for word in command]
     kinds = [trainer_for(each) for each in (words, *commands_in(words))]
-    return next((kind for kind in kinds if kind is not Trainer.PLAIN), Trainer.PLAIN)
+    return next((kind for kind in kinds if kind is not TrainerKind.PLAIN), TrainerKind.PLAIN)
 
 
 def library_of(argv: Sequence[str]) -> str:
@@ -84,7 +84,7 @@ def default_grammar(command: Sequence[object]) -> Grammar:
     built on Hydra, as Isaac Lab 2.x is.
     """
     trainer = trainer_within(command)
-    return Grammar.LITERAL if trainer is Trainer.ISAACLAB3 else Grammar.HYDRA
+    return Grammar.LITERAL if trainer is TrainerKind.ISAACLAB3 else Grammar.HYDRA
 
 
 def resolve(
@@ -198,11 +198,11 @@ def complete(
     launch = find_launch(argv, grammar)
     launching, own = list(argv[: launch.start]), list(argv[launch.start :])
     notes: list[str] = []
-    if launch.trainer is Trainer.PLAIN:
+    if launch.trainer is TrainerKind.PLAIN:
         return Resolved(tuple(argv), launch.trainer, ())
     if is_ancestor(launching[-1]):
         launching = _instead_of_ancestor(launching, grammar, notes)
-    if launch.trainer is Trainer.ISAACLAB3 and "--headless" in own:
+    if launch.trainer is TrainerKind.ISAACLAB3 and "--headless" in own:
         own.remove("--headless")
         notes.append("left out --headless: Isaac Lab 3 refuses it, being headless by default")
     logging = log_to_wandb(

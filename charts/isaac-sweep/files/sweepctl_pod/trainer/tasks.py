@@ -2,9 +2,10 @@
 
 Isaac Lab 3 imports the entry points `isaaclab.tasks` of installed packages (isaaclab/cli), and a
 clone has none. So the agent writes a folder with the metadata of a distribution that has one
-(registration.py), and puts it and the project's own import folders before the trainer's PYTHONPATH.
-Isaac Lab 2.x reads no entry points: there a project's own train.py imports its tasks, from the same
-PYTHONPATH. A setting names modules, or folders of projects in which the modules are found.
+(register_tasks.py), and puts it and the project's own import folders before the trainer's
+PYTHONPATH. Isaac Lab 2.x reads no entry points: there a project's own train.py imports its tasks,
+from the same PYTHONPATH. A setting names modules, or folders of projects in which the modules are
+found.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.errors import ExitCode, SweepctlError
-from sweepctl_pod.trainer.launchers import Trainer
+from sweepctl_pod.trainer.launchers import TrainerKind
 
 SETTING = "SWEEPCTL_TASKS"
 """The variable that holds the setting: modules and folders, joined by colons."""
 NAMES_OF_SETTING = "code.tasks of submit and the chart, --tasks of local and agent"
 
 _MODULES = "SWEEPCTL_TASK_MODULES"
-"""What registration.py reads in the trainer's process: modules, joined by colons."""
-_REGISTRATION = Path(__file__).with_name("registration.py")
+"""What register_tasks.py reads in the trainer's process: modules, joined by colons."""
+_REGISTRATION = Path(__file__).with_name("register_tasks.py")
 _CALL = f"\n\nimport os\n\nregister(os.environ.get({_MODULES!r}, ''))\n"
 _FOLDER = ".sweepctl-tasks"
 _DISTRIBUTION = "sweepctl_tasks"
@@ -92,11 +93,11 @@ def find_tasks(entries: Sequence[str]) -> Tasks:
     return Tasks(tuple(dict.fromkeys(modules)), tuple(dict.fromkeys(folders)))
 
 
-def unknown_task_hint(environ: Mapping[str, str], trainer: Trainer) -> str:
+def unknown_task_hint(environ: Mapping[str, str], trainer: TrainerKind) -> str:
     """Say what to set when a trainer does not know its task."""
     if modules := environ.get(_MODULES):
         return f"{modules} of {NAMES_OF_SETTING} registers no such task"
-    if trainer is Trainer.ISAACLAB2:
+    if trainer is TrainerKind.ISAACLAB2:
         return (
             "if the task is your own, let the command start your project's own train.py, which"
             f" imports it, and name the project's folder in {NAMES_OF_SETTING}"
@@ -172,7 +173,7 @@ def _declared_in(part: Path) -> list[str]:
 
 
 def _write(work: Path) -> Path:
-    """Write the folder that makes Isaac Lab import registration.py; the same whatever it names."""
+    """Write the folder that makes Isaac Lab import register_tasks.py, the same for all tasks."""
     folder = work / _FOLDER
     files = {
         f"{_DISTRIBUTION}.py": _REGISTRATION.read_text(encoding="utf-8") + _CALL,

@@ -9,7 +9,7 @@ from serving import API_KEY, ServerProcess
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.find_sweep import choose, sweep_key, with_job
-from sweepctl_pod.helm_test import check, main
+from sweepctl_pod.helm_test import check_release, main
 from sweepctl_pod.wandb.client import ApiError
 
 SWEEP = "method: grid\nproject: legs\nparameters: {env.a: {values: [1, 2]}}\n"
@@ -35,7 +35,7 @@ def environ(world: World) -> dict[str, str]:
 
 
 def test_a_release_without_a_sweep_yet_is_well(world: World, environ: dict[str, str]) -> None:
-    assert check(environ) == [
+    assert check_release(environ) == [
         f"{world.server.url} answers and takes the key of local",
         "no sweep yet: the first agent creates it",
     ]
@@ -62,15 +62,15 @@ def test_of_sweeps_created_at_once_the_one_that_agents_go_on_with_is_named(
     for loser in chosen.superfluous:
         world.client.set_sweep_state(loser, "FINISHED")
     assert chosen.sweep is not None
-    assert check(environ)[1] == f"sweep local/legs/{chosen.sweep.id} is PENDING"
+    assert check_release(environ)[1] == f"sweep local/legs/{chosen.sweep.id} is PENDING"
 
 
 def test_a_sweep_that_is_named_is_looked_for(world: World, environ: dict[str, str]) -> None:
     made = world.client.create_sweep("local", "legs", SWEEP)
     named = {**environ, "SWEEPCTL_SWEEP": f"local/legs/{made.id}"}
-    assert check(named)[1] == f"sweep local/legs/{made.id} is {made.state}"
+    assert check_release(named)[1] == f"sweep local/legs/{made.id} is {made.state}"
     with pytest.raises(ApiError, match="no sweep local/legs/other"):
-        check({**environ, "SWEEPCTL_SWEEP": "local/legs/other"})
+        check_release({**environ, "SWEEPCTL_SWEEP": "local/legs/other"})
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_what_is_wrong_fails_the_test_and_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(SweepctlError, match=complaint):
-        check({**environ, **changes}, patience_s=0)
-    monkeypatch.setattr(check, "__kwdefaults__", {"patience_s": 0.0})
+        check_release({**environ, **changes}, patience_s=0)
+    monkeypatch.setattr(check_release, "__kwdefaults__", {"patience_s": 0.0})
     assert main({**environ, **changes}) > 0
     said = capsys.readouterr().out
     assert complaint in said

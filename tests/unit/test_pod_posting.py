@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.telling import Output, Teller
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.posting import Output, Poster
 from sweepctl_pod.run.verdict import Ending, Verdict
-from sweepctl_pod.waiting import Courier, UntoldError
+from sweepctl_pod.waiting import LastCalls, NoAnswerError
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.connection import Connection, Transport
 from sweepctl_pod.wandb.summary import REASON_KEY, reason_of
@@ -82,7 +82,7 @@ class FakeWandb:
 
 
 class Calls:
-    """A courier that loses no time."""
+    """A last_calls that loses no time."""
 
     def __init__(self) -> None:
         self.rested: list[float] = []
@@ -91,7 +91,7 @@ class Calls:
         try:
             return work()
         except ApiError as error:
-            raise UntoldError(error.message) from None
+            raise NoAnswerError(error.message) from None
 
     def rest(self, seconds: float) -> bool:
         self.rested.append(seconds)
@@ -108,10 +108,10 @@ class Lines:
         return [f"a line behind {count}"]
 
 
-def teller(wandb: FakeWandb, attempt: int | None = None) -> Teller:
-    sweep = SweepTask("e", "p", "s1", (), None, "loss")
-    run = RunTask("r1", {}, attempt)
-    return Teller(cast(WandbClient, wandb), cast(Courier, Calls()), sweep, run)
+def poster(wandb: FakeWandb, attempt: int | None = None) -> Poster:
+    sweep = AssignedSweep("e", "p", "s1", (), None, "loss")
+    run = AssignedRun("r1", {}, attempt)
+    return Poster(cast(WandbClient, wandb), cast(LastCalls, Calls()), sweep, run)
 
 
 @pytest.mark.parametrize(
@@ -122,21 +122,21 @@ def teller(wandb: FakeWandb, attempt: int | None = None) -> Teller:
         pytest.param(HANDED_BACK, "running", ["mark", "exit", "summary"], id="handed-back"),
         pytest.param(FINISHED, "running", ["exit"], id="finished"),
         pytest.param(FINISHED, "finished", [], id="finished-as-its-client-said"),
-        pytest.param(replace(FAILED, ending=Ending.UNTOLD), "running", [], id="unknown"),
+        pytest.param(replace(FAILED, ending=Ending.UNKNOWN), "running", [], id="unknown"),
     ],
 )
 def test_reason_comes_before_a_failure_and_after_a_hand_back(
     verdict: Verdict, state: str, told: list[str]
 ) -> None:
     wandb = FakeWandb()
-    teller(wandb, attempt=1).tell(verdict, info({"loss": 1}, state), 4.0)
+    poster(wandb, attempt=1).post_end(verdict, info({"loss": 1}, state), 4.0)
     assert wandb.told == told
 
 
 def test_summary_that_comes_late_is_waited_for() -> None:
     logged = {"_step": 2, "loss": "NaN", "reward": 1.5}
     wandb = FakeWandb({"_step": 1}, logged, logged)
-    teller(wandb).tell(FAILED, info({}), 4.0)
+    poster(wandb).post_end(FAILED, info({}), 4.0)
     assert wandb.summary == {
         **logged,
         REASON_KEY: "boom",
@@ -149,7 +149,7 @@ def test_summary_that_comes_late_is_waited_for() -> None:
 def test_summary_that_overwrites_the_reason_gets_it_again() -> None:
     early, late = {"_step": 1}, {"_step": 9, "reward": 2.0}
     wandb = FakeWandb(early, late, late)
-    teller(wandb).tell(FAILED, info(early), 4.0)
+    poster(wandb).post_end(FAILED, info(early), 4.0)
     assert wandb.summary["reward"] == 2.0
     assert reason_of(wandb.summary) == "boom"
     assert wandb.told == ["summary", "summary", "exit"]
@@ -167,23 +167,23 @@ def test_metric_of_the_history_is_put_into_a_summary_that_lacks_it(
     reads: list[Summary], expected: Summary
 ) -> None:
     wandb = FakeWandb(*reads * 2)
-    teller(wandb).tell(FINISHED, info({}), 4.0, None, {"loss": 0.5})
+    poster(wandb).post_end(FINISHED, info({}), 4.0, None, {"loss": 0.5})
     assert wandb.summary == {"_step": 2, **expected}
 
 
 def test_failed_run_gets_no_metric_of_its_history() -> None:
     wandb = FakeWandb()
-    teller(wandb, attempt=1).tell(FAILED, info({}), 4.0, None, {"loss": "NaN"})
+    poster(wandb, attempt=1).post_end(FAILED, info({}), 4.0, None, {"loss": "NaN"})
     assert "loss" not in wandb.summary
 
 
 def test_reason_is_told_once_and_taken_away_by_a_good_end() -> None:
     wandb = FakeWandb()
-    first = teller(wandb, attempt=1)
-    first.tell(FAILED, info({"loss": 1}), 4.0)
-    first.tell(FAILED, info(wandb.summary, "failed"), 9.0)
+    first = poster(wandb, attempt=1)
+    first.post_end(FAILED, info({"loss": 1}), 4.0)
+    first.post_end(FAILED, info(wandb.summary, "failed"), 9.0)
     assert wandb.told == ["summary", "exit"]
-    first.tell(FINISHED, info(wandb.summary, "finished"), 9.0)
+    first.post_end(FINISHED, info(wandb.summary, "finished"), 9.0)
     assert wandb.told == ["summary", "exit", "summary"]
     assert REASON_KEY not in wandb.summary
     assert wandb.summary["loss"] == 1
@@ -195,7 +195,7 @@ def test_what_is_refused_beside_it_never_holds_up_the_runs_end(
     refuses: tuple[str, ...], status: int
 ) -> None:
     wandb = FakeWandb(refuses=refuses, status=status)
-    teller(wandb, attempt=1).tell(FAILED, info({}), 4.0, cast(Output, Lines()))
+    poster(wandb, attempt=1).post_end(FAILED, info({}), 4.0, cast(Output, Lines()))
     assert wandb.bodies[-1]["exitcode"] == 3
     assert ("summary" in wandb.told) == ("summary" not in refuses)
     assert ("console" in wandb.told) == (not {"count", "console"} & set(refuses))
@@ -204,7 +204,7 @@ def test_what_is_refused_beside_it_never_holds_up_the_runs_end(
 
 def test_lines_go_behind_those_that_are_there_in_the_post_that_ends_the_run() -> None:
     wandb = FakeWandb()
-    teller(wandb, attempt=1).tell(FAILED, info({}), 4.0, cast(Output, Lines()))
+    poster(wandb, attempt=1).post_end(FAILED, info({}), 4.0, cast(Output, Lines()))
     assert wandb.bodies == [
         {
             "complete": True,
@@ -216,5 +216,5 @@ def test_lines_go_behind_those_that_are_there_in_the_post_that_ends_the_run() ->
 
 def test_run_that_is_not_there_is_told_its_end_and_nothing_else() -> None:
     wandb = FakeWandb(refuses=("summary",))
-    teller(wandb).tell(FAILED, None)
+    poster(wandb).post_end(FAILED, None)
     assert wandb.told == ["exit"]

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from sweepctl_pod.run.assignment import RunTask, SweepTask
-from sweepctl_pod.run.training import End, Training
+from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.transcript import dated
 from sweepctl_pod.run.verdict import Ending, Intervention, Verdict
-from sweepctl_pod.waiting import Courier, UntoldError
+from sweepctl_pod.waiting import LastCalls, NoAnswerError
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.outputs import console_count, end_body, replace_summary
 from sweepctl_pod.wandb.summary import reason_of, value_at, with_reason
@@ -38,7 +38,7 @@ class Output:
     """What the trainer printed, for a run whose trainer did not tell it itself."""
 
     training: Training
-    end: End
+    end: TrainerEnd
 
     def is_told(self, verdict: Verdict, info: RunInfo | None) -> bool:
         """Say whether nothing is to be added to what the trainer's client sent, or has no time."""
@@ -60,18 +60,18 @@ class Output:
         return [dated(marker, time.time()), *last] if last else []
 
 
-class Teller:
+class Poster:
     """Tells W&B of one run's end."""
 
     def __init__(
-        self, client: WandbClient, courier: Courier, sweep: SweepTask, run: RunTask
+        self, client: WandbClient, last_calls: LastCalls, sweep: AssignedSweep, run: AssignedRun
     ) -> None:
         self._client = client
-        self._courier = courier
+        self._last_calls = last_calls
         self._run = run
         self._place = (sweep.entity, sweep.project, run.id)
 
-    def tell(
+    def post_end(
         self,
         verdict: Verdict,
         info: RunInfo | None,
@@ -79,24 +79,24 @@ class Teller:
         output: Output | None = None,
         logged: Mapping[str, object] | None = None,
     ) -> None:
-        """Post what W&B does not know yet; UntoldError when the run's end cannot be told.
+        """Post what W&B does not know yet; NoAnswerError when the run's end cannot be told.
 
         A failed run's reason is there before the run has failed; of one that is handed back it
         comes last, as there may be no time left. `logged` is the metric of a run that keeps it out
         of its summary, by which it is ranked and searched everywhere: once finished, it goes there.
         """
-        if verdict.ending is Ending.UNTOLD:
+        if verdict.ending is Ending.UNKNOWN:
             return
         is_handed_back = verdict.ending is Ending.HANDED_BACK
         if is_handed_back:
-            self._courier.call(
+            self._last_calls.call(
                 lambda: self._client.mark_preempting(*self._place, self._run.attempt)
             )
         else:
             self._complete_summary(verdict, info, trained_s, logged or {})
         offset, lines = self._missing_lines(verdict, info, output)
         if is_handed_back or lines or not _is_known(verdict, info):
-            self._post_end(verdict.exit_code, offset, lines)
+            self._post_exit(verdict.exit_code, offset, lines)
         if is_handed_back:
             self._complete_summary(verdict, info, trained_s, {})
 
@@ -109,12 +109,12 @@ class Teller:
         count = self._if_taken(lambda: console_count(self._client, self._place))
         return (0, []) if count is None else (count, output.lines(info, count))
 
-    def _post_end(self, exit_code: int, offset: int, lines: list[str]) -> None:
+    def _post_exit(self, exit_code: int, offset: int, lines: list[str]) -> None:
         def post(body: Mapping[str, object]) -> object:
             return self._client.post_file_stream(*self._place, body, self._run.attempt)
 
         if not lines or self._if_taken(lambda: post(end_body(exit_code, offset, lines))) is None:
-            self._courier.call(lambda: post(end_body(exit_code)))
+            self._last_calls.call(lambda: post(end_body(exit_code)))
 
     def _complete_summary(
         self,
@@ -138,7 +138,7 @@ class Teller:
         is_settled = not may_be_late
         for wait_s in _SETTLE_S:
             if not is_settled:
-                self._courier.rest(wait_s)
+                self._last_calls.rest(wait_s)
                 later = self._read()
                 if later is None:
                     return
@@ -176,12 +176,12 @@ class Teller:
 
         for again_s in (*_AGAIN_S, None):
             try:
-                found = self._courier.call(attempt)
-            except UntoldError:
+                found = self._last_calls.call(attempt)
+            except NoAnswerError:
                 return None
             if not isinstance(found, ApiError):
                 return found
-            if again_s is None or not self._courier.rest(again_s):
+            if again_s is None or not self._last_calls.rest(again_s):
                 break
         return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.preflight import gpu_count
-from sweepctl_pod.trainer.surroundings import THREAD_LIBRARIES, with_threads, with_vulkan
+from sweepctl_pod.trainer.environment import THREAD_LIBRARIES, with_threads, with_vulkan
 
 HERE = len(os.sched_getaffinity(0))
 

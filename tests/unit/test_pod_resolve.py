@@ -7,7 +7,13 @@ import pytest
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.run_parameters import run_parameters
-from sweepctl_pod.trainer.launchers import Trainer, arguments_of, option, processes_of, python_of
+from sweepctl_pod.trainer.launchers import (
+    TrainerKind,
+    arguments_of,
+    option,
+    processes_of,
+    python_of,
+)
 from sweepctl_pod.trainer.resolve import (
     complete,
     default_grammar,
@@ -213,7 +219,7 @@ WRAPPER = "scripts/wandb_sweep/train_wrapper.py"
 def test_command_gets_what_its_trainer_lacks(
     grammar: Grammar, command: str, argv: str, trainer: int
 ) -> None:
-    kinds = {0: Trainer.PLAIN, 2: Trainer.ISAACLAB2, 3: Trainer.ISAACLAB3}
+    kinds = {0: TrainerKind.PLAIN, 2: TrainerKind.ISAACLAB2, 3: TrainerKind.ISAACLAB3}
     found = complete(
         shlex.split(command), run_id="r1", entity="lab", project="legs", grammar=grammar
     )

@@ -1,4 +1,4 @@
-"""Patience: when to try again, what is said about it, and what a signal changes."""
+"""Retrying: when to try again, what is said about it, and what a signal changes."""
 
 import os
 import random
@@ -12,14 +12,14 @@ from sweepctl_pod import heartbeats
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.heartbeats import Command, Heartbeats, beat_after_s
 from sweepctl_pod.waiting import (
+    BackgroundCall,
     Backoff,
-    Bell,
-    Call,
-    Courier,
     InterruptedBySignalError,
-    Patience,
+    LastCalls,
+    NoAnswerError,
+    Retrying,
     Signals,
-    UntoldError,
+    WakeUp,
 )
 from sweepctl_pod.wandb.client import ApiError
 
@@ -28,14 +28,14 @@ REFUSED = ApiError("http://api answered 401", "check WANDB_API_KEY", status=401)
 
 
 class Scene:
-    """A bell, signals and patience, with what was said."""
+    """A wake_up, signals and retrying, with what was said."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.bell = Bell()
-        self.signals = Signals(self.bell, grace_s=30)
-        self.patience = Patience(self.bell, self.signals, self.said.append, random.Random(1))
-        self.courier = Courier(self.patience, self.signals, self.bell, self.said.append)
+        self.wake_up = WakeUp()
+        self.signals = Signals(self.wake_up, grace_s=30)
+        self.retrying = Retrying(self.wake_up, self.signals, self.said.append, random.Random(1))
+        self.last_calls = LastCalls(self.retrying, self.signals, self.wake_up, self.said.append)
 
     def signal(self, signum: int, grace_s: float = 30) -> None:
         self.signals._grace_s = grace_s
@@ -47,7 +47,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(Backoff, "next_s", lambda self, error: 0.0)
     scene = Scene()
     yield scene
-    scene.bell.close()
+    scene.wake_up.close()
 
 
 def failing(*errors: Exception, then: object = "done") -> Callable[[], object]:
@@ -62,7 +62,7 @@ def failing(*errors: Exception, then: object = "done") -> Callable[[], object]:
 
 
 def test_call_is_tried_until_it_works_and_each_change_is_said_once(scene: Scene) -> None:
-    assert scene.patience.call(failing(DOWN, DOWN, DOWN, REFUSED, REFUSED)) == "done"
+    assert scene.retrying.call(failing(DOWN, DOWN, DOWN, REFUSED, REFUSED)) == "done"
     assert scene.said == [
         "cannot reach http://api: connection refused; trying again until it works",
         "http://api answered 401 (check WANDB_API_KEY); trying again until it works",
@@ -71,25 +71,25 @@ def test_call_is_tried_until_it_works_and_each_change_is_said_once(scene: Scene)
 
 
 def test_call_that_works_says_nothing(scene: Scene) -> None:
-    assert scene.patience.call(failing()) == "done"
+    assert scene.retrying.call(failing()) == "done"
     assert scene.said == []
 
 
 def test_final_error_is_raised_and_another_is_not(scene: Scene) -> None:
     with pytest.raises(ApiError, match="401"):
-        scene.patience.call(failing(DOWN, REFUSED), is_final=lambda error, _: error.is_refused)
+        scene.retrying.call(failing(DOWN, REFUSED), is_final=lambda error, _: error.is_refused)
 
 
 def test_error_that_is_not_the_apis_is_not_tried_again(scene: Scene) -> None:
     with pytest.raises(ZeroDivisionError):
-        scene.patience.call(failing(ZeroDivisionError()))
+        scene.retrying.call(failing(ZeroDivisionError()))
 
 
 def test_signal_ends_the_waiting_for_a_call_that_hangs(scene: Scene) -> None:
     gate = threading.Event()
     threading.Timer(0.05, scene.signal, [signal.SIGTERM]).start()
     with pytest.raises(InterruptedBySignalError):
-        scene.patience.call(gate.wait)
+        scene.retrying.call(gate.wait)
     gate.set()
 
 
@@ -107,8 +107,8 @@ def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
         tried.append(1)
         raise error
 
-    with pytest.raises(UntoldError, match=error.message):
-        scene.courier.call(work)
+    with pytest.raises(NoAnswerError, match=error.message):
+        scene.last_calls.call(work)
     assert scene.signals.left_s == 0
     assert len(tried) > 2
     assert [line.split(" (")[0].split(";")[0] for line in scene.said] == [error.message]
@@ -119,7 +119,7 @@ def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
 )
 def test_last_call_that_gets_through_late_counts(error: ApiError, scene: Scene) -> None:
     scene.signal(signal.SIGTERM)
-    assert scene.courier.call(failing(error)) == "done"
+    assert scene.last_calls.call(failing(error)) == "done"
 
 
 def test_answer_of_a_call_under_way_is_heard_out_after_a_signal(scene: Scene) -> None:
@@ -131,26 +131,26 @@ def test_answer_of_a_call_under_way_is_heard_out_after_a_signal(scene: Scene) ->
         gate.wait(30)
         return "done"
 
-    def tell() -> None:
+    def leave() -> None:
         scene.signal(signal.SIGTERM)
         gate.set()
 
-    threading.Timer(0.05, tell).start()
-    assert scene.courier.call(work) == "done"
+    threading.Timer(0.05, leave).start()
+    assert scene.last_calls.call(work) == "done"
     assert calls == [1]
 
 
 def test_one_negative_answer_is_asked_again(scene: Scene) -> None:
     gone = ApiError("no run r1", status=404)
-    assert scene.courier.call(failing(gone, REFUSED, gone)) == "done"
+    assert scene.last_calls.call(failing(gone, REFUSED, gone)) == "done"
 
 
 def test_what_is_refused_for_minutes_is_given_up_untold(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sweepctl_pod.waiting.HOPELESS_AFTER_S", 0.0)
-    with pytest.raises(UntoldError, match="401"):
-        scene.courier.call(failing(DOWN, DOWN, REFUSED))
+    with pytest.raises(NoAnswerError, match="401"):
+        scene.last_calls.call(failing(DOWN, DOWN, REFUSED))
 
 
 def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(scene: Scene) -> None:
@@ -158,7 +158,7 @@ def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(scene: S
     first = scene.signals.left_s
     scene.signal(signal.SIGINT, grace_s=100)
     assert 97 < scene.signals.left_s <= first <= 98
-    short = Signals(scene.bell, grace_s=1, received=[signal.SIGTERM])
+    short = Signals(scene.wake_up, grace_s=1, received=[signal.SIGTERM])
     assert 0.5 < short.left_s <= 0.8
 
 
@@ -215,15 +215,15 @@ def test_heartbeats_of_a_run_slow_down_only_when_the_api_asks(
 
 
 def test_bell_that_rang_before_the_wait_is_not_missed() -> None:
-    bell = Bell()
+    wake_up = WakeUp()
     for _ in range(100_000):  # more than a pipe holds
-        bell.ring()
-    bell.wait(1000)
-    call = Call(lambda: os.getpid(), bell)
-    bell.wait(1000)
+        wake_up.set()
+    wake_up.wait(1000)
+    call = BackgroundCall(lambda: os.getpid(), wake_up)
+    wake_up.wait(1000)
     assert call.wait(10)
     assert call.result() == os.getpid()
-    bell.close()
+    wake_up.close()
 
 
 def test_wait_for_a_hanging_heartbeat_ends_for_a_signal(
@@ -237,11 +237,11 @@ def test_wait_for_a_hanging_heartbeat_ends_for_a_signal(
         answer.wait(30)
         return []
 
-    beats = Heartbeats(beat, "r1", scene.bell)
+    beats = Heartbeats(beat, "r1", scene.wake_up)
     assert is_asked.wait(10)
     threading.Timer(0.1, scene.signal, [signal.SIGTERM]).start()
     with pytest.raises(InterruptedBySignalError):
-        scene.patience.wait(beats.end(), 30)
+        scene.retrying.wait(beats.end(), 30)
     answer.set()
 
 
@@ -256,9 +256,9 @@ def test_heartbeats_go_on_whatever_one_of_them_comes_to(
             raise error
         return [{"type": "stop", "run_id": run_id}]
 
-    beats = Heartbeats(beat, "r1", scene.bell)
+    beats = Heartbeats(beat, "r1", scene.wake_up)
     while len(answers) < 4:
-        scene.bell.wait(10)
+        scene.wake_up.wait(10)
         answers += beats.take()
     assert beats.end().wait(10)
     assert [type(answer) for answer in answers[:4]] == [
