@@ -91,10 +91,11 @@ def test_options_have_one_name_in_kebab_case_and_one_set_of_forms(sweepctl: Run,
 
 def test_help_names_every_variable_that_a_user_may_set(sweepctl: Run) -> None:
     out = sweepctl("--help")[1]
+    package = Path(cli.__file__).parents[1]
     read = {
         name
-        for path in Path(cli.__file__).parents[1].rglob("*.py")
-        if "pod" not in path.parts
+        for path in package.rglob("*.py")
+        if "pod" not in path.relative_to(package).parts
         for name in re.findall(r"environ[^\n]*\"(SWEEPCTL_\w+)\"", path.read_text())
     }
     inner = {"SWEEPCTL_JOB_UID"}
