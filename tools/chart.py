@@ -60,7 +60,7 @@ def package(target: Path) -> Path:
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for file in sorted(folder.rglob("*")):
             place = file.relative_to(folder)
-            if not file.is_file() or place.parts[0] == "ci" or "__pycache__" in place.parts:
+            if not file.is_file() or place.parts[0] == "ci" or file.suffix == ".pyc":
                 continue
             data = file.read_bytes()
             entry = tarfile.TarInfo(f"isaac-sweep/{place.as_posix()}")

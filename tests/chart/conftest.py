@@ -29,11 +29,11 @@ def helm(helm_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Helm:
     home = tmp_path_factory.mktemp("helm")
     environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(helm_program), *arguments],
             env=environ,
-            cwd=chart_folder(),
+            cwd=cwd or chart_folder(),
             capture_output=True,
             text=True,
             check=False,

@@ -1,13 +1,24 @@
 """The wheel in an environment of its own: what it brings, and that it works without any extra."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+import yaml
+
+from tests.testbed.binaries import module, programs
+from tests.testbed.requirements import BedUnavailable
 
 ROOT = Path(__file__).parents[2]
 TRAINER = Path(__file__).with_name("plain_trainer.py")
@@ -23,12 +34,18 @@ def locked() -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the sdist, and the wheel from that: what is published is what is tried."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [*UV, "build", "-q", "--wheel", "-o", str(folder), str(ROOT)]
+    command = [*UV, "build", "-q", "-o", str(folder), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (file,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (file,) = built.glob("*.whl")
     return file
 
 
@@ -48,13 +65,167 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin"
 
 
-def run(bin: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(bin: Path, *arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the installed sweepctl with nothing but its own environment."""
     environ = {"PATH": f"{bin}:/usr/bin:/bin", "HOME": str(cwd), "SWEEPCTL_MIN_FREE_MB": "1"}
+    environ |= more
     command = [str(bin / "sweepctl"), *arguments]
     return subprocess.run(
         command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=300
     )
+
+
+def sources(folder: Path) -> dict[str, bytes]:
+    """Give what Git would hold of a folder."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+
+
+def test_wheel_holds_both_packages_and_the_chart_whole_and_no_bytecode(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    chart = sources(ROOT / "charts" / "isaac-sweep")
+    code = sources(ROOT / "charts" / "isaac-sweep" / "files" / "sweepctl_pod")
+    expected = {f"sweepctl/{name}": data for name, data in sources(ROOT / "sweepctl").items()}
+    expected |= {f"sweepctl/chart/{name}": data for name, data in chart.items()}
+    expected |= {f"sweepctl_pod/{name}": data for name, data in code.items()}
+    assert {"sweepctl/py.typed", "sweepctl_pod/py.typed", "sweepctl/chart/.helmignore"} <= set(held)
+    metadata = {name for name in held if ".dist-info/" in name}
+    assert {name: data for name, data in held.items() if name not in metadata} == expected
+
+
+def test_sdist_holds_no_bytecode_and_all_that_a_wheel_is_made_of(built: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {entry.name.partition("/")[2] for entry in tar if entry.isfile()}
+    assert [name for name in names if name.endswith(".pyc")] == []
+    for folder in ("sweepctl", "charts/isaac-sweep"):
+        assert {f"{folder}/{name}" for name in sources(ROOT / folder)} <= names
+
+
+@pytest.fixture(scope="module")
+def compiled(installed: Path) -> Path:
+    """Compile what is installed, chart and all, as installers and packagers do."""
+    (packages,) = (installed.parent / "lib").glob("python3*/site-packages")
+    for name in ("sweepctl", "sweepctl_pod"):
+        for legacy in ([], ["-b"]):
+            command = [str(installed / "python"), "-m", "compileall", "-q", *legacy]
+            subprocess.run([*command, str(packages / name)], check=True, capture_output=True)
+    chart = packages / "sweepctl" / "chart"
+    code = chart / "files" / "sweepctl_pod"
+    assert (code / "agent.pyc").is_file()
+    assert list((code / "__pycache__").glob("agent.*.pyc"))
+    assert (packages / "sweepctl_pod" / "agent.pyc").is_file()
+    return chart
+
+
+def decided(rendered: str) -> tuple[str, str, Any]:
+    """Give the names of the Job and of the pod code, and the code itself."""
+    objects = [thing for thing in yaml.safe_load_all(rendered) if thing]
+    (job,) = (thing["metadata"]["name"] for thing in objects if thing["kind"] == "Job")
+    ((code, files),) = (
+        (thing["metadata"]["name"], thing["data"])
+        for thing in objects
+        if thing["kind"] == "ConfigMap" and "-code-" in thing["metadata"]["name"]
+    )
+    return job, code, files
+
+
+def test_compiled_wheel_renders_what_the_checkout_renders(
+    installed: Path, compiled: Path, sweep: Path
+) -> None:
+    render = ("render", "sweep.yaml", "--name", "legs", "-n", "robots")
+    here = subprocess.run(
+        [sys.executable, "-m", "sweepctl", *render], cwd=sweep, capture_output=True, text=True
+    )
+    assert here.returncode == 0, here.stderr
+    there = run(installed, *render, cwd=sweep)
+    assert there.returncode == 0, there.stderr
+    assert decided(there.stdout) == decided(here.stdout)
+
+
+def test_helm_renders_the_chart_of_a_compiled_wheel_as_the_checkout_does(
+    compiled: Path, sweep: Path
+) -> None:
+    try:
+        helm = programs(module("helm"), os.environ, print)["helm"]
+    except BedUnavailable as reason:
+        pytest.skip(str(reason))
+    rendered = []
+    for chart in (compiled, ROOT / "charts" / "isaac-sweep"):
+        command = [str(helm), "template", "legs", str(chart), "-n", "robots"]
+        done = subprocess.run(
+            [*command, "--set-file", "sweep=sweep.yaml"],
+            env={"PATH": os.environ["PATH"], "HOME": str(sweep)},
+            cwd=sweep,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        rendered.append(done.stdout)
+    assert rendered[0] == rendered[1]
+
+
+class EmptyCluster(BaseHTTPRequestHandler):
+    """A cluster with a namespace, the Secret of the API key, and nothing else."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        status, body = 404, {"kind": "Status", "status": "Failure", "reason": "NotFound"}
+        if path.endswith("/namespaces/robots"):
+            status, body = 200, {"kind": "Namespace", "metadata": {"name": "robots"}}
+        elif path.endswith("/secrets/wandb"):
+            data = {"apiKey": base64.b64encode(b"k" * 40).decode()}
+            status, body = 200, {"kind": "Secret", "metadata": {"name": "wandb"}, "data": data}
+        elif re.fullmatch(r"/apis?/([a-z.0-9]+/)?v[0-9]+/(namespaces/robots/)?[a-z]+", path):
+            status, body = 200, {"kind": "List", "metadata": {}, "items": []}
+        self.answer(status, json.dumps(body).encode())
+
+    def do_POST(self) -> None:
+        """Admit whatever is tried: the real one is asked for a dry run."""
+        assert "dryRun=All" in self.path
+        self.answer(201, self.rfile.read(int(self.headers["Content-Length"])))
+
+    def answer(self, status: int, text: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyCluster) as served:
+        Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://127.0.0.1:{served.server_port}"
+        context = {"cluster": "c", "user": "u", "namespace": "robots"}
+        config = {
+            **{"apiVersion": "v1", "kind": "Config", "current-context": "c"},
+            "clusters": [{"name": "c", "cluster": {"server": address}}],
+            "contexts": [{"name": "c", "context": context}],
+            "users": [{"name": "u", "user": {}}],
+        }
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        yield str(tmp_path / "kubeconfig")
+        served.shutdown()
+
+
+def test_submit_says_without_an_extra_what_it_would_make(
+    installed: Path, sweep: Path, kubeconfig: str
+) -> None:
+    arguments = ("submit", "sweep.yaml", "--name", "legs", "--agents", "2", "--with-server")
+    done = run(installed, *arguments, "--dry-run=client", cwd=sweep, KUBECONFIG=kubeconfig)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert re.search(r"configmap/legs-code-[0-9a-f]{8} created \(dry run\)", said), said
+    assert re.search(r"job(\.batch)?/legs-[0-9a-f]{8} created \(dry run\)", said), said
 
 
 def test_wheel_brings_no_package_of_an_extra(installed: Path) -> None:
