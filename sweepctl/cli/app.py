@@ -211,12 +211,14 @@ def init(
     form: Output = Form.TABLE,
 ) -> None:
     """Create the sweep at W&B or a sweepctl server. Run it then with `sweepctl agent`."""
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.create import init_sweep
+    from sweepctl.sweeps.names import project_of
+    from sweepctl.sweeps.place import Place
 
     spec = _load(file)
-    project = launch.project_of(spec, project)
-    where = launch.Where(server, data)
-    new = launch.init_sweep(spec, where, entity, project, sweep_ids, output.say)
+    project = project_of(spec, project)
+    place = Place(server=server, data=data)
+    new = init_sweep(spec, place, entity, project, sweep_ids, output.say)
     if form.is_data:
         output.data({"sweep": new.name, "url": new.page}, form)
         return
@@ -250,12 +252,13 @@ def agent(
 
     Exit code 3 when every run that it took has failed.
     """
-    from sweepctl.sweeps import place as launch
+    from sweepctl.local.agent import run_agent
+    from sweepctl.sweeps.create import agent_sweep_name
 
     _grammar(grammar)
     raise typer.Exit(
-        launch.run_agent(
-            launch.agent_sweep_name(sweep, project, entity, sweep_ids),
+        run_agent(
+            agent_sweep_name(sweep, project, entity, sweep_ids),
             server=server,
             count=count,
             grammar=grammar,
@@ -342,7 +345,7 @@ def server(
     allowed_hosts: AllowedHosts = None,
 ) -> None:
     """Run the embedded W&B-compatible server by itself."""
-    from sweepctl.sweeps.place import run_server
+    from sweepctl.local.serve import run_server
 
     run_server(
         data,
@@ -371,12 +374,13 @@ def best(
     """
     from sweepctl.cli import views
     from sweepctl.jobs import targets
-    from sweepctl.sweeps import place as launch
     from sweepctl.sweeps.best import best_runs
+    from sweepctl.sweeps.handle import read_status
+    from sweepctl.sweeps.place import Place
 
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     with targets.open_to_read(sweep, place, output.say) as (api, name):
-        seen = launch.read_status(api, name)
+        seen = read_status(api, name)
         runs = best_runs(
             seen.status,
             seen.config,

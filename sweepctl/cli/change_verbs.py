@@ -30,8 +30,9 @@ from sweepctl.cli.output import Form
 from sweepctl_pod.errors import SweepctlError, UsageError
 
 if TYPE_CHECKING:
-    from sweepctl.jobs.change import Steered
-    from sweepctl.jobs.targets import Place, Target
+    from sweepctl.jobs.targets import Target
+    from sweepctl.sweeps.handle import Change
+    from sweepctl.sweeps.place import Place
 
 SubmittedName = Annotated[
     str,
@@ -48,17 +49,17 @@ def scale(
     form: Output = Form.TABLE,
 ) -> None:
     """Change the number of agents. Runs of agents that go are finished by the others."""
-    from sweepctl.jobs import change as steer
-    from sweepctl.jobs import targets
+    from sweepctl.jobs import change, targets
+    from sweepctl.sweeps.place import Place
 
-    target = targets.open_target(name, targets.Place(namespace, context))
+    target = targets.open_target(name, Place(namespace, context))
     submission = target.submission()
 
     def is_open() -> bool:
         return _is_open(target)
 
     is_dry = dry_run is not DryRun.NONE
-    done = steer.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
+    done = change.scale(target.cluster, submission, agents, is_open=is_open, dry_run=is_dry)
     _print_done(done, dry_run, form)
 
 
@@ -76,7 +77,7 @@ def pause(
 
     A server's sweep hands out no new runs; those under way go on. Without a name it asks first.
     """
-    from sweepctl.jobs.targets import Place
+    from sweepctl.sweeps.place import Place
 
     place = Place(namespace, context, server, data)
     _print_done(_suspend(name, place, yes, dry_run, is_paused=True), dry_run, form)
@@ -93,7 +94,7 @@ def resume(
     form: Output = Form.TABLE,
 ) -> None:
     """Let a paused sweep go on. Without a name it asks first."""
-    from sweepctl.jobs.targets import Place
+    from sweepctl.sweeps.place import Place
 
     place = Place(namespace, context, server, data)
     _print_done(_suspend(name, place, yes, dry_run, is_paused=False), dry_run, form)
@@ -113,7 +114,7 @@ def stop(
 
     Without a name it asks first.
     """
-    from sweepctl.jobs.targets import Place
+    from sweepctl.sweeps.place import Place
     from sweepctl.sweeps.status import ENDED_SWEEP
 
     place = Place(namespace, context, server, data)
@@ -139,11 +140,11 @@ def delete(
 
     Exit code 1 when you answer no.
     """
-    from sweepctl.jobs import change as steer
-    from sweepctl.jobs import targets
+    from sweepctl.jobs import change, targets
+    from sweepctl.sweeps.place import Place
 
-    target = targets.open_target(name, targets.Place(namespace, context))
-    plan = steer.plan_delete(target.cluster, name, target.namespace, data=volumes)
+    target = targets.open_target(name, Place(namespace, context))
+    plan = change.plan_delete(target.cluster, name, target.namespace, data=volumes)
     if not plan.deleted and form.is_for_people:
         output.answer(f"{name} unchanged: nothing to delete in namespace '{target.namespace}'")
     elif plan.deleted and dry_run is DryRun.NONE and not yes:
@@ -161,7 +162,7 @@ def delete(
             deleted(kind, own)
     else:
         is_dry = dry_run is DryRun.SERVER
-        steer.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
+        change.delete(target.cluster, plan, dry_run=is_dry, on_deleted=deleted, say=output.say)
     if form.is_data:
         output.data([{"kind": kind, "name": own, "result": "deleted"} for kind, own in done], form)
     elif form is Form.NAME:
@@ -174,9 +175,8 @@ def delete(
 
 def _suspend(
     name: str | None, place: Place, yes: bool, dry_run: DryRun, *, is_paused: bool
-) -> Steered:
-    from sweepctl.jobs import change as steer
-    from sweepctl.jobs import targets
+) -> Change:
+    from sweepctl.jobs import change, targets
 
     word, state, done = (
         ("pause", "PAUSED", "paused") if is_paused else ("resume", "RUNNING", "resumed")
@@ -185,7 +185,7 @@ def _suspend(
         return _set_state(word, name, place, yes, dry_run, state, done, {state})
     target = targets.open_target(name, place)
     _ask_unless_named(word, name, f"{target.name} -n {target.namespace}", yes, dry_run)
-    verb = steer.pause if is_paused else steer.resume
+    verb = change.pause if is_paused else change.resume
     return verb(target.cluster, target.submission(), dry_run=dry_run is not DryRun.NONE)
 
 
@@ -198,20 +198,20 @@ def _set_state(
     state: str,
     done: str,
     unchanged: frozenset[str] | set[str],
-) -> Steered:
+) -> Change:
     """Set a sweep's state at its server, unless it is one of those in which nothing changes."""
-    from sweepctl.jobs import change as steer
     from sweepctl.jobs import targets
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.handle import Change
+    from sweepctl.sweeps.place import find_sweep
 
     with targets.open_sweep(name, place, output.say) as (api, wanted):
-        sweep = launch.find_sweep(api, wanted)
+        sweep = find_sweep(api, wanted)
         own = f"{sweep.entity}/{sweep.project}/{sweep.id}"
         _ask_unless_named(word, name, own + _options_of(place), yes, dry_run)
         is_changed = sweep.state not in unchanged
         if is_changed and dry_run is DryRun.NONE:
             api.set_state(sweep, state)
-    return steer.Steered(f"sweep/{own}", done if is_changed else "unchanged")
+    return Change("Sweep", own, done if is_changed else "unchanged")
 
 
 def _options_of(place: Place) -> str:
@@ -236,12 +236,12 @@ def _ask_unless_named(word: str, name: str | None, own: str, yes: bool, dry_run:
 def _is_open(target: Target) -> bool:
     """Ask the sweep's server whether there is work left."""
     from sweepctl.jobs import submission
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.place import find_sweep
     from sweepctl.sweeps.status import ENDED_SWEEP
 
     found = target.submission()
     with submission.open_submission_api(target.cluster, found, output.say) as api:
-        sweep = launch.find_sweep(api, submission.sweep_name(found, api))
+        sweep = find_sweep(api, submission.sweep_name(found, api))
         return sweep.state not in ENDED_SWEEP
 
 
@@ -257,7 +257,7 @@ def _ask_to_delete(plan: Any, target: Target) -> None:
         raise SweepctlError("nothing was deleted")
 
 
-def _print_done(done: Steered, dry_run: DryRun, form: Form) -> None:
+def _print_done(done: Change, dry_run: DryRun, form: Form) -> None:
     if form.is_data:
         answer = {"object": done.object, "result": done.verb, "dry_run": dry_run.value}
         output.data({**answer, "notes": list(done.notes)}, form)

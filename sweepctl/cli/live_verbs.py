@@ -51,18 +51,19 @@ def list_(
     submitted ones for who has neither.
     """
     from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
 
     in_cluster = all_namespaces or selector is not None
-    place = targets.Place(namespace, context, server, data, wants_cluster=in_cluster)
+    place = Place(namespace, context, server, data, wants_cluster=in_cluster)
     if not targets.is_in_cluster(None, place):
         served_verbs.print_list(server, data, form)
         return
     from sweepctl.cli import cluster_views
-    from sweepctl.jobs import state as live
+    from sweepctl.jobs import state
     from sweepctl.kube.kubeconfig import open_cluster
 
     cluster = open_cluster(context, namespace)
-    lines = live.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
+    lines = state.list_jobs(cluster, None if all_namespaces else cluster.namespace, selector)
     if form.is_data:
         output.data([cluster_views.job_line_data(line) for line in lines], form)
     elif form is Form.NAME:
@@ -91,8 +92,9 @@ def status(
     the only one of the namespace.
     """
     from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
 
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     if targets.is_in_cluster(name, place):
         show_pictures(_live_pictures(targets.open_target(name, place), form), watch)
     else:
@@ -112,20 +114,21 @@ def wait(
     Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
     not ended after --timeout.
     """
-    from sweepctl.jobs import state as live
-    from sweepctl.jobs import targets
-    from sweepctl.sweeps import place as launch
+    from sweepctl.jobs import state, targets
+    from sweepctl.sweeps.handle import read_status
     from sweepctl.sweeps.log_lines import parse_duration_s
+    from sweepctl.sweeps.names import parse_sweep_name
+    from sweepctl.sweeps.place import Place, open_api
 
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     limit_s = parse_duration_s(timeout, "--timeout") if timeout else None
     if targets.is_in_cluster(name, place):
         end_of_wait(targets.open_target(name, place), limit_s)
         return
-    wanted = launch.parse_sweep_name(name)
-    with launch.open_api(launch.Where(server, data), wanted, output.say) as api:
-        code, words = live.wait_for_sweep_end(
-            api, lambda: launch.read_status(api, wanted), timeout_s=limit_s
+    wanted = parse_sweep_name(name)
+    with open_api(Place(server=server, data=data), wanted, output.say) as api:
+        code, words = state.wait_for_sweep_end(
+            api, lambda: read_status(api, wanted), timeout_s=limit_s
         )
     _conclude(code, words)
 
@@ -133,10 +136,10 @@ def wait(
 def _live_pictures(target: Target, form: Form) -> Iterator[Picture]:
     """Give what there is to show of a submitted sweep, again and again."""
     from sweepctl.cli import cluster_views
-    from sweepctl.jobs import state as live
+    from sweepctl.jobs import state
 
     while True:
-        seen = live.read_live(target.cluster, target.name, target.namespace, output.say)
+        seen = state.read_live(target.cluster, target.name, target.namespace, output.say)
         job = seen.job
         yield Picture(
             view=partial(cluster_views.live_view, seen, wide=form is Form.WIDE),

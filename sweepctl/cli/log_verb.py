@@ -76,8 +76,9 @@ def logs(
     and when one log cannot be read whole, after what can be.
     """
     from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
 
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     if not targets.is_in_cluster(name, place):
         _refuse_in_vain(
             {
@@ -174,29 +175,30 @@ def _check_run(target: Target, run: str) -> None:
 def _explain_silence(target: Target, options: LogOptions) -> None:
     """Print what was uploaded with a run that no pod tells of; else say where to look."""
     from sweepctl.jobs.submission import open_submission_api, sweep_name
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.place import find_sweep
 
     status = f"what the agents do: sweepctl status {target.name} -n {target.namespace}"
     if options.run is None:
         raise SweepctlError("no such lines", status)
     submission = target.submission()
     with open_submission_api(target.cluster, submission, output.say) as api:
-        sweep = launch.find_sweep(api, sweep_name(submission, api))
+        sweep = find_sweep(api, sweep_name(submission, api))
         _print_runs(api, sweep, _chosen(sweep, api.runs(sweep), options.run), None, status)
 
 
 def _print_served(name: str | None, server: str | None, data: Path | None, run: str | None) -> None:
     """Print what the runs of a sweep have printed that is in no cluster."""
-    from sweepctl.server import process as embedded
-    from sweepctl.sweeps import place as launch
+    from sweepctl.server.process import default_data
+    from sweepctl.sweeps.names import parse_sweep_name
+    from sweepctl.sweeps.place import Place, find_sweep, open_source, server_of
 
-    where = launch.Where(server, data)
-    wanted = launch.parse_sweep_name(name)
-    is_here = launch.server_of(where, wanted) is None
-    with launch.open_source(where, wanted, output.say) as api:
-        sweep = launch.find_sweep(api, wanted)
+    place = Place(server=server, data=data)
+    wanted = parse_sweep_name(name)
+    is_here = server_of(place, wanted) is None
+    with open_source(place, wanted, output.say) as api:
+        sweep = find_sweep(api, wanted)
         chosen = _chosen(sweep, api.runs(sweep), run)
-        kept = (data or embedded.default_data()) if is_here else None
+        kept = (data or default_data()) if is_here else None
         status = f"sweepctl status {sweep.entity}/{sweep.project}/{sweep.id} tells how its runs do"
         _print_runs(api, sweep, chosen, kept, status, prefix=run is None)
 

@@ -45,9 +45,11 @@ def open_(
     For a sweep of this machine a server of its data folder runs until Ctrl-C, unless there is one;
     the server inside a cluster is reached through a port-forward until Ctrl-C.
     """
-    from sweepctl.jobs import targets, visit
+    from sweepctl.jobs import visit
+    from sweepctl.sweeps.page import browse, stay
+    from sweepctl.sweeps.place import Place
 
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     with visit.open_page(
         sweep, place, listen=listen, allowed_hosts=allowed_hosts or (), say=output.say
     ) as page:
@@ -59,7 +61,7 @@ def open_(
         for note in page.notes:
             output.say(note)
         if not no_browser:
-            visit.browse(page.address)
+            browse(page.address)
         if page.await_end is not None:
             output.say("press Ctrl-C to end")
-            visit.stay(page)
+            stay(page)

@@ -27,14 +27,15 @@ def report(
     reads again what may have changed.
     """
     from sweepctl.jobs import targets
-    from sweepctl.sweeps import place as launch
     from sweepctl.sweeps.extras import require_extra
+    from sweepctl.sweeps.handle import read_status
+    from sweepctl.sweeps.place import Place
     from sweepctl.sweeps.tables import wandb_history, write_tables
 
     require_extra("report", "report")
-    place = targets.Place(namespace, context, server, data)
+    place = Place(namespace, context, server, data)
     with targets.open_sweep(sweep, place, output.say) as (api, name):
-        status = launch.read_status(api, name).status
+        status = read_status(api, name).status
         entity, project, _ = status.sweep.split("/")
         history = wandb_history(api.connection, entity, project)
         written = write_tables(status, history, folder, output.say)

@@ -13,10 +13,11 @@ from sweepctl.cli.output import Form
 
 def print_list(server: str | None, data: Path | None, form: Form) -> None:
     """Print the sweeps of a server, the newest first."""
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.names import parse_sweep_name
+    from sweepctl.sweeps.place import Place, open_source
 
-    name = launch.parse_sweep_name(None)
-    with launch.open_source(launch.Where(server, data), name, output.say) as api:
+    name = parse_sweep_name(None)
+    with open_source(Place(server=server, data=data), name, output.say) as api:
         entity = api.default_entity()
         found = [sweep for project in api.projects(entity) for sweep in api.sweeps(entity, project)]
     found.sort(key=lambda sweep: sweep.created_at or "", reverse=True)
@@ -51,13 +52,15 @@ def pictures(
 ) -> Iterator[Picture]:
     """Give what there is to show of a server's sweep, again and again."""
     from sweepctl.cli import views
-    from sweepctl.sweeps import place as launch
+    from sweepctl.sweeps.handle import read_status
+    from sweepctl.sweeps.names import parse_sweep_name
+    from sweepctl.sweeps.place import Place, open_source
 
-    wanted = launch.parse_sweep_name(name)
-    where = launch.Where(server, data)
-    with launch.open_source(where, wanted, output.say) as api:
+    wanted = parse_sweep_name(name)
+    place = Place(server=server, data=data)
+    with open_source(place, wanted, output.say) as api:
         while True:
-            status = launch.read_status(api, wanted, where.data).status
+            status = read_status(api, wanted, place.data).status
             yield Picture(
                 view=partial(views.status_view, status, wide=form is Form.WIDE),
                 data=partial(views.status_data, status),

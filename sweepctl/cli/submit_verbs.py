@@ -32,8 +32,8 @@ from sweepctl_pod.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sweepctl.jobs.submit import Change
     from sweepctl.sweepfile.load import SweepSpec
+    from sweepctl.sweeps.handle import Change
     from sweepctl.values.settings import Values
 
 
@@ -150,7 +150,7 @@ def doctor(
     Exit code 0 when nothing is missing, 1 otherwise.
     """
     from sweepctl.cli import cluster_views
-    from sweepctl.jobs import doctor as doctor_of
+    from sweepctl.jobs.doctor import examine
     from sweepctl.jobs.doctor_checks import Level
     from sweepctl.kube.kubeconfig import open_cluster
 
@@ -159,7 +159,7 @@ def doctor(
     cluster = open_cluster(context, namespace)
     console = output.console()
     is_table = form.is_for_people
-    checks = doctor_of.examine(
+    checks = examine(
         cluster,
         values,
         cluster.namespace,

@@ -16,6 +16,7 @@ from sweepctl.jobs.submission import Submission, find_submission, job_end
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
 from sweepctl.kube.kinds import Resource
+from sweepctl.sweeps.handle import Change
 from sweepctl.values.settings import chart
 from sweepctl_pod.errors import SweepctlError, UsageError
 
@@ -34,15 +35,6 @@ DELETED_KINDS = (
     "PersistentVolumeClaim",
 )
 """In this order: agents can hand their runs back for as long as there is a server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Steered:
-    """What a verb did to one object, and what to know about it."""
-
-    object: str
-    verb: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +62,13 @@ def scale(
     *,
     is_open: Callable[[], bool],
     dry_run: bool = False,
-) -> Steered:
+) -> Change:
     """Change the number of agents by one patch; runs of agents that go are finished by others."""
     job = _live_job(submission)
     check_size(agents, job, submission, is_open=is_open)
     name = job["metadata"]["name"]
     if job["spec"]["parallelism"] == agents == job["spec"].get("completions"):
-        return Steered(f"job/{name}", "unchanged")
+        return Change("Job", name, "unchanged")
     # An elastic Indexed Job takes both or none (KEP-3715).
     patch = {"spec": {"parallelism": agents, "completions": agents}}
     cluster.patch("Job", name, patch, submission.namespace, dry_run=dry_run)
@@ -86,15 +78,15 @@ def scale(
         annotations.get(manifest.KUEUE_ELASTIC_ANNOTATION) != "true"
     ):
         notes.append("Kueue admits the Job anew: all its pods stop until then (kueue.elastic)")
-    return Steered(f"job/{name}", f"scaled to {agents}", tuple(notes))
+    return Change("Job", name, f"scaled to {agents}", tuple(notes))
 
 
-def pause(cluster: Cluster, submission: Submission, *, dry_run: bool = False) -> Steered:
+def pause(cluster: Cluster, submission: Submission, *, dry_run: bool = False) -> Change:
     """Free the GPUs: agents hand their runs back and their pods go."""
     return _suspend(cluster, submission, True, dry_run)
 
 
-def resume(cluster: Cluster, submission: Submission, *, dry_run: bool = False) -> Steered:
+def resume(cluster: Cluster, submission: Submission, *, dry_run: bool = False) -> Change:
     """Let a paused sweep go on."""
     return _suspend(cluster, submission, False, dry_run)
 
@@ -203,22 +195,23 @@ def delete(
             on_deleted(kind, name)
 
 
-def _suspend(cluster: Cluster, submission: Submission, is_paused: bool, dry_run: bool) -> Steered:
+def _suspend(cluster: Cluster, submission: Submission, is_paused: bool, dry_run: bool) -> Change:
     job = _live_job(submission)
     if manifest.KUEUE_QUEUE_LABEL in _labels(job):
         return _activate_workload(cluster, submission, job, not is_paused, dry_run)
-    name = f"job/{job['metadata']['name']}"
+    name = job["metadata"]["name"]
     verb = "paused" if is_paused else "resumed"
     if bool(job["spec"].get("suspend")) is is_paused:
-        return Steered(name, "unchanged")
+        return Change("Job", name, "unchanged")
     patch = {"spec": {"suspend": is_paused}}
-    cluster.patch("Job", job["metadata"]["name"], patch, submission.namespace, dry_run=dry_run)
-    return Steered(name, verb, tuple(undone_by(submission, "suspend", str(is_paused).lower())))
+    cluster.patch("Job", name, patch, submission.namespace, dry_run=dry_run)
+    notes = undone_by(submission, "suspend", str(is_paused).lower())
+    return Change("Job", name, verb, tuple(notes))
 
 
 def _activate_workload(
     cluster: Cluster, submission: Submission, job: Object, is_active: bool, dry_run: bool
-) -> Steered:
+) -> Change:
     """Pause a Job that Kueue manages, by its Workload: Kueue would resume the Job itself.
 
     https://kueue.sigs.k8s.io/docs/concepts/workload/#active
@@ -238,10 +231,10 @@ def _activate_workload(
         )
     name = found[-1]["metadata"]["name"]
     if bool(found[-1]["spec"].get("active", True)) is is_active:
-        return Steered(f"workload/{name}", "unchanged")
+        return Change("Workload", name, "unchanged")
     patch = {"spec": {"active": is_active}}
     cluster.patch(workloads, name, patch, submission.namespace, dry_run=dry_run)
-    return Steered(f"workload/{name}", "resumed" if is_active else "paused")
+    return Change("Workload", name, "resumed" if is_active else "paused")
 
 
 def _live_job(submission: Submission) -> Object:

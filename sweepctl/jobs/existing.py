@@ -27,7 +27,7 @@ class SubmitOptions:
     force_conflicts: bool = False
 
 
-def settle(values: Values, existing: Submission, options: SubmitOptions) -> Values:
+def keep_live_settings(values: Values, existing: Submission, options: SubmitOptions) -> Values:
     """Give the settings with what the live Job has and nobody asked to change.
 
     A Job that was scaled or paused stays so unless the command says otherwise, and a successor's
@@ -48,17 +48,17 @@ def settle(values: Values, existing: Submission, options: SubmitOptions) -> Valu
 
 
 def kept_settings(
-    asked: Values, settled: Values, existing: Submission, options: SubmitOptions
+    asked: Values, used: Values, existing: Submission, options: SubmitOptions
 ) -> list[str]:
     """Tell which settings a live Job does not follow, since it was scaled or paused."""
     notes = []
-    wanted, kept = asked.at("agents"), settled.at("agents")
+    wanted, kept = asked.at("agents"), used.at("agents")
     if options.agents is None and wanted not in (kept, chart().defaults["agents"]):
         notes.append(
             f"the Job keeps its {kept} agents, and the settings say {wanted}:"
             f" --agents {wanted} changes it"
         )
-    if settled.at("suspend") and not asked.at("suspend"):
+    if used.at("suspend") and not asked.at("suspend"):
         here = f"{existing.name} -n {existing.namespace}"
         notes.append(f"the Job is paused and stays so: sweepctl resume {here}")
     return notes

@@ -26,7 +26,7 @@ from sweepctl.jobs.submission import (
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
 from sweepctl.sweeps.api import WandbApi
-from sweepctl.sweeps.place import SeenSweep, read_status
+from sweepctl.sweeps.handle import SeenSweep, read_status
 from sweepctl.sweeps.status import ENDED_SWEEP, SweepStatus
 from sweepctl_pod.errors import ExitCode, SweepctlError
 

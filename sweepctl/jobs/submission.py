@@ -19,7 +19,7 @@ from sweepctl.kube.errors import ClusterError
 from sweepctl.kube.pod_reasons import condition
 from sweepctl.kube.port_forward import forwarded, service_address
 from sweepctl.sweeps.api import WandbApi, read_config
-from sweepctl.sweeps.place import SweepName, parse_sweep_name
+from sweepctl.sweeps.names import SweepName, parse_sweep_name
 from sweepctl_pod.errors import SweepctlError, nearest
 from sweepctl_pod.find_sweep import choose, sweep_key, sweep_place
 from sweepctl_pod.stored_form import stored_config

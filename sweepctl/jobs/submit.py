@@ -19,8 +19,8 @@ from sweepctl.jobs.existing import (
     SubmitOptions,
     check_name_is_free,
     check_same_sweep,
+    keep_live_settings,
     kept_settings,
-    settle,
 )
 from sweepctl.jobs.preconditions import check_namespace, check_secret, missing_gpus, try_pod
 from sweepctl.jobs.secret import SecretKey, make_secret, own_key, secret_place
@@ -31,7 +31,8 @@ from sweepctl.kube.pod_reasons import Reason, why_pending
 from sweepctl.kube.port_forward import ready_pod, service_address
 from sweepctl.sweepfile.load import SweepSpec, config_text
 from sweepctl.sweeps.api import WandbApi, dashboard_url
-from sweepctl.sweeps.place import entity_of, parse_sweep_name, project_of
+from sweepctl.sweeps.handle import Change
+from sweepctl.sweeps.names import entity_of, parse_sweep_name, project_of
 from sweepctl.sweeps.status import ENDED_SWEEP
 from sweepctl.values.settings import Values
 from sweepctl_pod.errors import SweepctlError, UsageError
@@ -39,20 +40,6 @@ from sweepctl_pod.wandb.client import SweepInfo
 
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of one object."""
-
-    kind: str
-    name: str
-    verb: str
-
-    @property
-    def object(self) -> str:
-        """Name the object as kubectl does."""
-        return f"{self.kind.lower()}/{self.name}"
 
 
 @dataclass(slots=True)
@@ -100,7 +87,7 @@ class Submitter:
         existing = find_submission(self._cluster, self._options.name, self._namespace)
         check_name_is_free(existing, self._options.name)
         check_same_sweep(existing, self._spec, self._options)
-        values = settle(self._values, existing, self._options)
+        values = keep_live_settings(self._values, existing, self._options)
         self._done.notes.extend(kept_settings(self._values, values, existing, self._options))
         plan = self._plan(values, self._options.sweep or existing.sweep_id)
         objects = manifest.render(plan)

@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweepctl.kube.kubeconfig import has_cluster, open_cluster
 from sweepctl.sweeps.api import SweepSource, WandbApi
-from sweepctl.sweeps.place import (
-    SweepName,
-    Where,
-    knows_sweeps,
-    open_api,
-    open_source,
-    parse_sweep_name,
-)
+from sweepctl.sweeps.names import SweepName, parse_sweep_name
+from sweepctl.sweeps.place import Place, knows_sweeps, open_api, open_source
 from sweepctl_pod.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,18 +21,6 @@ if TYPE_CHECKING:
     from sweepctl.kube.client import Cluster
 
 # What reads a cluster is imported where it is used: sweeps on this machine are shown without.
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a verb looks, as the options say it."""
-
-    namespace: str | None = None
-    context: str | None = None
-    server: str | None = None
-    data: Path | None = None
-    wants_cluster: bool = False
-    """Whether another option is for sweeps in a cluster alone."""
 
 
 def is_in_cluster(
@@ -118,7 +99,7 @@ def open_sweep(
             yield found
         return
     wanted = parse_sweep_name(name)
-    with open_api(Where(place.server, place.data), wanted, say) as api:
+    with open_api(place, wanted, say) as api:
         yield api, wanted
 
 
@@ -132,7 +113,7 @@ def open_to_read(
             yield found
         return
     wanted = parse_sweep_name(name)
-    with open_source(Where(place.server, place.data), wanted, say) as source:
+    with open_source(place, wanted, say) as source:
         yield source, wanted
 
 

@@ -1,234 +1,41 @@
-"""A sweep on this machine: the embedded server and the agents as processes that are kept alive.
+"""A sweep on this machine, from its creation to its end: the use case behind `local`.
 
-The supervisor starts what died (a killed server or agent costs time, never a run) and ends when the
-agents have no more work. It judges no run: the agents and the server do.
+It starts the processes, shows how the runs get on, and ends when the agents have no more work.
+Whatever ends it, the runs are handed back first.
 """
 
 from __future__ import annotations
 
-import enum
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from sweepctl.server import process as embedded
+from sweepctl.local.agent import failure_options
+from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
 from sweepctl.server.engine.sweeps_engine import INSTALL_HINT, find_python
+from sweepctl.server.process import ENTITY, agent_logs, connection, default_data, start_server
 from sweepctl.sweepfile.load import SweepSpec
-from sweepctl.sweeps import place as launch
 from sweepctl.sweeps.api import WandbApi, dashboard_url, read_config
 from sweepctl.sweeps.best import RankedRun, best_runs
-from sweepctl.sweeps.gpus import GpuPlan, Wish, plan_gpus, record
+from sweepctl.sweeps.create import create_sweep
+from sweepctl.sweeps.gpus import Wish, plan_gpus
+from sweepctl.sweeps.names import parse_sweep_name, project_of
+from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.status import SweepStatus, sweep_status, with_gpus
 from sweepctl_pod.errors import ExitCode, UsageError
-from sweepctl_pod.first_runs import GAVE_UP
-from sweepctl_pod.options import agent_host
 from sweepctl_pod.wandb.client import ApiError, SweepInfo
 
-MAX_RESTARTS = 6
-"""How often an agent that keeps dying is started again: the Job's backoffLimitPerIndex."""
-
-AGENT_TIMEOUT_S = 15.0
-"""When the server gives an agent's runs to others: shorter than in a cluster, nothing is far."""
-
-_HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
-"""How an agent ends that would end so again."""
-
-STOP_LIMIT_S = 40.0
 SETTLE_LIMIT_S = 3.0
 READ_EVERY_S = 1.0
-SERVER_LOOK_EVERY_S = 1.0
 TICK_S = 0.1
-
-
-class AgentState(str, enum.Enum):
-    """What has become of one agent."""
-
-    RUNNING = "running"
-    WAITING = "waiting"
-    DONE = "done"
-    FAILING = "failing"
-    """Its first runs all failed at once."""
-    GAVE_UP = "gave up"
-
-
-@dataclass(slots=True)
-class AgentProcess:
-    """One agent: its process now, how often it died, and where its output goes."""
-
-    index: int
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-    state: AgentState = AgentState.WAITING
-    restarts: int = 0
-    start_at: float = 0.0
-    exit_code: int | None = None
-    read_bytes: int = 0
-    last_word: str = ""
-
-    @property
-    def name(self) -> str:
-        """The name in tables and messages."""
-        return f"agent-{self.index}"
-
-    def read_on(self) -> None:
-        """Read what is new in the log, for the agent's own lines."""
-        with suppress(OSError), self.log.open("rb") as log:
-            log.seek(self.read_bytes)
-            for line in log:
-                if not line.endswith(b"\n"):
-                    return
-                self.read_bytes += len(line)
-                if line.startswith(b"sweepctl: ") and not line.startswith(b"sweepctl: exit "):
-                    said = line.decode("utf-8", "replace").rstrip()
-                    self.last_word = said.removeprefix("sweepctl: ")
-
-
-@dataclass(slots=True)
-class LocalSweep:
-    """The processes of one local sweep.
-
-    `tick` is to be called several times a second; it starts again what died and gives one line for
-    each thing that happened. `stop` hands the runs back and ends everything.
-    """
-
-    sweep: str
-    server: embedded.ServerProcess | None
-    """None while another command's server over the same data is used."""
-    url: str
-    data: Path
-    logs: Path
-    work: Path
-    agent_args: Sequence[str]
-    environ: Mapping[str, str]
-    agents: list[AgentProcess] = field(default_factory=list)
-    look_at: float = 0.0
-    """When the server is to be looked at next."""
-    gpus: GpuPlan | None = None
-
-    @property
-    def gpus_by_host(self) -> dict[str, tuple[str, ...]]:
-        """The GPUs of each agent that has some of its own, by its host."""
-        shares = self.gpus.agents if self.gpus else ()
-        hosts = (agent_host(self.environ, index) for index in range(len(shares)))
-        return {host: names for host, names in zip(hosts, shares, strict=True) if names}
-
-    def start_agents(self, count: int) -> None:
-        """Start `count` agents."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        record(self.logs, self.gpus_by_host)
-        for index in range(count):
-            agent = AgentProcess(index, self.logs / f"agent-{index}.log")
-            self.agents.append(agent)
-            self._start(agent)
-
-    def is_over(self) -> bool:
-        """Say whether no agent runs and none will be started again."""
-        return not any(
-            agent.state in (AgentState.RUNNING, AgentState.WAITING) for agent in self.agents
-        )
-
-    def tick(self, now: float) -> list[str]:
-        """Start again what died; give a line for each thing that happened."""
-        lines = self._tend_server(now)
-        for agent in self.agents:
-            lines += self._tend(agent, now)
-        return lines
-
-    def stop(self) -> None:
-        """Ask the agents to hand their runs back, wait for that, and kill what does not end."""
-        running = [agent.process for agent in self.agents if agent.process is not None]
-        for process in running:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_LIMIT_S
-        for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if self.server is not None:
-            self.server.stop()
-
-    def kill(self) -> None:
-        """End every process at once; the runs are given back when the server is next started."""
-        for agent in self.agents:
-            if agent.process is not None:
-                agent.process.kill()
-                agent.process.wait()
-        if self.server is not None:
-            self.server.stop()
-
-    def _tend_server(self, now: float) -> list[str]:
-        """Have a server at the sweep's address: ours, or another command's over the same data."""
-        if now < self.look_at or (self.server is not None and not self.server.is_dead()):
-            return []
-        self.look_at = now + SERVER_LOOK_EVERY_S
-        if embedded.is_listening(self.url):
-            self.server = None
-            return []
-        port = urlsplit(self.url).port
-        self.server = embedded.ServerProcess(self.data, agent_timeout_s=AGENT_TIMEOUT_S, port=port)
-        self.server.spawn()
-        return [f"the server ended; started again (pid {self.server.pid})"]
-
-    def _tend(self, agent: AgentProcess, now: float) -> list[str]:
-        if agent.state is AgentState.WAITING and now >= agent.start_at:
-            self._start(agent)
-            return [f"{agent.name}: started again (pid {_pid(agent)})"]
-        if agent.state is not AgentState.RUNNING or agent.process is None:
-            return []
-        code = agent.process.poll()
-        if code is None:
-            return []
-        agent.process, agent.exit_code = None, code
-        if code in (ExitCode.DONE, ExitCode.FAILED_RUNS):
-            agent.read_on()
-            is_failing = agent.last_word.startswith(GAVE_UP)
-            agent.state = AgentState.FAILING if is_failing else AgentState.DONE
-            return [f"{agent.name}: {agent.last_word}"] if is_failing else []
-        if code in _HOPELESS or agent.restarts >= MAX_RESTARTS:
-            agent.state = AgentState.GAVE_UP
-            agent.read_on()
-            why = f": {agent.last_word}" if agent.last_word else ""
-            return [f"{agent.name}: gave up ({_meaning(code)}){why}", f"  its log: {agent.log}"]
-        agent.restarts += 1
-        agent.state = AgentState.WAITING
-        agent.start_at = now + min(2.0 ** (agent.restarts - 1), 30.0) - 1.0
-        return [f"{agent.name}: ended ({_meaning(code)})"]
-
-    def _start(self, agent: AgentProcess) -> None:
-        command = [
-            *(sys.executable, "-m", "sweepctl_pod.agent", "--sweep", self.sweep),
-            *("--index", str(agent.index), "--work", str(self.work), "--asker", "person"),
-            *self.agent_args,
-        ]
-        with agent.log.open("ab") as log:
-            agent.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={
-                    **self.environ,
-                    **(self.gpus.environ_of(agent.index) if self.gpus else {}),
-                    "SWEEPCTL_AGENT_NAME": agent.name,
-                },
-                start_new_session=True,
-                preexec_fn=embedded.die_with_parent,
-            )
-        agent.state = AgentState.RUNNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +67,13 @@ class View(Protocol):
 
 def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
-    failures = launch.failure_options(plan.max_initial_failures)
+    failures = failure_options(plan.max_initial_failures)
     gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
     if plan.sweep is None:
         check_searchable(spec)
-    data = (plan.data or embedded.default_data()).absolute()
-    server, url = embedded.start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
-    api = WandbApi(embedded.connection(url, data=data), on_wait=view.note)
+    data = (plan.data or default_data()).absolute()
+    server, url = start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
+    api = WandbApi(connection(url, data=data), on_wait=view.note)
     try:
         sweep = _sweep_of(spec, plan, api)
     except BaseException:
@@ -278,7 +85,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         server=server,
         url=url,
         data=data,
-        logs=embedded.agent_logs(data, sweep.id),
+        logs=agent_logs(data, sweep.id),
         work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu, *failures],
         environ=agent_environ(url),
@@ -304,7 +111,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
         view.note(f"its pages:    {pages}")
-        have_given_up = all(agent.state is AgentState.FAILING for agent in processes.agents)
+        have_given_up = all(agent.state is ProcessState.FAILING for agent in processes.agents)
         if status.has_ended or not have_given_up:
             return status.exit_code
         view.note(f"every agent gave up; when that is corrected: {shlex.join(go_on)}")
@@ -390,9 +197,9 @@ def _leave_behind(log: Path, lines: Sequence[str]) -> None:
 
 def _sweep_of(spec: SweepSpec, plan: LocalPlan, api: WandbApi) -> SweepInfo:
     if plan.sweep is not None:
-        return launch.find_sweep(api, launch.parse_sweep_name(plan.sweep))
-    project = launch.project_of(spec, plan.project)
-    return launch.create_sweep(api, spec, embedded.ENTITY, project)
+        return find_sweep(api, parse_sweep_name(plan.sweep))
+    project = project_of(spec, plan.project)
+    return create_sweep(api, spec, ENTITY, project)
 
 
 def _read(
@@ -425,26 +232,3 @@ def _best_runs(
 
 def _data_option(plan: LocalPlan) -> list[str]:
     return ["--data", str(plan.data)] if plan.data else []
-
-
-def agent_environ(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give the environment of agents that work for an embedded server at `url`."""
-    connection = embedded.connection(url, environ)
-    return {
-        **environ,
-        "WANDB_BASE_URL": connection.base_url,
-        "WANDB_API_KEY": connection.api_key or "",
-        "WANDB_ERROR_REPORTING": "false",
-    }
-
-
-def _meaning(code: int) -> str:
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    with suppress(ValueError):
-        return f"exit {code}, {ExitCode(code).name.lower().replace('_', ' ')}"
-    return f"exit {code}"
-
-
-def _pid(agent: AgentProcess) -> int | None:
-    return agent.process.pid if agent.process else None

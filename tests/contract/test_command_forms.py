@@ -33,7 +33,7 @@ from sweepctl.search.next_params import next_params
 from sweepctl.sweepfile.load import SweepSpec, load_sweep
 from sweepctl.sweepfile.preview import preview_runs
 from sweepctl.sweeps.api import WandbApi
-from sweepctl.sweeps.place import create_sweep
+from sweepctl.sweeps.create import create_sweep
 from sweepctl_pod.command import DEFAULT_COMMAND, KNOWN_MACROS, uses_args
 from sweepctl_pod.errors import SpecError
 from sweepctl_pod.overrides import Grammar, overrides_from_config

@@ -150,7 +150,7 @@ def test_an_unexpected_error_is_json_as_well(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("sweepctl.sweeps.place.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.sweeps.names.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status", "-o", "json")
     told = json.loads(err)["error"]
     assert (code, out, told["message"]) == (
@@ -322,7 +322,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_a_file(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("sweepctl.sweeps.place.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.sweeps.names.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status")
     assert (code, out) == (1, "")
     assert err.startswith("error: unexpected: ZeroDivisionError: division by zero\n")
@@ -418,12 +418,12 @@ def test_tasks_that_are_not_there_are_told_before_anything_starts(
 def test_tasks_reach_the_agents_in_their_environment(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweepctl.sweeps import place as launch
+    from sweepctl.local import agent
 
     monkeypatch.setenv("SWEEPCTL_TASKS", "before")
     seen = []
     monkeypatch.setattr(
-        launch, "run_agent", lambda *_, **__: seen.append(os.environ["SWEEPCTL_TASKS"]) or 0
+        agent, "run_agent", lambda *_, **__: seen.append(os.environ["SWEEPCTL_TASKS"]) or 0
     )
     Path("project/legs/tasks").mkdir(parents=True)
     Path("project/legs/__init__.py").touch()

@@ -21,12 +21,11 @@ from sweepctl.cli import app as cli
 from sweepctl.cli import log_verb, output
 from sweepctl.cli.options import Picture, show_pictures
 from sweepctl.cli.output import Form
-from sweepctl.jobs import change as steer
-from sweepctl.jobs import targets
+from sweepctl.jobs import change, targets
 from sweepctl.jobs.change import DeletePlan
 from sweepctl.jobs.submission import Submission
 from sweepctl.jobs.submit import Submitted
-from sweepctl.sweeps import place as launch
+from sweepctl.sweeps.names import SweepName
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 
@@ -135,7 +134,7 @@ def test_delete_that_is_declined_deletes_nothing_and_is_no_interruption(
     monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     target(monkeypatch, job())
-    monkeypatch.setattr(steer, "plan_delete", lambda *_, **__: PLAN)
+    monkeypatch.setattr(change, "plan_delete", lambda *_, **__: PLAN)
     terminal = io.StringIO("n\n")
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
@@ -149,7 +148,7 @@ def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
 ) -> None:
     target(monkeypatch)
     kept = DeletePlan("legs", "robots", (), PLAN.kept)
-    monkeypatch.setattr(steer, "plan_delete", lambda *_, **__: kept)
+    monkeypatch.setattr(change, "plan_delete", lambda *_, **__: kept)
     code, out, err = run("delete", "legs", "--yes")
     assert (code, out) == (0, "legs unchanged: nothing to delete in namespace 'robots'\n")
     assert err == "kept persistentvolumeclaim/legs-runs (data: --volumes deletes it too)\n"
@@ -273,7 +272,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, **logs: list[str]) -> None:
     target(monkeypatch, job())
     monkeypatch.setattr("sweepctl.jobs.logs.read_logs", lambda *_: iter(()))
     monkeypatch.setattr("sweepctl.jobs.logs.follow_logs", lambda *_, **__: iter(()))
-    name = launch.SweepName("e", "p", "s1")
+    name = SweepName("e", "p", "s1")
     monkeypatch.setattr("sweepctl.jobs.submission.sweep_name", lambda *_: name)
     api = nullcontext(Served(logs))
     monkeypatch.setattr("sweepctl.jobs.submission.open_submission_api", lambda *_: api)

@@ -16,7 +16,9 @@ from serving import API_KEY, ServerProcess
 from sweepctl.server.reading import StoredSweeps
 from sweepctl.server.store.database import DATABASE, Database, has_this_format
 from sweepctl.sweeps.api import SweepSource, WandbApi
-from sweepctl.sweeps.place import SweepName, Where, find_sweep, open_source, read_status
+from sweepctl.sweeps.handle import read_status
+from sweepctl.sweeps.names import SweepName
+from sweepctl.sweeps.place import Place, find_sweep, open_source
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient
@@ -158,9 +160,7 @@ def test_a_file_of_something_else_is_no_traceback(tmp_path: Path, content: bytes
     (tmp_path / DATABASE).write_bytes(content)
     with (
         pytest.raises(SweepctlError),
-        open_source(
-            Where(None, tmp_path), SweepName(None, None, None), lambda line: None
-        ) as source,
+        open_source(Place(data=tmp_path), SweepName(None, None, None), lambda line: None) as source,
     ):
         find_sweep(source, SweepName(None, None, None))
 
@@ -173,7 +173,7 @@ def test_a_folder_of_an_older_format_is_left_to_a_server(
     assert has_this_format(server.data)
     monkeypatch.setattr("sweepctl.server.store.database.has_this_format", lambda folder: False)
     wanted = SweepName("local", "legs", None)
-    with open_source(Where(None, server.data), wanted, lambda line: None) as source:
+    with open_source(Place(data=server.data), wanted, lambda line: None) as source:
         assert isinstance(source, WandbApi)
         assert len(read_status(source, wanted).status.runs) == 3
 

@@ -12,8 +12,8 @@ from sweepctl.jobs.existing import (
     SubmitOptions,
     check_name_is_free,
     check_same_sweep,
+    keep_live_settings,
     kept_settings,
-    settle,
 )
 from sweepctl.jobs.submission import Submission
 from sweepctl.jobs.submit import Submitter, name_of
@@ -183,7 +183,9 @@ def test_live_settings_stay_unless_the_command_says_otherwise(
     existing: Submission, asked: int | None, settled: dict[str, Any]
 ) -> None:
     overrides = {"agents": asked if asked is not None else 2}
-    values = settle(load_values(overrides=overrides), existing, SubmitOptions("legs", agents=asked))
+    values = keep_live_settings(
+        load_values(overrides=overrides), existing, SubmitOptions("legs", agents=asked)
+    )
     assert {key: values.at(key) for key in settled} == settled
 
 
@@ -235,7 +237,7 @@ def test_setting_that_a_live_job_does_not_follow_is_told(
     existing: Submission, asked: int | None, set_agents: int, notes: list[str]
 ) -> None:
     values = load_values(overrides={"agents": set_agents})
-    settled = settle(values, existing, SubmitOptions("legs", agents=asked))
+    settled = keep_live_settings(values, existing, SubmitOptions("legs", agents=asked))
     assert kept_settings(values, settled, existing, SubmitOptions("legs", agents=asked)) == notes
 
 

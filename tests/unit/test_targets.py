@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.jobs.targets import Place, is_in_cluster, open_target
+from sweepctl.jobs.targets import is_in_cluster, open_target
 from sweepctl.kube.port_forward import ServiceAddress, service_address
+from sweepctl.sweeps.place import Place
 from sweepctl_pod.errors import UsageError
 
 

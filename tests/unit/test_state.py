@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kubernetes_objects import ended, job
 
-from sweepctl.jobs import state as live
+from sweepctl.jobs import state
 from sweepctl.jobs.state import LiveSweep, read_live, verdict, wait_for_end, wait_for_sweep_end
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.errors import ClusterError
@@ -62,7 +62,7 @@ def open_sweep(state: str = "RUNNING") -> SweepStatus:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is said while waiting for a sweep that goes on."""
     monkeypatch.setattr(
-        live,
+        state,
         "_read_sweep",
         lambda *_: (SimpleNamespace(status=open_sweep(), config={}), None),
     )
@@ -137,7 +137,7 @@ def test_error_of_the_cluster_does_not_wait_for_the_sweeps_server(
         answered.set()
         return None, "the server does not answer"
 
-    monkeypatch.setattr(live, "_read_sweep", slow)
+    monkeypatch.setattr(state, "_read_sweep", slow)
     cluster: Any = Jobs(job())
     listed = cluster.list
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.local.supervisor import AgentProcess, AgentState, LocalSweep
-from sweepctl.server import process as embedded
+from sweepctl.local.processes import AgentProcess, LocalSweep, ProcessState
+from sweepctl.server import process
 from sweepctl_pod.errors import SweepctlError
 
 FAILED = b"sweepctl: run a1 failed: exit code 3\n"
@@ -54,16 +54,16 @@ def test_an_agent_is_started_again_unless_it_would_end_the_same(
     (agent,) = sweep.agents
     deadline = time.monotonic() + 30
     lines: list[str] = []
-    while agent.state is AgentState.RUNNING and time.monotonic() < deadline:
+    while agent.state is ProcessState.RUNNING and time.monotonic() < deadline:
         lines += sweep.tick(0.0)
     assert agent.state.value == state
     assert any("the reason" in line for line in lines) == (state == "gave up")
 
 
 def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) -> None:
-    other, url = embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+    other, url = process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert other is not None
-    none, same = embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+    none, same = process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert (none, same) == (None, url)
     sweep = LocalSweep("local/p/s", None, url, tmp_path / "data", tmp_path, tmp_path, [], {})
     try:
@@ -73,9 +73,9 @@ def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) 
         (line,) = sweep.tick(11.0)
         assert line.startswith("the server ended; started again")
         deadline = time.monotonic() + 60
-        while not embedded.is_healthy(url) and time.monotonic() < deadline:
+        while not process.is_healthy(url) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert embedded.live_url(tmp_path / "data") == url
+        assert process.live_url(tmp_path / "data") == url
     finally:
         other.stop()
         sweep.stop()
@@ -150,7 +150,7 @@ def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected
 def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:  # a server ends with the thread that started it
         started = [
-            threads.submit(embedded.start_server, tmp_path / "data", agent_timeout_s=5)
+            threads.submit(process.start_server, tmp_path / "data", agent_timeout_s=5)
             for _ in range(3)
         ]
         found = [each.result() for each in started]
@@ -169,5 +169,5 @@ def test_a_server_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) ->
         "no database, but a text of some length\n" * 9
     )
     with pytest.raises(SweepctlError, match=r"not start: .*sweepctl\.sqlite") as caught:
-        embedded.start_server(tmp_path / "data", agent_timeout_s=5)
+        process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert str(log) in (caught.value.hint or "")

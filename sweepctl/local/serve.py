@@ -1,0 +1,55 @@
+"""The embedded server in this process: the one that `sweepctl server` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sweepctl.server.process import announce, default_data, withdraw
+from sweepctl.sweeps.page import listen_address
+from sweepctl_pod.errors import UsageError
+
+
+def run_server(
+    data: Path | None,
+    listen: str,
+    *,
+    agent_timeout_s: float,
+    api_keys: Path | None,
+    allowed_hosts: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    """Run the embedded server until it is told to end."""
+    from sweepctl.server.app import serve  # only here: the other verbs need no web framework
+
+    host, port = listen_address(listen)
+    folder = (data or default_data()).absolute()
+
+    def on_listening(url: str) -> None:
+        announce(folder, url)
+        say(f"listening on {url}")
+
+    try:
+        serve(
+            folder,
+            host,
+            port,
+            api_keys=_read_api_keys(api_keys),
+            allowed_hosts=allowed_hosts,
+            agent_timeout_s=agent_timeout_s,
+            on_listening=on_listening,
+        )
+    finally:
+        withdraw(folder)
+
+
+def _read_api_keys(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        keys = path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the API keys in {path}: {error}") from error
+    if not keys:
+        raise UsageError(f"{path} holds no API key", "write one of 40 characters a line")
+    return keys
