@@ -73,8 +73,11 @@ test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 lock: setup ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
 
+version: setup ## set the version everywhere: make version VERSION=0.2.0
+	@$(BIN)/python -m tools.version "$(VERSION)" && $(MAKE) --no-print-directory setup golden
+
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode \
-	bench-cluster chart test-parity lock clean
+	bench-cluster chart test-parity lock version clean
