@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sweepctl_pod.errors import SweepctlError, UsageError
@@ -32,7 +32,9 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 }
 """What stands around the version in each file; `{{old}}` is the version itself."""
 
-_MENTION = r"(?:sweepctl-|sweepctl==|sweepctl-server:|isaac-sweep-|--version ){old}(?!\.?\d)"
+_MENTION = (
+    r"(?:sweepctl(?:-server)?[-=:@ ]+|isaac-sweep-|--version |server\.image\.tag=){old}(?!\.?\d)"
+)
 """How pages for people name a file or an image of this version."""
 _PAGES = ("README.md", "charts/isaac-sweep/README.md", "docs/**/*.md", "images/Dockerfile")
 
@@ -98,14 +100,15 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Set the version that is named; say which files were changed."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
     parser.add_argument("version", help="three numbers, such as 0.2.0")
     try:
-        changed = set_version(parser.parse_args().version)
+        changed = set_version(parser.parse_args(argv).version)
     except SweepctlError as error:
-        print(f"error: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+        hint = f" ({error.hint})" if error.hint else ""
+        print(f"error: {error.message}{hint}", file=sys.stderr)
         return int(error.exit_code)
     print("\n".join(changed) if changed else "nothing to change")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.errors import SweepctlError, UsageError
-from tools.version import PLACES, ROOT, current_version, set_version
+from tools.version import PLACES, ROOT, current_version, main, set_version
 
 NEW = "77.88.99"
 NOT_COPIED = (".git", ".venv", ".cache", "__pycache__", "*.pyc", "dist", "build", "*.egg-info")
@@ -111,3 +111,20 @@ def test_a_place_that_is_gone_is_an_error_and_changes_nothing(few: Path) -> None
     with pytest.raises(SweepctlError, match="images/Dockerfile has no version"):
         set_version(NEW, few)
     assert texts(few) == before
+
+
+def test_pages_name_the_new_version_and_keep_those_of_others(few: Path) -> None:
+    old = current_version(few)
+    text = "sweepctl-{0}-py3-none-any.whl, sweepctl=={0}, sweepctl {0}, isaac-sweep-{0}.tgz, \n"
+    (few / "docs").mkdir()
+    page = few / "docs" / "install.md"
+    others = f"isaaclab=={old}, sweepctl-{old}.1, 1{old}, {old}\n"
+    page.write_text(text.format(old) + others)
+    set_version(NEW, few)
+    assert page.read_text() == text.format(NEW) + others
+
+
+def test_the_command_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["0.2"]) == 2
+    wanted = "error: version '0.2': expected three whole numbers (try make version VERSION=0.2.0)\n"
+    assert capsys.readouterr() == ("", wanted)
