@@ -17,7 +17,7 @@ import yaml
 from conftest import Helm
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = ("agents=2", "server.enabled=true", "server.image.tag=0.1.0")
+SETTINGS = ("agents=2", "server.enabled=true", "server.image.tag=v1")
 SWEEP = """\
 method: grid
 metric: {name: loss, goal: minimize}
