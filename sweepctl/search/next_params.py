@@ -2,7 +2,7 @@
 
 The order of a grid is that of W&B's engine (https://github.com/wandb/sweeps, `grid_search.py`). It
 refuses what cannot be searched: a continuous range in a grid, a parameter that no distribution
-fits. Bayes is checked here and left to that engine (`sweeps_engine`).
+fits. Bayes is checked here and left to that engine (`search_engine`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def next_params(
         return _nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves)
     grid = Grid(spec)
     for run in runs:
-        grid.see(run)
+        grid.mark_used(run)
     return grid.first_unseen()
 
 
@@ -91,7 +91,7 @@ class Grid:
         self._points = itertools.product(*(range(len(axis.values)) for axis in self._axes))
         self._point = next(self._points, None)
 
-    def see(self, run: PastRun) -> None:
+    def mark_used(self, run: PastRun) -> None:
         """Note the point of a run; one beside the grid is none of its points."""
         point = []
         for axis, numbers in zip(self._axes, self._numbers, strict=True):
@@ -214,7 +214,7 @@ class _Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
+class _GridAxis:
     path: tuple[str, ...]
     values: Sequence[Any]
 
@@ -260,7 +260,7 @@ def _nested(pairs: Iterator[tuple[tuple[str, ...], Any]]) -> Params:
     return params
 
 
-def _axis(leaf: _Leaf) -> _Axis:
+def _axis(leaf: _Leaf) -> _GridAxis:
     values = leaf.parameter.values
     if values is None:
         raise SearchError(
@@ -272,7 +272,7 @@ def _axis(leaf: _Leaf) -> _Axis:
     distinct: dict[str, Any] = {}
     for value in values:
         distinct.setdefault(_key(value), value)
-    return _Axis(leaf.path, list(distinct.values()))
+    return _GridAxis(leaf.path, list(distinct.values()))
 
 
 def _key_at(params: Mapping[str, Any], path: Sequence[str]) -> str:

@@ -19,20 +19,20 @@ from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
 from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.search_engine import SearchEngine, find_python
 from sweepctl.server.engine.sweeps import Sweeps
-from sweepctl.server.engine.sweeps_engine import SweepsEngine, find_python
 from sweepctl.server.engine.work import Work
-from sweepctl.server.graphql.query import Engine
+from sweepctl.server.graphql.executor import Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store.database import Database
-from sweepctl.server.web.auth import Access, check_listen
+from sweepctl.server.web.auth import ApiKeys, check_listen
 from sweepctl.server.web.gate import Gate
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.routes import Rooms, application
+from sweepctl.server.web.routes import Services, application
 from sweepctl_pod.errors import SweepctlError
 
 _SHUTDOWN_LIMIT_S = 5
@@ -56,18 +56,18 @@ def serve(
     and to `allowed_hosts`.
     """
     check_listen(host, api_keys)
-    access, gate = Access(api_keys), Gate.of(host, allowed_hosts)
+    keys, gate = ApiKeys(api_keys), Gate.of(host, allowed_hosts)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
     with (
         _listener(host, port) as listener,
         contextlib.closing(Database(data)) as database,
-        contextlib.closing(SweepsEngine(find_python(os.environ), log)) as engine,
+        contextlib.closing(SearchEngine(find_python(os.environ), log)) as engine,
     ):
-        rooms, reaper, early_stop = _furnish(database, access, gate, limits, engine)
+        services, reaper, early_stop = build_services(database, keys, gate, limits, engine)
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
         config = uvicorn.Config(
-            application(rooms),
+            application(services),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -94,16 +94,17 @@ def log(line: str) -> None:
         sys.stderr.flush()
 
 
-def _furnish(
-    database: Database, access: Access, gate: Gate, limits: Limits, engine: SweepsEngine
-) -> tuple[Rooms, Reaper, EarlyStop]:
+def build_services(
+    database: Database, api_keys: ApiKeys, gate: Gate, limits: Limits, engine: SearchEngine
+) -> tuple[Services, Reaper, EarlyStop]:
+    """Give the services that requests are answered with, and the two that act by themselves."""
     presence = Presence(time.monotonic)
     results = Results()
     work = Work(limits, time.time, log)
     dispatcher = Dispatcher(database, presence, work, time.time, log, engine, results)
     intake = Intake(database, presence, work, time.time, log)
     files = RunFiles(database, time.time)
-    rooms = Rooms(
+    services = Services(
         database=database,
         presence=presence,
         dispatcher=dispatcher,
@@ -111,8 +112,8 @@ def _furnish(
         sweeps=Sweeps(database, work, time.time, log, engine),
         files=files,
         pages=Pages(database, presence, files, time.time, limits),
-        engine=Engine(RESOLVERS, log),
-        access=access,
+        engine=Executor(RESOLVERS, log),
+        api_keys=api_keys,
         gate=gate,
         now=time.time,
         log=log,
@@ -125,7 +126,7 @@ def _furnish(
         clock=time.monotonic,
         now=time.time,
     )
-    return rooms, reaper, EarlyStop(database, intake, engine, results, log)
+    return services, reaper, EarlyStop(database, intake, engine, results, log)
 
 
 class _Server(uvicorn.Server):

@@ -20,7 +20,7 @@ from locked_python import locked_python
 from serving import ServerProcess, wait_for
 
 from sweepctl.search import next_params as search
-from sweepctl.server.engine.sweeps_engine import EngineUnavailableError, SweepsEngine
+from sweepctl.server.engine.search_engine import EngineUnavailableError, SearchEngine
 
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}
@@ -364,7 +364,7 @@ def test_agents_of_a_bayes_sweep_wait_while_the_server_lacks_the_package(
 
 def test_an_engine_that_hangs_is_ended_and_a_later_question_answered(python: str) -> None:
     log: list[str] = []
-    engine = SweepsEngine(python, log.append, limit_s=5, patience_s=60)
+    engine = SearchEngine(python, log.append, limit_s=5, wait_limit_s=60)
 
     def suggestion() -> dict[str, Any] | None:
         try:

@@ -8,37 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ApiClient, ServerRooms, served
+from server_in_process import ApiClient, InProcessServer, served
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from sweepctl.jobs.secret import random_key
-from sweepctl.server.graphql.query import DocumentError, Engine
+from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.node_ids import node_id, row_of
 from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
-from sweepctl.server.web import requests as bodies
-from sweepctl.server.web.auth import Access, check_listen
+from sweepctl.server.web import requests
+from sweepctl.server.web.auth import ApiKeys, check_listen
 from sweepctl_pod.errors import UsageError
 
 KEY = "k" * 40
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(RESOLVERS, lambda line: None)
+def engine() -> Executor:
+    return Executor(RESOLVERS, lambda line: None)
 
 
 @pytest.fixture
-def client(rooms: ServerRooms, engine: Engine) -> ApiClient:
-    return served(rooms, engine)
+def client(server: InProcessServer, engine: Executor) -> ApiClient:
+    return served(server, engine)
 
 
 def ask(client: ApiClient, query: str, **variables: Any) -> Any:
@@ -108,12 +108,12 @@ LENIENT: dict[str, tuple[str, dict[str, Any], Any, str]] = {
 
 @pytest.mark.parametrize(("query", "variables", "expected", "noted"), LENIENT.values(), ids=LENIENT)
 def test_what_is_unknown_is_null_and_told_once(
-    rooms: ServerRooms, query: str, variables: dict[str, Any], expected: Any, noted: str
+    server: InProcessServer, query: str, variables: dict[str, Any], expected: Any, noted: str
 ) -> None:
-    client = served(rooms, Engine(RESOLVERS, rooms.log.append))
+    client = served(server, Executor(RESOLVERS, server.log.append))
     for _ in range(2):
         assert ask(client, query, **variables) == expected
-    assert [line for line in rooms.log if "unknown" in line] == [f"unknown {noted}: ignored"]
+    assert [line for line in server.log if "unknown" in line] == [f"unknown {noted}: ignored"]
 
 
 def test_the_empty_operation_name_of_the_python_client_means_the_only_one(
@@ -161,7 +161,7 @@ BAD_DOCUMENTS = {
 
 @pytest.mark.parametrize(("query", "message"), BAD_DOCUMENTS.values(), ids=BAD_DOCUMENTS)
 def test_a_document_that_cannot_be_executed_is_refused(
-    engine: Engine, client: ApiClient, query: str, message: str
+    engine: Executor, client: ApiClient, query: str, message: str
 ) -> None:
     with pytest.raises(DocumentError) as caught:
         engine.execute(query, {}, None, None)
@@ -194,12 +194,12 @@ BAD_BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         "the gzip body ends too early",
     ),
     "a gzip bomb": (
-        gzip.compress(b" " * (bodies.MAX_BODY_BYTES + 10)),
+        gzip.compress(b" " * (requests.MAX_BODY_BYTES + 10)),
         {"Content-Encoding": "gzip"},
         413,
         "the body is over 64 MB",
     ),
-    "too big": (b" " * (bodies.MAX_BODY_BYTES + 1), {}, 413, "the body is over 64 MB"),
+    "too big": (b" " * (requests.MAX_BODY_BYTES + 1), {}, 413, "the body is over 64 MB"),
     "unknown encoding": (b"{}", {"Content-Encoding": "br"}, 415, "send gzip or none"),
 }
 
@@ -330,7 +330,7 @@ def test_telemetry_is_answered_404_so_that_the_client_switches_it_off(client: Ap
 
 
 def test_an_unexpected_error_is_told_in_the_log_alone(
-    client: ApiClient, rooms: ServerRooms, monkeypatch: pytest.MonkeyPatch
+    client: ApiClient, server: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
@@ -339,7 +339,7 @@ def test_an_unexpected_error_is_told_in_the_log_alone(
     answer = client.post("/graphql", json={"query": '{ project(name: "p") { id } }'})
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
-    assert any("secret detail" in line for line in rooms.log)
+    assert any("secret detail" in line for line in server.log)
 
 
 RUNS: list[dict[str, Any]] = [
@@ -363,9 +363,9 @@ CONFIG_DOCUMENTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def listed(rooms: ServerRooms) -> Callable[[str | None, str | None], list[str]]:
+def listed(server: InProcessServer) -> Callable[[str | None, str | None], list[str]]:
     """Give the function that lists the four runs above by filter and order."""
-    with rooms.database.write() as tx:
+    with server.database.write() as tx:
         project = store.ensure_project(tx, "local", "p", 0.0).pk
         for fields, summary, config in zip(RUNS, SUMMARIES, CONFIG_DOCUMENTS, strict=True):
             values = {"project": project, "config": json.dumps(config), **fields}
@@ -373,7 +373,7 @@ def listed(rooms: ServerRooms) -> Callable[[str | None, str | None], list[str]]:
             run_store.write_summary(tx, run.pk, summary)
 
     def listing(filters: str | None, order: str | None) -> list[str]:
-        with rooms.database.read() as rows:
+        with server.database.read() as rows:
             where, by = run_filter(filters), run_order(order)
             return [run.id for run in run_store.runs(rows, where=where, order=by)]
 
@@ -515,8 +515,8 @@ ACCESS: dict[str, tuple[str | None, bool]] = {
 
 @pytest.mark.parametrize(("header", "is_allowed"), ACCESS.values(), ids=ACCESS)
 def test_only_a_right_key_is_let_in(header: str | None, is_allowed: bool) -> None:
-    assert Access(["a" * 40, KEY]).allows(header) is is_allowed
-    assert Access([]).allows(header)
+    assert ApiKeys(["a" * 40, KEY]).allows(header) is is_allowed
+    assert ApiKeys([]).allows(header)
 
 
 @pytest.mark.parametrize(
@@ -533,9 +533,9 @@ def test_only_a_right_key_is_let_in(header: str | None, is_allowed: bool) -> Non
     ],
 )
 def test_every_route_but_health_wants_a_key_or_a_signature(
-    rooms: ServerRooms, engine: Engine, method: str, path: str, status: int
+    server: InProcessServer, engine: Executor, method: str, path: str, status: int
 ) -> None:
-    answer = served(rooms, engine, (KEY,)).request(method, path)
+    answer = served(server, engine, (KEY,)).request(method, path)
     assert answer.status_code == status
     if status == 401:
         assert answer.headers["www-authenticate"].startswith("Basic")
@@ -578,10 +578,10 @@ def test_a_key_that_the_wandb_client_would_refuse_is_refused_without_telling_it(
 ) -> None:
     assert (check_api_key(key) is None) == (problem is None)
     if problem is None:
-        Access([key])
+        ApiKeys([key])
         return
     with pytest.raises(UsageError, match=problem) as caught:
-        Access([key])
+        ApiKeys([key])
     assert key not in caught.value.message
 
 
@@ -593,7 +593,7 @@ def test_made_keys_are_taken_by_the_wandb_client() -> None:
 
 
 def test_a_file_goes_up_and_down_by_its_signed_address(
-    client: ApiClient, rooms: ServerRooms
+    client: ApiClient, server: InProcessServer
 ) -> None:
     ask(client, 'mutation { upsertBucket(input: {name: "r", modelName: "p"}) { bucket { id } } }')
     name = "a folder/ünï 😀?#%.txt"
@@ -617,16 +617,16 @@ def test_a_file_goes_up_and_down_by_its_signed_address(
         assert (listing["fileCount"], edge["node"]["name"]) == (1, name)
         assert edge["node"]["sizeBytes"] == len(content)
         assert client.get(edge["node"]["url"]).content == content
-    on_disk = [path for path in (rooms.folder / "files").rglob("*") if path.is_file()]
+    on_disk = [path for path in (server.folder / "files").rglob("*") if path.is_file()]
     assert len(on_disk) == 1, "an older content is gone"
     assert client.put(url.replace("folder", "fodder"), content=b"").status_code == 403
     assert client.get(url.replace(".txt", ".text")).status_code == 403
 
 
-def test_a_download_by_path_needs_no_signature(client: ApiClient, rooms: ServerRooms) -> None:
+def test_a_download_by_path_needs_no_signature(client: ApiClient, server: InProcessServer) -> None:
     ask(client, 'mutation { upsertBucket(input: {name: "r", modelName: "a b"}) { bucket { id } } }')
-    files = RunFiles(rooms.database, rooms.clock)
-    client.put(files.url("http://server:1234", rooms.run("r").pk, "x.html"), content=b"<b>")
+    files = RunFiles(server.database, server.clock)
+    client.put(files.url("http://server:1234", server.run("r").pk, "x.html"), content=b"<b>")
     answer = client.get("/files/local/a%20b/r/x.html")
     assert answer.content == b"<b>"
     assert "attachment" in answer.headers["content-disposition"]
@@ -674,5 +674,5 @@ def test_half_a_surrogate_pair_is_stored_as_a_question_mark(client: ApiClient) -
 
 
 def test_numbers_that_json_has_no_word_for_go_as_text() -> None:
-    answer = bodies.json_response({"a": [float("nan"), float("inf"), -float("inf"), 1.0]})
+    answer = requests.json_response({"a": [float("nan"), float("inf"), -float("inf"), 1.0]})
     assert json.loads(answer.body) == {"a": ["NaN", "Infinity", "-Infinity", 1.0]}

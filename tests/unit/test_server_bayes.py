@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ServerRooms
+from server_in_process import InProcessServer
 
 from sweepctl.server.engine.dispatch import Command
-from sweepctl.server.engine.sweeps_engine import SweepsEngine
+from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.store import sweep_store as store
-from sweepctl.server.store.sweep_store import Agent, Sweep
+from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
 
 BAYES = {
     "method": "bayes",
@@ -27,7 +27,7 @@ BAYES = {
 }
 
 
-class Suggesting(SweepsEngine):
+class Suggesting(SearchEngine):
     """An engine that has always time and counts up; `meanwhile` happens as it works."""
 
     def __init__(self) -> None:
@@ -58,40 +58,42 @@ def engine() -> Suggesting:
 
 
 @pytest.fixture
-def rooms(tmp_path: Path, engine: Suggesting) -> ServerRooms:
-    rooms = ServerRooms(tmp_path)
-    rooms.dispatcher = replace(rooms.dispatcher, engine=engine)
-    rooms.sweeps = replace(rooms.sweeps, engine=engine)
-    return rooms
+def server(tmp_path: Path, engine: Suggesting) -> InProcessServer:
+    server = InProcessServer(tmp_path)
+    server.dispatcher = replace(server.dispatcher, engine=engine)
+    server.sweeps = replace(server.sweeps, engine=engine)
+    return server
 
 
-def pause(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
-    rooms.set_state(sweep, "PAUSED")
+def pause(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
+    server.set_state(sweep, "PAUSED")
 
 
-def cancel(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
-    rooms.set_state(sweep, "CANCELED")
+def cancel(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
+    server.set_state(sweep, "CANCELED")
 
 
-def configure(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
+def configure(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
     changed = {**BAYES, "run_cap": 1, "parameters": {"z": {"min": 0.0, "max": 1.0}}}
-    rooms.sweeps.upsert({"id": sweep.id, "config": json.dumps(changed)})
+    server.sweeps.upsert({"id": sweep.id, "config": json.dumps(changed)})
 
 
-def delete_agent(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
-    with rooms.database.write() as tx:
+def delete_agent(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
+    with server.database.write() as tx:
         tx.execute("DELETE FROM agents WHERE pk = ?", (agent.pk,))
 
 
-def serve_another(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
-    assert rooms.beat(rooms.agent(sweep, "other"))[0]["type"] == "run"
+def serve_another(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
+    assert server.beat(server.agent(sweep, "other"))[0]["type"] == "run"
 
 
-def serve_the_same(rooms: ServerRooms, sweep: Sweep, agent: Agent) -> None:
-    assert rooms.beat(agent)[0]["type"] == "run"
+def serve_the_same(server: InProcessServer, sweep: Sweep, agent: RegisteredAgent) -> None:
+    assert server.beat(agent)[0]["type"] == "run"
 
 
-MEANWHILE: dict[str, tuple[Callable[[ServerRooms, Sweep, Agent], None], list[Command], int]] = {
+MEANWHILE: dict[
+    str, tuple[Callable[[InProcessServer, Sweep, RegisteredAgent], None], list[Command], int]
+] = {
     "paused": (pause, [], 0),
     "canceled": (cancel, [{"type": "exit"}], 0),
     "configured anew": (configure, [], 0),
@@ -103,73 +105,73 @@ MEANWHILE: dict[str, tuple[Callable[[ServerRooms, Sweep, Agent], None], list[Com
 
 @pytest.mark.parametrize(("happens", "commands", "count"), MEANWHILE.values(), ids=MEANWHILE)
 def test_a_suggestion_is_dropped_when_it_no_longer_holds(
-    rooms: ServerRooms,
+    server: InProcessServer,
     engine: Suggesting,
-    happens: Callable[[ServerRooms, Sweep, Agent], None],
+    happens: Callable[[InProcessServer, Sweep, RegisteredAgent], None],
     commands: list[Command],
     count: int,
 ) -> None:
-    sweep = rooms.sweep({**BAYES, "run_cap": 1})
-    agent = rooms.agent(sweep)
-    engine.meanwhile = lambda: happens(rooms, sweep, agent)
-    assert rooms.beat(agent) == commands
-    assert len(rooms.runs(sweep)) == count
+    sweep = server.sweep({**BAYES, "run_cap": 1})
+    agent = server.agent(sweep)
+    engine.meanwhile = lambda: happens(server, sweep, agent)
+    assert server.beat(agent) == commands
+    assert len(server.runs(sweep)) == count
 
 
 def test_a_run_that_was_handed_back_meanwhile_goes_out_before_a_new_one(
-    rooms: ServerRooms, engine: Suggesting
+    server: InProcessServer, engine: Suggesting
 ) -> None:
-    sweep = rooms.sweep(BAYES)
-    first, second = rooms.agent(sweep, "one"), rooms.agent(sweep, "two")
-    taken = rooms.take(first)["run_id"]
+    sweep = server.sweep(BAYES)
+    first, second = server.agent(sweep, "one"), server.agent(sweep, "two")
+    taken = server.take(first)["run_id"]
     engine.meanwhile = lambda: (
-        rooms.stream(taken, preempting=True),
-        rooms.end(taken, 143),
-        rooms.beat(first, "not-its-own"),
+        server.stream(taken, preempting=True),
+        server.end(taken, 143),
+        server.beat(first, "not-its-own"),
     )
-    (command,) = rooms.beat(second)
+    (command,) = server.beat(second)
     assert command["run_id"] == taken
-    assert len(rooms.runs(sweep)) == 1
+    assert len(server.runs(sweep)) == 1
 
 
 def test_the_database_takes_writes_while_the_engine_works(
-    rooms: ServerRooms, engine: Suggesting
+    server: InProcessServer, engine: Suggesting
 ) -> None:
-    sweep = rooms.sweep(BAYES)
-    trains = rooms.agent(sweep, "one")
-    taken = rooms.take(trains)["run_id"]
-    engine.meanwhile = lambda: rooms.end(taken, 0)
-    assert rooms.beat(rooms.agent(sweep, "two"))[0]["type"] == "run"
-    assert rooms.states(sweep) == ["finished", "pending"]
+    sweep = server.sweep(BAYES)
+    trains = server.agent(sweep, "one")
+    taken = server.take(trains)["run_id"]
+    engine.meanwhile = lambda: server.end(taken, 0)
+    assert server.beat(server.agent(sweep, "two"))[0]["type"] == "run"
+    assert server.states(sweep) == ["finished", "pending"]
 
 
 def test_a_capped_bayes_sweep_finishes_without_asking_the_engine_again(
-    rooms: ServerRooms, engine: Suggesting
+    server: InProcessServer, engine: Suggesting
 ) -> None:
-    sweep = rooms.sweep({**BAYES, "run_cap": 1})
-    agent = rooms.agent(sweep)
-    rooms.end(rooms.take(agent)["run_id"], 0)
-    assert rooms.beat(agent) == [{"type": "exit"}]
-    assert rooms.state(sweep) == "FINISHED"
+    sweep = server.sweep({**BAYES, "run_cap": 1})
+    agent = server.agent(sweep)
+    server.end(server.take(agent)["run_id"], 0)
+    assert server.beat(agent) == [{"type": "exit"}]
+    assert server.state(sweep) == "FINISHED"
     assert engine.count == 1
 
 
-def log(rooms: ServerRooms, run: str, offset: int, *losses: float) -> None:
+def log(server: InProcessServer, run: str, offset: int, *losses: float) -> None:
     lines = [json.dumps({"loss": loss, "_step": n}) for n, loss in enumerate(losses, offset)]
     summary = {"offset": 0, "content": lines[-1:]}
     history = {"offset": offset, "content": lines}
-    rooms.stream(run, files={"wandb-history.jsonl": history, "wandb-summary.json": summary})
+    server.stream(run, files={"wandb-history.jsonl": history, "wandb-summary.json": summary})
 
 
 def test_the_engine_is_told_states_parameters_and_the_extremes_of_the_metric(
-    rooms: ServerRooms, engine: Suggesting
+    server: InProcessServer, engine: Suggesting
 ) -> None:
-    sweep = rooms.sweep(BAYES)
-    done, trains, asks = (rooms.agent(sweep, host) for host in ("one", "two", "three"))
-    first, second = rooms.take(done)["run_id"], rooms.take(trains)["run_id"]
-    log(rooms, first, 0, 3.0, 1.0, math.nan, 2.0)
-    rooms.end(first, 0)
-    rooms.beat(asks)
+    sweep = server.sweep(BAYES)
+    done, trains, asks = (server.agent(sweep, host) for host in ("one", "two", "three"))
+    first, second = server.take(done)["run_id"], server.take(trains)["run_id"]
+    log(server, first, 0, 3.0, 1.0, math.nan, 2.0)
+    server.end(first, 0)
+    server.beat(asks)
     assert engine.told == [
         {
             "name": first,
@@ -188,34 +190,34 @@ def test_the_engine_is_told_states_parameters_and_the_extremes_of_the_metric(
     ]
 
 
-def test_a_history_is_read_on_and_anew_when_its_run_begins_anew(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(BAYES)
-    agent = rooms.agent(sweep)
-    taken = rooms.take(agent)
+def test_a_history_is_read_on_and_anew_when_its_run_begins_anew(server: InProcessServer) -> None:
+    sweep = server.sweep(BAYES)
+    agent = server.agent(sweep)
+    taken = server.take(agent)
     run = taken["run_id"]
 
     def losses() -> list[float]:
-        with rooms.database.read() as rows:
+        with server.database.read() as rows:
             current = store.sweep_by_pk(rows, sweep.pk)
-            (told,) = rooms.dispatcher.results.whole(rows, current)
+            (told,) = server.dispatcher.results.whole(rows, current)
         return [line["loss"] for line in told["history"]]
 
-    log(rooms, run, 0, 3.0, 2.0)
+    log(server, run, 0, 3.0, 2.0)
     assert losses() == [3.0, 2.0]
-    log(rooms, run, 2, 1.0)
-    log(rooms, run, 2, 1.0)
+    log(server, run, 2, 1.0)
+    log(server, run, 2, 1.0)
     assert losses() == [3.0, 2.0, 1.0]
-    rooms.begin(taken)
+    server.begin(taken)
     assert losses() == []
-    log(rooms, run, 0, 9.0)
+    log(server, run, 0, 9.0)
     assert losses() == [9.0]
 
 
 def test_a_run_that_is_asked_to_stop_counts_as_killed(
-    rooms: ServerRooms, engine: Suggesting
+    server: InProcessServer, engine: Suggesting
 ) -> None:
-    sweep = rooms.sweep(BAYES)
-    run = rooms.take(rooms.agent(sweep, "one"))["run_id"]
-    rooms.intake.ask_stop(rooms.run(run))
-    rooms.beat(rooms.agent(sweep, "two"))
+    sweep = server.sweep(BAYES)
+    run = server.take(server.agent(sweep, "one"))["run_id"]
+    server.intake.ask_stop(server.run(run))
+    server.beat(server.agent(sweep, "two"))
     assert [told["state"] for told in engine.told] == ["killed"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ServerRooms, served
+from server_in_process import InProcessServer, served
 from starlette.datastructures import Headers
 
 from sweepctl.server.web.gate import Gate
@@ -170,9 +170,9 @@ def test_files_and_what_is_unknown_come_in_any_form() -> None:
 
 @pytest.mark.parametrize("keys", [(), ("k" * 40,)], ids=["keyless", "with the key"])
 def test_a_page_of_another_site_changes_no_sweep(tmp_path: Path, keys: tuple[str, ...]) -> None:
-    rooms = ServerRooms(tmp_path)
-    client = served(rooms, keys=keys, gate=LOCAL)
-    sweep = rooms.sweep()
+    server = InProcessServer(tmp_path)
+    client = served(server, keys=keys, gate=LOCAL)
+    sweep = server.sweep()
     changed = json.dumps({"method": "grid", "command": ["evil"], "parameters": {"a": {"value": 1}}})
     mutation = "mutation M($i: UpsertSweepInput!) { upsertSweep(input: $i) { sweep { name } } }"
     body = json.dumps({"query": mutation, "variables": {"i": {"id": sweep.id, "config": changed}}})
@@ -196,15 +196,15 @@ def test_a_page_of_another_site_changes_no_sweep(tmp_path: Path, keys: tuple[str
         answer = client.post("/graphql", content=body, headers=sent, auth=auth)
         assert answer.status_code == 403, name
         assert answer.json()["error"] == answer.json()["errors"][0]["message"], name
-    assert "evil" not in rooms.config_text(sweep)
+    assert "evil" not in server.config_text(sweep)
     as_clients_do = {"host": "localhost:1234", **JSON}
     answer = client.post("/graphql", content=body, headers=as_clients_do, auth=auth)
     assert answer.status_code == 200
-    assert "evil" in rooms.config_text(sweep)
+    assert "evil" in server.config_text(sweep)
 
 
 def test_a_refusal_is_plain_text_for_people(tmp_path: Path) -> None:
-    client = served(ServerRooms(tmp_path), gate=LOCAL)
+    client = served(InProcessServer(tmp_path), gate=LOCAL)
     sent = {"host": "<b>box</b>:80", "accept": "text/html,*/*"}
     answer = client.request("GET", "/", headers=sent)
     assert answer.status_code == 403
@@ -213,7 +213,7 @@ def test_a_refusal_is_plain_text_for_people(tmp_path: Path) -> None:
 
 
 def test_telemetry_is_switched_off_and_nothing_gives_leave_to_other_sites(tmp_path: Path) -> None:
-    client = served(ServerRooms(tmp_path), gate=LOCAL)
+    client = served(InProcessServer(tmp_path), gate=LOCAL)
     sent = {"host": "localhost"}
     assert client.post("/sdk/otel/v1/metrics", headers=sent, content=b"").status_code == 404
     asked = {"origin": "https://evil.example", "access-control-request-method": "POST", **sent}
@@ -225,7 +225,7 @@ def test_telemetry_is_switched_off_and_nothing_gives_leave_to_other_sites(tmp_pa
 
 def test_probes_a_port_forward_and_an_ingress_reach_a_server_of_a_cluster(tmp_path: Path) -> None:
     key = "k" * 40
-    client = served(ServerRooms(tmp_path), keys=(key,), gate=BEYOND)
+    client = served(InProcessServer(tmp_path), keys=(key,), gate=BEYOND)
     probe = {"host": "10.244.0.7:8080", "user-agent": "kube-probe/1.34", "accept": "*/*"}
     assert client.request("GET", "/healthz", headers=probe).status_code == 200
     for sent in (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import GRID, ServerRooms
+from server_in_process import GRID, InProcessServer
 
 from sweepctl.server.engine.dispatch import NotFoundError
 from sweepctl.server.engine.results import Results
@@ -35,14 +35,14 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
 @pytest.fixture
-def pages(rooms: ServerRooms) -> Pages:
-    files = RunFiles(rooms.database, rooms.clock)
-    return Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits)
+def pages(server: InProcessServer) -> Pages:
+    files = RunFiles(server.database, server.clock)
+    return Pages(server.database, server.presence, files, server.clock, server.limits)
 
 
 class Strict(HTMLParser):
@@ -81,13 +81,13 @@ class Strict(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
-def trained(rooms: ServerRooms) -> tuple[str, list[str]]:
+def trained(server: InProcessServer) -> tuple[str, list[str]]:
     """Have a sweep with a finished, a failed and a running run; give its id and theirs."""
-    sweep = rooms.sweep(SPEC)
-    agent = rooms.agent(sweep, "node-0")
+    sweep = server.sweep(SPEC)
+    agent = server.agent(sweep, "node-0")
     names = []
     for error, code in ((0.5, 0), (0.25, 0), (0.125, 1), (math.nan, None)):
-        run = rooms.take(agent)["run_id"]
+        run = server.take(agent)["run_id"]
         history = [json.dumps({"_step": n, "Metrics/error": error + n}) for n in (3, 2, 1, 0)]
         content = {
             lines.HISTORY: history,
@@ -95,9 +95,9 @@ def trained(rooms: ServerRooms) -> tuple[str, list[str]]:
             lines.CONSOLE: ["2026-01-01T00:00:00 fine", f"ERROR 2026-01-01T00:00:00 {EVIL}"],
         }
         files = {name: {"offset": 0, "content": some} for name, some in content.items()}
-        rooms.stream(run, files=files)
+        server.stream(run, files=files)
         if code is not None:
-            rooms.end(run, code)
+            server.end(run, code)
         names.append(run)
     return sweep.id, names
 
@@ -106,8 +106,8 @@ def test_an_empty_server_says_how_to_begin(pages: Pages) -> None:
     assert "No sweeps yet. Create one with sweepctl local sweep.yaml" in Strict(pages.sweeps()).text
 
 
-def test_the_pages_show_a_sweep_and_lead_to_its_runs(rooms: ServerRooms, pages: Pages) -> None:
-    sweep, runs = trained(rooms)
+def test_the_pages_show_a_sweep_and_lead_to_its_runs(server: InProcessServer, pages: Pages) -> None:
+    sweep, runs = trained(server)
     listing = Strict(pages.sweeps())
     assert f"/local/p/sweeps/{sweep}" in listing.links
     assert "4 / 4" in listing.text
@@ -125,9 +125,9 @@ def test_the_pages_show_a_sweep_and_lead_to_its_runs(rooms: ServerRooms, pages: 
 
 
 def test_the_page_of_a_run_shows_its_metric_config_and_log(
-    rooms: ServerRooms, pages: Pages
+    server: InProcessServer, pages: Pages
 ) -> None:
-    _, (first, *_) = trained(rooms)
+    _, (first, *_) = trained(server)
     page = Strict(pages.run("local", "p", first, None))
     for part in (
         "Metrics/error",
@@ -144,52 +144,54 @@ def test_the_page_of_a_run_shows_its_metric_config_and_log(
     assert "No finite value yet" in Strict(pages.run("local", "p", first, "no such key")).text
 
 
-def agent_states(rooms: ServerRooms, pages: Pages, sweep: str) -> list[str]:
+def agent_states(server: InProcessServer, pages: Pages, sweep: str) -> list[str]:
     """Read the states of the agents of a sweep off its page, the oldest agent first."""
     table = pages.sweep("local", "p", sweep).partition("<h2>Agents</h2>")[2]
     return re.findall(r'class="state \w+">(\w+)<', table.partition("<h2>")[0])[::-1]
 
 
-def test_an_agent_that_has_ended_is_not_shown_as_running(rooms: ServerRooms, pages: Pages) -> None:
-    sweep = rooms.sweep({"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}}})
-    training, leaving, idle, counted, lost = (rooms.agent(sweep, f"n{n}") for n in range(5))
-    rooms.take(training)
-    given = rooms.take(leaving)["run_id"]
-    rooms.end(given, 0)
-    rooms.end(rooms.take(counted)["run_id"], 0)
-    rooms.take(lost)
-    rooms.set_state(sweep, "PAUSED")
-    rooms.beat(leaving)
-    rooms.beat(idle)
-    assert agent_states(rooms, pages, sweep.id) == ["running"] * 5
-    rooms.wait(rooms.limits.agent_timeout_s + 1, beating=(training, idle))
+def test_an_agent_that_has_ended_is_not_shown_as_running(
+    server: InProcessServer, pages: Pages
+) -> None:
+    sweep = server.sweep({"method": "random", "parameters": {"a": {"min": 0.0, "max": 1.0}}})
+    training, leaving, idle, counted, lost = (server.agent(sweep, f"n{n}") for n in range(5))
+    server.take(training)
+    given = server.take(leaving)["run_id"]
+    server.end(given, 0)
+    server.end(server.take(counted)["run_id"], 0)
+    server.take(lost)
+    server.set_state(sweep, "PAUSED")
+    server.beat(leaving)
+    server.beat(idle)
+    assert agent_states(server, pages, sweep.id) == ["running"] * 5
+    server.wait(server.limits.agent_timeout_s + 1, beating=(training, idle))
     gone = ["finished", "crashed"]
-    assert agent_states(rooms, pages, sweep.id) == ["running", "gone", "running", *gone]
-    rooms.beat(leaving)
-    assert agent_states(rooms, pages, sweep.id) == ["running", "running", "running", *gone]
-    rooms.set_state(sweep, "FINISHED")
-    assert agent_states(rooms, pages, sweep.id) == ["running", "finished", "finished", *gone]
+    assert agent_states(server, pages, sweep.id) == ["running", "gone", "running", *gone]
+    server.beat(leaving)
+    assert agent_states(server, pages, sweep.id) == ["running", "running", "running", *gone]
+    server.set_state(sweep, "FINISHED")
+    assert agent_states(server, pages, sweep.id) == ["running", "finished", "finished", *gone]
 
 
 def test_an_agent_of_yesterday_is_not_running_when_the_server_comes_back(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep()
-    rooms.set_state(sweep, "PAUSED")
-    agent = rooms.agent(sweep)
-    rooms.beat(agent)
-    rooms.restart(after_s=86400)
-    files = RunFiles(rooms.database, rooms.clock)
-    pages = Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits)
-    assert agent_states(rooms, pages, sweep.id) == ["gone"]
-    rooms.beat(agent)
-    assert agent_states(rooms, pages, sweep.id) == ["running"]
+    sweep = server.sweep()
+    server.set_state(sweep, "PAUSED")
+    agent = server.agent(sweep)
+    server.beat(agent)
+    server.restart(after_s=86400)
+    files = RunFiles(server.database, server.clock)
+    pages = Pages(server.database, server.presence, files, server.clock, server.limits)
+    assert agent_states(server, pages, sweep.id) == ["gone"]
+    server.beat(agent)
+    assert agent_states(server, pages, sweep.id) == ["running"]
 
 
 def test_the_parts_of_a_scaled_dictionary_are_no_parameters(
-    rooms: ServerRooms, pages: Pages
+    server: InProcessServer, pages: Pages
 ) -> None:
-    sweep = rooms.sweep(
+    sweep = server.sweep(
         {
             "method": "random",
             "run_cap": 1,
@@ -204,7 +206,7 @@ def test_the_parts_of_a_scaled_dictionary_are_no_parameters(
             },
         }
     )
-    run = rooms.take(rooms.agent(sweep))["run_id"]
+    run = server.take(server.agent(sweep))["run_id"]
     for page in (
         Strict(pages.sweep("local", "p", sweep.id)),
         Strict(pages.run("local", "p", run, None)),
@@ -217,8 +219,8 @@ def test_the_parts_of_a_scaled_dictionary_are_no_parameters(
         assert '{".*_knee": 200.0}' in page.text
 
 
-def test_a_run_that_did_not_finish_says_why(rooms: ServerRooms, pages: Pages) -> None:
-    sweep = rooms.sweep(GRID)
+def test_a_run_that_did_not_finish_says_why(server: InProcessServer, pages: Pages) -> None:
+    sweep = server.sweep(GRID)
 
     def why(run: str) -> tuple[str, str]:
         line = pages.sweep("local", "p", sweep.id).partition(f"/runs/{run}")[2].partition("</tr>")
@@ -226,31 +228,31 @@ def test_a_run_that_did_not_finish_says_why(rooms: ServerRooms, pages: Pages) ->
         listed = re.search(r'<span class="why">(.*?)</span>', line[0])
         return found[1] if found else "", listed[1] if listed else ""
 
-    agent = rooms.agent(sweep, "node-0")
-    failed = rooms.take(agent)["run_id"]
+    agent = server.agent(sweep, "node-0")
+    failed = server.take(agent)["run_id"]
     assert why(failed) == ("", "")
     console = {"offset": 0, "content": ["2026-01-01T00:00:00 ValueError: gain"]}
-    rooms.stream(failed, files={lines.CONSOLE: console})
-    rooms.end(failed, 139)
+    server.stream(failed, files={lines.CONSOLE: console})
+    server.end(failed, 139)
     words = "the trainer ended with exit code 139 (SIGSEGV)"
     assert why(failed) == (f"{words}; its last line: ValueError: gain", words)
 
-    silent = rooms.take(agent)["run_id"]
-    rooms.wait(rooms.limits.agent_timeout_s + 1)
+    silent = server.take(agent)["run_id"]
+    server.wait(server.limits.agent_timeout_s + 1)
     assert why(silent)[1] == "its agent fell silent; it waits to be taken again"
-    for _ in range(rooms.limits.attempts - 1):
-        assert rooms.take(rooms.agent(sweep))["run_id"] == silent
-        rooms.wait(rooms.limits.agent_timeout_s + 1)
+    for _ in range(server.limits.attempts - 1):
+        assert server.take(server.agent(sweep))["run_id"] == silent
+        server.wait(server.limits.agent_timeout_s + 1)
     assert why(silent)[1] == "given up after 3 attempts that were lost"
 
-    stopped = rooms.take(rooms.agent(sweep))["run_id"]
-    rooms.set_state(sweep, "CANCELED")
-    rooms.wait(rooms.limits.agent_timeout_s + 1)
+    stopped = server.take(server.agent(sweep))["run_id"]
+    server.set_state(sweep, "CANCELED")
+    server.wait(server.limits.agent_timeout_s + 1)
     assert why(stopped)[1] == "it was stopped, alone or with its sweep"
 
 
-def test_nothing_of_what_clients_sent_becomes_markup(rooms: ServerRooms, pages: Pages) -> None:
-    sweep, runs = trained(rooms)
+def test_nothing_of_what_clients_sent_becomes_markup(server: InProcessServer, pages: Pages) -> None:
+    sweep, runs = trained(server)
     for page in (
         pages.sweeps(),
         pages.sweeps("local", "p"),
@@ -264,21 +266,21 @@ def test_nothing_of_what_clients_sent_becomes_markup(rooms: ServerRooms, pages: 
         assert all(link.startswith(("/", "?", "data:,")) for link in parsed.links)
 
 
-def test_a_page_comes_again_while_something_runs(rooms: ServerRooms, pages: Pages) -> None:
-    sweep, runs = trained(rooms)
+def test_a_page_comes_again_while_something_runs(server: InProcessServer, pages: Pages) -> None:
+    sweep, runs = trained(server)
     refresh = '<meta http-equiv="refresh" content="5">'
     assert refresh in pages.sweeps()
     assert refresh in pages.sweep("local", "p", sweep)
     assert refresh in pages.run("local", "p", runs[3], None)
     assert refresh not in pages.run("local", "p", runs[0], None)
-    rooms.end(runs[3], 0)
-    rooms.reaper.tick()
+    server.end(runs[3], 0)
+    server.reaper.tick()
     assert refresh not in pages.sweep("local", "p", sweep)
     assert refresh not in pages.sweeps()
 
 
-def test_what_is_not_there_is_not_found(rooms: ServerRooms, pages: Pages) -> None:
-    sweep, _ = trained(rooms)
+def test_what_is_not_there_is_not_found(server: InProcessServer, pages: Pages) -> None:
+    sweep, _ = trained(server)
     for ask in (
         lambda: pages.sweeps("local", "q"),
         lambda: pages.sweep("local", "q", sweep),
@@ -337,24 +339,24 @@ STRANGE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def strange(rooms: ServerRooms) -> tuple[str, list[str]]:
+def strange(server: InProcessServer) -> tuple[str, list[str]]:
     """Have a sweep whose runs all finished, most with a metric that is no number."""
-    sweep = rooms.sweep({**SPEC, "run_cap": len(STRANGE)})
-    agent = rooms.agent(sweep, "node-0")
+    sweep = server.sweep({**SPEC, "run_cap": len(STRANGE)})
+    agent = server.agent(sweep, "node-0")
     names = []
     for summary, _ in STRANGE:
-        run = rooms.take(agent)["run_id"]
+        run = server.take(agent)["run_id"]
         content = [json.dumps({**summary, "_step": 3, "_runtime": 200})]
-        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
-        rooms.end(run, 0)
+        server.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        server.end(run, 0)
         names.append(run)
     return sweep.id, names
 
 
 def test_the_pages_tell_a_metric_that_is_no_number_as_what_it_is(
-    rooms: ServerRooms, pages: Pages
+    server: InProcessServer, pages: Pages
 ) -> None:
-    sweep, runs = strange(rooms)
+    sweep, runs = strange(server)
     texts = Strict(pages.sweep("local", "p", sweep)).texts
     for _, shown in STRANGE:
         assert shown in texts
@@ -366,24 +368,26 @@ def test_the_pages_tell_a_metric_that_is_no_number_as_what_it_is(
     assert "no number" not in said[5]
 
 
-def test_of_equally_good_runs_the_best_one_stands_first(rooms: ServerRooms, pages: Pages) -> None:
-    sweep = rooms.sweep({**SPEC, "run_cap": 4})
-    agent = rooms.agent(sweep, "node-0")
+def test_of_equally_good_runs_the_best_one_stands_first(
+    server: InProcessServer, pages: Pages
+) -> None:
+    sweep = server.sweep({**SPEC, "run_cap": 4})
+    agent = server.agent(sweep, "node-0")
     runs = []
     for error in (2.0, 1.0, 1.0, 3.0):
-        run = rooms.take(agent)["run_id"]
+        run = server.take(agent)["run_id"]
         content = [json.dumps({"Metrics/error": error})]
-        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
-        rooms.end(run, 0)
+        server.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        server.end(run, 0)
         runs.append(run)
     page = Strict(pages.sweep("local", "p", sweep.id))
     table = [link.rpartition("/")[2] for link in page.links if "/runs/" in link][-4:]
     assert table == [runs[place] for place in (1, 2, 0, 3)]
 
 
-def test_the_search_takes_nothing_else_for_a_number(rooms: ServerRooms) -> None:
-    sweep, runs = strange(rooms)
-    with rooms.database.read() as rows:
+def test_the_search_takes_nothing_else_for_a_number(server: InProcessServer) -> None:
+    sweep, runs = strange(server)
+    with server.database.read() as rows:
         found = store.find_sweep(rows, id=sweep)
         assert found is not None
         told = {run["name"]: run["summary_metrics"] for run in Results().brief(rows, found)}
@@ -402,25 +406,25 @@ def test_the_search_takes_nothing_else_for_a_number(rooms: ServerRooms) -> None:
     ids=str,
 )
 def test_best_value_of_a_sweep_is_the_best_of_its_runs_metrics(
-    goal: str, values: list[Any], best: float | None, rooms: ServerRooms
+    goal: str, values: list[Any], best: float | None, server: InProcessServer
 ) -> None:
-    sweep = rooms.sweep({**SPEC, "metric": {"name": "m.error", "goal": goal}, "run_cap": 9})
-    agent = rooms.agent(sweep, "node-0")
+    sweep = server.sweep({**SPEC, "metric": {"name": "m.error", "goal": goal}, "run_cap": 9})
+    agent = server.agent(sweep, "node-0")
     for value in values:
-        run = rooms.take(agent)["run_id"]
+        run = server.take(agent)["run_id"]
         content = [json.dumps({"m": {"error": value}})]
-        rooms.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
-        rooms.end(run, 0)
-    with rooms.database.read() as rows:
+        server.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
+        server.end(run, 0)
+    with server.database.read() as rows:
         found = store.find_sweep(rows, id=sweep.id)
         assert found is not None
         assert run_store.best_loss(rows, found) == best
 
 
-def test_a_runs_page_gives_its_agents_reason_first(rooms: ServerRooms, pages: Pages) -> None:
-    sweep, runs = trained(rooms)
+def test_a_runs_page_gives_its_agents_reason_first(server: InProcessServer, pages: Pages) -> None:
+    sweep, runs = trained(server)
     content = [json.dumps({"Metrics/error": 1.0, REASON_KEY: "no such task: <Legs>"})]
-    rooms.stream(runs[2], files={lines.SUMMARY: {"offset": 0, "content": content}})
+    server.stream(runs[2], files={lines.SUMMARY: {"offset": 0, "content": content}})
     page = Strict(pages.run("local", "p", runs[2], None))
     assert "no such task: <Legs>" in page.texts
     assert REASON_KEY not in page.text
@@ -428,14 +432,14 @@ def test_a_runs_page_gives_its_agents_reason_first(rooms: ServerRooms, pages: Pa
 
 
 def test_nested_metric_is_plotted_and_counted_from_the_history(
-    rooms: ServerRooms, pages: Pages
+    server: InProcessServer, pages: Pages
 ) -> None:
-    sweep = rooms.sweep({**SPEC, "metric": {"name": "m.error", "goal": "minimize"}})
-    run = rooms.take(rooms.agent(sweep, "node-0"))["run_id"]
+    sweep = server.sweep({**SPEC, "metric": {"name": "m.error", "goal": "minimize"}})
+    run = server.take(server.agent(sweep, "node-0"))["run_id"]
     values: list[Any] = [2.0, math.nan, "1.0", 3.0]
     history = [json.dumps({"_step": n, "m": {"error": v}}) for n, v in enumerate(values)]
-    rooms.stream(run, files={lines.HISTORY: {"offset": 0, "content": history}})
-    with rooms.database.read() as rows:
+    server.stream(run, files={lines.HISTORY: {"offset": 0, "content": history}})
+    with server.database.read() as rows:
         found = store.find_sweep(rows, id=sweep.id)
         assert found is not None
         (told,) = Results().whole(rows, found)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ServerRooms, served
+from server_in_process import InProcessServer, served
 from test_server_pages import Strict
 
 from sweepctl.server.web.console import plain
@@ -34,11 +34,11 @@ def test_a_line_is_shown_as_a_terminal_would(line: str, text: str) -> None:
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
-def begin(rooms: ServerRooms, **config: Any) -> str:
+def begin(server: InProcessServer, **config: Any) -> str:
     spec = {
         "method": "random",
         "metric": {"name": "loss"},
@@ -48,40 +48,42 @@ def begin(rooms: ServerRooms, **config: Any) -> str:
             "gain_base_dict": {"value": json.dumps({f"joint_{n}": float(n) for n in range(90)})},
         },
     }
-    sweep = rooms.sweep(spec)
-    run = rooms.take(rooms.agent(sweep))["run_id"]
+    sweep = server.sweep(spec)
+    run = server.take(server.agent(sweep))["run_id"]
     asked = {"name": run, "modelName": "p", "config": json.dumps(config)}
     query = "mutation B($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
-    served(rooms).post("/graphql", json={"query": query, "variables": {"i": asked}})
+    served(server).post("/graphql", json={"query": query, "variables": {"i": asked}})
     return run
 
 
-def page(rooms: ServerRooms, path: str) -> str:
-    answer = served(rooms).get(path)
+def page(server: InProcessServer, path: str) -> str:
+    answer = served(server).get(path)
     assert answer.status_code == 200, answer.text
     Strict(answer.text)
     return answer.text
 
 
-def test_the_console_of_a_page_has_no_codes_and_the_clients_have_them(rooms: ServerRooms) -> None:
-    run = begin(rooms)
+def test_the_console_of_a_page_has_no_codes_and_the_clients_have_them(
+    server: InProcessServer,
+) -> None:
+    run = begin(server)
     content = ["2026-01-01T00:00:00.000000 \x1b[31mred\x1b[0m", "ERROR 10%\r90%\x1b[K", "\x1b[0m"]
-    rooms.stream(run, files={"output.log": {"offset": 0, "content": content}})
-    rooms.end(run, 1)
-    texts = Strict(page(rooms, f"/local/p/runs/{run}")).texts
+    server.stream(run, files={"output.log": {"offset": 0, "content": content}})
+    server.end(run, 1)
+    texts = Strict(page(server, f"/local/p/runs/{run}")).texts
     assert "red" in texts
     assert "90%" in " ".join(texts)
     assert not [text for text in texts if "\x1b" in text or "[31m" in text]
     query = '{ project(name: "p") { run(name: "%s") { logLines { edges { node { line } } } } } }'
-    answer = served(rooms).post("/graphql", json={"query": query % run})
+    answer = served(server).post("/graphql", json={"query": query % run})
     assert "\x1b[31m" in json.dumps(answer.json(), ensure_ascii=False).replace("\\u001b", "\x1b")
 
 
-def test_a_large_value_can_be_read_whole(rooms: ServerRooms) -> None:
+def test_a_large_value_can_be_read_whole(server: InProcessServer) -> None:
     env_cfg = {f"section_{n}": {"stiffness": [float(n), 1e-05], "name": "<b>"} for n in range(200)}
     notes = "word " * 400
-    run = begin(rooms, env_cfg={"value": env_cfg}, small={"value": [1, 2]}, notes={"value": notes})
-    rooms.stream(
+    run = begin(server, env_cfg={"value": env_cfg}, small={"value": [1, 2]}, notes={"value": notes})
+    server.stream(
         run,
         files={
             "wandb-summary.json": {
@@ -90,7 +92,7 @@ def test_a_large_value_can_be_read_whole(rooms: ServerRooms) -> None:
             }
         },
     )
-    shown = Strict(page(rooms, f"/local/p/runs/{run}"))
+    shown = Strict(page(server, f"/local/p/runs/{run}"))
     assert shown.texts.count(json.dumps(env_cfg, indent=2)) == 2, "in the config and the summary"
     assert notes.strip() in shown.texts
     assert "[1, 2]" in shown.texts
@@ -100,26 +102,26 @@ def test_a_large_value_can_be_read_whole(rooms: ServerRooms) -> None:
     assert "script" not in shown.tags
 
 
-def test_a_sweeps_parameters_can_be_read_whole(rooms: ServerRooms) -> None:
-    run = begin(rooms)
+def test_a_sweeps_parameters_can_be_read_whole(server: InProcessServer) -> None:
+    run = begin(server)
     sweep = next(
-        part for part in page(rooms, f"/local/p/runs/{run}").split('"') if "/sweeps/" in part
+        part for part in page(server, f"/local/p/runs/{run}").split('"') if "/sweeps/" in part
     )
-    texts = Strict(page(rooms, sweep)).texts
+    texts = Strict(page(server, sweep)).texts
     assert [text for text in texts if '"joint_89": 89.0}' in text]
 
 
-def test_a_page_that_renews_itself_can_be_held(rooms: ServerRooms) -> None:
-    run = begin(rooms)
+def test_a_page_that_renews_itself_can_be_held(server: InProcessServer) -> None:
+    run = begin(server)
     content = [json.dumps({"_step": 0, "loss": 1.0, "a/b c": 2.0})]
-    rooms.stream(run, files={"wandb-history.jsonl": {"offset": 0, "content": content}})
-    live = page(rooms, f"/local/p/runs/{run}?metric=a%2Fb+c")
+    server.stream(run, files={"wandb-history.jsonl": {"offset": 0, "content": content}})
+    live = page(server, f"/local/p/runs/{run}?metric=a%2Fb+c")
     assert 'http-equiv="refresh"' in live
     assert 'href="?metric=a/b%20c&amp;hold"' in live
-    held = page(rooms, f"/local/p/runs/{run}?metric=a%2Fb%20c&hold")
+    held = page(server, f"/local/p/runs/{run}?metric=a%2Fb%20c&hold")
     assert 'http-equiv="refresh"' not in held
     assert 'href="?metric=a/b%20c&amp;"' in held
-    rooms.end(run, 0)
-    ended = page(rooms, f"/local/p/runs/{run}")
+    server.end(run, 0)
+    ended = page(server, f"/local/p/runs/{run}")
     assert "hold" not in Strict(ended).texts
     assert "refresh" not in ended

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from server_rooms import ServerRooms
+from server_in_process import InProcessServer
 
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store import run_store
@@ -14,166 +14,168 @@ ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path, Limits(agent_timeout_s=60, run_timeout_s=300))
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path, Limits(agent_timeout_s=60, run_timeout_s=300))
 
 
-def test_the_run_of_a_silent_agent_is_taken_by_another(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    dead = rooms.agent(sweep)
-    run = rooms.take(dead)["run_id"]
-    rooms.wait(59)
-    assert rooms.states(sweep) == ["running"]
-    rooms.wait(2)
-    assert rooms.states(sweep) == ["crashed"]
-    with rooms.database.read() as rows:
+def test_the_run_of_a_silent_agent_is_taken_by_another(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    dead = server.agent(sweep)
+    run = server.take(dead)["run_id"]
+    server.wait(59)
+    assert server.states(sweep) == ["running"]
+    server.wait(2)
+    assert server.states(sweep) == ["crashed"]
+    with server.database.read() as rows:
         assert store.agents(rows, sweep.pk)[0].state.value == "CRASHED"
-    assert rooms.take(rooms.agent(sweep))["run_id"] == run
+    assert server.take(server.agent(sweep))["run_id"] == run
 
 
 def test_an_agent_that_beats_keeps_its_run_however_silent_the_trainer_is(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    rooms.take(agent)
-    rooms.wait(3600, beating=(agent,))
-    assert rooms.states(sweep) == ["running"]
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    server.take(agent)
+    server.wait(3600, beating=(agent,))
+    assert server.states(sweep) == ["running"]
 
 
-def test_a_trainer_that_outlives_its_agent_keeps_its_run(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    run = rooms.take(agent)["run_id"]
+def test_a_trainer_that_outlives_its_agent_keeps_its_run(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    run = server.take(agent)["run_id"]
     for _ in range(10):
-        rooms.wait(30)
-        rooms.stream(run)
-    assert rooms.states(sweep) == ["running"]
-    rooms.end(run, 0)
-    rooms.wait(61)
-    assert rooms.states(sweep) == ["finished"]
-    assert rooms.state(sweep) == "FINISHED"
+        server.wait(30)
+        server.stream(run)
+    assert server.states(sweep) == ["running"]
+    server.end(run, 0)
+    server.wait(61)
+    assert server.states(sweep) == ["finished"]
+    assert server.state(sweep) == "FINISHED"
 
 
-def test_silence_begins_anew_when_the_server_does(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    run = rooms.take(agent)["run_id"]
-    rooms.wait(50)
-    rooms.restart(after_s=3600)
-    rooms.wait(59)
-    assert rooms.states(sweep) == ["running"]
-    assert rooms.beat(agent, run) == []
-    rooms.wait(59)
-    assert rooms.states(sweep) == ["running"]
-    rooms.restart()
-    rooms.wait(61)
-    assert rooms.states(sweep) == ["crashed"]
+def test_silence_begins_anew_when_the_server_does(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    run = server.take(agent)["run_id"]
+    server.wait(50)
+    server.restart(after_s=3600)
+    server.wait(59)
+    assert server.states(sweep) == ["running"]
+    assert server.beat(agent, run) == []
+    server.wait(59)
+    assert server.states(sweep) == ["running"]
+    server.restart()
+    server.wait(61)
+    assert server.states(sweep) == ["crashed"]
 
 
-def test_silence_begins_anew_when_the_server_was_frozen(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    rooms.take(rooms.agent(sweep))
-    rooms.wait(10)
-    rooms.wait(120, step_s=120)
-    assert rooms.states(sweep) == ["running"]
-    rooms.wait(61)
-    assert rooms.states(sweep) == ["crashed"]
+def test_silence_begins_anew_when_the_server_was_frozen(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    server.take(server.agent(sweep))
+    server.wait(10)
+    server.wait(120, step_s=120)
+    assert server.states(sweep) == ["running"]
+    server.wait(61)
+    assert server.states(sweep) == ["crashed"]
 
 
-def test_an_agent_that_comes_back_in_time_goes_on_with_its_run(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    command = rooms.take(agent)
-    rooms.wait(70)
-    assert rooms.states(sweep) == ["crashed"]
-    assert rooms.beat(agent, command["run_id"]) == []
-    assert rooms.states(sweep) == ["running"]
-    rooms.end(command["run_id"], 0, attempt=command["attempt"])
-    assert rooms.states(sweep) == ["finished"]
+def test_an_agent_that_comes_back_in_time_goes_on_with_its_run(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    command = server.take(agent)
+    server.wait(70)
+    assert server.states(sweep) == ["crashed"]
+    assert server.beat(agent, command["run_id"]) == []
+    assert server.states(sweep) == ["running"]
+    server.end(command["run_id"], 0, attempt=command["attempt"])
+    assert server.states(sweep) == ["finished"]
 
 
-def test_an_agent_that_comes_back_too_late_is_told_to_stop(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    late = rooms.agent(sweep)
-    run = rooms.take(late)["run_id"]
-    rooms.wait(70)
-    other = rooms.agent(sweep)
-    again = rooms.take(other)
-    assert rooms.beat(late, run) == [{"type": "stop", "run_id": run}]
-    assert rooms.beat(late) != [], "it leaves, or waits for the other"
-    assert rooms.run(run).agent == other.pk
-    rooms.end(run, 0, attempt=again["attempt"])
-    assert rooms.states(sweep) == ["finished"]
+def test_an_agent_that_comes_back_too_late_is_told_to_stop(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    late = server.agent(sweep)
+    run = server.take(late)["run_id"]
+    server.wait(70)
+    other = server.agent(sweep)
+    again = server.take(other)
+    assert server.beat(late, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(late) != [], "it leaves, or waits for the other"
+    assert server.run(run).agent == other.pk
+    server.end(run, 0, attempt=again["attempt"])
+    assert server.states(sweep) == ["finished"]
 
 
 def test_an_agent_that_let_its_run_go_does_not_get_it_back_by_an_old_word(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    run = rooms.take(agent)["run_id"]
-    rooms.set_state(sweep, "PAUSED")
-    rooms.beat(agent)
-    assert rooms.states(sweep) == ["crashed"]
-    assert rooms.beat(agent, run) == [{"type": "stop", "run_id": run}]
-    assert rooms.states(sweep) == ["crashed"]
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    run = server.take(agent)["run_id"]
+    server.set_state(sweep, "PAUSED")
+    server.beat(agent)
+    assert server.states(sweep) == ["crashed"]
+    assert server.beat(agent, run) == [{"type": "stop", "run_id": run}]
+    assert server.states(sweep) == ["crashed"]
 
 
 def test_a_silent_run_without_agent_is_crashed_and_revives_when_it_speaks(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    with rooms.database.write() as tx:
+    with server.database.write() as tx:
         project = store.ensure_project(tx, "local", "p", 0.0)
         fields = {"project": project.pk, "state": "running", "id": "plain"}
-        run_store.create_run(tx, fields, rooms.seconds)
-    rooms.presence.hear("run", rooms.run("plain").pk)
-    rooms.wait(299)
-    assert rooms.run("plain").state.value == "running"
-    rooms.wait(2)
-    assert rooms.run("plain").state.value == "crashed"
-    rooms.stream("plain")
-    assert rooms.run("plain").state.value == "running"
-    rooms.end("plain", 0)
-    rooms.wait(600)
-    assert rooms.run("plain").state.value == "finished"
+        run_store.create_run(tx, fields, server.seconds)
+    server.presence.mark_seen("run", server.run("plain").pk)
+    server.wait(299)
+    assert server.run("plain").state.value == "running"
+    server.wait(2)
+    assert server.run("plain").state.value == "crashed"
+    server.stream("plain")
+    assert server.run("plain").state.value == "running"
+    server.end("plain", 0)
+    server.wait(600)
+    assert server.run("plain").state.value == "finished"
 
 
-def test_signs_of_life_are_stored_from_time_to_time_for_people_to_see(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    run = rooms.take(agent)["run_id"]
-    rooms.wait(100, beating=(agent,))
-    rooms.stream(run)
-    rooms.reaper.flush()
-    heard = rooms.seconds
-    rooms.restart(after_s=1000)
-    assert rooms.run(run).heartbeat == pytest.approx(heard)
-    with rooms.database.read() as rows:
+def test_signs_of_life_are_stored_from_time_to_time_for_people_to_see(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    run = server.take(agent)["run_id"]
+    server.wait(100, beating=(agent,))
+    server.stream(run)
+    server.reaper.flush()
+    heard = server.seconds
+    server.restart(after_s=1000)
+    assert server.run(run).heartbeat == pytest.approx(heard)
+    with server.database.read() as rows:
         assert store.agents(rows, sweep.pk)[0].heartbeat == pytest.approx(heard)
 
 
 def test_reaping_and_asking_at_the_same_time_hands_a_run_to_one_agent(tmp_path: Path) -> None:
-    rooms = ServerRooms(tmp_path, Limits(agent_timeout_s=0))
-    sweep = rooms.sweep({"method": "grid", "parameters": {"a": {"values": list(range(20))}}})
+    server = InProcessServer(tmp_path, Limits(agent_timeout_s=0))
+    sweep = server.sweep({"method": "grid", "parameters": {"a": {"values": list(range(20))}}})
     done = threading.Event()
 
     def reap() -> None:
         while not done.is_set():
-            rooms.reaper.tick()
+            server.reaper.tick()
 
     reaping = threading.Thread(target=reap)
     reaping.start()
     try:
         finished = []
-        agents = [rooms.agent(sweep) for _ in range(2)]
-        while rooms.state(sweep) != "FINISHED":
+        agents = [server.agent(sweep) for _ in range(2)]
+        while server.state(sweep) != "FINISHED":
             for agent in agents:
-                for command in rooms.beat(agent):
+                for command in server.beat(agent):
                     if command["type"] in ("run", "resume"):
-                        rooms.end(command["run_id"], 0, attempt=command["attempt"])
+                        server.end(command["run_id"], 0, attempt=command["attempt"])
                         finished.append(command["run_id"])
     finally:
         done.set()
         reaping.join()
-    assert rooms.states(sweep) == ["finished"] * 20
+    assert server.states(sweep) == ["finished"] * 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import ServerRooms
+from server_in_process import InProcessServer
 
 from sweepctl.server.runs.intake import BadMessageError, RunChange, merged_config, read_stream
 from sweepctl.server.store import lines, run_store
@@ -21,21 +21,21 @@ from sweepctl_pod.errors import SweepctlError
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
 @pytest.fixture
-def run(rooms: ServerRooms) -> Run:
-    with rooms.database.write() as tx:
+def run(server: InProcessServer) -> Run:
+    with server.database.write() as tx:
         project = store.ensure_project(tx, "local", "p", 0.0)
         return run_store.create_run(
-            tx, {"project": project.pk, "state": "running", "id": "r"}, rooms.seconds
+            tx, {"project": project.pk, "state": "running", "id": "r"}, server.seconds
         )
 
 
-def history(rooms: ServerRooms, run: Run) -> list[str]:
-    with rooms.database.read() as rows:
+def history(server: InProcessServer, run: Run) -> list[str]:
+    with server.database.read() as rows:
         return lines.spread_history(rows, run.pk, 10_000)
 
 
@@ -103,17 +103,17 @@ def test_a_data_file_that_cannot_be_used_is_refused_and_left_alone(
 def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(
     tmp_path: Path, version: int
 ) -> None:
-    rooms = ServerRooms(tmp_path)
-    sweep = rooms.sweep()
-    command = rooms.take(rooms.agent(sweep))
-    rooms.database.close()
+    server = InProcessServer(tmp_path)
+    sweep = server.sweep()
+    command = server.take(server.agent(sweep))
+    server.database.close()
     with sqlite3.connect(tmp_path / "sweepctl.sqlite") as connection:
         connection.execute("DROP TABLE prior_runs")
         connection.execute("ALTER TABLE agents DROP COLUMN is_own")
         if version == 2:
             connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
         connection.execute(f"PRAGMA user_version = {version}")
-    upgraded = ServerRooms(tmp_path)
+    upgraded = InProcessServer(tmp_path)
     assert upgraded.run(command["run_id"]).is_restarted is False
     upgraded.end(command["run_id"], 0)
     upgraded.restart()
@@ -128,31 +128,31 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_history_posted_twice_late_or_with_a_gap_is_there_once(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
     rows = [json.dumps({"_step": n, "loss": n / 7}) for n in range(10)]
     for offset, count in ((0, 3), (0, 3), (6, 4), (3, 3), (2, 5), (9, 1)):
-        rooms.stream("r", **post(offset, *rows[offset : offset + count]))
-    assert history(rooms, run) == rows
-    with rooms.database.read() as reading:
+        server.stream("r", **post(offset, *rows[offset : offset + count]))
+    assert history(server, run) == rows
+    with server.database.read() as reading:
         assert lines.history_count(reading, run.pk) == 10
         assert lines.history_tail(reading, run.pk, 2) == rows[-2:]
         assert lines.history_steps(reading, run.pk, 3, 5, 100) == rows[3:5]
-    assert rooms.run("r").last_step == 9
-    assert json.loads(document(rooms, run, "history_keys")) == ["_step", "loss"]
+    assert server.run("r").last_step == 9
+    assert json.loads(document(server, run, "history_keys")) == ["_step", "loss"]
 
 
-def document(rooms: ServerRooms, run: Run, name: str) -> str:
-    with rooms.database.read() as rows:
+def document(server: InProcessServer, run: Run, name: str) -> str:
+    with server.database.read() as rows:
         return run_store.run_document(rows, run.pk, name)
 
 
 def test_a_console_line_that_is_written_again_leaves_the_later_ones(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
-    rooms.stream("r", **post(0, "10%", "next", "last", name=lines.CONSOLE))
-    rooms.stream("r", **post(0, "100%", name=lines.CONSOLE))
-    with rooms.database.read() as rows:
+    server.stream("r", **post(0, "10%", "next", "last", name=lines.CONSOLE))
+    server.stream("r", **post(0, "100%", name=lines.CONSOLE))
+    with server.database.read() as rows:
         tail = lines.line_tail(rows, run.pk, lines.CONSOLE, 10)
     assert tail == [(0, "100%"), (1, "next"), (2, "last")]
 
@@ -172,17 +172,17 @@ def test_samples_are_spread_over_the_whole(count: int, samples: int, chosen: lis
     assert list(lines.spread(count, samples)) == chosen
 
 
-def test_many_samples_are_read_in_order(rooms: ServerRooms, run: Run) -> None:
-    rooms.stream("r", **post(0, *[f'{{"_step": {n}}}' for n in range(5000)]))
-    with rooms.database.read() as rows:
+def test_many_samples_are_read_in_order(server: InProcessServer, run: Run) -> None:
+    server.stream("r", **post(0, *[f'{{"_step": {n}}}' for n in range(5000)]))
+    with server.database.read() as rows:
         found = [json.loads(text)["_step"] for text in lines.spread_history(rows, run.pk, 1500)]
     assert found == list(lines.spread(5000, 1500))
 
 
-def test_sampled_history_gives_rows_that_hold_every_key(rooms: ServerRooms, run: Run) -> None:
+def test_sampled_history_gives_rows_that_hold_every_key(server: InProcessServer, run: Run) -> None:
     texts = ['{"_step": 0, "a": 1}', '{"_step": 1, "a": NaN, "b": 2}', "not json", '{"_step": 3}']
-    rooms.stream("r", **post(0, *texts))
-    with rooms.database.read() as rows:
+    server.stream("r", **post(0, *texts))
+    with server.database.read() as rows:
         found = lines.sampled_history(rows, run.pk, {"keys": ["_step", "a"], "samples": 10})
         assert [row["_step"] for row in found] == [0, 1]
         ranged = {"keys": ["_step"], "minStep": 1, "maxStep": 3.0, "samples": 10}
@@ -201,26 +201,28 @@ STEPS = {
 
 
 @pytest.mark.parametrize(("step", "stored"), STEPS.values(), ids=STEPS)
-def test_a_line_of_any_step_is_stored(rooms: ServerRooms, run: Run, step: str, stored: int) -> None:
+def test_a_line_of_any_step_is_stored(
+    server: InProcessServer, run: Run, step: str, stored: int
+) -> None:
     text = f'{{"_step": {step}}}'
-    rooms.stream("r", **post(0, text))
-    assert history(rooms, run) == [text]
-    with rooms.database.read() as rows:
+    server.stream("r", **post(0, text))
+    assert history(server, run) == [text]
+    with server.database.read() as rows:
         assert lines.history_steps(rows, run.pk, stored, stored + 1, 10) == [text]
 
 
 def test_a_summary_is_the_last_one_posted_and_can_be_ordered_by(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
     first = '{"loss": 3, "old": 1, "deep": {"a.b": true}, "_wandb": {"runtime": 1}}'
     last = '{"loss": 1e-05, "nan": NaN, "inf": Infinity, "big": 1%s, "s": "\\ud800"}' % ("0" * 30)
-    rooms.stream("r", **post(0, first, name=lines.SUMMARY))
-    with rooms.database.read() as rows:
+    server.stream("r", **post(0, first, name=lines.SUMMARY))
+    with server.database.read() as rows:
         stored = dict(rows.execute("SELECT key, value FROM summary_values").fetchall())
     assert stored == {"loss": 3, "old": 1, "deep.a.b": 1}
-    rooms.stream("r", **post(5, "{}", last, name=lines.SUMMARY))
-    assert document(rooms, run, "summary") == last
-    with rooms.database.read() as rows:
+    server.stream("r", **post(5, "{}", last, name=lines.SUMMARY))
+    assert document(server, run, "summary") == last
+    with server.database.read() as rows:
         stored = dict(rows.execute("SELECT key, value FROM summary_values").fetchall())
     assert stored == {"loss": 1e-05, "inf": float("inf"), "big": 1e30, "s": "?"}
 
@@ -230,57 +232,59 @@ def change(host: str | None = "h", *, is_resumed: bool = False, **config: Any) -
 
 
 def test_a_trainer_that_begins_anew_empties_the_history_and_one_that_resumes_does_not(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
     old = [f'{{"_step": {n}, "old": 1}}' for n in range(3)]
-    rooms.stream("r", **post(0, *old), exitcode=1)
-    rooms.stream("r", **post(0, '{"old": 1}', name=lines.SUMMARY))
-    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(is_resumed=True), None)
-    rooms.stream("r", **post(3, '{"_step": 3}'))
-    assert len(history(rooms, run)) == 4
-    assert rooms.run("r").state.value == "running"
-    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(None, a={"value": 1}), None)
-    rooms.stream("r", **post(0, old[0]))
-    assert len(history(rooms, run)) == 4, "a change of the config is no new beginning"
-    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(), None)
-    rooms.stream("r", **post(0, "{}", name=lines.SUMMARY))
+    server.stream("r", **post(0, *old), exitcode=1)
+    server.stream("r", **post(0, '{"old": 1}', name=lines.SUMMARY))
+    server.intake.upsert(run.project, server.run("r"), "r", change(is_resumed=True), None)
+    server.stream("r", **post(3, '{"_step": 3}'))
+    assert len(history(server, run)) == 4
+    assert server.run("r").state.value == "running"
+    server.intake.upsert(run.project, server.run("r"), "r", change(None, a={"value": 1}), None)
+    server.stream("r", **post(0, old[0]))
+    assert len(history(server, run)) == 4, "a change of the config is no new beginning"
+    server.intake.upsert(run.project, server.run("r"), "r", change(), None)
+    server.stream("r", **post(0, "{}", name=lines.SUMMARY))
     for _ in range(2):
-        rooms.stream("r", **post(0, '{"_step": 0}'))
-    rooms.stream("r", **post(1, '{"_step": 1}'))
-    assert history(rooms, run) == ['{"_step": 0}', '{"_step": 1}']
-    assert rooms.run("r").last_step == 1
-    assert json.loads(document(rooms, run, "history_keys")) == ["_step"]
+        server.stream("r", **post(0, '{"_step": 0}'))
+    server.stream("r", **post(1, '{"_step": 1}'))
+    assert history(server, run) == ['{"_step": 0}', '{"_step": 1}']
+    assert server.run("r").last_step == 1
+    assert json.loads(document(server, run, "history_keys")) == ["_step"]
 
 
-def test_two_clients_that_make_the_same_run_at_once_share_it(rooms: ServerRooms, run: Run) -> None:
-    made = [rooms.intake.upsert(run.project, None, "twice", change(), None) for _ in range(2)]
+def test_two_clients_that_make_the_same_run_at_once_share_it(
+    server: InProcessServer, run: Run
+) -> None:
+    made = [server.intake.upsert(run.project, None, "twice", change(), None) for _ in range(2)]
     assert made[0].pk == made[1].pk
 
 
 def test_a_run_that_is_named_by_its_key_is_meant_whatever_the_name(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
-    other = rooms.intake.upsert(run.project, None, "other", change(), None)
-    assert rooms.intake.upsert(run.project, other, "r", change(None), None).pk == other.pk
+    other = server.intake.upsert(run.project, None, "other", change(), None)
+    assert server.intake.upsert(run.project, other, "r", change(None), None).pk == other.pk
 
 
 def test_an_older_client_that_resumes_without_saying_so_goes_on_behind_the_old_lines(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
-    rooms.stream("r", **post(0, '{"_step": 0}', '{"_step": 1}'), exitcode=1)
-    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(), None)
-    rooms.stream("r", **post(0, "first", name=lines.CONSOLE))
-    rooms.stream("r", **post(2, '{"_step": 2}'))
-    assert len(history(rooms, run)) == 3
+    server.stream("r", **post(0, '{"_step": 0}', '{"_step": 1}'), exitcode=1)
+    server.intake.upsert(run.project, server.run("r"), "r", change(), None)
+    server.stream("r", **post(0, "first", name=lines.CONSOLE))
+    server.stream("r", **post(2, '{"_step": 2}'))
+    assert len(history(server, run)) == 3
 
 
 def test_a_change_of_the_config_does_not_revive_a_run_that_has_ended(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
-    rooms.end("r", 0)
-    rooms.intake.upsert(run.project, rooms.run("r"), "r", change(None, b={"value": 1}), None)
-    assert rooms.run("r").state.value == "finished"
-    assert json.loads(document(rooms, run, "config")) == {"b": {"value": 1}}
+    server.end("r", 0)
+    server.intake.upsert(run.project, server.run("r"), "r", change(None, b={"value": 1}), None)
+    assert server.run("r").state.value == "finished"
+    assert json.loads(document(server, run, "config")) == {"b": {"value": 1}}
 
 
 CONFIGS = {
@@ -326,27 +330,27 @@ def test_a_bad_stream_message_is_refused_with_what_is_wrong(body: object, messag
 
 
 def test_a_full_disk_refuses_the_post_whole_and_takes_it_when_there_is_room(
-    rooms: ServerRooms, run: Run
+    server: InProcessServer, run: Run
 ) -> None:
-    writer = rooms.database._writer
-    rooms.stream("r", **post(0, '{"_step": 0}'))
+    writer = server.database._writer
+    server.stream("r", **post(0, '{"_step": 0}'))
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages}")
     big = [json.dumps({"_step": n, "text": "x" * 3000}) for n in range(1, 50)]
     message = {**post(1, *big), "complete": True, "exitcode": 0}
     for _ in range(3):
         with pytest.raises(StoreUnavailableError, match="disk is full"):
-            rooms.stream("r", **message)
-        assert len(history(rooms, run)) == 1
-        assert rooms.run("r").state.value == "running"
+            server.stream("r", **message)
+        assert len(history(server, run)) == 1
+        assert server.run("r").state.value == "running"
     writer.execute("PRAGMA max_page_count = 1000000")
-    rooms.stream("r", **message)
-    assert len(history(rooms, run)) == 50
-    assert rooms.run("r").state.value == "finished"
+    server.stream("r", **message)
+    assert len(history(server, run)) == 50
+    assert server.run("r").state.value == "finished"
 
 
-def test_what_is_committed_is_written_through_to_the_disk(rooms: ServerRooms) -> None:
-    for connection in (rooms.database._writer,):
+def test_what_is_committed_is_written_through_to_the_disk(server: InProcessServer) -> None:
+    for connection in (server.database._writer,):
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
@@ -368,9 +372,9 @@ def test_a_console_line_is_taken_apart(text: str, level: str, time: str | None, 
     assert (found["level"], found["timestamp"], found["line"]) == (level, time, line)
 
 
-def test_sweeps_are_listed_newest_first(rooms: ServerRooms) -> None:
-    made = [rooms.sweep().id for _ in range(3)]
-    with rooms.database.read() as rows:
+def test_sweeps_are_listed_newest_first(server: InProcessServer) -> None:
+    made = [server.sweep().id for _ in range(3)]
+    with server.database.read() as rows:
         assert [sweep.id for sweep in store.sweeps(rows, None, TRUE)] == made[::-1]
 
 
@@ -400,12 +404,12 @@ BAD_SWEEPS = {
 
 @pytest.mark.parametrize(("text", "message"), BAD_SWEEPS.values(), ids=BAD_SWEEPS)
 def test_a_bad_sweep_is_refused_and_nothing_is_created(
-    rooms: ServerRooms, text: str, message: str
+    server: InProcessServer, text: str, message: str
 ) -> None:
     with pytest.raises(SweepctlError) as caught:
-        rooms.sweeps.upsert({"config": text, "projectName": "p"})
+        server.sweeps.upsert({"config": text, "projectName": "p"})
     assert message in caught.value.message
-    with rooms.database.read() as rows:
+    with server.database.read() as rows:
         assert store.projects(rows) == []
 
 
@@ -419,7 +423,7 @@ def test_a_bad_sweep_is_refused_and_nothing_is_created(
     ids=["no config", "unknown id", "unknown state"],
 )
 def test_a_change_that_cannot_be_is_refused(
-    rooms: ServerRooms, wanted: dict[str, Any], message: str
+    server: InProcessServer, wanted: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SweepctlError, match=message):
-        rooms.sweeps.upsert(wanted)
+        server.sweeps.upsert(wanted)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_rooms import GRID, ServerRooms, served
+from server_in_process import GRID, InProcessServer, served
 
 from sweepctl.search.next_params import wrapped
 from sweepctl.server.engine.sweeps import SweepError
@@ -14,116 +14,118 @@ ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> ServerRooms:
-    return ServerRooms(tmp_path)
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
 
 
 def test_a_run_that_fails_before_it_begins_is_handed_out_once_by_wandbs_agent(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep()
-    agent = rooms.agent(sweep, is_own=False)
-    (first,) = rooms.beat(agent)
-    (second,) = rooms.beat(agent)
+    sweep = server.sweep()
+    agent = server.agent(sweep, is_own=False)
+    (first,) = server.beat(agent)
+    (second,) = server.beat(agent)
     assert second["run_id"] != first["run_id"]
-    assert rooms.beat(agent, second["run_id"]) == []
-    (third,) = rooms.beat(agent)
-    rooms.begin(third)
-    rooms.end(third["run_id"], 0)
-    assert rooms.beat(agent) == [{"type": "exit"}]
-    assert rooms.states(sweep) == ["failed", "failed", "finished"]
-    assert rooms.state(sweep) == "FINISHED"
-    assert [run.attempt for run in rooms.runs(sweep)] == [1, 1, 1]
+    assert server.beat(agent, second["run_id"]) == []
+    (third,) = server.beat(agent)
+    server.begin(third)
+    server.end(third["run_id"], 0)
+    assert server.beat(agent) == [{"type": "exit"}]
+    assert server.states(sweep) == ["failed", "failed", "finished"]
+    assert server.state(sweep) == "FINISHED"
+    assert [run.attempt for run in server.runs(sweep)] == [1, 1, 1]
 
 
 def test_an_answer_that_was_lost_with_the_server_is_given_again_to_wandbs_agent(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep()
-    agent = rooms.agent(sweep, is_own=False)
-    (lost,) = rooms.beat(agent)
-    rooms.restart()
-    (again,) = rooms.beat(agent)
+    sweep = server.sweep()
+    agent = server.agent(sweep, is_own=False)
+    (lost,) = server.beat(agent)
+    server.restart()
+    (again,) = server.beat(agent)
     assert again["run_id"] == lost["run_id"]
 
 
-def test_a_run_whose_agent_vanished_before_it_began_is_handed_on(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    lost = rooms.beat(rooms.agent(sweep, is_own=False))[0]["run_id"]
-    rooms.wait(rooms.limits.agent_timeout_s + 2)
-    assert rooms.beat(rooms.agent(sweep, is_own=False))[0]["run_id"] == lost
+def test_a_run_whose_agent_vanished_before_it_began_is_handed_on(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    lost = server.beat(server.agent(sweep, is_own=False))[0]["run_id"]
+    server.wait(server.limits.agent_timeout_s + 2)
+    assert server.beat(server.agent(sweep, is_own=False))[0]["run_id"] == lost
 
 
-def test_a_run_that_was_taken_again_and_does_not_begin_has_failed(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep, is_own=False)
-    run = rooms.take(agent)["run_id"]
-    rooms.stream(run, preempting=True, complete=True, exitcode=143)
-    assert rooms.beat(agent)[0]["type"] == "resume"
-    assert rooms.beat(agent) == [{"type": "exit"}]
-    assert rooms.states(sweep) == ["failed"]
+def test_a_run_that_was_taken_again_and_does_not_begin_has_failed(server: InProcessServer) -> None:
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep, is_own=False)
+    run = server.take(agent)["run_id"]
+    server.stream(run, preempting=True, complete=True, exitcode=143)
+    assert server.beat(agent)[0]["type"] == "resume"
+    assert server.beat(agent) == [{"type": "exit"}]
+    assert server.states(sweep) == ["failed"]
 
 
 @pytest.mark.parametrize("code", [143, 1, 137])
 def test_a_run_that_its_trainer_handed_back_is_handed_on_at_once(
-    rooms: ServerRooms, code: int
+    server: InProcessServer, code: int
 ) -> None:
-    sweep = rooms.sweep(ONE)
-    leaving, other = rooms.agent(sweep, is_own=False), rooms.agent(sweep)
-    run = rooms.take(leaving)["run_id"]
-    rooms.stream(run, preempting=True)
-    assert rooms.beat(other) == [], "its trainer has not ended"
-    rooms.end(run, code)
-    (command,) = rooms.beat(other)
+    sweep = server.sweep(ONE)
+    leaving, other = server.agent(sweep, is_own=False), server.agent(sweep)
+    run = server.take(leaving)["run_id"]
+    server.stream(run, preempting=True)
+    assert server.beat(other) == [], "its trainer has not ended"
+    server.end(run, code)
+    (command,) = server.beat(other)
     assert (command["run_id"], command["type"]) == (run, "resume")
-    assert rooms.beat(leaving, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(leaving, run) == [{"type": "stop", "run_id": run}]
 
 
 def test_an_agent_that_stays_is_not_told_to_stop_a_trainer_that_is_about_to_end(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep, is_own=False)
-    run = rooms.take(agent)["run_id"]
-    rooms.stream(run, preempting=True, complete=True, exitcode=143)
-    assert rooms.beat(agent, run) == []
-    assert rooms.beat(agent)[0]["run_id"] == run
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep, is_own=False)
+    run = server.take(agent)["run_id"]
+    server.stream(run, preempting=True, complete=True, exitcode=143)
+    assert server.beat(agent, run) == []
+    assert server.beat(agent)[0]["run_id"] == run
 
 
-def test_a_trainer_that_always_hands_back_with_an_error_is_given_up(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(ONE)
-    for _ in range(rooms.limits.attempts):
-        run = rooms.take(rooms.agent(sweep, is_own=False))["run_id"]
-        rooms.stream(run, preempting=True, complete=True, exitcode=1)
-    assert rooms.states(sweep) == ["failed"]
-    assert rooms.beat(rooms.agent(sweep, is_own=False)) == [{"type": "exit"}]
+def test_a_trainer_that_always_hands_back_with_an_error_is_given_up(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep(ONE)
+    for _ in range(server.limits.attempts):
+        run = server.take(server.agent(sweep, is_own=False))["run_id"]
+        server.stream(run, preempting=True, complete=True, exitcode=1)
+    assert server.states(sweep) == ["failed"]
+    assert server.beat(server.agent(sweep, is_own=False)) == [{"type": "exit"}]
 
 
 @pytest.mark.parametrize(("user_agent", "is_own"), [("sweepctl", True), ("wandb-core", False)])
 def test_who_an_agent_is_is_told_by_its_client(
-    rooms: ServerRooms, user_agent: str, is_own: bool
+    server: InProcessServer, user_agent: str, is_own: bool
 ) -> None:
-    sweep = rooms.sweep()
+    sweep = server.sweep()
     query = "mutation A($i: CreateAgentInput!) { createAgent(input: $i) { agent { id } } }"
     asked = {"query": query, "variables": {"i": {"host": "h", "sweep": sweep.id}}}
-    answer = served(rooms).post("/graphql", json=asked, headers={"user-agent": user_agent})
+    answer = served(server).post("/graphql", json=asked, headers={"user-agent": user_agent})
     beat = "mutation H($i: AgentHeartbeatInput!) { agentHeartbeat(input: $i) { commands } }"
     agent = answer.json()["data"]["createAgent"]["agent"]["id"]
     ids = []
     for _ in range(2):
         asked = {"query": beat, "variables": {"i": {"id": agent, "runState": "{}"}}}
-        found = served(rooms).post("/graphql", json=asked).json()["data"]["agentHeartbeat"]
+        found = served(server).post("/graphql", json=asked).json()["data"]["agentHeartbeat"]
         ids.append(json.loads(found["commands"])[0]["run_id"])
     assert (ids[0] == ids[1]) == is_own
 
 
-def finished(rooms: ServerRooms, spec: dict[str, Any]) -> Any:
-    sweep = rooms.sweep(spec)
-    agent = rooms.agent(sweep)
-    while (command := rooms.beat(agent)[0])["type"] != "exit":
-        rooms.begin(command)
-        rooms.end(command["run_id"], 0)
-    assert rooms.state(sweep) == "FINISHED"
+def finished(server: InProcessServer, spec: dict[str, Any]) -> Any:
+    sweep = server.sweep(spec)
+    agent = server.agent(sweep)
+    while (command := server.beat(agent)[0])["type"] != "exit":
+        server.begin(command)
+        server.end(command["run_id"], 0)
+    assert server.state(sweep) == "FINISHED"
     return sweep
 
 
@@ -132,21 +134,21 @@ CAPPED = {"method": "random", "run_cap": 2, "parameters": {"a": {"min": 0.0, "ma
 
 @pytest.mark.parametrize("spec", [GRID, CAPPED], ids=["grid", "random with a cap"])
 def test_a_sweep_that_has_ended_is_not_paused_and_goes_on_only_with_something_left(
-    rooms: ServerRooms, spec: dict[str, Any]
+    server: InProcessServer, spec: dict[str, Any]
 ) -> None:
-    sweep = finished(rooms, spec)
+    sweep = finished(server, spec)
     with pytest.raises(SweepError, match=r"^Cannot pause finished sweep\.$"):
-        rooms.set_state(sweep, "PAUSED")
+        server.set_state(sweep, "PAUSED")
     with pytest.raises(SweepError, match=r"stays FINISHED: it has had its \d runs and has none"):
-        rooms.set_state(sweep, "RUNNING")
-    assert rooms.state(sweep) == "FINISHED"
+        server.set_state(sweep, "RUNNING")
+    assert server.state(sweep) == "FINISHED"
 
 
-def test_a_canceled_sweep_is_not_paused(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep()
-    rooms.set_state(sweep, "CANCELED")
+def test_a_canceled_sweep_is_not_paused(server: InProcessServer) -> None:
+    sweep = server.sweep()
+    server.set_state(sweep, "CANCELED")
     with pytest.raises(SweepError, match="Cannot pause canceled sweep"):
-        rooms.set_state(sweep, "PAUSED")
+        server.set_state(sweep, "PAUSED")
 
 
 MORE: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
@@ -163,67 +165,67 @@ MORE: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
 
 @pytest.mark.parametrize(("spec", "changed", "is_opened"), MORE.values(), ids=MORE)
 def test_a_changed_configuration_opens_a_finished_sweep_when_something_is_left(
-    rooms: ServerRooms, spec: dict[str, Any], changed: dict[str, Any], is_opened: bool
+    server: InProcessServer, spec: dict[str, Any], changed: dict[str, Any], is_opened: bool
 ) -> None:
-    sweep = finished(rooms, spec)
-    rooms.sweeps.upsert({"id": sweep.id, "config": json.dumps(changed)})
-    assert rooms.state(sweep) == ("RUNNING" if is_opened else "FINISHED")
-    (command,) = rooms.beat(rooms.agent(sweep))
+    sweep = finished(server, spec)
+    server.sweeps.upsert({"id": sweep.id, "config": json.dumps(changed)})
+    assert server.state(sweep) == ("RUNNING" if is_opened else "FINISHED")
+    (command,) = server.beat(server.agent(sweep))
     assert command["type"] == ("run" if is_opened else "exit")
 
 
-def test_a_sweep_that_a_person_stopped_is_opened_by_a_person_alone(rooms: ServerRooms) -> None:
-    sweep = rooms.sweep(CAPPED)
-    rooms.set_state(sweep, "FINISHED")
+def test_a_sweep_that_a_person_stopped_is_opened_by_a_person_alone(server: InProcessServer) -> None:
+    sweep = server.sweep(CAPPED)
+    server.set_state(sweep, "FINISHED")
     changed = json.dumps({**CAPPED, "run_cap": 5})
-    rooms.sweeps.upsert({"id": sweep.id, "config": changed})
-    assert rooms.state(sweep) == "FINISHED"
-    rooms.set_state(sweep, "RUNNING")
-    assert rooms.state(sweep) == "RUNNING"
+    server.sweeps.upsert({"id": sweep.id, "config": changed})
+    assert server.state(sweep) == "FINISHED"
+    server.set_state(sweep, "RUNNING")
+    assert server.state(sweep) == "RUNNING"
 
 
 def test_a_paused_sweep_that_had_its_last_run_meanwhile_is_finished_when_it_goes_on(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    sweep = rooms.sweep(ONE)
-    agent = rooms.agent(sweep)
-    run = rooms.take(agent)["run_id"]
-    rooms.set_state(sweep, "PAUSED")
-    rooms.end(run, 0)
-    assert rooms.beat(agent) == []
-    assert rooms.state(sweep) == "PAUSED"
-    rooms.set_state(sweep, "RUNNING")
-    assert rooms.state(sweep) == "FINISHED"
+    sweep = server.sweep(ONE)
+    agent = server.agent(sweep)
+    run = server.take(agent)["run_id"]
+    server.set_state(sweep, "PAUSED")
+    server.end(run, 0)
+    assert server.beat(agent) == []
+    assert server.state(sweep) == "PAUSED"
+    server.set_state(sweep, "RUNNING")
+    assert server.state(sweep) == "FINISHED"
 
 
-def prior(rooms: ServerRooms, id: str, loss: float, **config: Any) -> None:
+def prior(server: InProcessServer, id: str, loss: float, **config: Any) -> None:
     """Train a run that is of no sweep."""
     asked = {"name": id, "modelName": "p", "config": json.dumps(wrapped(config)), "host": "h"}
     query = "mutation B($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
-    served(rooms).post("/graphql", json={"query": query, "variables": {"i": asked}})
+    served(server).post("/graphql", json={"query": query, "variables": {"i": asked}})
     summary = {"offset": 0, "content": [json.dumps({"loss": loss})]}
-    rooms.stream(id, files={"wandb-summary.json": summary}, complete=True, exitcode=0)
+    server.stream(id, files={"wandb-summary.json": summary}, complete=True, exitcode=0)
 
 
-def with_prior(rooms: ServerRooms, spec: dict[str, Any], *ids: str) -> tuple[Any, list[str]]:
+def with_prior(server: InProcessServer, spec: dict[str, Any], *ids: str) -> tuple[Any, list[str]]:
     filters = json.dumps({"$or": [{"name": id} for id in ids]})
     wanted = {"config": json.dumps(spec), "projectName": "p", "priorRunsFilters": filters}
-    return rooms.sweeps.upsert(wanted)
+    return server.sweeps.upsert(wanted)
 
 
-def test_runs_from_before_count_in_the_list_of_a_sweep(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=1)
-    prior(rooms, "r2", 1.0, a=7)
-    prior(rooms, "other", 0.0, a=2)
+def test_runs_from_before_count_in_the_list_of_a_sweep(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=1)
+    prior(server, "r2", 1.0, a=7)
+    prior(server, "other", 0.0, a=2)
     spec = {**GRID, "metric": {"name": "loss", "goal": "minimize"}}
-    sweep, warnings = with_prior(rooms, spec, "r1", "r2", "r2")
+    sweep, warnings = with_prior(server, spec, "r1", "r2", "r2")
     assert warnings == []
     query = """query Q($s: String!, $f: JSONString) { project(name: "p") {
       sweep(sweepName: $s) { runCount bestLoss runs { edges { node { name } } totalCount }
         priorRuns { edges { node { name } } } }
       runs(filters: $f) { edges { node { name } } } runCount(filters: $f) } }"""
     asked = {"s": sweep.id, "f": json.dumps({"$and": [{"sweep": sweep.id}]})}
-    answer = served(rooms).post("/graphql", json={"query": query, "variables": asked})
+    answer = served(server).post("/graphql", json={"query": query, "variables": asked})
     project = answer.json()["data"]["project"]
     names = [{"node": {"name": "r1"}}, {"node": {"name": "r2"}}]
     assert project == {
@@ -238,57 +240,57 @@ def test_runs_from_before_count_in_the_list_of_a_sweep(rooms: ServerRooms) -> No
     }
 
 
-def test_a_grid_does_not_repeat_runs_from_before(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=2, lr=1e-3)
-    prior(rooms, "beside", 3.0, a=9)
-    prior(rooms, "without", 3.0)
-    sweep, _ = with_prior(rooms, GRID, "r1", "beside", "without")
-    agent, tried = rooms.agent(sweep), []
-    while (command := rooms.beat(agent)[0])["type"] != "exit":
+def test_a_grid_does_not_repeat_runs_from_before(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=2, lr=1e-3)
+    prior(server, "beside", 3.0, a=9)
+    prior(server, "without", 3.0)
+    sweep, _ = with_prior(server, GRID, "r1", "beside", "without")
+    agent, tried = server.agent(sweep), []
+    while (command := server.beat(agent)[0])["type"] != "exit":
         tried.append(command["args"]["a"]["value"])
-        rooms.begin(command)
-        rooms.end(command["run_id"], 0)
+        server.begin(command)
+        server.end(command["run_id"], 0)
     assert tried == [1, 3]
-    assert rooms.state(sweep) == "FINISHED"
+    assert server.state(sweep) == "FINISHED"
 
 
-def test_runs_from_before_count_against_the_run_cap(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=0.5)
-    sweep, _ = with_prior(rooms, CAPPED, "r1")
-    agent = rooms.agent(sweep)
-    rooms.end(rooms.take(agent)["run_id"], 0)
-    assert rooms.beat(agent) == [{"type": "exit"}]
-    assert rooms.state(sweep) == "FINISHED"
+def test_runs_from_before_count_against_the_run_cap(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=0.5)
+    sweep, _ = with_prior(server, CAPPED, "r1")
+    agent = server.agent(sweep)
+    server.end(server.take(agent)["run_id"], 0)
+    assert server.beat(agent) == [{"type": "exit"}]
+    assert server.state(sweep) == "FINISHED"
 
 
-def test_a_sweep_that_runs_from_before_fill_is_finished(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=1)
-    sweep, _ = with_prior(rooms, ONE, "r1")
-    rooms.reaper.tick()
-    assert rooms.state(sweep) == "FINISHED"
+def test_a_sweep_that_runs_from_before_fill_is_finished(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=1)
+    sweep, _ = with_prior(server, ONE, "r1")
+    server.reaper.tick()
+    assert server.state(sweep) == "FINISHED"
 
 
-def test_runs_of_another_sweep_count_in_both(rooms: ServerRooms) -> None:
-    before = finished(rooms, GRID)
-    ids = [run.id for run in rooms.runs(before)]
-    sweep, _ = with_prior(rooms, {**GRID, "parameters": {"a": {"values": [3, 4]}}}, *ids)
-    assert rooms.beat(rooms.agent(sweep))[0]["args"]["a"]["value"] == 4
-    assert [run.id for run in rooms.runs(before)] == ids
-    assert [run.id for run in rooms.runs(sweep)][:3] == ids
+def test_runs_of_another_sweep_count_in_both(server: InProcessServer) -> None:
+    before = finished(server, GRID)
+    ids = [run.id for run in server.runs(before)]
+    sweep, _ = with_prior(server, {**GRID, "parameters": {"a": {"values": [3, 4]}}}, *ids)
+    assert server.beat(server.agent(sweep))[0]["args"]["a"]["value"] == 4
+    assert [run.id for run in server.runs(before)] == ids
+    assert [run.id for run in server.runs(sweep)][:3] == ids
 
 
-def test_a_run_from_before_that_is_not_there_is_told(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=1)
-    _, warnings = with_prior(rooms, GRID, "r1", "r9")
+def test_a_run_from_before_that_is_not_there_is_told(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=1)
+    _, warnings = with_prior(server, GRID, "r1", "r9")
     assert warnings == ["prior run 'r9': this project has none such"]
 
 
 def test_the_engine_is_told_of_runs_from_before_that_have_every_parameter(
-    rooms: ServerRooms,
+    server: InProcessServer,
 ) -> None:
-    prior(rooms, "r1", 3.0, a=1, net={"width": 8}, other=5)
-    prior(rooms, "r2", 1.0, a=7)
-    prior(rooms, "r3", 1.0, a=7, net={"depth": 1})
+    prior(server, "r1", 3.0, a=1, net={"width": 8}, other=5)
+    prior(server, "r2", 1.0, a=7)
+    prior(server, "r3", 1.0, a=7, net={"depth": 1})
     spec = {
         "method": "random",
         "metric": {"name": "loss"},
@@ -297,16 +299,16 @@ def test_the_engine_is_told_of_runs_from_before_that_have_every_parameter(
             "net": {"parameters": {"width": {"values": [4, 8]}}},
         },
     }
-    sweep, _ = with_prior(rooms, spec, "r1", "r2", "r3")
-    with rooms.database.read() as rows:
-        (told,) = rooms.results.brief(rows, sweep)
+    sweep, _ = with_prior(server, spec, "r1", "r2", "r3")
+    with server.database.read() as rows:
+        (told,) = server.results.brief(rows, sweep)
     assert told["config"] == {"a": {"value": 1}, "net": {"value": {"width": 8}}}
     assert told["summary_metrics"] == {"loss": 3.0}
 
 
-def test_a_deleted_run_counts_in_no_sweep(rooms: ServerRooms) -> None:
-    prior(rooms, "r1", 3.0, a=1)
-    sweep, _ = with_prior(rooms, ONE, "r1")
-    rooms.delete("r1")
-    assert rooms.runs(sweep) == []
-    assert rooms.beat(rooms.agent(sweep))[0]["type"] == "run"
+def test_a_deleted_run_counts_in_no_sweep(server: InProcessServer) -> None:
+    prior(server, "r1", 3.0, a=1)
+    sweep, _ = with_prior(server, ONE, "r1")
+    server.delete("r1")
+    assert server.runs(sweep) == []
+    assert server.beat(server.agent(sweep))[0]["type"] == "run"

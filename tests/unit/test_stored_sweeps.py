@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from serving import API_KEY, ServerProcess
 
-from sweepctl.server.reading import StoredSweeps
 from sweepctl.server.store.database import DATABASE, Database, has_this_format
+from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl.sweeps.api import SweepSource, WandbApi
 from sweepctl.sweeps.handle import read_status
 from sweepctl.sweeps.names import SweepName

@@ -16,7 +16,7 @@ from typing import Any
 from sweepctl.search import next_params as search
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.sweeps_engine import SweepsEngine
+from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.engine.work import Work
 from sweepctl.server.lifecycle import LIVE, AgentState, RunState, SweepState
 from sweepctl.server.node_ids import node_id
@@ -24,7 +24,7 @@ from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Agent, Rows, Sweep
+from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 from sweepctl_pod.errors import SweepctlError
 
 Command = dict[str, Any]
@@ -52,24 +52,24 @@ class Dispatcher:
     work: Work
     now: Callable[[], float]
     log: Log
-    engine: SweepsEngine
+    engine: SearchEngine
     results: Results
 
-    def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> Agent:
+    def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> RegisteredAgent:
         """Store a new agent of a sweep, sweepctl's own or W&B's."""
         with self.database.write() as tx:
             sweep = store.find_sweep(tx, id=sweep_id)
             if sweep is None:
                 raise NotFoundError(f"no sweep {sweep_id!r}")
             agent = store.create_agent(tx, sweep.pk, host, self.now(), is_own=is_own)
-        self.presence.hear("agent", agent.pk)
+        self.presence.mark_seen("agent", agent.pk)
         self.presence.mark_idle(agent.pk)
         self.log(f"agent {agent.id} on {host} joined sweep {sweep.id}")
         return agent
 
     def heartbeat(
         self, agent: int | None, reported: Collection[str]
-    ) -> tuple[Agent, list[Command]]:
+    ) -> tuple[RegisteredAgent, list[Command]]:
         """Take an agent's word about its runs and give it its commands.
 
         Our agent tells of every run that it took what became of it: a run that it leaves out and
@@ -81,12 +81,12 @@ class Dispatcher:
             if found is None:
                 raise NotFoundError("no such agent: was its sweep deleted?")
             was_here = self.presence.seconds_ago("agent", found.pk) is not None
-            self.presence.hear("agent", found.pk)
+            self.presence.mark_seen("agent", found.pk)
             was_delivered = was_here and not found.is_own
             commands = self._commands(tx, found, reported, was_delivered)
         return found, self._suggested_run(found) if commands is None else commands
 
-    def _suggested_run(self, agent: Agent) -> list[Command]:
+    def _suggested_run(self, agent: RegisteredAgent) -> list[Command]:
         """Have W&B's engine choose an agent's next run; nothing is locked meanwhile but the engine.
 
         One suggestion follows the other, so that each knows of all runs handed out before it.
@@ -107,14 +107,14 @@ class Dispatcher:
                 return self._next_command(tx, agent, sweep, suggestion) or []
 
     def _commands(
-        self, tx: Rows, agent: Agent, reported: Collection[str], was_delivered: bool
+        self, tx: Rows, agent: RegisteredAgent, reported: Collection[str], was_delivered: bool
     ) -> list[Command] | None:
         """Give an agent's commands; None when the engine is to choose its next run first."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
                 why = f"agent {agent.id} has ended it"
-                self.work.let_go(tx, run, sweep, why, was_delivered=was_delivered)
+                self.work.release_run(tx, run, sweep, why, was_delivered=was_delivered)
                 sweep = store.sweep_by_pk(tx, agent.sweep)
         stops = [
             {"type": "stop", "run_id": run_id}
@@ -128,7 +128,7 @@ class Dispatcher:
         self.presence.mark_idle(agent.pk)
         return self._next_command(tx, agent, sweep)
 
-    def lose_agent(self, tx: Rows, agent: Agent, runs: Collection[Run]) -> None:
+    def lose_agent(self, tx: Rows, agent: RegisteredAgent, runs: Collection[Run]) -> None:
         """Give back the runs of an agent that fell silent."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         # One that left after the end of its run, or after handing it back, has lost nothing.
@@ -136,12 +136,12 @@ class Dispatcher:
         state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
         store.set_agent_state(tx, agent.pk, state)
         for run in runs:
-            self.work.let_go(
+            self.work.release_run(
                 tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", is_silent=True
             )
         self.work.finish_if_done(tx, sweep)
 
-    def _may_train(self, tx: Rows, agent: Agent, sweep: Sweep, run_id: str) -> bool:
+    def _may_train(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, run_id: str) -> bool:
         """Say whether an agent may go on with a run that it reports."""
         run = run_store.find_run(tx, project=sweep.project, id=run_id)
         if run is None or run.sweep != sweep.pk:
@@ -160,7 +160,7 @@ class Dispatcher:
         return sweep.state != SweepState.CANCELED and not run.is_stop_asked
 
     def _next_command(
-        self, tx: Rows, agent: Agent, sweep: Sweep, suggestion: _Suggestion | None = None
+        self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, suggestion: _Suggestion | None = None
     ) -> list[Command] | None:
         if sweep.state == SweepState.PAUSED:
             return []
@@ -181,7 +181,7 @@ class Dispatcher:
             return self._exit(tx, agent)
         return [] if self._may_get_a_run_back(tx, agent, sweep) else self._exit(tx, agent)
 
-    def _may_get_a_run_back(self, tx: Rows, agent: Agent, sweep: Sweep) -> bool:
+    def _may_get_a_run_back(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep) -> bool:
         """Say whether a run under way may soon need another agent.
 
         It does when it is being handed back, or when its agent may have died: that is one which
@@ -189,11 +189,11 @@ class Dispatcher:
         """
         return any(
             run.state in (RunState.PREEMPTING, RunState.PREEMPTED)
-            or not self.presence.was_heard_since_idle(run.agent or 0, agent.pk)
+            or not self.presence.was_seen_since_idle(run.agent or 0, agent.pk)
             for run in run_store.unfinished_held_runs(tx, sweep.pk)
         )
 
-    def _exit(self, tx: Rows, agent: Agent) -> list[Command]:
+    def _exit(self, tx: Rows, agent: RegisteredAgent) -> list[Command]:
         store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
         return [{"type": "exit"}]
 
@@ -218,7 +218,7 @@ class Dispatcher:
         }
         return run_store.create_run(tx, fields, self.now())
 
-    def _hand_out(self, tx: Rows, agent: Agent, sweep: Sweep, run: Run) -> Command:
+    def _hand_out(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, run: Run) -> Command:
         now = self.now()
         # A run whose trainer never began goes out like a new one: there is nothing to resume.
         was_begun = "_wandb" in json.loads(run_store.run_document(tx, run.pk, "config"))

@@ -49,7 +49,7 @@ class Grids:
     def _go_on(rows: Rows, sweep: Sweep, walk: _Walk) -> bool:
         """Tell the grid of new runs; false when one that it knows was deleted."""
         for pk, params in run_store.run_params(rows, sweep.pk, walk.last_run):
-            walk.grid.see(PastRun(params))
+            walk.grid.mark_used(PastRun(params))
             walk.count += 1
             walk.last_run = pk
         return walk.count == run_store.count_runs(rows, sweep=sweep.pk)

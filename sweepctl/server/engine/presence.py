@@ -19,23 +19,23 @@ class Presence:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._guard = threading.Lock()
-        self._heard: dict[tuple[str, int], float] = {}
+        self._last_seen: dict[tuple[str, int], float] = {}
         self._idle_since: dict[int, float] = {}
         self._unflushed: set[tuple[str, int]] = set()
         self._floor = clock()
 
-    def hear(self, kind: str, pk: int) -> None:
+    def mark_seen(self, kind: str, pk: int) -> None:
         """Note a sign of life."""
         with self._guard:
-            self._heard[kind, pk] = self._clock()
+            self._last_seen[kind, pk] = self._clock()
             self._unflushed.add((kind, pk))
 
     def silence_s(self, kind: str, pk: int) -> float:
         """Give for how long nothing was heard, while this server listened."""
         with self._guard:
-            return self._clock() - max(self._heard.get((kind, pk), self._floor), self._floor)
+            return self._clock() - max(self._last_seen.get((kind, pk), self._floor), self._floor)
 
-    def forgive(self) -> None:
+    def reset(self) -> None:
         """Begin all silences anew: the server itself was away."""
         with self._guard:
             self._floor = self._clock()
@@ -50,22 +50,22 @@ class Presence:
         with self._guard:
             self._idle_since.pop(agent, None)
 
-    def was_heard_since_idle(self, other: int, agent: int) -> bool:
+    def was_seen_since_idle(self, other: int, agent: int) -> bool:
         """Say whether `other` gave a sign of life since `agent` had nothing to do."""
         with self._guard:
-            heard = self._heard.get(("agent", other))
+            heard = self._last_seen.get(("agent", other))
             return heard is not None and heard >= self._idle_since.get(agent, self._floor)
 
     def take_unflushed(self) -> list[tuple[str, int, float]]:
         """Give (kind, pk, seconds ago) of everyone heard of since the last call."""
         with self._guard:
             now = self._clock()
-            taken = [(*key, now - self._heard[key]) for key in self._unflushed]
+            taken = [(*key, now - self._last_seen[key]) for key in self._unflushed]
             self._unflushed.clear()
             return taken
 
     def seconds_ago(self, kind: str, pk: int) -> float | None:
         """Give how long ago the last word came; None when there was none since the start."""
         with self._guard:
-            heard = self._heard.get((kind, pk))
+            heard = self._last_seen.get((kind, pk))
             return None if heard is None else self._clock() - heard

@@ -38,7 +38,7 @@ class Reaper:
         """Look once."""
         at = self.clock()
         if self._looked is not None and at - self._looked > 10 * self.interval_s + 5:
-            self.presence.forgive()
+            self.presence.reset()
         self._looked = at
         self._reap_agents()
         self._reap_runs()

@@ -38,7 +38,7 @@ class Results:
     def whole(self, rows: Rows, sweep: Sweep) -> list[dict[str, Any]]:
         """Give the sweep's runs with every value of the metric: hyperband counts them."""
         return [
-            _told(sweep, run, params, summary, self._values(rows, sweep, run).values.tolist())
+            _sweep_run(sweep, run, params, summary, self._values(rows, sweep, run).values.tolist())
             for run, params, summary in _known(rows, sweep)
         ]
 
@@ -47,12 +47,12 @@ class Results:
 
         Bayes looks at nothing else (https://github.com/wandb/sweeps, `metric_extremum`, `impute`).
         """
-        told = []
+        runs = []
         for run, params, summary in _known(rows, sweep):
             values = self._values(rows, sweep, run).values
             least = [min(values), max(values), values[-1]] if values else []
-            told.append(_told(sweep, run, params, summary, least))
-        return told
+            runs.append(_sweep_run(sweep, run, params, summary, least))
+        return runs
 
     def _values(self, rows: Rows, sweep: Sweep, run: Run) -> _Series:
         key = run.pk, sweep.metric
@@ -67,7 +67,7 @@ class Results:
         return series
 
 
-def _told(
+def _sweep_run(
     sweep: Sweep, run: Run, params: Params, summary: float | None, values: list[float]
 ) -> dict[str, Any]:
     # W&B's scheduler takes a run that is to stop for one that has been stopped.

@@ -11,7 +11,7 @@ import yaml
 
 from sweepctl.search import next_params as search
 from sweepctl.server.engine.dispatch import Log
-from sweepctl.server.engine.sweeps_engine import INSTALL_HINT, SweepsEngine
+from sweepctl.server.engine.search_engine import INSTALL_HINT, SearchEngine
 from sweepctl.server.engine.work import Work
 from sweepctl.server.lifecycle import ENDED, SweepState
 from sweepctl.server.node_ids import row_of
@@ -39,7 +39,7 @@ class Sweeps:
     work: Work
     now: Callable[[], float]
     log: Log
-    engine: SweepsEngine
+    engine: SearchEngine
 
     def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
         """Create a sweep, or change the one that `id` names; give it with warnings."""
@@ -47,7 +47,7 @@ class Sweeps:
         warnings: list[str] = []
         if wanted.get("config") is not None:
             spec = read_config(wanted["config"])
-            warnings = [*search.check(spec), *self._try(spec)]
+            warnings = [*search.check(spec), *self._check_engine(spec)]
             fields = _fields(spec, wanted["config"])
         for name, column in (("displayName", "display_name"), ("description", "description")):
             if wanted.get(name) is not None:
@@ -66,7 +66,7 @@ class Sweeps:
                 sweep = self._set_state(tx, sweep, state)
         return sweep, warnings
 
-    def _try(self, spec: Mapping[str, Any]) -> list[str]:
+    def _check_engine(self, spec: Mapping[str, Any]) -> list[str]:
         """Have W&B's engine try what it will be asked for; give warnings."""
         if spec["method"] != search.BAYES and spec.get("early_terminate") is None:
             return []

@@ -25,7 +25,7 @@ class Work:
     log: Callable[[str], None]
     grids: Grids = field(default_factory=Grids)
 
-    def let_go(
+    def release_run(
         self,
         tx: Rows,
         run: Run,

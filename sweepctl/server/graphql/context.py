@@ -121,7 +121,7 @@ def entity(name: str) -> dict[str, Any]:
     }
 
 
-def heard_at(kind: str) -> Callable[[Any, Info], str | None]:
+def last_seen_at(kind: str) -> Callable[[Any, Info], str | None]:
     """Give the resolver of when an agent or a run was last heard of."""
 
     def resolve(thing: Any, info: Info) -> str | None:

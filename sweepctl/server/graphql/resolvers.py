@@ -12,7 +12,7 @@ from sweepctl.server.graphql.context import (
     Info,
     context_of,
     entity,
-    heard_at,
+    last_seen_at,
     page,
     runs_page,
     user,
@@ -24,7 +24,7 @@ from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.filters import iso_time, run_filter, sweep_filter
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Agent, Project, Rows, Sweep
+from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 
 _FEATURES = ("FILESTREAM_GZIP", "MARK_RUN_FILES_UPLOADED", "SWEEPS_QUERY_FILTERING")
 
@@ -180,7 +180,7 @@ def _prior_runs(
     return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
 
 
-def _sweep_agent(sweep: Sweep, info: Info, agentName: str) -> Agent | None:
+def _sweep_agent(sweep: Sweep, info: Info, agentName: str) -> RegisteredAgent | None:
     pk = row_of("Agent", agentName)
     with context_of(info).database.read() as rows:
         found = store.find_agent(rows, pk=pk, id=agentName)
@@ -218,7 +218,7 @@ SWEEP: Fields = {
 
 
 def _agent_runs(
-    agent: Agent,
+    agent: RegisteredAgent,
     info: Info,
     first: int | None = None,
     after: str | None = None,
@@ -228,7 +228,7 @@ def _agent_runs(
     return runs_page(info, first=first, after=after, order=order, last_agent=agent.pk)
 
 
-def _total_runs(agent: Agent, info: Info) -> int:
+def _total_runs(agent: RegisteredAgent, info: Info) -> int:
     with context_of(info).database.read() as rows:
         return run_store.count_runs(rows, last_agent=agent.pk)
 
@@ -240,7 +240,7 @@ AGENT: Fields = {
     "state": lambda agent, info: agent.state.value,
     "totalRuns": _total_runs,
     "createdAt": lambda agent, info: iso_time(agent.created),
-    "heartbeatAt": heard_at("agent"),
+    "heartbeatAt": last_seen_at("agent"),
     "runs": _agent_runs,
 }
 

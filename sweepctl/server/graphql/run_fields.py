@@ -12,8 +12,8 @@ from sweepctl.server.graphql.context import (
     Info,
     context_of,
     cursor,
-    heard_at,
     json_map,
+    last_seen_at,
     page,
     user,
 )
@@ -23,7 +23,7 @@ from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.filters import iso_time
 from sweepctl.server.store.run_store import Run, StoredFile
-from sweepctl.server.store.sweep_store import Agent, Rows, Sweep
+from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 
 _MAX_LOG_LINES = 10_000
 _MAX_SAMPLES = 100_000
@@ -46,7 +46,7 @@ def _run_sweep_name(rows: Rows, run: Run) -> str | None:
     return sweep.id if sweep else None
 
 
-def _run_agent(rows: Rows, run: Run) -> Agent | None:
+def _run_agent(rows: Rows, run: Run) -> RegisteredAgent | None:
     pk = run.agent or run.last_agent
     return None if pk is None else store.find_agent(rows, pk=pk)
 
@@ -168,7 +168,7 @@ RUN: Fields = {
     "user": lambda run, info: user(),
     "createdAt": lambda run, info: iso_time(run.created),
     "updatedAt": lambda run, info: iso_time(run.updated),
-    "heartbeatAt": heard_at("run"),
+    "heartbeatAt": last_seen_at("run"),
     "exitcode": lambda run, info: run.exit_code,
     "shouldStop": lambda run, info: run.is_stop_asked,
     "stopped": lambda run, info: run.is_stop_asked,

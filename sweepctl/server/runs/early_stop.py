@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.sweeps_engine import EngineUnavailableError, SweepsEngine
+from sweepctl.server.engine.search_engine import EngineUnavailableError, SearchEngine
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
@@ -25,7 +25,7 @@ class EarlyStop:
 
     database: Database
     intake: Intake
-    engine: SweepsEngine
+    engine: SearchEngine
     results: Results
     log: Callable[[str], None]
 
@@ -37,11 +37,11 @@ class EarlyStop:
             training = store.training_sweeps(rows)
         for sweep in training:
             try:
-                self._look(sweep)
+                self._stop_runs(sweep)
             except EngineUnavailableError as error:
                 self.log(f"sweep {sweep.id}: nothing is stopped early now: {error.message}")
 
-    def _look(self, sweep: Sweep) -> None:
+    def _stop_runs(self, sweep: Sweep) -> None:
         with self.database.read() as rows:
             spec = store.sweep_spec(rows, sweep.pk)
         if spec.get("early_terminate") is None:
@@ -50,8 +50,8 @@ class EarlyStop:
             if not is_mine:
                 return
             with self.database.read() as rows:
-                told = self.results.whole(rows, sweep)
-            ids = self.engine.stops(spec, told)
+                runs = self.results.whole(rows, sweep)
+            ids = self.engine.stops(spec, runs)
         for id in ids:
             with self.database.read() as rows:
                 run = run_store.find_run(rows, project=sweep.project, id=id)

@@ -69,7 +69,7 @@ class Intake:
         """Store what a run streamed; say whether its trainer is to stop."""
         if attempt is not None and is_stale(run.newest_attempt, attempt):
             return True
-        self.presence.hear("run", run.pk)
+        self.presence.mark_seen("run", run.pk)
         if message.is_only_sign_of_life and run.state == RunState.RUNNING:
             return run.is_stop_asked
         with self.database.write() as tx:
@@ -115,7 +115,7 @@ class Intake:
                 run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
             self._apply(tx, run, change, now)
             changed = run_store.run_by_pk(tx, run.pk)
-        self.presence.hear("run", changed.pk)
+        self.presence.mark_seen("run", changed.pk)
         return changed
 
     def ask_stop(self, run: Run) -> None:
@@ -222,7 +222,7 @@ class Intake:
         agent = store.find_agent(tx, pk=run.agent)
         if agent is not None and not agent.is_own:
             sweep = store.sweep_by_pk(tx, run.sweep)
-            self.work.let_go(tx, run, sweep, "its trainer has handed it back")
+            self.work.release_run(tx, run, sweep, "its trainer has handed it back")
 
     @staticmethod
     def _is_canceled(tx: Rows, run: Run) -> bool:

@@ -60,8 +60,8 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
-    """An agent of a sweep."""
+class RegisteredAgent:
+    """An agent that has registered for the runs of a sweep."""
 
     pk: int
     id: str
@@ -81,15 +81,15 @@ def columns(kind: type[Any], table: str) -> str:
 
 _PROJECT = columns(Project, "projects")
 _SWEEP = columns(Sweep, "sweeps")
-_AGENT = columns(Agent, "agents")
+_AGENT = columns(RegisteredAgent, "agents")
 
 
 def _sweep(row: Sequence[Any]) -> Sweep:
     return replace(Sweep(*row), state=SweepState(row[3]), is_exhausted=bool(row[4]))
 
 
-def _agent(row: Sequence[Any]) -> Agent:
-    return replace(Agent(*row), state=AgentState(row[4]), is_own=bool(row[7]))
+def _agent(row: Sequence[Any]) -> RegisteredAgent:
+    return replace(RegisteredAgent(*row), state=AgentState(row[4]), is_own=bool(row[7]))
 
 
 def find_project(rows: Rows, entity: str, name: str) -> Project | None:
@@ -198,7 +198,7 @@ def update_sweep(tx: Rows, pk: int, values: Mapping[str, Any], now: float) -> Sw
     return sweep_by_pk(tx, pk)
 
 
-def create_agent(tx: Rows, sweep: int, host: str, now: float, *, is_own: bool) -> Agent:
+def create_agent(tx: Rows, sweep: int, host: str, now: float, *, is_own: bool) -> RegisteredAgent:
     """Store a new agent of a sweep."""
     values = {
         "id": new_id(),
@@ -214,14 +214,16 @@ def create_agent(tx: Rows, sweep: int, host: str, now: float, *, is_own: bool) -
     return found
 
 
-def find_agent(rows: Rows, *, pk: int | None = None, id: str | None = None) -> Agent | None:
+def find_agent(
+    rows: Rows, *, pk: int | None = None, id: str | None = None
+) -> RegisteredAgent | None:
     """Find an agent by its key or by its id."""
     query = f"SELECT {_AGENT} FROM agents WHERE pk = ? OR id = ?"
     row = rows.execute(query, (pk, id)).fetchone()
     return _agent(row) if row else None
 
 
-def agents(rows: Rows, sweep: int) -> list[Agent]:
+def agents(rows: Rows, sweep: int) -> list[RegisteredAgent]:
     """List the agents of a sweep, oldest first."""
     query = f"SELECT {_AGENT} FROM agents WHERE sweep = ? ORDER BY pk"
     return [_agent(row) for row in rows.execute(query, (sweep,))]
@@ -232,7 +234,7 @@ def set_agent_state(tx: Rows, pk: int, state: AgentState) -> None:
     tx.execute("UPDATE agents SET state = ?2 WHERE pk = ?1 AND state != ?2", (pk, state.value))
 
 
-def holding_agents(rows: Rows) -> list[Agent]:
+def holding_agents(rows: Rows) -> list[RegisteredAgent]:
     """List the agents that hold a run, of all sweeps."""
     query = f"SELECT {_AGENT} FROM agents WHERE pk IN (SELECT agent FROM runs WHERE agent > 0)"
     return [_agent(row) for row in rows.execute(query)]

@@ -15,7 +15,7 @@ from sweepctl_pod.errors import UsageError
 _MIN_KEY_LENGTH = 40
 
 
-class Access:
+class ApiKeys:
     """Knows the hashes of the keys that may be used; without any, everyone may speak."""
 
     def __init__(self, keys: Sequence[str]) -> None:

@@ -23,8 +23,8 @@ from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Agent, Project, Rows, Sweep
-from sweepctl.server.web import wording as told
+from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
+from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
 from sweepctl.server.web.plot import Mark, lay_out, short
 from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s, read_metric
@@ -37,7 +37,7 @@ _LOG_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class SweepRow:
+class SweepTableRow:
     """A line of the table of sweeps."""
 
     sweep: Sweep
@@ -47,7 +47,7 @@ class SweepRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
+class RunTableRow:
     """A line of the table of runs."""
 
     run: Run
@@ -85,7 +85,7 @@ class Pages:
         )
         self._templates.filters |= {
             **{"ago": self._ago, "path": _path, "number": _number},
-            "duration": told.duration,
+            "duration": wording.duration,
         }
 
     def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
@@ -98,7 +98,7 @@ class Pages:
                     raise NotFoundError(f"no project {entity}/{project}")
             found = store.sweeps(rows, only.pk if only else None, TRUE, 0, _MAX_SWEEPS)
             listed = [
-                SweepRow(
+                SweepTableRow(
                     sweep,
                     store.project_by_pk(rows, sweep.project),
                     run_store.count_states(rows, sweep.pk),
@@ -139,14 +139,14 @@ class Pages:
             metrics = {pk: read.number for pk, read in readings.items() if read.number is not None}
             agents = self._agents(rows, sweep, runs)
             best = _best(sweep, runs, metrics)
-            names = told.searched(spec)
+            names = wording.searched(spec)
             table = [
-                RunRow(
+                RunTableRow(
                     run,
-                    told.metric(readings.get(run.pk)),
-                    told.values_at(run_store.settings_of(rows, run.pk), names),
+                    wording.metric(readings.get(run.pk)),
+                    wording.values_at(run_store.settings_of(rows, run.pk), names),
                     run.pk == best,
-                    told.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
+                    wording.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
                     self._duration_s(run, summaries.get(run.pk, {})),
                 )
                 for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
@@ -159,7 +159,7 @@ class Pages:
             project=found,
             spec=spec,
             names=names,
-            parameters=list(told.parameters(spec["parameters"])),
+            parameters=list(wording.parameters(spec["parameters"])),
             states=Counter(run.state.value for run in runs),
             run_count=len(runs),
             agents=agents,
@@ -199,16 +199,16 @@ class Pages:
             keys=keys,
             metric=shown,
             plot=lay_out(marks, "step"),
-            parameters=told.values(parameters),
+            parameters=wording.values(parameters),
             config=_rest_of(config, parameters),
             summary={
-                key: told.value(value)
+                key: wording.value(value)
                 for key, value in sorted(summary.items())
                 if not key.startswith(("_", OWN_KEYS))
             },
             log=log,
-            why=told.why_not_finished(run, summary, self._limits, _last_line(log)),
-            trouble=told.metric_trouble(sweep, summary),
+            why=wording.why_not_finished(run, summary, self._limits, _last_line(log)),
+            trouble=wording.metric_trouble(sweep, summary),
             duration_s=self._duration_s(run, summary),
             files=[(file, self._files.url("", run.pk, file.name)) for file in files],
         )
@@ -229,22 +229,22 @@ class Pages:
             {
                 "agent": agent,
                 "state": self._state(agent, sweep, held.get(agent.pk)),
-                "heard": self._heard(agent),
+                "last_seen": self._last_seen(agent),
                 "run": held.get(agent.pk),
             }
             for agent in reversed(store.agents(rows, sweep.pk))
         ]
 
-    def _state(self, agent: Agent, sweep: Sweep, run: Run | None) -> str:
+    def _state(self, agent: RegisteredAgent, sweep: Sweep, run: Run | None) -> str:
         """Tell an agent at work from one that left without a word, as W&B's protocol has none."""
         if agent.state != AgentState.RUNNING or run is not None:
             return agent.state.value
         if sweep.state in ENDED:
             return AgentState.FINISHED.value
-        is_silent = self._now() - self._heard(agent) >= self._limits.agent_timeout_s
+        is_silent = self._now() - self._last_seen(agent) >= self._limits.agent_timeout_s
         return "GONE" if is_silent else agent.state.value
 
-    def _heard(self, agent: Agent) -> float:
+    def _last_seen(self, agent: RegisteredAgent) -> float:
         ago = self._presence.seconds_ago("agent", agent.pk)
         return agent.heartbeat if ago is None else self._now() - ago
 
@@ -319,9 +319,9 @@ def _marks(
     ]
 
 
-def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, told.Value]:
+def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, wording.Value]:
     return {
-        name: told.value(
+        name: wording.value(
             entry["value"] if isinstance(entry, Mapping) and "value" in entry else entry
         )
         for name, entry in sorted(config.items())

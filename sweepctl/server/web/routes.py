@@ -23,16 +23,16 @@ from starlette.routing import Route
 
 from sweepctl.server.engine.dispatch import Dispatcher, Log, NotFoundError
 from sweepctl.server.engine.presence import Presence
+from sweepctl.server.engine.search_engine import EngineUnavailableError
 from sweepctl.server.engine.sweeps import Sweeps
-from sweepctl.server.engine.sweeps_engine import EngineUnavailableError
 from sweepctl.server.graphql.context import Context
-from sweepctl.server.graphql.query import DocumentError, Engine
+from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
 from sweepctl.server.runs.intake import BadMessageError, Intake, read_stream
 from sweepctl.server.store import run_store
 from sweepctl.server.store.database import Database, StoreUnavailableError
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.web.auth import Access
+from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import BodyError, error_response, json_response, read_json
@@ -54,7 +54,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class Services:
     """Everything that the routes lead to."""
 
     database: Database
@@ -64,16 +64,16 @@ class Rooms:
     sweeps: Sweeps
     files: RunFiles
     pages: Pages
-    engine: Engine
-    access: Access
+    engine: Executor
+    api_keys: ApiKeys
     gate: Gate
     now: Callable[[], float]
     log: Log
 
 
-def application(rooms: Rooms) -> Starlette:
+def application(services: Services) -> Starlette:
     """Give the ASGI application."""
-    routes = _Routes(rooms)
+    routes = _Routes(services)
 
     def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
         return Route(path, routes.guarded(handler, is_open=is_open), methods=methods)
@@ -92,20 +92,22 @@ def application(rooms: Rooms) -> Starlette:
             # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
             route("/{rest:path}", routes.unknown, *_CHANGING, is_open=True),
         ],
-        middleware=[Middleware(GatedApp, gate=rooms.gate)],
+        middleware=[Middleware(GatedApp, gate=services.gate)],
     )
 
 
 class _Routes:
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        self._told: set[str] = set()
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._logged_traces: set[str] = set()
 
     def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
         """Check the key, and turn errors into answers."""
 
         async def answer(request: Request) -> Response:
-            if not is_open and not self._rooms.access.allows(request.headers.get("authorization")):
+            if not is_open and not self._services.api_keys.allows(
+                request.headers.get("authorization")
+            ):
                 headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
                 return error_response(401, "the API key is not one of this server's", headers)
             try:
@@ -141,7 +143,7 @@ class _Routes:
         try:
             return await to_thread.run_sync(
                 lambda: self._answer(
-                    request, self._rooms.engine.execute(body["query"], variables, name, context)
+                    request, self._services.engine.execute(body["query"], variables, name, context)
                 )
             )
         except DocumentError as error:
@@ -177,7 +179,7 @@ class _Routes:
 
         def store_it() -> bool:
             run = self._run_at(*parts[:3])
-            return self._rooms.intake.stream(run, message, attempt)
+            return self._services.intake.stream(run, message, attempt)
 
         is_stopped = await to_thread.run_sync(store_it)
         stopped = {"stopped": True} if is_stopped else {}
@@ -197,15 +199,15 @@ class _Routes:
     async def put(self, request: Request) -> Response:
         run_pk, name = self._signed(request)
         checked_name(name)
-        upload = await self._rooms.files.receive(_blocks(request))
+        upload = await self._services.files.receive(_blocks(request))
 
         def keep() -> None:
-            with self._rooms.database.read() as rows:
+            with self._services.database.read() as rows:
                 run = run_store.find_run(rows, pk=run_pk)
             if run is None:
-                self._rooms.files.drop(upload)
+                self._services.files.drop(upload)
                 raise NotFoundError("the run was deleted")
-            self._rooms.files.keep(run, name, upload)
+            self._services.files.keep(run, name, upload)
 
         await to_thread.run_sync(keep)
         return Response(status_code=200)
@@ -215,10 +217,10 @@ class _Routes:
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
     async def sweeps_page(self, request: Request) -> Response:
-        return HTMLResponse(await to_thread.run_sync(self._rooms.pages.sweeps), headers=_PAGE)
+        return HTMLResponse(await to_thread.run_sync(self._services.pages.sweeps), headers=_PAGE)
 
     async def page(self, request: Request) -> Response:
-        pages, metric = self._rooms.pages, request.query_params.get("metric")
+        pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
 
         def write() -> str:
@@ -235,42 +237,42 @@ class _Routes:
 
     async def _file(self, run: int, name: str) -> Response:
         def find() -> run_store.StoredFile | None:
-            with self._rooms.database.read() as rows:
+            with self._services.database.read() as rows:
                 return run_store.find_file(rows, run, name)
 
         file = await to_thread.run_sync(find)
-        if file is None or not self._rooms.files.path(file).is_file():
+        if file is None or not self._services.files.path(file).is_file():
             raise NotFoundError(f"the run has no file {name!r}")
         # What a run uploaded is never shown as a page of this server's.
         headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
         return FileResponse(
-            self._rooms.files.path(file), headers=headers, filename=name.rpartition("/")[2]
+            self._services.files.path(file), headers=headers, filename=name.rpartition("/")[2]
         )
 
     def _signed(self, request: Request) -> tuple[int, str]:
         run, token = request.path_params["run"], request.path_params["token"]
         name = "/".join(_segments(request)[3:])
-        if not self._rooms.files.is_signed(run, name, token):
+        if not self._services.files.is_signed(run, name, token):
             raise BodyError(403, "the address is not signed by this server")
         return run, name
 
     def _run_at(self, entity: str, project: str, run_id: str) -> Run:
-        with self._rooms.database.read() as rows:
+        with self._services.database.read() as rows:
             run = run_store.find_run_by_path(rows, entity, project, run_id)
         if run is None:
             raise NotFoundError(f"no run {entity}/{project}/{run_id}")
         return run
 
     def _context(self, request: Request) -> Context:
-        rooms = self._rooms
+        services = self._services
         return Context(
-            database=rooms.database,
-            presence=rooms.presence,
-            dispatcher=rooms.dispatcher,
-            intake=rooms.intake,
-            sweeps=rooms.sweeps,
-            files=rooms.files,
-            now=rooms.now,
+            database=services.database,
+            presence=services.presence,
+            dispatcher=services.dispatcher,
+            intake=services.intake,
+            sweeps=services.sweeps,
+            files=services.files,
+            now=services.now,
             base_url=_base_url(request),
             attempt=_attempt(request),
             is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
@@ -281,21 +283,21 @@ class _Routes:
         is_for_people = "text/html" in request.headers.get("accept", "")
         if request.method != "GET" or not is_for_people or _segments(request)[0] in _API:
             return error_response(404, message)
-        return HTMLResponse(self._rooms.pages.missing(message), 404, headers=_PAGE)
+        return HTMLResponse(self._services.pages.missing(message), 404, headers=_PAGE)
 
     def _unavailable(self, message: str) -> Response:
-        self._rooms.log(message)
+        self._services.log(message)
         return error_response(503, message, _RETRY_AFTER)
 
     def _unexpected(self, request: Request, error: Exception) -> Response:
         where = f"{request.method} {request.url.path}"
-        self._rooms.log(f"unexpected error at {where}: {type(error).__name__}: {error}")
-        # Clients come again and again: where in the code it was is told once.
+        self._services.log(f"unexpected error at {where}: {type(error).__name__}: {error}")
+        # Clients come again and again: where in the code it was is logged once.
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        if trace not in self._told:
-            self._told.add(trace)
+        if trace not in self._logged_traces:
+            self._logged_traces.add(trace)
             for line in trace.rstrip().splitlines():
-                self._rooms.log(line)
+                self._services.log(line)
         return error_response(500, "an unexpected error in the server; its log tells more")
 
 

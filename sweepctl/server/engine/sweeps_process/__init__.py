@@ -1,1 +1,1 @@
-"""The process in which W&B's `sweeps` package works; `sweeps_engine` starts it and asks it."""
+"""The process in which W&B's `sweeps` package works; `search_engine` starts it and asks it."""

@@ -35,16 +35,16 @@ def main() -> int:
         import sweeps.bayes_search
         import sweeps.hyperband_stopping
     except Exception as error:
-        _say(out, {"error": f"it cannot be imported: {_told(error)}"})
+        _write(out, {"error": f"it cannot be imported: {_error_text(error)}"})
         return 1
-    _say(out, {"ready": version("sweeps")})
+    _write(out, {"ready": version("sweeps")})
     answers = _Answers(sweeps)
     while True:
         question = json.loads(questions.get())
         try:
-            _say(out, answers.to(question))
+            _write(out, answers.to(question))
         except Exception as error:
-            _say(out, {"error": _told(error)})
+            _write(out, {"error": _error_text(error)})
 
 
 class _Answers:
@@ -104,12 +104,12 @@ def _read(lines: IO[str], questions: queue.SimpleQueue[str]) -> None:
     os._exit(0)  # the server is gone, whatever is being computed
 
 
-def _say(out: IO[str], answer: Answer) -> None:
+def _write(out: IO[str], answer: Answer) -> None:
     out.write(json.dumps(answer) + "\n")
     out.flush()
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     first_line = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first_line}"[:500]
 

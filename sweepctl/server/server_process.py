@@ -210,7 +210,7 @@ class ServerProcess:
 
 
 @contextmanager
-def reading(data: Path, *, makes: bool = False) -> Iterator[Connection]:
+def connected(data: Path, *, makes: bool = False) -> Iterator[Connection]:
     """Give a connection to the embedded data: through its live server, else one of our own.
 
     A folder without sweeps is an error, and is left as it is, unless the caller `makes` one.

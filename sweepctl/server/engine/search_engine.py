@@ -35,7 +35,7 @@ _PROGRAM = Path(__file__).with_name("sweeps_process")
 _MAX_PAUSE_S = 60.0
 _MAX_FAILURES = 10
 """More are not counted: the pause between starts is at its longest by then."""
-_CHECK_PATIENCE_S = 20.0
+_CHECK_WAIT_LIMIT_S = 20.0
 """Less than clients wait for an answer: a sweep whose creation they gave up would be made twice."""
 
 Spec = Mapping[str, Any]
@@ -55,7 +55,7 @@ def find_python(environ: Mapping[str, str]) -> str | None:
     return environ.get(PYTHON_VARIABLE) or None
 
 
-class SweepsEngine:
+class SearchEngine:
     """The engine; safe to use from any thread. `python` None: there is none, and it says so.
 
     Whoever asks does so in a turn: `with engine.turn() as is_mine`.
@@ -68,14 +68,14 @@ class SweepsEngine:
         *,
         limit_s: float = 20.0,
         start_limit_s: float = 180.0,
-        patience_s: float = 8.0,
+        wait_limit_s: float = 8.0,
         max_waiting: int = 8,
     ) -> None:
         self._command = None if python is None else [python, str(_PROGRAM)]
         self._log = log
         self._limit_s = limit_s
         self._start_limit_s = start_limit_s
-        self._patience_s = patience_s
+        self._wait_limit_s = wait_limit_s
         self._turn = threading.Lock()
         # Who waits holds a thread of the server's; the server answers others as well.
         self._waiting = threading.BoundedSemaphore(max_waiting)
@@ -97,7 +97,7 @@ class SweepsEngine:
             yield False
             return
         try:
-            if not self._turn.acquire(timeout=self._patience_s):
+            if not self._turn.acquire(timeout=self._wait_limit_s):
                 yield False
                 return
             try:
@@ -114,7 +114,7 @@ class SweepsEngine:
         with self.turn() as is_mine:
             if not is_mine:
                 raise EngineUnavailableError("W&B's search engine has too much to do now")
-            answer = self._ask("check", spec, [], _CHECK_PATIENCE_S)
+            answer = self._ask("check", spec, [], _CHECK_WAIT_LIMIT_S)
         if "error" in answer:
             raise SearchError(f"W&B's search engine {answer['error']}")
 
@@ -142,7 +142,7 @@ class SweepsEngine:
         return answer
 
     def _ask(
-        self, ask: str, spec: Spec, runs: Sequence[Run], patience_s: float | None = None
+        self, ask: str, spec: Spec, runs: Sequence[Run], wait_limit_s: float | None = None
     ) -> dict[str, Any]:
         """Ask in the running process, or in a new one; {"error": text} when the engine refuses."""
         question = {"ask": ask, "spec": _searched(spec), "runs": runs}
@@ -154,7 +154,7 @@ class SweepsEngine:
         if left_s > 0:
             return {"error": self._refusal}
         try:
-            answer = self._running(patience_s or self._patience_s).ask(
+            answer = self._running(wait_limit_s or self._wait_limit_s).ask(
                 json.dumps(question), self._limit_s
             )
         except _EngineBrokenError as error:
@@ -169,7 +169,7 @@ class SweepsEngine:
             return {"error": f"cannot search this sweep: {answer['error']}"}
         return answer
 
-    def _running(self, patience_s: float) -> _Process:
+    def _running(self, wait_limit_s: float) -> _Process:
         assert self._command is not None
         if self._is_closed:
             raise EngineUnavailableError("the server is ending")
@@ -178,7 +178,7 @@ class SweepsEngine:
             self._process = _Process(self._command, time.monotonic() + self._start_limit_s)
         if not self._process.is_ready:
             # Its imports take long on a cold disk; who asked need not wait for all of that.
-            answer = self._process.first_word(patience_s, time.monotonic())
+            answer = self._process.wait_until_ready(wait_limit_s, time.monotonic())
             if answer is None:
                 raise EngineUnavailableError("W&B's search engine is starting")
             if "error" in answer:
@@ -214,18 +214,18 @@ class _Process:
         self.is_ready = False
         self._is_ended = False
         self._start_by = start_by
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `end`)
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 env=_environ(os.environ, is_own=command[0] == sys.executable),
                 start_new_session=True,  # Ctrl-C is the server's: it ends this one itself
             )
         except OSError as error:
-            self._said.close()
+            self._stderr.close()
             message = f"cannot be run by {command[0]}: {error.strerror} (see {PYTHON_VARIABLE})"
             raise _EngineBrokenError(message) from error
 
@@ -241,7 +241,7 @@ class _Process:
     def ask(self, question: str, limit_s: float) -> dict[str, Any]:
         return self._within(limit_s, question.encode() + b"\n")
 
-    def first_word(self, wait_s: float, now: float) -> dict[str, Any] | None:
+    def wait_until_ready(self, wait_s: float, now: float) -> dict[str, Any] | None:
         """Give what it says when it is ready, or not able to be; None when it is not there yet."""
         assert self._process.stdout is not None
         poll = select.poll()
@@ -259,7 +259,7 @@ class _Process:
         with suppress(OSError):
             self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 with suppress(OSError):  # what was not written is lost with its reader
                     pipe.close()
@@ -290,10 +290,10 @@ class _Process:
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
-            raise _EngineDiedError(self._end_as_told()) from None
+            raise _EngineDiedError(self._exit_reason()) from None
         return answer
 
-    def _end_as_told(self) -> str:
+    def _exit_reason(self) -> str:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         code = self._process.returncode
@@ -302,8 +302,8 @@ class _Process:
         if code < 0:
             with suppress(ValueError):
                 return f"was ended by {signal.Signals(-code).name}"
-        self._said.seek(0)
-        lines = self._said.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
         return f"ended with exit code {code}" + (f": {lines[-1]}" if lines else "")
 
 

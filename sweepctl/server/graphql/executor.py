@@ -91,7 +91,7 @@ class DocumentError(Exception):
         self.errors = errors
 
 
-class Engine:
+class Executor:
     """Executes operations against W&B's schema; safe to use from any thread."""
 
     def __init__(self, resolvers: Resolvers, log: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""The embedded server's rooms without HTTP, over a real data file and a clock that tests move."""
+"""The embedded server inside the tests: a real data file, no socket, a clock that tests move."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,10 @@ from sweepctl.server.engine.dispatch import Command, Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper
 from sweepctl.server.engine.results import Results
+from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.engine.sweeps import Sweeps
-from sweepctl.server.engine.sweeps_engine import SweepsEngine
 from sweepctl.server.engine.work import Work
-from sweepctl.server.graphql.query import Engine
+from sweepctl.server.graphql.executor import Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.files import RunFiles
@@ -24,11 +24,11 @@ from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Agent, Sweep
-from sweepctl.server.web.auth import Access
+from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
+from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.routes import Rooms, application
+from sweepctl.server.web.routes import Services, application
 
 GRID = {"method": "grid", "parameters": {"a": {"values": [1, 2, 3]}}}
 
@@ -59,8 +59,8 @@ class ApiClient:
         return self.request("PUT", url, **how)
 
 
-class ServerRooms:
-    """One server's rooms; `restart` gives them anew over the same data, as a new process would."""
+class InProcessServer:
+    """One server; `restart` makes it anew over the same data, as a new process would."""
 
     def __init__(self, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
         self.folder = folder
@@ -72,7 +72,7 @@ class ServerRooms:
     def _open(self) -> None:
         self.database = Database(self.folder)
         self.presence = Presence(self.clock)
-        self.engine = SweepsEngine(None, self.log.append)
+        self.engine = SearchEngine(None, self.log.append)
         self.results = Results()
         self.work = Work(self.limits, self.clock, self.log.append)
         self.dispatcher = Dispatcher(
@@ -98,7 +98,9 @@ class ServerRooms:
         self.seconds += after_s
         self._open()
 
-    def wait(self, seconds: float, *, beating: tuple[Agent, ...] = (), step_s: float = 1.0) -> None:
+    def wait(
+        self, seconds: float, *, beating: tuple[RegisteredAgent, ...] = (), step_s: float = 1.0
+    ) -> None:
         """Let time pass, the reaper looking every second; some agents go on with their runs."""
         end = self.seconds + seconds
         while self.seconds < end:
@@ -118,13 +120,13 @@ class ServerRooms:
         with self.database.read() as rows:
             return store.sweep_by_pk(rows, sweep.pk).state.value
 
-    def agent(self, sweep: Sweep, host: str = "h", *, is_own: bool = True) -> Agent:
+    def agent(self, sweep: Sweep, host: str = "h", *, is_own: bool = True) -> RegisteredAgent:
         return self.dispatcher.register(sweep.id, host, is_own=is_own)
 
-    def beat(self, agent: Agent, *reported: str) -> list[Command]:
+    def beat(self, agent: RegisteredAgent, *reported: str) -> list[Command]:
         return self.dispatcher.heartbeat(agent.pk, reported)[1]
 
-    def take(self, agent: Agent) -> Command:
+    def take(self, agent: RegisteredAgent) -> Command:
         """Have an idle agent take a run and begin it, as a trainer does by `wandb.init`."""
         (command,) = self.beat(agent)
         assert command["type"] in ("run", "resume"), command
@@ -155,7 +157,7 @@ class ServerRooms:
     def states(self, sweep: Sweep) -> list[str]:
         return [run.state.value for run in self.runs(sweep)]
 
-    def held(self, agent: Agent) -> list[Run]:
+    def held(self, agent: RegisteredAgent) -> list[Run]:
         with self.database.read() as rows:
             return run_store.held_runs(rows, agent.pk)
 
@@ -173,25 +175,25 @@ class ServerRooms:
 
 
 def served(
-    rooms: ServerRooms,
-    engine: Engine | None = None,
+    server: InProcessServer,
+    engine: Executor | None = None,
     keys: tuple[str, ...] = (),
     gate: Gate = Gate(None),  # noqa: B008
 ) -> ApiClient:
-    """Give a client of the routes that lead to the rooms."""
-    files = RunFiles(rooms.database, rooms.clock)
-    routes = Rooms(
-        database=rooms.database,
-        presence=rooms.presence,
-        dispatcher=rooms.dispatcher,
-        intake=rooms.intake,
-        sweeps=rooms.sweeps,
+    """Give a client of the server's routes."""
+    files = RunFiles(server.database, server.clock)
+    routes = Services(
+        database=server.database,
+        presence=server.presence,
+        dispatcher=server.dispatcher,
+        intake=server.intake,
+        sweeps=server.sweeps,
         files=files,
-        pages=Pages(rooms.database, rooms.presence, files, rooms.clock, rooms.limits),
-        engine=engine or Engine(RESOLVERS, rooms.log.append),
-        access=Access(keys),
+        pages=Pages(server.database, server.presence, files, server.clock, server.limits),
+        engine=engine or Executor(RESOLVERS, server.log.append),
+        api_keys=ApiKeys(keys),
         gate=gate,
-        now=rooms.clock,
-        log=rooms.log.append,
+        now=server.clock,
+        log=server.log.append,
     )
     return ApiClient(application(routes))
