@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweepctl.server.node_ids import node_id
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.database import read_only
-from sweepctl.server.store.filters import TRUE, iso_time
+from sweepctl.server.store.filters import TRUE
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Rows, Sweep
 from sweepctl_pod.errors import SweepctlError

@@ -20,7 +20,8 @@ from locked_python import locked_python
 from serving import ServerProcess, wait_for
 
 from sweepctl.search import next_params as search
-from sweepctl.server.engine.search_engine import EngineUnavailableError, SearchEngine
+from sweepctl.server.engine.search_engine import SearchEngine
+from sweepctl.server.errors import EngineUnavailableError
 
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}

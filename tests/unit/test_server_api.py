@@ -12,12 +12,13 @@ from server_in_process import ApiClient, InProcessServer, served
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from sweepctl.jobs.secret import random_key
+from sweepctl.server.errors import FileNameError
 from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
-from sweepctl.server.node_ids import node_id, row_of
-from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
+from sweepctl.server.runs.files import RunFiles, checked_name
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
 from sweepctl.server.web import requests
 from sweepctl.server.web.auth import ApiKeys, check_listen

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from server_in_process import GRID, InProcessServer
 
-from sweepctl.server.engine.dispatch import NotFoundError
 from sweepctl.server.engine.results import Results
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from server_in_process import GRID, InProcessServer
 
-from sweepctl.server.engine.dispatch import NotFoundError
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store import run_store
 

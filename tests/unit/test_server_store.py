@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from server_in_process import InProcessServer
 
-from sweepctl.server.runs.intake import BadMessageError, RunChange, merged_config, read_stream
+from sweepctl.server.errors import BadMessageError, StoreUnavailableError
+from sweepctl.server.runs.intake import RunChange, merged_config, read_stream
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
-from sweepctl.server.store.database import SCHEMA_VERSION, Database, StoreUnavailableError
+from sweepctl.server.store.database import SCHEMA_VERSION, Database
 from sweepctl.server.store.filters import TRUE
 from sweepctl.server.store.run_store import Run
 from sweepctl_pod.errors import SweepctlError

@@ -18,21 +18,16 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.results import Results
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.engine.work import Work
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import LIVE, AgentState, RunState, SweepState
-from sweepctl.server.node_ids import node_id
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.api_forms import node_id
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
-from sweepctl_pod.errors import SweepctlError
 
 Command = dict[str, Any]
-Log = Callable[[str], None]
-
-
-class NotFoundError(SweepctlError):
-    """What the request names does not exist (any more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class Dispatcher:
     presence: Presence
     work: Work
     now: Callable[[], float]
-    log: Log
+    log: Callable[[str], None]
     engine: SearchEngine
     results: Results
 

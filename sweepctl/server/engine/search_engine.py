@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweepctl.search.distributions import SearchError
-from sweepctl_pod.errors import SweepctlError
+from sweepctl.server.errors import EngineUnavailableError
 
 PYTHON_VARIABLE = "SWEEPCTL_BAYES_PYTHON"
 INSTALL_HINT = (
@@ -41,10 +41,6 @@ _CHECK_WAIT_LIMIT_S = 20.0
 Spec = Mapping[str, Any]
 Run = Mapping[str, Any]
 """A run as W&B's `SweepRun` takes it: name, state, config, summary_metrics, history."""
-
-
-class EngineUnavailableError(SweepctlError):
-    """The engine does not answer now; the same request may succeed later."""
 
 
 def find_python(environ: Mapping[str, str]) -> str | None:

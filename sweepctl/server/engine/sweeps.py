@@ -10,13 +10,12 @@ from typing import Any
 import yaml
 
 from sweepctl.search import next_params as search
-from sweepctl.server.engine.dispatch import Log
 from sweepctl.server.engine.search_engine import INSTALL_HINT, SearchEngine
 from sweepctl.server.engine.work import Work
 from sweepctl.server.lifecycle import ENDED, SweepState
-from sweepctl.server.node_ids import row_of
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
 from sweepctl.server.store.sweep_store import Rows, Sweep
@@ -38,7 +37,7 @@ class Sweeps:
     database: Database
     work: Work
     now: Callable[[], float]
-    log: Log
+    log: Callable[[str], None]
     engine: SearchEngine
 
     def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:

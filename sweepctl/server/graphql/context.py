@@ -12,12 +12,12 @@ from graphql import GraphQLError, GraphQLResolveInfo
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
-from sweepctl.server.node_ids import node_id
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store import run_store
+from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.database import Database
-from sweepctl.server.store.filters import iso_time, run_filter, run_order
+from sweepctl.server.store.filters import run_filter, run_order
 
 _PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 5_000

@@ -10,11 +10,11 @@ from graphql import GraphQLError
 
 from sweepctl.server.graphql.context import Context, Fields, Info, context_of, json_map
 from sweepctl.server.lifecycle import RunState
-from sweepctl.server.node_ids import node_id, row_of
 from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.intake import RunChange
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.run_store import Run
 
 

@@ -19,10 +19,10 @@ from sweepctl.server.graphql.context import (
 )
 from sweepctl.server.graphql.mutations import MUTATION
 from sweepctl.server.graphql.run_fields import FILE, RUN
-from sweepctl.server.node_ids import node_id, row_of
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
-from sweepctl.server.store.filters import iso_time, run_filter, sweep_filter
+from sweepctl.server.store.api_forms import iso_time, node_id, row_of
+from sweepctl.server.store.filters import run_filter, sweep_filter
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 

@@ -18,10 +18,9 @@ from sweepctl.server.graphql.context import (
     user,
 )
 from sweepctl.server.lifecycle import LIVE, RunState
-from sweepctl.server.node_ids import node_id
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
-from sweepctl.server.store.filters import iso_time
+from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.run_store import Run, StoredFile
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 

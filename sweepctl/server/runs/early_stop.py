@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import EngineUnavailableError, SearchEngine
+from sweepctl.server.engine.search_engine import SearchEngine
+from sweepctl.server.errors import EngineUnavailableError, StoreUnavailableError
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
-from sweepctl.server.store.database import Database, StoreUnavailableError
+from sweepctl.server.store.database import Database
 from sweepctl.server.store.sweep_store import Sweep
 
 

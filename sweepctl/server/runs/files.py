@@ -20,17 +20,13 @@ from typing import BinaryIO
 
 from anyio import to_thread
 
+from sweepctl.server.errors import FileNameError
 from sweepctl.server.store import run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run, StoredFile
-from sweepctl_pod.errors import SweepctlError
 
 _MAX_NAME = 1024
 _BLOCK_BYTES = 1 << 20
-
-
-class FileNameError(SweepctlError):
-    """The file's name cannot be one of a run's files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweepctl.server.engine.dispatch import Log, NotFoundError
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
+from sweepctl.server.errors import BadMessageError, NotFoundError
 from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, state_after_exit
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
-from sweepctl_pod.errors import SweepctlError
 
 _MAX_LINE = 2**40
-
-
-class BadMessageError(SweepctlError):
-    """The message is not of the form that the protocol gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class Intake:
     presence: Presence
     work: Work
     now: Callable[[], float]
-    log: Log
+    log: Callable[[str], None]
 
     def stream(self, run: Run, message: StreamMessage, attempt: int | None) -> bool:
         """Store what a run streamed; say whether its trainer is to stop."""

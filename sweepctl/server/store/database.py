@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.store.filters import SQL_FUNCTIONS
 from sweepctl_pod.errors import SweepctlError
 
@@ -95,10 +96,6 @@ CREATE TABLE files (
 
 DATABASE = "sweepctl.sqlite"
 """The file of a data folder that holds its rows."""
-
-
-class StoreUnavailableError(SweepctlError):
-    """The data cannot be read or written now (disk full, I/O error): the request may come again."""
 
 
 class Database:

@@ -11,9 +11,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
+from sweepctl.server.store.api_forms import iso_time
 from sweepctl_pod.errors import SweepctlError
 
 Argument = str | int | float | None
@@ -113,13 +113,6 @@ def run_order(text: str | None) -> Sql:
         parts.append(f"{field.text} {direction} NULLS LAST")
         arguments += field.arguments
     return Sql(", ".join([*parts, "runs.pk"]), tuple(arguments))
-
-
-def iso_time(seconds: float | None) -> str | None:
-    """Write a time as W&B does: UTC, to the second."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def matches(pattern: str, value: object) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 
 import jinja2
 
-from sweepctl.server.engine.dispatch import NotFoundError
 from sweepctl.server.engine.presence import Presence
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import ENDED, LIVE, AgentState, Limits, RunState
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import lines, run_store

@@ -21,16 +21,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sweepctl.server.engine.dispatch import Dispatcher, Log, NotFoundError
+from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
-from sweepctl.server.engine.search_engine import EngineUnavailableError
 from sweepctl.server.engine.sweeps import Sweeps
+from sweepctl.server.errors import (
+    BadMessageError,
+    EngineUnavailableError,
+    FileNameError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from sweepctl.server.graphql.context import Context
 from sweepctl.server.graphql.executor import DocumentError, Executor
-from sweepctl.server.runs.files import FileNameError, RunFiles, checked_name
-from sweepctl.server.runs.intake import BadMessageError, Intake, read_stream
+from sweepctl.server.runs.files import RunFiles, checked_name
+from sweepctl.server.runs.intake import Intake, read_stream
 from sweepctl.server.store import run_store
-from sweepctl.server.store.database import Database, StoreUnavailableError
+from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate, GatedApp
@@ -68,7 +74,7 @@ class Services:
     api_keys: ApiKeys
     gate: Gate
     now: Callable[[], float]
-    log: Log
+    log: Callable[[str], None]
 
 
 def application(services: Services) -> Starlette:

@@ -1,13 +1,14 @@
-"""W&B's opaque ids of things: which kind it is and which row, in base64."""
+"""How W&B's API writes what the rows hold: the id of a row, a time. Pure."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime, timezone
 
 
 def node_id(kind: str, pk: int) -> str:
-    """Give the opaque id of a row."""
+    """Give the opaque id of a row: its kind and its key, in base64."""
     return base64.b64encode(f"{kind}:{pk}".encode()).decode()
 
 
@@ -18,3 +19,10 @@ def row_of(kind: str, text: str) -> int | None:
         return int(pk) if found == kind and pk.isascii() and pk.isdigit() else None
     except (binascii.Error, ValueError):
         return None
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """Write a time as W&B does: UTC, to the second."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
