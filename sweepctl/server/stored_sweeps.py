@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import file_store, lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.database import read_only
@@ -93,7 +93,7 @@ class StoredSweeps:
         return None if text is None else read_record(text)
 
     def _file_text(self, rows: Rows, run: Run, name: str) -> str | None:
-        file = run_store.find_file(rows, run.pk, name)
+        file = file_store.find_file(rows, run.pk, name)
         if file is None:
             return None
         try:

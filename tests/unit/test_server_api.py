@@ -16,7 +16,7 @@ from sweepctl.server.errors import FileNameError
 from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.runs.files import RunFiles, checked_name
-from sweepctl.server.store import run_store
+from sweepctl.server.store import run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
@@ -371,7 +371,7 @@ def listed(server: InProcessServer) -> Callable[[str | None, str | None], list[s
         for fields, summary, config in zip(RUNS, SUMMARIES, CONFIG_DOCUMENTS, strict=True):
             values = {"project": project, "config": json.dumps(config), **fields}
             run = run_store.create_run(tx, values, 1.7e9 + project)
-            run_store.write_summary(tx, run.pk, summary)
+            summary_store.write_summary(tx, run.pk, summary)
 
     def listing(filters: str | None, order: str | None) -> list[str]:
         with server.database.read() as rows:

@@ -13,7 +13,7 @@ from server_in_process import GRID, InProcessServer
 from sweepctl.server.engine.results import Results
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import lines, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.plot import Mark, lay_out, short
@@ -391,7 +391,7 @@ def test_the_search_takes_nothing_else_for_a_number(server: InProcessServer) -> 
         found = store.find_sweep(rows, id=sweep)
         assert found is not None
         told = {run["name"]: run["summary_metrics"] for run in Results().brief(rows, found)}
-        assert run_store.best_loss(rows, found) == 0.75
+        assert summary_store.best_loss(rows, found) == 0.75
     assert [told[run] for run in runs] == [{}] * 5 + [{"Metrics/error": 0.75}]
 
 
@@ -418,7 +418,7 @@ def test_best_value_of_a_sweep_is_the_best_of_its_runs_metrics(
     with server.database.read() as rows:
         found = store.find_sweep(rows, id=sweep.id)
         assert found is not None
-        assert run_store.best_loss(rows, found) == best
+        assert summary_store.best_loss(rows, found) == best
 
 
 def test_a_runs_page_gives_its_agents_reason_first(server: InProcessServer, pages: Pages) -> None:

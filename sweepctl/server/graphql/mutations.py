@@ -12,7 +12,7 @@ from sweepctl.server.graphql.context import Context, Fields, Info, context_of, j
 from sweepctl.server.lifecycle import RunState
 from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.intake import RunChange
-from sweepctl.server.store import run_store
+from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.run_store import Run
@@ -155,7 +155,7 @@ def _delete_files(root: object, info: Info, input: Mapping[str, Any]) -> dict[st
     context = context_of(info)
     pks = [pk for pk in (row_of("File", id) for id in input["files"]) if pk is not None]
     with context.database.write() as tx:
-        stored = run_store.delete_files(tx, pks)
+        stored = file_store.delete_files(tx, pks)
     context.files.forget(stored)
     return {"success": True}
 

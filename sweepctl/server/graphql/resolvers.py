@@ -19,7 +19,7 @@ from sweepctl.server.graphql.context import (
 )
 from sweepctl.server.graphql.mutations import MUTATION
 from sweepctl.server.graphql.run_fields import FILE, RUN
-from sweepctl.server.store import run_store
+from sweepctl.server.store import run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.filters import run_filter, sweep_filter
@@ -205,7 +205,7 @@ SWEEP: Fields = {
     "updatedAt": lambda sweep, info: iso_time(sweep.updated),
     "heartbeatAt": lambda sweep, info: iso_time(sweep.updated),
     "earlyStopJobRunning": lambda sweep, info: False,
-    "bestLoss": _sweep_read(run_store.best_loss),
+    "bestLoss": _sweep_read(summary_store.best_loss),
     "runCount": _sweep_read(lambda rows, sweep: run_store.count_runs(rows, sweep=sweep.pk)),
     "runCountExpected": lambda sweep, info: sweep.run_count_expected,
     "project": _sweep_read(lambda rows, sweep: store.project_by_pk(rows, sweep.project)),

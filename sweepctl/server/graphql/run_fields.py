@@ -18,10 +18,11 @@ from sweepctl.server.graphql.context import (
     user,
 )
 from sweepctl.server.lifecycle import LIVE, RunState
-from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import file_store, lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import iso_time, node_id
-from sweepctl.server.store.run_store import Run, StoredFile
+from sweepctl.server.store.file_store import StoredFile
+from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 
 _MAX_LOG_LINES = 10_000
@@ -138,8 +139,8 @@ def _run_files(
     wanted = [name for name in names or [] if name is not None]
     with context_of(info).database.read() as rows:
         return page(
-            lambda offset, count: run_store.files(rows, run.pk, wanted, pattern, offset, count),
-            lambda info: run_store.count_files(rows, run.pk),
+            lambda offset, count: file_store.files(rows, run.pk, wanted, pattern, offset, count),
+            lambda info: file_store.count_files(rows, run.pk),
             first,
             after,
         )
@@ -185,7 +186,7 @@ RUN: Fields = {
     "sampledHistory": _sampled_history,
     "parquetHistory": lambda run, info, liveKeys: {"parquetUrls": [], "liveData": []},
     "logLines": _log_lines,
-    "fileCount": _run_read(lambda rows, run: run_store.count_files(rows, run.pk)),
+    "fileCount": _run_read(lambda rows, run: file_store.count_files(rows, run.pk)),
     "files": _run_files,
 }
 

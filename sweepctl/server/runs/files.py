@@ -21,9 +21,10 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from sweepctl.server.errors import FileNameError
-from sweepctl.server.store import run_store
+from sweepctl.server.store import file_store
 from sweepctl.server.store.database import Database
-from sweepctl.server.store.run_store import Run, StoredFile
+from sweepctl.server.store.file_store import StoredFile
+from sweepctl.server.store.run_store import Run
 
 _MAX_NAME = 1024
 _BLOCK_BYTES = 1 << 20
@@ -97,7 +98,7 @@ class RunFiles:
                 "updated": self._now(),
             }
             with self._database.write() as tx:
-                before = run_store.put_file(tx, run.pk, name, values)
+                before = file_store.put_file(tx, run.pk, name, values)
         except BaseException:
             upload.path.unlink(missing_ok=True)
             raise

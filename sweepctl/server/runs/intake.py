@@ -15,7 +15,7 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import BadMessageError, NotFoundError
 from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, state_after_exit
-from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
@@ -145,7 +145,7 @@ class Intake:
         if fields:
             run_store.update_run(tx, run.pk, fields, now)
         if change.summary is not None:
-            run_store.write_summary(tx, run.pk, change.summary)
+            summary_store.write_summary(tx, run.pk, change.summary)
 
     def _restarted(self, tx: Rows, run: Run, message: StreamMessage) -> Run:
         """Empty a run whose trainer begins anew, as soon as it writes a first line.
@@ -160,7 +160,7 @@ class Intake:
             fields: dict[str, Any] = {"is_restarted": 0}
             if offset == 0:
                 lines.clear(tx, run.pk)
-                run_store.write_summary(tx, run.pk, "{}")
+                summary_store.write_summary(tx, run.pk, "{}")
                 fields |= {"last_step": -1, "history_keys": "[]"}
             run_store.update_run(tx, run.pk, fields, self.now())
             return run_store.run_by_pk(tx, run.pk)
@@ -178,7 +178,7 @@ class Intake:
                     fields["history_keys"] = json.dumps(sorted(known | change.keys))
                 run_store.update_run(tx, run.pk, fields, self.now())
             elif name == lines.SUMMARY:
-                run_store.write_summary(tx, run.pk, content[-1])
+                summary_store.write_summary(tx, run.pk, content[-1])
             elif name in (lines.EVENTS, lines.CONSOLE):
                 lines.write_lines(tx, run.pk, name, offset, content)
 

@@ -1,4 +1,4 @@
-"""The rows of runs, of their summaries and of their files.
+"""The rows of runs.
 
 As in `store`, functions take the connection they work on, and what is to become of a run is decided
 elsewhere: in `lifecycle`.
@@ -17,15 +17,12 @@ from sweepctl.server.store.filters import OLDEST_FIRST, TRUE, Sql
 from sweepctl.server.store.sweep_store import (
     IS_OPEN,
     Rows,
-    Sweep,
     columns,
     find_project,
     insert,
     new_id,
-    storable,
     update,
 )
-from sweepctl_pod.wandb.summary import metric_keys, read_metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +73,14 @@ class Run:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file that a run uploaded; `stored` is its place below the folder of files."""
-
-    pk: int
-    run: int
-    name: str
-    stored: str
-    size_bytes: int
-    md5: str
-    updated: float
-
-
 WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
 
 _IS_PRIOR = "runs.pk IN (SELECT run FROM prior_runs WHERE prior_runs.sweep = ?)"
 
-_OF_SWEEP = f"(runs.sweep = ? OR {_IS_PRIOR})"
+OF_SWEEP = f"(runs.sweep = ? OR {_IS_PRIOR})"
 """The condition of a run of a sweep, and of one that it was told to count as its own."""
 
 _RUN = columns(Run, "runs")
-_FILE = columns(StoredFile, "files")
 _RUN_NAMES = tuple(field.name for field in fields(Run))
 _RUN_STATE_AT = _RUN_NAMES.index("state")
 _RUN_FLAGS_AT = tuple(
@@ -182,7 +165,7 @@ def count_runs(
 def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give a sweep's runs after run `after`, each with the parameters that it has or was set to."""
     query = (
-        f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {_OF_SWEEP}"
+        f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {OF_SWEEP}"
         " AND pk > ? ORDER BY pk"
     )
     for pk, params, config in rows.execute(query, (sweep, sweep, after)):
@@ -288,27 +271,10 @@ def run_documents(rows: Rows, sweep: int) -> dict[int, tuple[str, str]]:
     return {pk: (config, summary) for pk, config, summary in rows.execute(query, (sweep,))}
 
 
-def write_summary(tx: Rows, run: int, text: str) -> None:
-    """Store a run's summary, and its values for ordering and filtering."""
-    old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
-    new = dict(_flat(json.loads(text)))
-    tx.execute("UPDATE runs SET summary = ? WHERE pk = ?", (text, run))
-    gone = [(run, key) for key in old.keys() - new.keys()]
-    tx.executemany("DELETE FROM summary_values WHERE run = ? AND key = ?", gone)
-    changed = [(run, key, value) for key, value in new.items() if old.get(key) != value]
-    tx.executemany("INSERT OR REPLACE INTO summary_values VALUES (?, ?, ?)", changed)
-
-
 def count_states(rows: Rows, sweep: int) -> dict[str, int]:
     """Count the runs of a sweep by their state."""
-    query = f"SELECT state, count(*) FROM runs WHERE {_OF_SWEEP} GROUP BY state"
+    query = f"SELECT state, count(*) FROM runs WHERE {OF_SWEEP} GROUP BY state"
     return dict(rows.execute(query, (sweep, sweep)).fetchall())
-
-
-def summaries(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
-    """Give the summaries of a sweep's runs, by run."""
-    query = f"SELECT pk, summary FROM runs WHERE {_OF_SWEEP} AND summary != '{{}}'"
-    return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep, sweep))}
 
 
 def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
@@ -318,29 +284,6 @@ def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
         " WHERE sweep = ? AND queued IS NOT NULL",
         (now, sweep),
     )
-
-
-def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float | None:
-    """Give the best value of the sweep's metric among its runs' summaries."""
-    if sweep.metric is None:
-        return None
-    order, sign = ("DESC", 1) if sweep.goal == "maximize" else ("ASC", -1)
-    names = metric_keys(sweep.metric)
-    found = rows.execute(
-        "SELECT value, summary FROM summary_values JOIN runs ON runs.pk = run"
-        f" WHERE {_OF_SWEEP} AND key IN ({', '.join('?' * len(names))})"
-        " AND typeof(value) IN ('integer', 'real') AND (runs.state = 'finished' OR NOT ?)"
-        f" ORDER BY value {order}",
-        (sweep.pk, sweep.pk, *names, only_finished),
-    )
-    best: float | None = None
-    for value, summary in found:
-        if best is not None and sign * value <= sign * best:
-            break  # a metric is never better than the best of what stands under its keys
-        number = read_metric(json.loads(summary), sweep.metric, sweep.goal).number
-        if number is not None and (best is None or sign * number > sign * best):
-            best = number
-    return best
 
 
 def prior_runs(rows: Rows, sweep: int) -> list[Run]:
@@ -364,50 +307,6 @@ def delete_run(tx: Rows, pk: int) -> list[str]:
     return stored
 
 
-def put_file(tx: Rows, run: int, name: str, values: Mapping[str, Any]) -> str | None:
-    """Store that a run has a file; give where the one of that name was stored before."""
-    row = tx.execute(
-        "DELETE FROM files WHERE run = ? AND name = ? RETURNING stored", (run, name)
-    ).fetchone()
-    insert(tx, "files", {"run": run, "name": name, **values})
-    return row[0] if row else None
-
-
-def find_file(rows: Rows, run: int, name: str) -> StoredFile | None:
-    """Find a run's file by its name."""
-    query = f"SELECT {_FILE} FROM files WHERE run = ? AND name = ?"
-    row = rows.execute(query, (run, name)).fetchone()
-    return StoredFile(*row) if row else None
-
-
-def files(
-    rows: Rows, run: int, names: Sequence[str], pattern: str | None, offset: int, count: int
-) -> list[StoredFile]:
-    """List a run's files by name: those named, else those like the pattern, else all."""
-    query = (
-        f"SELECT {_FILE} FROM files WHERE run = ?1"
-        " AND (?2 = '[]' OR name IN (SELECT value FROM json_each(?2)))"
-        " AND (?3 IS NULL OR name LIKE ?3) ORDER BY name LIMIT ?4 OFFSET ?5"
-    )
-    found = rows.execute(query, (run, json.dumps(list(names)), pattern, count, offset))
-    return [StoredFile(*row) for row in found]
-
-
-def count_files(rows: Rows, run: int) -> int:
-    """Count a run's files."""
-    query = "SELECT count(*) FROM files WHERE run = ?"
-    return int(rows.execute(query, (run,)).fetchone()[0])
-
-
-def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
-    """Forget files; give where they were stored."""
-    stored = []
-    for pk in pks:
-        row = tx.execute("DELETE FROM files WHERE pk = ? RETURNING stored", (pk,)).fetchone()
-        stored += [row[0]] if row else []
-    return stored
-
-
 def _runs_where(
     project: int | None, sweep: int | None, last_agent: int | None, where: Sql
 ) -> tuple[str, tuple[Any, ...]]:
@@ -418,26 +317,6 @@ def _runs_where(
             parts.append(f"runs.{column} = ?")
             arguments.append(value)
     if sweep is not None:
-        parts.append(_OF_SWEEP)
+        parts.append(OF_SWEEP)
         arguments += [sweep, sweep]
     return " AND ".join([*parts, where.text]), (*arguments, *where.arguments)
-
-
-def _flat(document: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Give the numbers and short texts of a summary by dotted key; W&B's own part is left out."""
-    if not isinstance(document, Mapping) or depth > 8:
-        return
-    for name, value in document.items():
-        key = storable(name)
-        if key == "_wandb":
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.", depth + 1)
-        elif isinstance(value, bool):
-            yield f"{prefix}{key}", int(value)
-        elif isinstance(value, int) and abs(value) >= 2**63:
-            yield f"{prefix}{key}", float(value)
-        elif (isinstance(value, int | float) and value == value) or (
-            isinstance(value, str) and len(value) <= 200
-        ):
-            yield f"{prefix}{key}", storable(value) if isinstance(value, str) else value

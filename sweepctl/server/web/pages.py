@@ -18,7 +18,7 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import ENDED, LIVE, AgentState, Limits, RunState
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import lines, run_store
+from sweepctl.server.store import file_store, lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
@@ -102,7 +102,7 @@ class Pages:
                     sweep,
                     store.project_by_pk(rows, sweep.project),
                     run_store.count_states(rows, sweep.pk),
-                    run_store.best_loss(rows, sweep, only_finished=True),
+                    summary_store.best_loss(rows, sweep, only_finished=True),
                 )
                 for sweep in found
             ]
@@ -130,7 +130,7 @@ class Pages:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
             spec = store.sweep_spec(rows, sweep.pk)
             runs = run_store.runs(rows, sweep=sweep.pk)
-            summaries = run_store.summaries(rows, sweep.pk)
+            summaries = summary_store.summaries(rows, sweep.pk)
             readings = {
                 pk: read_metric(summary, sweep.metric, sweep.goal)
                 for pk, summary in summaries.items()
@@ -183,7 +183,7 @@ class Pages:
             config = json.loads(run_store.run_document(rows, run.pk, "config"))
             summary = json.loads(run_store.run_document(rows, run.pk, "summary"))
             tail = lines.line_tail(rows, run.pk, lines.CONSOLE, _LOG_LINES)
-            files = run_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
+            files = file_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
             agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
             parameters = run_store.params_of(rows, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]

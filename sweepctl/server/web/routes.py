@@ -35,7 +35,7 @@ from sweepctl.server.graphql.context import Context
 from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.runs.files import RunFiles, checked_name
 from sweepctl.server.runs.intake import Intake, read_stream
-from sweepctl.server.store import run_store
+from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.web.auth import ApiKeys
@@ -242,9 +242,9 @@ class _Routes:
         return HTMLResponse(await to_thread.run_sync(write), headers=_PAGE)
 
     async def _file(self, run: int, name: str) -> Response:
-        def find() -> run_store.StoredFile | None:
+        def find() -> file_store.StoredFile | None:
             with self._services.database.read() as rows:
-                return run_store.find_file(rows, run, name)
+                return file_store.find_file(rows, run, name)
 
         file = await to_thread.run_sync(find)
         if file is None or not self._services.files.path(file).is_file():
