@@ -15,6 +15,7 @@ from statistics import NormalDist
 from typing import Any
 
 from sweepctl_pod.errors import SweepctlError, nearest
+from sweepctl_pod.stored_form import number_text
 
 MAX_VALUES = 100_000
 """The most values that one parameter of a grid may have."""
@@ -230,19 +231,13 @@ def _number(name: str, value: object) -> float:
         trap = ""
         if isinstance(value, str):
             with suppress(ValueError):
-                trap = f" (YAML 1.1 reads it as text; write {_yaml_float(float(value))})"
+                trap = f" (YAML 1.1 reads it as text; write {number_text(float(value))})"
         raise SearchError(f"{name}: expected a number, found {named(value)}{trap}")
     if isinstance(value, int) and abs(value) > _MAX_WHOLE:
         raise SearchError(f"{name}: a whole number of {len(str(value))} digits is too big")
     if not math.isfinite(value):
         raise SearchError(f"{name}: expected a finite number, found {value!r}")
     return value
-
-
-def _yaml_float(value: float) -> str:
-    text = repr(value)
-    mantissa, mark, exponent = text.partition("e")
-    return f"{mantissa}.0e{exponent}" if mark and "." not in mantissa else text
 
 
 def named(value: object) -> str:

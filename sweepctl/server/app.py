@@ -112,7 +112,7 @@ def build_services(
         sweeps=Sweeps(database, work, time.time, log, engine),
         files=files,
         pages=Pages(database, presence, files, time.time, limits),
-        engine=Executor(RESOLVERS, log),
+        executor=Executor(RESOLVERS, log),
         api_keys=api_keys,
         gate=gate,
         now=time.time,

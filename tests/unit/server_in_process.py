@@ -19,7 +19,8 @@ from sweepctl.server.graphql.executor import Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.runs.intake import Intake, RunChange, read_stream
+from sweepctl.server.runs.intake import Intake
+from sweepctl.server.runs.messages import RunChange, read_stream
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
@@ -176,7 +177,7 @@ class InProcessServer:
 
 def served(
     server: InProcessServer,
-    engine: Executor | None = None,
+    executor: Executor | None = None,
     keys: tuple[str, ...] = (),
     gate: Gate = Gate(None),  # noqa: B008
 ) -> ApiClient:
@@ -190,7 +191,7 @@ def served(
         sweeps=server.sweeps,
         files=files,
         pages=Pages(server.database, server.presence, files, server.clock, server.limits),
-        engine=engine or Executor(RESOLVERS, server.log.append),
+        executor=executor or Executor(RESOLVERS, server.log.append),
         api_keys=ApiKeys(keys),
         gate=gate,
         now=server.clock,

@@ -24,6 +24,19 @@ RINGS = (
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
 POD_RINGS = (("wandb",), ("trainer",), ("run",))
 """The folders of the pod code, each on those before it and on the files beside them."""
+SERVER_RINGS = (
+    ("errors", "lifecycle"),
+    ("store",),
+    ("engine", "server_process", "stored_sweeps"),
+    ("runs",),
+    ("graphql",),
+    ("web",),
+    ("app",),
+    ("__main__",),
+)
+"""The folders and loose files of the server: what it decides without data, its rows, who gets which
+run, what trainers send, W&B's API, HTTP; `app` opens all of that. Without a server, `stored_sweeps`
+reads its rows, and `server_process` is what other commands start."""
 RING = {room: ring for ring, rooms in enumerate(RINGS) for room in rooms}
 SQL = re.compile(
     r"\s*(SELECT\b.+\bFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|INDEX)"
@@ -133,6 +146,22 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
             room(name) for name in ours(module) if room(name) not in ("", room(module))
         )
     assert circle(arrows) == []
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith("sweepctl.server.")]
+)
+def test_a_file_of_the_server_imports_only_its_own_folder_and_those_below(module: str) -> None:
+    rings = {name: number for number, ring in enumerate(SERVER_RINGS) for name in ring}
+
+    def place(name: str) -> str:
+        return name.split(".")[2]
+
+    assert place(module) in rings, f"{place(module)} is in no ring of the server"
+    inside = {name for name in ours(module) if name.startswith("sweepctl.server.")}
+    beside = {name for name in inside if place(name) != place(module)}
+    above = {name for name in beside if rings[place(name)] >= rings[place(module)]}
+    assert not above, f"{module} imports {sorted(above)}, which is not below it"
 
 
 @pytest.mark.parametrize("package", ["sweepctl.server", "sweepctl_pod"])

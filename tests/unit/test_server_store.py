@@ -12,7 +12,7 @@ import pytest
 from server_in_process import InProcessServer
 
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
-from sweepctl.server.runs.intake import RunChange, merged_config, read_stream
+from sweepctl.server.runs.messages import RunChange, merged_config, read_stream
 from sweepctl.server.store import lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import SCHEMA_VERSION, Database

@@ -16,8 +16,8 @@ from sweepctl.server.lifecycle import LIVE, RunState
 from sweepctl.server.store import lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.summary_store import metric_number
 from sweepctl.server.store.sweep_store import Rows, Sweep
-from sweepctl_pod.wandb.summary import read_metric
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ def _known(rows: Rows, sweep: Sweep) -> Iterator[tuple[Run, Params, float | None
         params = _searched_part(searched, run_store.settings_of(rows, run.pk))
         if params is not None:
             summary = summaries.get(run.pk, {})
-            yield run, params, read_metric(summary, sweep.metric or "", sweep.goal).number
+            yield run, params, metric_number(sweep, summary)
 
 
 def _searched_part(searched: Mapping[str, Any], values: object) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from sweepctl.server.graphql.context import Context, Fields, Info, context_of, json_map
 from sweepctl.server.lifecycle import RunState
 from sweepctl.server.runs.files import checked_name
-from sweepctl.server.runs.intake import RunChange
+from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import node_id, row_of

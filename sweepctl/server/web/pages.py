@@ -6,7 +6,6 @@ Addresses are W&B's, so that the links which its client prints lead here.
 from __future__ import annotations
 
 import json
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,11 +22,13 @@ from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
 from sweepctl.server.web.plot import Mark, lay_out, short
-from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s, read_metric
+from sweepctl.server.web.run_table import RunTableRow, address, best_run, ranked, run_marks
+from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 
 _REFRESH_S = 5
 _MAX_SWEEPS = 200
@@ -44,20 +45,6 @@ class SweepTableRow:
     project: Project
     states: Mapping[str, int]
     best: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunTableRow:
-    """A line of the table of runs."""
-
-    run: Run
-    metric: str
-    """The number in short, else what was logged in its place."""
-    parameters: tuple[str, ...]
-    is_best: bool
-    why: str | None
-    """Why it did not finish."""
-    duration_s: float | None
 
 
 class Pages:
@@ -84,7 +71,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters |= {
-            **{"ago": self._ago, "path": _path, "number": _number},
+            **{"ago": self._ago, "path": address, "number": _number},
             "duration": wording.duration,
         }
 
@@ -131,14 +118,12 @@ class Pages:
             spec = store.sweep_spec(rows, sweep.pk)
             runs = run_store.runs(rows, sweep=sweep.pk)
             summaries = summary_store.summaries(rows, sweep.pk)
-            readings = {
-                pk: read_metric(summary, sweep.metric, sweep.goal)
-                for pk, summary in summaries.items()
-                if sweep.metric
+            readings = {pk: sweep_metric(sweep, summary) for pk, summary in summaries.items()}
+            metrics = {
+                pk: read.number for pk, read in readings.items() if read and read.number is not None
             }
-            metrics = {pk: read.number for pk, read in readings.items() if read.number is not None}
             agents = self._agents(rows, sweep, runs)
-            best = _best(sweep, runs, metrics)
+            best = best_run(sweep, runs, metrics)
             names = wording.searched(spec)
             table = [
                 RunTableRow(
@@ -149,7 +134,7 @@ class Pages:
                     wording.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
                     self._duration_s(run, summaries.get(run.pk, {})),
                 )
-                for run in _ranked(sweep, runs, metrics)[:_MAX_RUNS]
+                for run in ranked(sweep, runs, metrics)[:_MAX_RUNS]
             ]
         return self._write(
             "sweep.html",
@@ -164,7 +149,7 @@ class Pages:
             run_count=len(runs),
             agents=agents,
             table=table,
-            plot=lay_out(_marks(found, runs, metrics, best), "run"),
+            plot=lay_out(run_marks(found, runs, metrics, best, _MAX_POINTS), "run"),
         )
 
     def run(
@@ -268,55 +253,8 @@ class Pages:
         return f"{seconds} s ago"
 
 
-def _path(*names: str) -> str:
-    return "/" + "/".join(urllib.parse.quote(name, safe="") for name in names)
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else short(value)
-
-
-def _is_better(sweep: Sweep, value: float, than: float) -> bool:
-    return value > than if sweep.goal == "maximize" else value < than
-
-
-def _best(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | None:
-    best: int | None = None
-    for run in runs:
-        value = metrics.get(run.pk)
-        if value is None or run.state != RunState.FINISHED:
-            continue
-        if best is None or _is_better(sweep, value, metrics[best]):
-            best = run.pk
-    return best
-
-
-def _ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[Run]:
-    """Put the best first, of equals the eldest; runs without a metric come last, newest first."""
-    sign = -1 if sweep.goal == "maximize" else 1
-
-    def rank(run: Run) -> tuple[bool, float, int]:
-        value = metrics.get(run.pk)
-        return (True, 0.0, -run.pk) if value is None else (False, sign * value, run.pk)
-
-    return sorted(runs, key=rank)
-
-
-def _marks(
-    project: Project, runs: list[Run], metrics: Mapping[int, float], best: int | None
-) -> list[Mark]:
-    numbered = [(number, run) for number, run in enumerate(runs, 1) if run.pk in metrics]
-    chosen = [numbered[number] for number in lines.spread(len(numbered), _MAX_POINTS)]
-    return [
-        Mark(
-            number,
-            metrics[run.pk],
-            f"{run.display_name or run.id}: {short(metrics[run.pk])}",
-            "best" if run.pk == best else run.state.value,
-            _path(project.entity, project.name, "runs", run.id),
-        )
-        for number, run in chosen
-    ]
 
 
 def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, wording.Value]:

@@ -1,62 +1,40 @@
-"""The server's HTTP routes: GraphQL, file_stream, files.
-
-What blocks runs in threads. 401 is answered to a wrong key only and 404 to what is gone for good:
-W&B's client gives up on both. Passing trouble is 503, which it tries again.
-"""
+"""The server's HTTP routes: GraphQL, file_stream, files, pages. What blocks runs in threads."""
 
 from __future__ import annotations
 
-import traceback
-import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 from anyio import to_thread
-from graphql import ExecutionResult, GraphQLError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
-from sweepctl.server.errors import (
-    BadMessageError,
-    EngineUnavailableError,
-    FileNameError,
-    NotFoundError,
-    StoreUnavailableError,
-)
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.graphql.context import Context
 from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.runs.files import RunFiles, checked_name
-from sweepctl.server.runs.intake import Intake, read_stream
+from sweepctl.server.runs.intake import Intake
+from sweepctl.server.runs.messages import read_stream
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
+from sweepctl.server.web.answers import Answers, Handler, page_response, segments
 from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import BodyError, error_response, json_response, read_json
-from sweepctl_pod.errors import SweepctlError
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
-_RETRY_AFTER = {"Retry-After": "5"}
 _BLOCK_LIMIT_S = 60.0
-_API = ("graphql", "files", "storage")
-_PAGE = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +48,7 @@ class Services:
     sweeps: Sweeps
     files: RunFiles
     pages: Pages
-    engine: Executor
+    executor: Executor
     api_keys: ApiKeys
     gate: Gate
     now: Callable[[], float]
@@ -79,10 +57,11 @@ class Services:
 
 def application(services: Services) -> Starlette:
     """Give the ASGI application."""
-    routes = _Routes(services)
+    answers = Answers(services.api_keys, services.pages, services.log)
+    routes = _Routes(services, answers)
 
     def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
-        return Route(path, routes.guarded(handler, is_open=is_open), methods=methods)
+        return Route(path, answers.guarded(handler, is_open=is_open), methods=methods)
 
     return Starlette(
         routes=[
@@ -103,37 +82,9 @@ def application(services: Services) -> Starlette:
 
 
 class _Routes:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, answers: Answers) -> None:
         self._services = services
-        self._logged_traces: set[str] = set()
-
-    def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
-        """Check the key, and turn errors into answers."""
-
-        async def answer(request: Request) -> Response:
-            if not is_open and not self._services.api_keys.allows(
-                request.headers.get("authorization")
-            ):
-                headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
-                return error_response(401, "the API key is not one of this server's", headers)
-            try:
-                return await handler(request)
-            except BodyError as error:
-                return error_response(error.status, error.message)
-            except (BadMessageError, FileNameError) as error:
-                return error_response(400, error.message)
-            except NotFoundError as error:
-                return self._missing(request, error.message)
-            except (StoreUnavailableError, EngineUnavailableError) as error:
-                return self._unavailable(error.message)
-            except OSError as error:
-                return self._unavailable(f"the data folder is not usable now: {error.strerror}")
-            except ClientDisconnect:
-                return Response(status_code=400)
-            except Exception as error:
-                return self._unexpected(request, error)
-
-        return answer
+        self._answers = answers
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -148,36 +99,16 @@ class _Routes:
         context = self._context(request)
         try:
             return await to_thread.run_sync(
-                lambda: self._answer(
-                    request, self._services.engine.execute(body["query"], variables, name, context)
+                lambda: self._answers.of_graphql(
+                    request,
+                    self._services.executor.execute(body["query"], variables, name, context),
                 )
             )
         except DocumentError as error:
             return json_response({"errors": [{"message": e.message} for e in error.errors]}, 400)
 
-    def _answer(self, request: Request, result: ExecutionResult) -> Response:
-        errors: list[dict[str, str]] = []
-        for error in result.errors or []:
-            cause = error.original_error
-            if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
-                return self._unavailable(cause.message)
-            if isinstance(cause, NotFoundError):
-                return error_response(404, cause.message)
-            if isinstance(cause, OSError):
-                return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
-            if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
-                if not isinstance(cause, OverflowError | UnicodeError):
-                    return self._unexpected(request, cause)
-                errors.append({"message": f"a value cannot be stored: {cause}"})
-                continue
-            errors.append({"message": error.message})
-        document: dict[str, Any] = {"data": result.data}
-        if errors:
-            document["errors"] = errors
-        return json_response(document)
-
     async def file_stream(self, request: Request) -> Response:
-        parts = _segments(request)[1:]
+        parts = segments(request)[1:]
         if len(parts) != 4 or parts[3] != "file_stream":
             return error_response(404, "only a run's file_stream takes posts")
         message = read_stream(await read_json(request))
@@ -192,7 +123,7 @@ class _Routes:
         return json_response({"exitcode": None, "limits": {}, **stopped})
 
     async def download(self, request: Request) -> Response:
-        parts = _segments(request)[1:]
+        parts = segments(request)[1:]
         if len(parts) < 4:
             return error_response(404, "a file's address is /files/ENTITY/PROJECT/RUN/NAME")
         run = await to_thread.run_sync(self._run_at, parts[0], parts[1], parts[2])
@@ -223,14 +154,14 @@ class _Routes:
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
     async def sweeps_page(self, request: Request) -> Response:
-        return HTMLResponse(await to_thread.run_sync(self._services.pages.sweeps), headers=_PAGE)
+        return page_response(await to_thread.run_sync(self._services.pages.sweeps))
 
     async def page(self, request: Request) -> Response:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
 
         def write() -> str:
-            match _segments(request):
+            match segments(request):
                 case [entity, project]:
                     return pages.sweeps(entity, project)
                 case [entity, project, "sweeps", sweep]:
@@ -239,7 +170,7 @@ class _Routes:
                     return pages.run(entity, project, run, metric, is_held=is_held)
             raise NotFoundError(f"there is nothing at {request.url.path}")
 
-        return HTMLResponse(await to_thread.run_sync(write), headers=_PAGE)
+        return page_response(await to_thread.run_sync(write))
 
     async def _file(self, run: int, name: str) -> Response:
         def find() -> file_store.StoredFile | None:
@@ -257,7 +188,7 @@ class _Routes:
 
     def _signed(self, request: Request) -> tuple[int, str]:
         run, token = request.path_params["run"], request.path_params["token"]
-        name = "/".join(_segments(request)[3:])
+        name = "/".join(segments(request)[3:])
         if not self._services.files.is_signed(run, name, token):
             raise BodyError(403, "the address is not signed by this server")
         return run, name
@@ -284,28 +215,6 @@ class _Routes:
             is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
         )
 
-    def _missing(self, request: Request, message: str) -> Response:
-        """Answer people with a page, and clients as they expect it."""
-        is_for_people = "text/html" in request.headers.get("accept", "")
-        if request.method != "GET" or not is_for_people or _segments(request)[0] in _API:
-            return error_response(404, message)
-        return HTMLResponse(self._services.pages.missing(message), 404, headers=_PAGE)
-
-    def _unavailable(self, message: str) -> Response:
-        self._services.log(message)
-        return error_response(503, message, _RETRY_AFTER)
-
-    def _unexpected(self, request: Request, error: Exception) -> Response:
-        where = f"{request.method} {request.url.path}"
-        self._services.log(f"unexpected error at {where}: {type(error).__name__}: {error}")
-        # Clients come again and again: where in the code it was is logged once.
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        if trace not in self._logged_traces:
-            self._logged_traces.add(trace)
-            for line in trace.rstrip().splitlines():
-                self._services.log(line)
-        return error_response(500, "an unexpected error in the server; its log tells more")
-
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream()
@@ -319,12 +228,6 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
             raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
         if block:
             yield block
-
-
-def _segments(request: Request) -> list[str]:
-    """Take the path apart before it is decoded: a project's name may hold a slash."""
-    raw = request.scope.get("raw_path") or request.url.path.encode()
-    return [urllib.parse.unquote(part) for part in raw.decode("latin-1").strip("/").split("/")]
 
 
 def _attempt(request: Request) -> int | None:

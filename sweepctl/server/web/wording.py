@@ -15,12 +15,13 @@ from typing import Any
 
 from sweepctl.server.lifecycle import LIVE, Limits, RunState
 from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import Sweep
 from sweepctl.server.web.plot import short
 from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX
 from sweepctl_pod.stored_form import part_owner
 from sweepctl_pod.wandb import summary as wandb_summary
-from sweepctl_pod.wandb.summary import MetricReading, read_metric, reason_of, unverified_of
+from sweepctl_pod.wandb.summary import MetricReading, reason_of, unverified_of
 
 _MAX_VALUE = 300
 _MAX_COLUMNS = 8
@@ -118,9 +119,9 @@ def metric(reading: MetricReading | None) -> str:
 
 def metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str | None:
     """Say what is wrong with what a run logged as its sweep's metric."""
-    if sweep is None or sweep.metric is None:
+    reading = None if sweep is None else sweep_metric(sweep, summary)
+    if sweep is None or sweep.metric is None or reading is None:
         return None
-    reading = read_metric(summary, sweep.metric, sweep.goal)
     return wandb_summary.metric_trouble(summary, sweep.metric, reading)
 
 

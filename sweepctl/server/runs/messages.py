@@ -1,0 +1,102 @@
+"""What trainers send, checked and in our own form. Pure: `intake` stores it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sweepctl.server.errors import BadMessageError
+from sweepctl.server.lifecycle import RunState
+from sweepctl.server.store import lines
+
+_MAX_LINE = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMessage:
+    """A checked body of file_stream."""
+
+    files: Mapping[str, tuple[int, list[str]]]
+    is_preempting: bool
+    exit_code: int | None
+
+    @property
+    def is_only_sign_of_life(self) -> bool:
+        """Whether there is nothing in it to store."""
+        return not self.files and not self.is_preempting and self.exit_code is None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """What `upsertBucket` sets; `is_init` tells a trainer that begins from one that goes on."""
+
+    fields: Mapping[str, Any]
+    config: Mapping[str, Any] | None
+    summary: str | None
+    state: RunState | None
+    host: str | None
+    is_resumed: bool
+
+
+def read_stream(body: object) -> StreamMessage:
+    """Check a body of file_stream."""
+    if not isinstance(body, Mapping):
+        raise BadMessageError("file_stream: the body is not a map")
+    files = body.get("files") or {}
+    if not isinstance(files, Mapping):
+        raise BadMessageError("file_stream: files is not a map")
+    code = body.get("exitcode")
+    if body.get("complete") and code is None:
+        code = 0
+    if code is not None and (type(code) is not int or abs(code) > 2**31):
+        raise BadMessageError(f"file_stream: exitcode {code!r} is not a whole number")
+    blocks = {str(name): _block(str(name), block) for name, block in files.items()}
+    return StreamMessage(blocks, bool(body.get("preempting")), code)
+
+
+def _block(name: str, block: object) -> tuple[int, list[str]]:
+    if not isinstance(block, Mapping):
+        raise BadMessageError(f"file_stream: {name} is not a map")
+    offset, content = block.get("offset", 0), block.get("content", [])
+    if type(offset) is not int or not 0 <= offset <= _MAX_LINE:
+        raise BadMessageError(f"file_stream: {name}: offset {offset!r} is not a line number")
+    if isinstance(content, str):
+        content = [content]
+    if not isinstance(content, list) or not all(isinstance(line, str) for line in content):
+        raise BadMessageError(f"file_stream: {name}: content is not a list of lines")
+    if name == lines.SUMMARY and content:
+        _checked_summary(content[-1])
+    return offset, content
+
+
+def _checked_summary(text: str) -> None:
+    try:
+        summary = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadMessageError(f"the summary is no JSON: {error}") from error
+    if not isinstance(summary, Mapping):
+        raise BadMessageError("the summary is not a map")
+
+
+def merged_config(
+    old: Mapping[str, Any], new: Mapping[str, Any], params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Lay a run's new config over its old one.
+
+    A sweep's parameter keeps the form it was handed out in when the trainer sends an equal number:
+    1.0 that went through a client as 1 stays 1.0.
+    """
+    merged = {**old, **new}
+    for name, value in params.items():
+        sent = merged.get(name)
+        if isinstance(sent, Mapping) and "value" in sent and _is_same(sent["value"], value):
+            merged[name] = {**sent, "value": value}
+    return merged
+
+
+def _is_same(sent: object, handed_out: object) -> bool:
+    if isinstance(sent, bool) or isinstance(handed_out, bool):
+        return False
+    return isinstance(sent, int | float) and isinstance(handed_out, float) and sent == handed_out

@@ -1,0 +1,129 @@
+"""Which answer a request gets: its key is checked, and its errors become HTTP statuses.
+
+401 is answered to a wrong key only and 404 to what is gone for good: W&B's client gives up on both.
+Trouble that may pass is 503, which the client tries again.
+"""
+
+from __future__ import annotations
+
+import traceback
+import urllib.parse
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from graphql import ExecutionResult, GraphQLError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+
+from sweepctl.server.errors import (
+    BadMessageError,
+    EngineUnavailableError,
+    FileNameError,
+    NotFoundError,
+    StoreUnavailableError,
+)
+from sweepctl.server.web.auth import ApiKeys
+from sweepctl.server.web.pages import Pages
+from sweepctl.server.web.requests import BodyError, error_response, json_response
+from sweepctl_pod.errors import SweepctlError
+
+_RETRY_AFTER = {"Retry-After": "5"}
+_API = ("graphql", "files", "storage")
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Answers:
+    """Turns what handlers give and raise into responses; it logs what nobody expected once."""
+
+    def __init__(self, api_keys: ApiKeys, pages: Pages, log: Callable[[str], None]) -> None:
+        self._api_keys = api_keys
+        self._pages = pages
+        self._log = log
+        self._logged_traces: set[str] = set()
+
+    def guarded(self, handler: Handler, *, is_open: bool) -> Handler:
+        """Check the key, and turn errors into answers."""
+
+        async def answer(request: Request) -> Response:
+            if not is_open and not self._api_keys.allows(request.headers.get("authorization")):
+                headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
+                return error_response(401, "the API key is not one of this server's", headers)
+            try:
+                return await handler(request)
+            except BodyError as error:
+                return error_response(error.status, error.message)
+            except (BadMessageError, FileNameError) as error:
+                return error_response(400, error.message)
+            except NotFoundError as error:
+                return self._missing(request, error.message)
+            except (StoreUnavailableError, EngineUnavailableError) as error:
+                return self._unavailable(error.message)
+            except OSError as error:
+                return self._unavailable(f"the data folder is not usable now: {error.strerror}")
+            except ClientDisconnect:
+                return Response(status_code=400)
+            except Exception as error:
+                return self._unexpected(request, error)
+
+        return answer
+
+    def of_graphql(self, request: Request, result: ExecutionResult) -> Response:
+        """Answer with the result of an operation; an error that may pass is the whole answer."""
+        errors: list[dict[str, str]] = []
+        for error in result.errors or []:
+            cause = error.original_error
+            if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
+                return self._unavailable(cause.message)
+            if isinstance(cause, NotFoundError):
+                return error_response(404, cause.message)
+            if isinstance(cause, OSError):
+                return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
+            if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
+                if not isinstance(cause, OverflowError | UnicodeError):
+                    return self._unexpected(request, cause)
+                errors.append({"message": f"a value cannot be stored: {cause}"})
+                continue
+            errors.append({"message": error.message})
+        document: dict[str, Any] = {"data": result.data}
+        if errors:
+            document["errors"] = errors
+        return json_response(document)
+
+    def _missing(self, request: Request, message: str) -> Response:
+        """Answer people with a page, and clients as they expect it."""
+        is_for_people = "text/html" in request.headers.get("accept", "")
+        if request.method != "GET" or not is_for_people or segments(request)[0] in _API:
+            return error_response(404, message)
+        return page_response(self._pages.missing(message), 404)
+
+    def _unavailable(self, message: str) -> Response:
+        self._log(message)
+        return error_response(503, message, _RETRY_AFTER)
+
+    def _unexpected(self, request: Request, error: Exception) -> Response:
+        where = f"{request.method} {request.url.path}"
+        self._log(f"unexpected error at {where}: {type(error).__name__}: {error}")
+        # Clients come again and again: where in the code it was is logged once.
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if trace not in self._logged_traces:
+            self._logged_traces.add(trace)
+            for line in trace.rstrip().splitlines():
+                self._log(line)
+        return error_response(500, "an unexpected error in the server; its log tells more")
+
+
+def page_response(text: str, status: int = 200) -> Response:
+    """Answer with a page, which may load nothing and run nothing."""
+    return HTMLResponse(text, status, headers=_PAGE_HEADERS)
+
+
+def segments(request: Request) -> list[str]:
+    """Take the path apart before it is decoded: a project's name may hold a slash."""
+    raw = request.scope.get("raw_path") or request.url.path.encode()
+    return [urllib.parse.unquote(part) for part in raw.decode("latin-1").strip("/").split("/")]
