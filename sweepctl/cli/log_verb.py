@@ -188,7 +188,7 @@ def _explain_silence(target: Target, options: LogOptions) -> None:
 
 def _print_served(name: str | None, server: str | None, data: Path | None, run: str | None) -> None:
     """Print what the runs of a sweep have printed that is in no cluster."""
-    from sweepctl.server.process import default_data
+    from sweepctl.server.server_process import default_data
     from sweepctl.sweeps.names import parse_sweep_name
     from sweepctl.sweeps.place import Place, find_sweep, open_source, server_of
 

@@ -9,7 +9,7 @@ from threading import Event
 
 from sweepctl.jobs.submission import open_submission_api, sweep_name
 from sweepctl.jobs.targets import Target, is_in_cluster, open_target
-from sweepctl.server.process import default_data
+from sweepctl.server.server_process import default_data
 from sweepctl.sweeps.api import WandbApi
 from sweepctl.sweeps.names import parse_sweep_name
 from sweepctl.sweeps.page import Page, page_at, page_of_data

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweepctl.server.process import ServerProcess, connection, die_with_parent, is_listening
+from sweepctl.server.server_process import ServerProcess, connection, die_with_parent, is_listening
 from sweepctl.sweeps.gpus import GpuPlan, record
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.first_runs import GAVE_UP

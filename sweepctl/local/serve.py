@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sweepctl.server.process import announce, default_data, withdraw
+from sweepctl.server.server_process import announce, default_data, withdraw
 from sweepctl.sweeps.page import listen_address
 from sweepctl_pod.errors import UsageError
 

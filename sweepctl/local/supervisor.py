@@ -20,8 +20,14 @@ from typing import Any, Protocol
 
 from sweepctl.local.agent import failure_options
 from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
-from sweepctl.server.engine.sweeps_engine import INSTALL_HINT, find_python
-from sweepctl.server.process import ENTITY, agent_logs, connection, default_data, start_server
+from sweepctl.server.engine.search_engine import INSTALL_HINT, find_python
+from sweepctl.server.server_process import (
+    ENTITY,
+    agent_logs,
+    connection,
+    default_data,
+    start_server,
+)
 from sweepctl.sweepfile.load import SweepSpec
 from sweepctl.sweeps.api import WandbApi, dashboard_url, read_config
 from sweepctl.sweeps.best import RankedRun, best_runs

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from sweepctl.server.process import ENTITY, agent_logs, default_data
+from sweepctl.server.server_process import ENTITY, agent_logs, default_data
 from sweepctl.sweeps import gpus
 from sweepctl.sweeps.api import SweepSource, read_config
 from sweepctl.sweeps.names import SweepName

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweepctl.server.process import check_holds_sweeps, connection, start_server
+from sweepctl.server.server_process import check_holds_sweeps, connection, start_server
 from sweepctl.server.web.auth import is_loopback
 from sweepctl.sweeps.api import WandbApi, dashboard_url
 from sweepctl.sweeps.names import SweepName

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweepctl.server.process import (
+from sweepctl.server.server_process import (
     ENTITY,
     check_holds_sweeps,
+    connected,
     connection,
     default_data,
-    reading,
 )
 from sweepctl.server.store.database import DATABASE
 from sweepctl.sweeps.api import SweepSource, WandbApi
@@ -64,7 +64,7 @@ def open_api(
         yield WandbApi(server, on_wait=say)
         return
     data = place.data or default_data()
-    with reading(data, makes=makes) as server:
+    with connected(data, makes=makes) as server:
         yield WandbApi(server, on_wait=say)
 
 
@@ -83,15 +83,17 @@ def open_source(
     if server is not None:
         yield WandbApi(server, on_wait=say)
         return
-    from sweepctl.server.reading import StoredSweeps  # only here: a W&B server is read without
     from sweepctl.server.store.database import has_this_format
+    from sweepctl.server.stored_sweeps import (
+        StoredSweeps,  # only here: a W&B server is read without
+    )
 
     data = place.data or default_data()
     check_holds_sweeps(data)
     if has_this_format(data):
         yield StoredSweeps(data)
         return
-    with reading(data) as server:
+    with connected(data) as server:
         yield WandbApi(server, on_wait=say)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from serving import ServerProcess, wait_for
 
-from sweepctl.server import process
+from sweepctl.server import server_process
 from sweepctl_pod.wandb.client import WandbClient
 
 CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
@@ -76,7 +76,7 @@ def data(tmp_path: Path, start_server: Callable[..., ServerProcess]) -> tuple[Pa
     """Give a folder with two sweeps that no server serves, and the newest one's name."""
     folder = tmp_path / "sweeps of 2026"
     server = start_server(data=folder)
-    client = WandbClient(process.connection(server.url))
+    client = WandbClient(server_process.connection(server.url))
     client.create_sweep("local", "legs", CONFIG)
     newest = client.create_sweep("local", "legs", CONFIG)
     server.stop()
@@ -104,15 +104,15 @@ def test_pages_are_there_until_the_visit_ends(
     assert second.ends() == 0, "it needs no server of its own"
     assert f"a server of {folder} runs already" in second.said
     assert first.ends(signum) == 0
-    assert process.live_url(folder) is None
-    assert not process.is_listening(address)
+    assert server_process.live_url(folder) is None
+    assert not server_process.is_listening(address)
 
 
 def test_a_visit_listens_where_it_is_told_and_answers_to_the_names_it_is_told(
     data: tuple[Path, str], visit: Callable[..., Visit]
 ) -> None:
     folder, newest = data
-    port = process._free_port()
+    port = server_process._free_port()
     options = ("--listen", f"127.0.0.1:{port}", "--allowed-host", "box.lan")
     address = visit(newest, "--data", str(folder), *options).address()
     assert address.startswith(f"http://127.0.0.1:{port}/")
@@ -138,7 +138,7 @@ def test_a_browser_is_opened_where_there_is_one(
 def test_the_page_at_a_server_is_only_named(
     server: ServerProcess, visit: Callable[..., Visit]
 ) -> None:
-    client = WandbClient(process.connection(server.url))
+    client = WandbClient(server_process.connection(server.url))
     sweep = client.create_sweep("local", "legs", CONFIG)
     named = visit(f"local/legs/{sweep.id}", "--server", server.url)
     assert named.ends() == 0
@@ -166,4 +166,4 @@ def test_what_cannot_be_opened_is_told(
     unknown = visit("local/legs/nothing0", "--data", str(folder))
     assert unknown.ends() == 1
     assert "nothing0" in unknown.said
-    assert process.live_url(folder) is None
+    assert server_process.live_url(folder) is None

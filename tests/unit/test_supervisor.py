@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.local.processes import AgentProcess, LocalSweep, ProcessState
-from sweepctl.server import process
+from sweepctl.server import server_process
 from sweepctl_pod.errors import SweepctlError
 
 FAILED = b"sweepctl: run a1 failed: exit code 3\n"
@@ -61,9 +61,9 @@ def test_an_agent_is_started_again_unless_it_would_end_the_same(
 
 
 def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) -> None:
-    other, url = process.start_server(tmp_path / "data", agent_timeout_s=5)
+    other, url = server_process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert other is not None
-    none, same = process.start_server(tmp_path / "data", agent_timeout_s=5)
+    none, same = server_process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert (none, same) == (None, url)
     sweep = LocalSweep("local/p/s", None, url, tmp_path / "data", tmp_path, tmp_path, [], {})
     try:
@@ -73,9 +73,9 @@ def test_the_server_of_another_command_is_replaced_when_it_ends(tmp_path: Path) 
         (line,) = sweep.tick(11.0)
         assert line.startswith("the server ended; started again")
         deadline = time.monotonic() + 60
-        while not process.is_healthy(url) and time.monotonic() < deadline:
+        while not server_process.is_healthy(url) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert process.live_url(tmp_path / "data") == url
+        assert server_process.live_url(tmp_path / "data") == url
     finally:
         other.stop()
         sweep.stop()
@@ -150,7 +150,7 @@ def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected
 def test_two_commands_that_start_a_server_at_once_share_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as threads:  # a server ends with the thread that started it
         started = [
-            threads.submit(process.start_server, tmp_path / "data", agent_timeout_s=5)
+            threads.submit(server_process.start_server, tmp_path / "data", agent_timeout_s=5)
             for _ in range(3)
         ]
         found = [each.result() for each in started]
@@ -169,5 +169,5 @@ def test_a_server_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) ->
         "no database, but a text of some length\n" * 9
     )
     with pytest.raises(SweepctlError, match=r"not start: .*sweepctl\.sqlite") as caught:
-        process.start_server(tmp_path / "data", agent_timeout_s=5)
+        server_process.start_server(tmp_path / "data", agent_timeout_s=5)
     assert str(log) in (caught.value.hint or "")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sweepctl.jobs import submission
-from sweepctl.server import process
+from sweepctl.server import server_process
 from sweepctl.sweeps.api import WandbApi
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
@@ -45,7 +45,7 @@ def answering(status: int, body: bytes) -> Callable[[], tuple[HTTPServer, str]]:
 def test_the_ways_to_a_server_at_a_port_of_ours_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with process.reading(tmp_path, makes=True) as connection:
+    with server_process.connected(tmp_path, makes=True) as connection:
         assert connection.name == f"the embedded server of {tmp_path}"
 
     @contextmanager
