@@ -115,10 +115,10 @@ def stop(
     Without a name it asks first.
     """
     from sweepctl.sweeps.place import Place
-    from sweepctl.sweeps.status import ENDED_SWEEP
+    from sweepctl_pod.wandb.states import ENDED_SWEEPS
 
     place = Place(namespace, context, server, data)
-    done = _set_state("stop", name, place, yes, dry_run, "FINISHED", "stopped", ENDED_SWEEP)
+    done = _set_state("stop", name, place, yes, dry_run, "FINISHED", "stopped", ENDED_SWEEPS)
     _print_done(done, dry_run, form)
     if done.verb != "unchanged" and dry_run is DryRun.NONE:
         output.say("the runs under way are trained to their end, then the agents leave")
@@ -237,12 +237,12 @@ def _is_open(target: Target) -> bool:
     """Ask the sweep's server whether there is work left."""
     from sweepctl.jobs import submission
     from sweepctl.sweeps.place import find_sweep
-    from sweepctl.sweeps.status import ENDED_SWEEP
+    from sweepctl_pod.wandb.states import ENDED_SWEEPS
 
     found = target.submission()
     with submission.open_submission_api(target.cluster, found, output.say) as api:
         sweep = find_sweep(api, submission.sweep_name(found, api))
-        return sweep.state not in ENDED_SWEEP
+        return sweep.state not in ENDED_SWEEPS
 
 
 def _ask_to_delete(plan: Any, target: Target) -> None:

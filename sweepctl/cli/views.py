@@ -20,7 +20,8 @@ from sweepctl.cli.output import Lines
 from sweepctl.cli.screen import Room, Screen, is_drawable
 from sweepctl.sweeps.best import RankedRun
 from sweepctl.sweeps.gpus import label as gpu_label
-from sweepctl.sweeps.status import ENDED_BADLY, RunRow, SweepStatus, by_interest, changes
+from sweepctl.sweeps.status import RunRow, SweepStatus, by_interest, changes
+from sweepctl_pod.wandb.states import ENDED_BADLY
 
 _SWEEP_COLUMNS = (
     output.Column("SWEEP", 9, elastic=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from sweepctl.kube.pod_reasons import (
@@ -22,6 +22,8 @@ from sweepctl.kube.pod_reasons import (
     why_pending,
 )
 from sweepctl.sweeps.status import RunRow
+from sweepctl_pod.timestamps import read_time
+from sweepctl_pod.wandb.states import HELD_RUNS
 
 FIRST_BACKOFF_S = 10.0
 LONGEST_BACKOFF_S = 600.0
@@ -238,14 +240,6 @@ def replacement_due_s(pod: Object, now: datetime) -> float | None:
     return delay_s - (now - finished).total_seconds()
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """Read a time of the Kubernetes API."""
-    if not text:
-        return None
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
-
-
 @dataclass(frozen=True, slots=True)
 class _JobFacts:
     name: str
@@ -332,8 +326,7 @@ def _by_index(pods: Iterable[Object], job: Object) -> dict[int, list[Object]]:
 
 def _runs_by_agent(runs: Sequence[RunRow]) -> dict[str, RunRow]:
     """Give the run that each agent has; a trainer that starts anew may not have said so yet."""
-    states = ("pending", "running", "preempting")
-    return {run.agent: run for run in runs if run.agent and run.state in states}
+    return {run.agent: run for run in runs if run.agent and run.state in HELD_RUNS}
 
 
 def _is_live(pod: Object) -> bool:
@@ -353,11 +346,11 @@ def _finished_at(pod: Object) -> datetime | None:
     """Give when a pod ended, as the Job controller reckons it."""
     ended = agent_end(pod)
     if ended and ended.get("finishedAt"):
-        return parse_time(ended["finishedAt"])
+        return read_time(ended["finishedAt"])
     ready = condition(pod, "Ready")
     if ready and ready.get("status") == "False" and ready.get("lastTransitionTime"):
-        return parse_time(ready["lastTransitionTime"])
-    return parse_time(pod["metadata"].get("creationTimestamp"))
+        return read_time(ready["lastTransitionTime"])
+    return read_time(pod["metadata"].get("creationTimestamp"))
 
 
 def _about(events: Iterable[Object], kind: str, metadata: Object) -> list[Object]:
@@ -373,5 +366,5 @@ def _kind(event: Object) -> Any:
 
 
 def _age_s(text: str | None, now: datetime) -> float | None:
-    when = parse_time(text)
+    when = read_time(text)
     return (now - when).total_seconds() if when else None

@@ -27,8 +27,9 @@ from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
 from sweepctl.sweeps.api import WandbApi
 from sweepctl.sweeps.handle import SeenSweep, read_status
-from sweepctl.sweeps.status import ENDED_SWEEP, SweepStatus
+from sweepctl.sweeps.status import SweepStatus
 from sweepctl_pod.errors import ExitCode, SweepctlError
+from sweepctl_pod.wandb.states import ENDED_SWEEPS
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class LiveSweep:
         job = self.submission.job
         if job is None or not job_end(job) or self.sweep is None:
             return None
-        if self.sweep.state in ENDED_SWEEP or self.sweep.has_ended:
+        if self.sweep.state in ENDED_SWEEPS or self.sweep.has_ended:
             return None
         higher = f"generation={self.submission.generation + 1}"
         release = self.submission.helm_release

@@ -33,10 +33,10 @@ from sweepctl.sweepfile.load import SweepSpec, config_text
 from sweepctl.sweeps.api import WandbApi, dashboard_url
 from sweepctl.sweeps.handle import Change
 from sweepctl.sweeps.names import entity_of, parse_sweep_name, project_of
-from sweepctl.sweeps.status import ENDED_SWEEP
 from sweepctl.values.settings import Values
 from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.wandb.client import SweepInfo
+from sweepctl_pod.wandb.states import ENDED_SWEEPS
 
 SERVER_LIMIT_S = 300.0
 SERVER_STUCK_S = 30.0
@@ -139,7 +139,7 @@ class Submitter:
             with self._open_api(values, plan) as api:
                 sweep = self._find_or_create_sweep(api, values, plan)
                 self._done.page = dashboard_url(api.connection, sweep) if not address else None
-            is_open = sweep.state not in ENDED_SWEEP
+            is_open = sweep.state not in ENDED_SWEEPS
             sweep_id = f"{sweep.entity}/{sweep.project}/{sweep.id}"
             job = self._with_sweep(existing, values, plan, sweep_id, is_open)
         self._done.sweep = job["metadata"]["annotations"].get(manifest.SWEEP_ANNOTATION)

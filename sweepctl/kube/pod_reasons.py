@@ -13,7 +13,7 @@ from typing import Any
 
 from sweepctl.kube.errors import pod_refusal
 from sweepctl_pod.errors import ExitCode
-from sweepctl_pod.first_runs import GAVE_UP
+from sweepctl_pod.log_lines import GAVE_UP
 
 Object = Mapping[str, Any]
 

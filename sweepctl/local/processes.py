@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from sweepctl.server.server_process import ServerProcess, connection, die_with_parent, is_listening
 from sweepctl.sweeps.gpus import GpuPlan, record
 from sweepctl_pod.errors import ExitCode
-from sweepctl_pod.first_runs import GAVE_UP
+from sweepctl_pod.log_lines import EXIT, GAVE_UP, PREFIX
 from sweepctl_pod.options import agent_host
 
 MAX_RESTARTS = 6
@@ -35,6 +35,8 @@ _HOPELESS = (ExitCode.INVALID, ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION)
 
 STOP_LIMIT_S = 40.0
 SERVER_LOOK_EVERY_S = 1.0
+_OWN_LINE = PREFIX.encode()
+_LAST_LINE = f"{PREFIX}{EXIT}".encode()
 
 
 class ProcessState(str, enum.Enum):
@@ -75,9 +77,9 @@ class AgentProcess:
                 if not line.endswith(b"\n"):
                     return
                 self.read_bytes += len(line)
-                if line.startswith(b"sweepctl: ") and not line.startswith(b"sweepctl: exit "):
+                if line.startswith(_OWN_LINE) and not line.startswith(_LAST_LINE):
                     said = line.decode("utf-8", "replace").rstrip()
-                    self.last_word = said.removeprefix("sweepctl: ")
+                    self.last_word = said.removeprefix(PREFIX)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.stored_form import json_text
+from sweepctl_pod.json_text import json_text
 
 _SAFE_PLAIN = re.compile(r"[A-Za-z/_](?:[A-Za-z0-9/_.@:-]*[A-Za-z0-9/_.@-])?", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null"])

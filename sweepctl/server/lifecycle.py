@@ -10,36 +10,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS
+from sweepctl_pod.wandb.states import RunState as RunState
+from sweepctl_pod.wandb.states import SweepState as SweepState
+
+LIVE = HELD_RUNS
+ENDED = ENDED_SWEEPS
+
 SIGTERM_EXIT_CODE = 143
-
-
-class RunState(str, enum.Enum):
-    """W&B's states of a run."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    PREEMPTING = "preempting"
-    PREEMPTED = "preempted"
-    FINISHED = "finished"
-    FAILED = "failed"
-    CRASHED = "crashed"
-    KILLED = "killed"
-
-
-LIVE = frozenset({RunState.PENDING, RunState.RUNNING, RunState.PREEMPTING})
-
-
-class SweepState(str, enum.Enum):
-    """W&B's states of a sweep."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    FINISHED = "FINISHED"
-    CANCELED = "CANCELED"
-
-
-ENDED = frozenset({SweepState.FINISHED, SweepState.CANCELED})
 
 
 class AgentState(str, enum.Enum):

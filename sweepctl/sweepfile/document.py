@@ -17,8 +17,8 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from sweepctl_pod.errors import Problem, SpecError
-from sweepctl_pod.stored_form import number_text as number_text
-from sweepctl_pod.stored_form import string_text as string_text
+from sweepctl_pod.json_text import number_text as number_text
+from sweepctl_pod.json_text import string_text as string_text
 
 Path = tuple[str | int, ...]
 

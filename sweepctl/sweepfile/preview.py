@@ -12,15 +12,10 @@ from typing import Any
 
 from sweepctl.search.next_params import PastRun, next_params
 from sweepctl.sweepfile.load import SweepSpec
-from sweepctl_pod.command import (
-    ARGS_JSON_FILE_MACRO,
-    DEFAULT_COMMAND,
-    environment_names,
-    shell_line,
-)
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.command import ARGS_JSON_FILE_MACRO, environment_names, shell_line
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.run_parameters import run_parameters
-from sweepctl_pod.trainer.resolve import default_grammar, resolve
+from sweepctl_pod.trainer.resolve import default_grammar, resolve_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,8 @@ def preview_runs(
     if config.get("method") == "bayes":
         config = {**config, "method": "random"}
     rng = random.Random(seed)
-    command = spec.command or DEFAULT_COMMAND
+    sweep = AssignedSweep.of(spec.entity or "ENTITY", spec.project or "PROJECT", "", config)
+    command = sweep.command
     told = _notes_on_command(command, environ)
     runs: list[PreviewedRun] = []
     past: list[PastRun] = []
@@ -72,13 +68,9 @@ def preview_runs(
         if parameters is None:
             break
         past.append(PastRun(params=parameters))
-        resolved = resolve(
-            command,
-            program=spec.program,
-            parameters=run_parameters(parameters, config["parameters"]),
-            run_id=f"preview{len(runs) + 1}",
-            entity=spec.entity or "ENTITY",
-            project=spec.project or "PROJECT",
+        resolved = resolve_run(
+            sweep,
+            AssignedRun(f"preview{len(runs) + 1}", parameters),
             grammar=grammar or default_grammar(command),
             environ=environ if expand_env else {},
             args_json_file=f"parameters-preview{len(runs) + 1}.json",

@@ -7,16 +7,16 @@ it; where there is none it is resolved as agent and preview resolve it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweepctl.sweeps.status import RunRow, SweepStatus, ranked, searched_parameters
-from sweepctl_pod.command import DEFAULT_COMMAND, shell_line
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.command import shell_line
 from sweepctl_pod.overrides import Grammar, Override
-from sweepctl_pod.run_parameters import run_parameters
 from sweepctl_pod.run_record import RunRecord
 from sweepctl_pod.shell_script import script_trouble
-from sweepctl_pod.trainer.resolve import default_grammar, resolve
+from sweepctl_pod.trainer.resolve import default_grammar, resolve_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +90,16 @@ def _ranked_run(
     record: RunRecord | None,
 ) -> RankedRun:
     """Resolve a run's command; one that our agent refuses, W&B's has run as it stands."""
-    command = config.get("command") or DEFAULT_COMMAND
+    sweep = AssignedSweep.of(*place, "", config)
+    refused = script_trouble([str(word) for word in sweep.command]) is not None
     names = sorted(config.get("parameters", {}), key=str)  # as W&B hands them out
     known = {name: row.parameters[name] for name in names if name in row.parameters}
-    resolved = resolve(
-        command,
-        program=config.get("program"),
-        parameters=run_parameters(known, config.get("parameters")),
-        run_id=row.id,
-        entity=place[0],
-        project=place[1],
-        grammar=grammar or default_grammar(command),
+    resolved = resolve_run(
+        replace(sweep, has_arguments=refused),
+        AssignedRun(row.id, known),
+        grammar=grammar or default_grammar(sweep.command),
         environ={},
         args_json_file=f"parameters-{row.id}.json",
-        has_arguments=script_trouble([str(word) for word in command]) is not None,
     )
     return RankedRun(
         rank=rank,

@@ -11,14 +11,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from sweepctl_pod.errors import UsageError
+from sweepctl_pod.log_lines import RUN_BEGINS, RUN_ENDS, RUN_SAYS
 
 MARGIN_S = 60.0
 """How far before the last line a stream is opened again: more than any line is late."""
 
 _KEPT = 20_000
-_RUN_BEGINS = re.compile(r"sweepctl: run (\S+) starts")
-_RUN_ENDS = re.compile(r"sweepctl: run (\S+) [a-z ]+: ")
-_RUN_SAYS = re.compile(r"sweepctl: run (\S+?):? ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +87,13 @@ class RunFilter:
 
     def keeps(self, text: str) -> bool:
         """Say whether a line, the next one of its agent, belongs to the run."""
-        if begins := _RUN_BEGINS.match(text):
+        if begins := RUN_BEGINS.match(text):
             self._is_on = begins[1] == self.run
             return self._is_on
-        if (ends := _RUN_ENDS.match(text)) and ends[1] == self.run and self._is_on:
+        if (ends := RUN_ENDS.match(text)) and ends[1] == self.run and self._is_on:
             self._is_on = False
             return True
-        if not self._is_on and (says := _RUN_SAYS.match(text)):
+        if not self._is_on and (says := RUN_SAYS.match(text)):
             return says[1] == self.run
         return self._is_on
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from sweepctl.sweeps.progress import Phase, eta_s, progress
 from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
+from sweepctl_pod.wandb.states import (
+    ENDED_BADLY,
+    ENDED_SWEEPS,
+    ENDED_WELL,
+    HELD_RUNS,
+    OPEN_RUNS,
+    TRAINING_RUNS,
+    RunState,
+    SweepState,
+)
 from sweepctl_pod.wandb.summary import duration_s, read_metric, reason_of, unverified_of
-
-ENDED_WELL = frozenset({"finished"})
-ENDED_BADLY = frozenset({"failed", "crashed", "killed"})
-LIVE_RUNS = frozenset({"running", "preempting"})
-AT_WORK = LIVE_RUNS | {"pending"}
-OPEN_RUNS = AT_WORK | {"preempted", "queued"}
-ENDED_SWEEP = frozenset({"FINISHED", "CANCELED", "CRASHED", "FAILED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,10 @@ class SweepStatus:
     @property
     def eta_s(self) -> float | None:
         """Tell in how many seconds the sweep will be done; None while that is unknown."""
-        if self.expected is None or self.state != "RUNNING":
+        if self.expected is None or self.state != SweepState.RUNNING:
             return None
-        at_work = [row for row in self.runs if row.state in AT_WORK]
-        handed_back = sum(row.state in OPEN_RUNS - AT_WORK for row in self.runs)
+        at_work = [row for row in self.runs if row.state in HELD_RUNS]
+        handed_back = sum(row.state in OPEN_RUNS - HELD_RUNS for row in self.runs)
         return eta_s(
             [row.duration_s for row in self.runs if row.state in ENDED_WELL and row.duration_s],
             [row.duration_s or 0.0 for row in at_work],
@@ -129,7 +133,7 @@ class SweepStatus:
     def has_ended(self) -> bool:
         """Say whether the sweep is over: ended at its server, and no run under way."""
         is_open = any(row.state in OPEN_RUNS for row in self.runs)
-        return self.state in ENDED_SWEEP and not is_open
+        return self.state in ENDED_SWEEPS and not is_open
 
     @property
     def exit_code(self) -> ExitCode:
@@ -181,8 +185,8 @@ def by_interest(status: SweepStatus) -> list[RunRow]:
     """Order the runs for who watches: under way, then the best, then what else has ended, newest
     first."""
     best = ranked(status.runs, status.metric)
-    at_work = [row for row in status.runs if row.state in AT_WORK]
-    waiting = [row for row in status.runs if row.state in OPEN_RUNS - AT_WORK]
+    at_work = [row for row in status.runs if row.state in HELD_RUNS]
+    waiting = [row for row in status.runs if row.state in OPEN_RUNS - HELD_RUNS]
     shown = {row.id for row in (*best, *at_work, *waiting)}
     others = [row for row in reversed(status.runs) if row.id not in shown]
     return [*at_work, *waiting, *best, *others]
@@ -218,17 +222,17 @@ def why_not_finished(run: RunInfo) -> str | None:
 
     Of one that has finished: why that is not the whole truth.
     """
-    if run.state in AT_WORK:
+    if run.state in HELD_RUNS:
         return None
     if run.state in ENDED_WELL:
         return unverified_of(run.summary)
     if reason := reason_of(run.summary):
         return reason
-    if run.state == "crashed":
+    if run.state == RunState.CRASHED:
         return "nothing was heard of it any more"
-    if run.state == "failed" and run.exit_code is not None:
+    if run.state == RunState.FAILED and run.exit_code is not None:
         return f"the trainer ended with exit code {run.exit_code}"
-    if run.state == "failed" and not run.is_started:
+    if run.state == RunState.FAILED and not run.is_started:
         return "its trainer ended before it began the run (it never came to wandb.init)"
     return None
 
@@ -240,8 +244,8 @@ def _parameters(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _row(run: RunInfo, metric: Metric | None, config: Mapping[str, Any], now: datetime) -> RunRow:
     reading = read_metric(run.summary, metric.name, metric.goal) if metric else None
-    created = _time(run.created_at)
-    heard = _time(run.heartbeat_at)
+    created = read_time(run.created_at)
+    heard = read_time(run.heartbeat_at)
     known = progress(run.state, run.summary, run.config, config.get("command"))
     return RunRow(
         id=run.id,
@@ -254,10 +258,10 @@ def _row(run: RunInfo, metric: Metric | None, config: Mapping[str, Any], now: da
         metric_instead=reading.instead if reading else None,
         reason=why_not_finished(run),
         duration_s=None
-        if run.state == "pending"
+        if run.state == RunState.PENDING
         else duration_s(
             run.summary,
-            is_live=run.state in LIVE_RUNS,
+            is_live=run.state in TRAINING_RUNS,
             created_s=created.timestamp() if created else None,
             heard_s=heard.timestamp() if heard else None,
             now_s=now.timestamp(),
@@ -266,12 +270,3 @@ def _row(run: RunInfo, metric: Metric | None, config: Mapping[str, Any], now: da
         done=known.done,
         steps=known.steps,
     )
-
-
-def _time(text: str | None) -> datetime | None:
-    """Read a time of the API, which is in UTC also where it does not say so."""
-    try:
-        when = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)

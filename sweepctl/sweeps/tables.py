@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.sweeps.extras import require_extra
-from sweepctl.sweeps.status import OPEN_RUNS, RunRow, SweepStatus
+from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
+from sweepctl_pod.wandb.states import OPEN_RUNS
 
 Row = Mapping[str, Any]
 History = Callable[[str], Iterator[Row]]

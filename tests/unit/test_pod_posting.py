@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.posting import Output, Poster
 from sweepctl_pod.run.verdict import Ending, Verdict
 from sweepctl_pod.waiting import LastCalls, NoAnswerError

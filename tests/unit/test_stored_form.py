@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sweepctl.sweepfile.load import load_sweep
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.find_sweep import Choice, choose, is_open, jobs_of, sweep_key, with_job
+from sweepctl_pod.find_sweep import Choice, choose, jobs_of, sweep_key, with_job
 from sweepctl_pod.stored_form import config_text, stored_config
 from sweepctl_pod.wandb.client import SweepInfo
+from sweepctl_pod.wandb.states import is_open_sweep
 
 ROOT = Path(__file__).parents[2]
 KEY = sweep_key("robots", "legs", b"method: grid")
@@ -249,7 +250,11 @@ def _fields(info: SweepInfo) -> dict[str, object]:
         ("PENDING", True),
         ("FINISHED", False),
         ("canceled", False),
+        ("CANCELLED", False),
+        ("CRASHED", False),
+        ("FAILED", False),
+        ("a word of tomorrow", True),
     ],
 )
 def test_an_open_sweep_may_hand_out_runs(state: str, expected: bool) -> None:
-    assert is_open(sweep("a", state=state)) is expected
+    assert is_open_sweep(state) is expected

@@ -21,14 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sweepctl_pod import preflight
+from sweepctl_pod import log_lines, preflight
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.console import FLUSH_LIMIT_S, Console
 from sweepctl_pod.errors import ExitCode, SweepctlError
 from sweepctl_pod.find_sweep import SweepFinder
 from sweepctl_pod.giving_up import GivingUp
 from sweepctl_pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl_pod.options import AgentOptions, read_options
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.posting import Poster
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
@@ -124,16 +124,15 @@ class Agent:
         except InterruptedBySignalError:
             code = self._interrupted_code()
         except SweepctlError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            self._say(f"{error.message}{hint}")
+            self._say(error.line)
             code = error.exit_code
             if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
-                preflight.write_termination_message(f"{error.message}{hint}", self._pod.environ)
+                preflight.write_termination_message(error.line, self._pod.environ)
         self._hand_back_waiting()
         self._say_goodbye()
         if self._signals.received:
             code = self._interrupted_code()
-        self._say(f"exit {int(code)}: {self._meaning(code)}")
+        self._say(log_lines.exits(int(code), self._meaning(code)))
         return code
 
     def _meaning(self, code: ExitCode) -> str:
@@ -291,7 +290,7 @@ class Agent:
                 Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
             except NoAnswerError as silence:
                 verdict = unknown_ending(verdict, silence.message)
-            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
 
     def _take(self, command: Mapping[str, Any]) -> None:
         """Take a run that a command hands out; `resume` is a run that was begun before."""
@@ -320,13 +319,12 @@ class Agent:
             self._waiting.appendleft(run)
             raise
         except SweepctlError as error:
-            hint = f"; {error.hint}" if error.hint else ""
-            verdict = Verdict(Ending.FAILED, f"{error.message}{hint}", 1)
+            verdict = Verdict(Ending.FAILED, error.reason, 1)
             try:
                 Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
             except NoAnswerError as silence:
                 verdict = unknown_ending(verdict, silence.message)
-            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
             if verdict.leave is None:
                 self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
@@ -431,7 +429,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], received: list[int] | 
         client = WandbClient(connection_from_environ(environ, Path.home()))
         environ = with_tasks(environ, options.work)
     except SweepctlError as error:
-        console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        console.say(error.line)
         console.flush(FLUSH_LIMIT_S)
         preflight.write_termination_message(error.message, environ)
         return int(error.exit_code)

@@ -12,7 +12,8 @@ import select
 import threading
 from collections import deque
 
-PREFIX = "sweepctl: "
+from sweepctl_pod.log_lines import PREFIX
+
 MAX_WAITING_BYTES = 16 << 20
 """How much output waits for a stalled reader before the rest is left out."""
 FLUSH_LIMIT_S = 2.0

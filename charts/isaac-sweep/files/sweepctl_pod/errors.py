@@ -34,6 +34,16 @@ class SweepctlError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def line(self) -> str:
+        """Message and hint in one line, for a log: `what is wrong (what to type)`."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    @property
+    def reason(self) -> str:
+        """Message and hint as the reason of something else: `what is wrong; what to type`."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 class UsageError(SweepctlError):
     """The command line asks for something that cannot be: nothing was done."""

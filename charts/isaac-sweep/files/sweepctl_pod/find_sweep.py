@@ -13,15 +13,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.stored_form import DEFAULT_PROJECT, config_text, stored_config
+from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.trainer.interpreter import NoYamlError
 from sweepctl_pod.waiting import Retrying
 from sweepctl_pod.wandb.client import ApiError, SweepInfo, WandbClient
+from sweepctl_pod.wandb.states import SweepState, is_open_sweep
 
 SETTLE_S = 2.0
 """What lies between two looks; W&B tells when a sweep was created in whole seconds."""
@@ -31,7 +32,6 @@ _SAME_MOMENT_S = 60.0
 
 _STAGGER_S = 2.0
 _LONGEST_STAGGER_S = 60.0
-_CLOSED = ("FINISHED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
 _MAX_IN_VAIN = 20
 _WITHOUT_YAML = (
     "set interpreter: a Python that has PyYAML; or create the sweep by `sweepctl init` and set"
@@ -103,14 +103,15 @@ def choose(sweeps: Iterable[SweepInfo], key: str, job_uid: str) -> Choice:
     )
     ours = [sweep for sweep in known if job_uid in (jobs_of(sweep, key) or ())]
     if not ours:
-        return Choice(next(filter(is_open, known), None))
+        return Choice(next((sweep for sweep in known if is_open_sweep(sweep.state)), None))
     own = ours[0]
-    twins = [sweep for sweep in known if is_open(sweep) and _at_the_same_moment(sweep, own)]
+    still_open = [sweep for sweep in known if is_open_sweep(sweep.state)]
+    twins = [sweep for sweep in still_open if _at_the_same_moment(sweep, own)]
     older = [sweep for sweep in twins if known.index(sweep) < known.index(own)]
     if older:
         return Choice(older[0])
-    doomed = [*ours, *(twins if is_open(own) else ())]
-    superfluous = (sweep for sweep in known if sweep != own and is_open(sweep) and sweep in doomed)
+    doomed = [*ours, *(twins if own in still_open else ())]
+    superfluous = (sweep for sweep in still_open if sweep != own and sweep in doomed)
     return Choice(own, True, tuple(superfluous))
 
 
@@ -137,11 +138,6 @@ def sweep_place(
     """
     named = entity or _text(config.get("entity"))
     return named, project or _text(config.get("project")) or DEFAULT_PROJECT
-
-
-def is_open(sweep: SweepInfo) -> bool:
-    """Tell whether a sweep may hand out runs, now or when it is resumed."""
-    return sweep.state.upper() not in _CLOSED
 
 
 class SweepFinder:
@@ -231,7 +227,7 @@ class SweepFinder:
 
     def _stop(self, sweep: SweepInfo) -> None:
         self._say(f"stopping sweep {sweep.id}: another agent created an older one")
-        self._once(lambda: self._client.set_sweep_state(sweep, "FINISHED"))
+        self._once(lambda: self._client.set_sweep_state(sweep, SweepState.FINISHED.value))
 
     def _once(self, work: Callable[[], None]) -> None:
         """Make one attempt; of an error that may pass the next look makes the best."""
@@ -246,11 +242,10 @@ class SweepFinder:
 
 def _at_the_same_moment(one: SweepInfo, other: SweepInfo) -> bool:
     """Tell whether two sweeps may come of Jobs that did not see each other's."""
-    try:
-        times = [datetime.fromisoformat((sweep.created_at or "")[:19]) for sweep in (one, other)]
-    except ValueError:
+    first, second = read_time(one.created_at), read_time(other.created_at)
+    if first is None or second is None:
         return False
-    return abs((times[0] - times[1]).total_seconds()) <= _SAME_MOMENT_S
+    return abs((first - second).total_seconds()) <= _SAME_MOMENT_S
 
 
 def _mark(key: str) -> re.Pattern[str]:

@@ -7,16 +7,16 @@ every run of its sweep in a minute. What an earlier pod of the same index did co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
 
+from sweepctl_pod.log_lines import GAVE_UP
 from sweepctl_pod.run.verdict import Ending
+from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import RunInfo
+from sweepctl_pod.wandb.states import RunState
 
 DEFAULT_LIMIT = 3
 QUICK_S = 60.0
 """A run that lasted longer has shown that its trainer starts. Both as in the stock agent."""
-GAVE_UP = "gave up after"
-"""How the reason begins; whoever reads a pod's end knows it by that."""
 
 
 class FirstRuns:
@@ -75,25 +75,15 @@ def default_limit(environ: Mapping[str, str]) -> str:
     return environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES") or str(DEFAULT_LIMIT)
 
 
-_ENDINGS = {
-    "finished": Ending.FINISHED,
-    "failed": Ending.FAILED,
-    "killed": Ending.STOPPED,
-    "crashed": Ending.HANDED_BACK,
+_ENDINGS: dict[str, Ending] = {
+    RunState.FINISHED: Ending.FINISHED,
+    RunState.FAILED: Ending.FAILED,
+    RunState.KILLED: Ending.STOPPED,
+    RunState.CRASHED: Ending.HANDED_BACK,
 }
 
 
 def _lasted_s(run: RunInfo) -> float:
     """Give the time from a run's start to its last sign of life; 0 where there was none."""
-    begun, heard = _time(run.created_at), _time(run.heartbeat_at)
+    begun, heard = read_time(run.created_at), read_time(run.heartbeat_at)
     return (heard - begun).total_seconds() if begun and heard else 0.0
-
-
-def _time(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)

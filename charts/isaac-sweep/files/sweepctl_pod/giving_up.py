@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.errors import ExitCode, SweepctlError
 from sweepctl_pod.first_runs import FirstRuns
 from sweepctl_pod.options import AgentOptions, Asker
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.verdict import Ending, Verdict
 from sweepctl_pod.waiting import Retrying
 from sweepctl_pod.wandb.client import ApiError, WandbClient
+from sweepctl_pod.wandb.states import is_open_sweep
 
 T = TypeVar("T")
 
-_OPEN_SWEEP = ("RUNNING", "PENDING", "PAUSED")
 _NEXT = {
     Asker.JOB: "when that is corrected, submit again or raise `generation`;"
     " maxInitialFailures says after how many, 0: never",
@@ -75,8 +75,8 @@ class GivingUp:
         """Say whether giving up saves runs: an agent of a sweep at its end just ends."""
         info = self._ask(lambda: self._client.sweep(*name))
         if info is None or info.run_count is None or info.run_count_expected is None:
-            return info is None or info.state in _OPEN_SWEEP
-        return info.state in _OPEN_SWEEP and info.run_count < info.run_count_expected
+            return info is None or is_open_sweep(info.state)
+        return is_open_sweep(info.state) and info.run_count < info.run_count_expected
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         """Ask the API, as long as it takes; None where it refuses to say."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.find_sweep import choose, jobs_of, read_sweep_file, sweep_key, sweep_place
+from sweepctl_pod.log_lines import PREFIX
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.wandb.client import ApiError, SweepInfo, WandbClient, connection_from_environ
 
@@ -27,9 +28,9 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     """Check the release that the environment describes; give the exit code."""
     try:
         for line in check_release(environ):
-            print(f"sweepctl: {line}")
+            print(f"{PREFIX}{line}")
     except SweepctlError as error:
-        print(f"sweepctl: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+        print(f"{PREFIX}{error.line}")
         return int(error.exit_code) or 1
     return 0
 

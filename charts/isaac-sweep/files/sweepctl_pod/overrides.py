@@ -286,21 +286,27 @@ def _check_argument(text: str) -> None:
         )
 
 
-def _is_side_of_another(name: str, config: Mapping[str, object]) -> bool:
-    """Tell whether `name` is X_cli_path or X_base_dict of some X."""
-    for suffix in (PATH_SUFFIX, TABLE_SUFFIX):
+def side_owner(name: str, given: Mapping[str, object]) -> str | None:
+    """Give X where `name` is X_cli_path or X_base_dict of a scaled dictionary X.
+
+    It is where X or the other side is given as well. X itself may be missing: what is given is
+    not whole then.
+    """
+    for suffix, other in ((PATH_SUFFIX, TABLE_SUFFIX), (TABLE_SUFFIX, PATH_SUFFIX)):
         owner = name.removesuffix(suffix)
-        if owner != name and (owner in config or owner + _OTHER_SIDE[suffix] in config):
-            if owner not in config:
-                raise SweepctlError(
-                    f"scaled dictionary {owner}: the run's config has {name} but no factor {owner}",
-                    hint="create the sweep again from its file",
-                )
-            return True
-    return False
+        if owner != name and (owner in given or owner + other in given):
+            return owner
+    return None
 
 
-_OTHER_SIDE = {PATH_SUFFIX: TABLE_SUFFIX, TABLE_SUFFIX: PATH_SUFFIX}
+def _is_side_of_another(name: str, config: Mapping[str, object]) -> bool:
+    owner = side_owner(name, config)
+    if owner is not None and owner not in config:
+        raise SweepctlError(
+            f"scaled dictionary {owner}: the run's config has {name} but no factor {owner}",
+            hint="create the sweep again from its file",
+        )
+    return owner is not None
 
 
 def _factor(name: str, value: object) -> float:

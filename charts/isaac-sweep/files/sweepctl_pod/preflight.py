@@ -61,7 +61,7 @@ def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
     try:
         listed_gpus(environ)
     except SweepctlError as error:
-        return f"{error.message}; {error.hint}" if error.hint else error.message
+        return error.reason
     return None
 
 

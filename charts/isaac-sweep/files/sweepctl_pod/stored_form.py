@@ -7,11 +7,11 @@ refuses what it cannot flatten, and judges nothing else. No parameter is added t
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX, read_table
+from sweepctl_pod.json_text import json_text
+from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX, read_table, side_owner
 from sweepctl_pod.run_parameters import TYPE_SUFFIX, distribution_of, tells_type, type_owner
 
 DEFAULT_PROJECT = "uncategorized"
@@ -24,7 +24,6 @@ PARAMETER_KEYS = (
     *("distribution", "value", "values", "probabilities"),
     *("min", "max", "q", "mu", "sigma", "a", "b", "parameters"),
 )
-_NOT_RAW = re.compile("[\x7f-\uffff]")
 _CHECK = "sweepctl validate names every problem of a sweep file"
 
 
@@ -72,52 +71,9 @@ def config_text(config: Mapping[str, object]) -> str:
     return json_text(config, 0) + "\n"
 
 
-def json_text(value: object, depth: int = 3) -> str:
-    """Write a value as JSON that YAML 1.1 reads alike; from a depth of 3 on in one line."""
-    if isinstance(value, str):
-        return string_text(value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, (int, float)):
-        return number_text(value)
-    if isinstance(value, Mapping):
-        items = [f"{string_text(key)}: {json_text(item, depth + 1)}" for key, item in value.items()]
-        opening, closing = "{", "}"
-    elif isinstance(value, Sequence):
-        items = [json_text(item, depth + 1) for item in value]
-        opening, closing = "[", "]"
-    else:
-        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
-    if not items or depth > 2:
-        return opening + ", ".join(items) + closing
-    indent = "\n" + "  " * depth
-    return opening + indent + "  " + f",{indent}  ".join(items) + indent + closing
-
-
 def part_owner(name: str, given: Mapping[str, object]) -> str | None:
     """Give X for the X_cli_path and X_base_dict of a scaled dictionary and for X's X_type."""
-    for suffix, other in ((PATH_SUFFIX, TABLE_SUFFIX), (TABLE_SUFFIX, PATH_SUFFIX)):
-        owner = name.removesuffix(suffix)
-        if owner != name and (owner in given or owner + other in given):
-            return owner
-    return type_owner(name, given)
-
-
-def number_text(value: float) -> str:
-    """Write a number so that JSON and YAML 1.1 read the same one back: 1e-05 is 1.0e-05."""
-    if isinstance(value, int):
-        return int.__repr__(value)
-    mantissa, e, exponent = float.__repr__(value).partition("e")
-    return mantissa + (".0" if e and "." not in mantissa else "") + e + exponent
-
-
-def string_text(value: str) -> str:
-    """Write a string so that JSON and YAML 1.1 read the same one back.
-
-    PyYAML takes an escaped surrogate pair for two characters, and no raw control character.
-    """
-    text = json.dumps(value, ensure_ascii=False)
-    return _NOT_RAW.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return side_owner(name, given) or type_owner(name, given)
 
 
 def _sorted(value: object) -> object:

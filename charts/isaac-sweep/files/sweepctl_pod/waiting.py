@@ -244,8 +244,7 @@ class Retrying:
             self._since = time.monotonic()
         if error.message != self._trouble:
             self._trouble = error.message
-            hint = f" ({error.hint})" if error.hint else ""
-            self._say(f"{error.message}{hint}; trying again until it works")
+            self._say(f"{error.line}; trying again until it works")
 
     def note_success(self) -> None:
         """Say that it works again, when it did not."""

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.command import takes_overrides
 from sweepctl_pod.console import FLUSH_LIMIT_S, Console
 from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.options import read_wrapper_options
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.run.supervise import Supervisor
@@ -50,7 +50,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         console.flush(FLUSH_LIMIT_S)
         return 128 + interrupted.signum
     except SweepctlError as error:
-        console.say(error.message + (f" ({error.hint})" if error.hint else ""))
+        console.say(error.line)
         console.flush(FLUSH_LIMIT_S)
         return int(error.exit_code)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.posting import Output, Poster
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, unknown_ending

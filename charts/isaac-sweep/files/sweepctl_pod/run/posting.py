@@ -13,18 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.transcript import dated
 from sweepctl_pod.run.verdict import Ending, Intervention, Verdict
 from sweepctl_pod.waiting import LastCalls, NoAnswerError
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.outputs import console_count, end_body, replace_summary
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import reason_of, value_at, with_reason
 
 T = TypeVar("T")
-
-LIVE = ("pending", "running", "preempting")
 
 _SETTLE_S = (1.0, 1.0, 2.0, 2.0)
 """When a summary is read again, to see that nothing of it is still under way."""
@@ -52,7 +51,7 @@ class Output:
         transcript, hide = self.training.transcript, self.training.secrets.hide
         if info is None or not info.is_started or not count:
             return transcript.lines(hide, str(self.training.log))
-        if info.state not in LIVE:
+        if info.state not in HELD_RUNS:
             return []
         # Its client died with it, before it sent what came last.
         marker = f"… the trainer's last lines; all of them: {self.training.log} …"
@@ -188,8 +187,8 @@ class Poster:
 
 def _is_known(verdict: Verdict, info: RunInfo | None) -> bool:
     """Say whether W&B has the run's state already."""
-    state = info.state if info else "running"
-    is_stopped = verdict.ending is Ending.STOPPED and state not in LIVE
+    state = info.state if info else RunState.RUNNING.value
+    is_stopped = verdict.ending is Ending.STOPPED and state not in HELD_RUNS
     return verdict.ending.value == state or is_stopped
 
 

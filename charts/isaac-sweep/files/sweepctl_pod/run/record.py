@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from sweepctl_pod.run.assignment import AssignedSweep
+from sweepctl_pod.assignment import AssignedSweep
 from sweepctl_pod.run.training import Training
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
 from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, Retrying, WakeUp

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweepctl_pod import log_lines
+from sweepctl_pod.assignment import AssignedSweep
 from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
-from sweepctl_pod.run.assignment import AssignedSweep
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
 from sweepctl_pod.run.process import Descendants
 from sweepctl_pod.run.record import RecordUpload
@@ -77,25 +78,29 @@ class Supervisor:
         run = training.run
         self._must_exit = False
         for note in training.resolved.notes:
-            self._say(f"run {run.id}: {note}")
-        self._say(f"run {run.id} starts: {shlex.join(training.shown_argv)}")
+            self._say(log_lines.run_note(run.id, note))
+        self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
         number = run.attempt or attempts
         record = RecordUpload(self._client, sweep, training, number, self._wake_up)
         began = time.monotonic()
         try:
             begun, end = self._try(training, sweep)
             if training.may_try_again(end):
-                self._say(f"run {run.id}: {training.evidence.spoilt_start}; trying once more")
+                self._say(
+                    log_lines.run_note(
+                        run.id, f"{training.evidence.spoilt_start}; trying once more"
+                    )
+                )
                 begun, end = self._try(training, sweep)
             lasted_s = time.monotonic() - began
             verdict = end_run(
                 self._client, self._last_calls, sweep, training, end, [begun], attempts
             )
-            self._say(f"run {run.id} {verdict.ending.value}: {verdict.reason}")
+            self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
         finally:
             self._end_heartbeats(run.id)
         if trouble := record.finish(self._last_calls.retrying):
-            self._say(f"run {run.id}: its {RECORD_FILE} is not at W&B: {trouble}")
+            self._say(log_lines.run_note(run.id, f"its {RECORD_FILE} is not at W&B: {trouble}"))
         return Trained(verdict, lasted_s, self._must_exit)
 
     def _try(self, training: Training, sweep: AssignedSweep) -> tuple[RunQuestion, TrainerEnd]:
@@ -172,7 +177,7 @@ class Supervisor:
                 self._take(command)
         elif training is not None and command.get("run_id") == run_id:
             if not training.is_ending:
-                self._say(f"run {run_id}: W&B asks to stop it")
+                self._say(log_lines.run_note(run_id, "W&B asks to stop it"))
             training.end(Intervention.STOPPED, STOP_LIMIT_S)
 
     def _leave(self, training: Training, sweep: AssignedSweep, *, is_first: bool) -> None:

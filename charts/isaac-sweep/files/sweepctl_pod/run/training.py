@@ -18,12 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.command import args_json
 from sweepctl_pod.console import Console
 from sweepctl_pod.options import SettingsRule
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import full_disk_reason, gpu_count
-from sweepctl_pod.run.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.process import Child, Descendants, Guardian
 from sweepctl_pod.run.secret_values import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl_pod.run.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
@@ -36,7 +36,7 @@ from sweepctl_pod.trainer.evidence import Evidence
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.param_file import param_file_text
-from sweepctl_pod.trainer.resolve import Resolved, resolve
+from sweepctl_pod.trainer.resolve import Resolved, resolve_run
 from sweepctl_pod.trainer.tasks import unknown_task_hint
 from sweepctl_pod.waiting import WakeUp
 from sweepctl_pod.wandb.client import ATTEMPT_HEADER, Connection
@@ -108,17 +108,12 @@ class Training:
         self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
         self.log = self.folder / "trainer.log"
         self._parameters = run_parameters(run.config, sweep.parameters)
-        self.resolved: Resolved = resolve(
-            sweep.command,
-            program=sweep.program,
-            parameters=self._parameters,
-            run_id=run.id,
-            entity=sweep.entity,
-            project=sweep.project,
+        self.resolved: Resolved = resolve_run(
+            sweep,
+            run,
             grammar=grammar,
             environ=pod.environ,
             args_json_file=str(self.folder / "args.json"),
-            has_arguments=sweep.has_arguments,
             script_text=_script_text,
         )
         self._overrides = self.resolved.overrides

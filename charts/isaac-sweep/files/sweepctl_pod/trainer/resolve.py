@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.command import OVERRIDES_MACRO, expand_command, takes_overrides
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar, Override, is_bare_word
-from sweepctl_pod.run_parameters import RunParameters
+from sweepctl_pod.run_parameters import RunParameters, run_parameters
 from sweepctl_pod.shell_script import commands_in, lost_argument, script_trouble, with_name
 from sweepctl_pod.trainer.launchers import (
     SCRIPT_LIBRARIES,
@@ -85,6 +86,34 @@ def default_grammar(command: Sequence[object]) -> Grammar:
     """
     trainer = trainer_within(command)
     return Grammar.LITERAL if trainer is TrainerKind.ISAACLAB3 else Grammar.HYDRA
+
+
+def resolve_run(
+    sweep: AssignedSweep,
+    run: AssignedRun,
+    *,
+    grammar: Grammar,
+    environ: Mapping[str, str],
+    args_json_file: str | None = None,
+    script_text: Callable[[str], str | None] = lambda path: None,
+) -> Resolved:
+    """Give the argv of one run of a sweep: the same for agent, wrapper, preview and `best`.
+
+    SweepctlError when the run's parameters make no command.
+    """
+    return resolve(
+        sweep.command,
+        program=sweep.program,
+        parameters=run_parameters(run.config, sweep.parameters),
+        run_id=run.id,
+        entity=sweep.entity,
+        project=sweep.project,
+        grammar=grammar,
+        environ=environ,
+        args_json_file=args_json_file,
+        has_arguments=sweep.has_arguments,
+        script_text=script_text,
+    )
 
 
 def resolve(

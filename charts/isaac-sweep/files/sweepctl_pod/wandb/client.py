@@ -23,6 +23,7 @@ from sweepctl_pod.wandb.connection import (
     sweep_url,
     url_path,
 )
+from sweepctl_pod.wandb.states import RunState, SweepState
 
 __all__ = [
     "ATTEMPT_HEADER",
@@ -343,7 +344,7 @@ def _sweep_info(node: Mapping[str, Any], entity: str, project: str) -> SweepInfo
         project=project,
         id=_text(node, "name"),
         node_id=_text(node, "id"),
-        state=str(node.get("state") or "PENDING").upper(),
+        state=str(node.get("state") or SweepState.PENDING.value).upper(),
         method=node.get("method"),
         config_text=str(node.get("config") or ""),
         description=node.get("description"),
@@ -361,7 +362,7 @@ def run_info(node: Mapping[str, Any]) -> RunInfo:
     return RunInfo(
         id=_text(node, "name"),
         node_id=_text(node, "id"),
-        state=str(node.get("state") or "pending").lower(),
+        state=str(node.get("state") or RunState.PENDING.value).lower(),
         display_name=node.get("displayName"),
         config=unwrap_config(wrapped if isinstance(wrapped, dict) else {}),
         summary=summary if isinstance(summary, dict) else {},

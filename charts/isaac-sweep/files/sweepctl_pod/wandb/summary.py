@@ -1,7 +1,9 @@
 """What a run's summary says: the sweep's metric, why the run ended as it did, how long it took.
 
-Ring 0, pure. The one place that reads a metric: what it takes for a number can be ranked, searched
-and finished with; all else is told as what it is.
+Ring 0, pure. The one place that reads a metric, for verdict, status, ranking, search and the pages.
+A metric counts when it is a finite number. NaN, an infinity or anything else is no result: the
+agent fails the run and says so, and a run that another agent finished with it is listed as finished
+with `NaN` in the metric's place, is not ranked, and gives the search no value.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an agent is given to train: what all runs of a sweep share, and one run. Pure."""
+"""What there is to train: what all runs of a sweep share, and one run of it. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AssignedSweep:
 
     @classmethod
     def of(cls, entity: str, project: str, id: str, config: Mapping[str, object]) -> AssignedSweep:
-        """Read a sweep's config; the command as W&B's agent, whose default stands for no list."""
+        """Read a sweep's config; as in W&B's agent the default command stands for no list."""
         command, program = config.get("command"), config.get("program")
         metric, parameters = config.get("metric"), config.get("parameters")
         return cls(
