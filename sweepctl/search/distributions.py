@@ -15,7 +15,7 @@ from statistics import NormalDist
 from typing import Any
 
 from sweepctl_pod.errors import SweepctlError, nearest
-from sweepctl_pod.stored_form import number_text
+from sweepctl_pod.json_text import number_text
 
 MAX_VALUES = 100_000
 """The most values that one parameter of a grid may have."""
