@@ -77,9 +77,10 @@ def start_server(folder: Path) -> tuple[subprocess.Popen[str], str]:
         server = subprocess.Popen(
             [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True
         )
-    assert server.stdout is not None
+    stdout = server.stdout
+    assert stdout is not None
     lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda: lines.put(server.stdout.readline()), daemon=True).start()
+    threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
     said = lines.get(timeout=60)
     if not said.startswith("listening on "):
         raise SystemExit(f"the server did not start: {(folder / 'server.log').read_text()}")

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def cold_start(failures: list[str]) -> None:
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(15):
             for name, command in commands.items():
-                times[name].append(timed(lambda command=command: run(command))[1])
+                times[name].append(timed(partial(run, command))[1])
     best = {name: min(found) for name, found in times.items()}
     print(
         "cold start of --help (best of 15): " + ", ".join(f"{n} {s:.3f} s" for n, s in best.items())
@@ -234,7 +235,7 @@ class Bench:
                 ("kubectl", get),
                 ("wandb", [sys.executable, str(listing), sweep_id]),
             ):
-                done, seconds = timed(lambda command=command: run(command, env=self.environ))
+                done, seconds = timed(partial(run, command, env=self.environ))
                 times[name].append(seconds)
                 if name == "sweepctl":
                     seen = json.loads(done.stdout)
@@ -321,11 +322,11 @@ def counting() -> Iterator[Counter[str]]:
         found[method] += 1
         return send(self, method, path, *rest, **more)
 
-    DynamicClient.request = request
+    DynamicClient.request = request  # type: ignore[method-assign]
     try:
         yield found
     finally:
-        DynamicClient.request = send
+        DynamicClient.request = send  # type: ignore[method-assign]
 
 
 def hold(failures: list[str], what: str, value: float, bound: float) -> None:

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "contract"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from isaaclab_parsers import ISAACLAB_3, Parser
-from override_values import (
+from sweepctl_pod.overrides import Grammar, InexpressibleError, Override
+from tests.contract.isaaclab_parsers import ISAACLAB_3, Parser
+from tests.contract.override_values import (
     ancestor_text,
     chunks,
     hydra_value,
@@ -29,9 +30,7 @@ from override_values import (
     random_value,
     same,
 )
-from wheels import unpacked
-
-from sweepctl_pod.overrides import Grammar, InexpressibleError, Override
+from tests.contract.wheels import unpacked
 
 BATCH = 500
 

@@ -14,12 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from serving import API_KEY, ServerProcess
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
 from sweepctl_pod.wandb.outputs import upload_file
+from tests.serving import API_KEY, ServerProcess
 
 RUNS, TRIES, LIMIT_S = 100, 7, 0.4
 LOG = "".join(f"Learning iteration {number}/1500\n" for number in range(2000))
@@ -45,12 +44,12 @@ def main() -> int:
         sweepctl = [sys.executable, "-m", "sweepctl"]
         print(f"python itself: {cpu_s(start, environ):.3f} s of CPU (best of {TRIES})")
         slow = []
-        for verb in (["status", name], ["status", name, "-o", "json"], ["best", name], ["list"],
+        for words in (["status", name], ["status", name, "-o", "json"], ["best", name], ["list"],
                      ["logs", name]):  # fmt: skip
-            used_s = cpu_s([*sweepctl, *verb, "--data", str(data)], environ)
-            print(f"sweepctl {verb[0]} {' '.join(verb[2:])}: {used_s:.3f} s of CPU")
+            used_s = cpu_s([*sweepctl, *words, "--data", str(data)], environ)
+            print(f"sweepctl {words[0]} {' '.join(words[2:])}: {used_s:.3f} s of CPU")
             if used_s > LIMIT_S:
-                slow.append(verb[0])
+                slow.append(words[0])
     for verb in slow:
         print(f"BROKEN: {verb} takes more than {LIMIT_S} s")
     return 1 if slow else 0

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import ServerProcess
+
+from tests.serving import ServerProcess
 
 
 @pytest.fixture

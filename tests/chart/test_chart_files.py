@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Helm
 
 from sweepctl.manifest.pod_code import pod_code
 from sweepctl.values.settings import chart, chart_folder
+from tests.chart.conftest import Helm
 from tools.chart import COMMAND, package, with_settings
 
 

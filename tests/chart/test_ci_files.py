@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Helm
-from schemas import LOCATION, write_schemas
 
 from sweepctl.values.settings import chart_folder, load_values
+from tests.chart.conftest import Helm
+from tests.chart.schemas import LOCATION, write_schemas
 
 FILES = sorted((chart_folder() / "ci").glob("*.yaml"))
 SETS = ["", "suspend=true", "podCode.mount=false", "serviceAccount.create=false"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Helm
 
 from sweepctl.manifest import job_hash
 from sweepctl.manifest.pod_code import canonical_json, pod_code
 from sweepctl.values.settings import chart_folder, load_values
+from tests.chart.conftest import Helm
 
 HASH = """
 {{- $code := dict }}

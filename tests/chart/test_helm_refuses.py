@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from broken_values import CONTRADICTIONS, SCHEMA, Broken
-from conftest import Helm
 
 from sweepctl.values.settings import load_values
 from sweepctl_pod.errors import SpecError
+from tests.broken_values import CONTRADICTIONS, SCHEMA, Broken
+from tests.chart.conftest import Helm
 
 
 def test_helm_refuses_every_setting_that_the_schema_refuses(helm: Helm, tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Helm
 from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from settings import TEXTS, settings
 
 from sweepctl.manifest import plan_job, render
 from sweepctl.manifest.pod_code import canonical_json
 from sweepctl.values.settings import load_values
 from sweepctl_pod.errors import SpecError
 from sweepctl_pod.stored_form import config_text
+from tests.chart.conftest import Helm
+from tests.chart.settings import TEXTS, settings
 
 EXAMPLES = int(os.environ.get("SWEEPCTL_PARITY_EXAMPLES", "200"))
 SEPARATOR = "these settings cannot be:"

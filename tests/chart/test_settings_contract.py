@@ -85,9 +85,10 @@ def test_no_map_takes_unknown_keys_but_those_that_pass_kubernetes_pieces_through
         for path, part in parts(SCHEMA)
         if part.get("type") == "object" and "additionalProperties" not in part
     ]
-    passed_through = ("global", "labelSelector", "valueFrom", "podSelector", "namespaceSelector")
-    passed_through += ("ipBlock", "nodeAffinity", "podAffinity", "podAntiAffinity")
-    passed_through += ("securityContext",)
+    passed_through = (
+        *("global", "labelSelector", "valueFrom", "podSelector", "namespaceSelector"),
+        *("ipBlock", "nodeAffinity", "podAffinity", "podAntiAffinity", "securityContext"),
+    )
     lists = ("extraVolumes", "sidecars", "initContainers")
     containers = [f"/properties/{name}/items" for name in lists]
     rest = [path for path in open_maps if path.rpartition("/")[2] not in passed_through]

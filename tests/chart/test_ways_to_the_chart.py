@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Helm
+
+from tests.chart.conftest import Helm
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ("agents=2", "server.enabled=true", "server.image.tag=v1")

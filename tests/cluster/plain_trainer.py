@@ -26,7 +26,7 @@ headers = {
 }
 
 
-def post(message: dict) -> None:
+def post(message: "dict[str, object]") -> None:
     """Send until it is taken."""
     while True:
         request = urllib.request.Request(url, json.dumps(message).encode(), headers)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from serving import ServerProcess
 
 from tests.cluster.sweeps import (
     Sweepctl,
@@ -18,6 +17,7 @@ from tests.cluster.sweeps import (
     write_sweep,
     write_values,
 )
+from tests.serving import ServerProcess
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import GPU_RESOURCE, Bed
 from tests.testbed.server_image import offer_server_image

@@ -56,7 +56,7 @@ def test_pods_are_admitted_where_restricted_is_enforced(
         if piece["kind"] in ("Job", "StatefulSet"):
             template = piece["spec"]["template"]
             labels = template["metadata"]["labels"]
-            pod = {
+            pod: dict[str, Any] = {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": "probe", "namespace": namespace, "labels": labels},

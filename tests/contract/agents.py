@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving import API_KEY, ServerProcess, wait_for
-
 from sweepctl_pod.wandb.client import Connection, RunInfo, SweepInfo, WandbClient
+from tests.serving import API_KEY, ServerProcess, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join([str(ROOT), str(ROOT / "charts" / "isaac-sweep" / "files")])

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import World
-from serving import ServerProcess, sdk_environ
+
+from tests.contract.agents import World
+from tests.serving import ServerProcess, sdk_environ
 
 AGENT_LAUNCHER = """
 import sys

@@ -32,7 +32,7 @@ INGRESS_404 = Instead(404, b"<html><body>default backend - 404</body></html>")
 def operation(body: bytes) -> str:
     """Name the GraphQL operation of a request, or `file_stream` of any other."""
     try:
-        words = json.loads(body)["query"].split()
+        words: list[str] = json.loads(body)["query"].split()
     except (ValueError, KeyError, TypeError):
         return "file_stream"
     return words[1].partition("(")[0]

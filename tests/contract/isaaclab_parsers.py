@@ -23,9 +23,10 @@ import sys
 import tempfile
 import types
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from wheels import Wheel, unpacked
+from tests.contract.wheels import Wheel, unpacked
 
 ISAACLAB_3 = Wheel(
     "isaaclab",
@@ -49,36 +50,41 @@ class Parser:
     def __init__(self, wheel: Wheel) -> None:
         self._folder = tempfile.TemporaryDirectory()  # Hydra may write where it runs
         self._child = subprocess.Popen(
-            [sys.executable, __file__, str(unpacked(wheel)), _SOURCE[wheel]],
+            [sys.executable, "-m", __name__, str(unpacked(wheel)), _SOURCE[wheel]],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=self._folder.name,
         )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._requests, self._answers = self._child.stdin, self._child.stdout
 
     def parse_values(self, texts: Sequence[str]) -> list[Any]:
         """Read value texts by Isaac Lab 3.0's `_parse_val`; an exception is given as itself."""
-        return self._ask("values", texts)
+        return list(self._ask("values", texts))
 
     def resolve(self, overrides: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any] | str:
         """Read overrides of `env.slots.…` by the real task configuration; give the slots after.
 
         A refusal is given as text. `defaults` are the slots before.
         """
-        return self._ask("slots", overrides, defaults)
+        slots: dict[str, Any] | str = self._ask("slots", overrides, defaults)
+        return slots
 
     def backend(self, overrides: Sequence[str]) -> str:
         """Give the preset of `env.backend` that overrides choose, of "default" and "newton"."""
-        return self._ask("backend", overrides, {})
+        return str(self._ask("backend", overrides, {}))
 
     def close(self) -> None:
-        self._child.stdin.close()
+        self._requests.close()
         self._child.wait(timeout=30)
         self._folder.cleanup()
 
     def _ask(self, *request: Any) -> Any:
-        pickle.dump(request, self._child.stdin)
-        self._child.stdin.flush()
-        return pickle.load(self._child.stdout)
+        pickle.dump(request, self._requests)
+        self._requests.flush()
+        return pickle.load(self._answers)
 
 
 # What follows runs in the child.
@@ -117,6 +123,7 @@ def _bare_package(name: str, source: str) -> None:
     spec = importlib.util.spec_from_file_location(
         name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     if inner:
@@ -138,7 +145,7 @@ class _Task:
 
         @configclass
         class Env:
-            slots: dict = {}  # noqa: RUF012 - configclass copies it
+            slots: dict[str, Any] = {}  # noqa: RUF012 - configclass copies it
             backend: object = getattr(hydra_module, "preset", dict)(
                 default="chose the default", newton="chose newton"
             )
@@ -176,13 +183,14 @@ class _Task:
             return env
         found = []
 
-        @self.hydra_module.hydra_task_config("Slots", "agent_cfg_entry_point")
         def train(env: Any, agent: Any) -> None:
             found.append(env)
 
+        configured = self.hydra_module.hydra_task_config("Slots", "agent_cfg_entry_point")(train)
+
         sys.argv = ["train.py", "hydra.run.dir=.", "hydra.output_subdir=null", *overrides]
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        train()
+        configured()
         return found[0]
 
 

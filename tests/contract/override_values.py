@@ -92,11 +92,11 @@ def random_float(rng: random.Random) -> float:
     """Draw a float: any bit pattern, one near 1, one of many decades, a special one."""
     draw = rng.random()
     if draw < 0.25:
-        return struct.unpack("<d", rng.randbytes(8))[0]
+        return float(struct.unpack("<d", rng.randbytes(8))[0])
     if draw < 0.5:
         return rng.uniform(0.1, 10)
     if draw < 0.7:
-        return 10.0 ** rng.uniform(-12, 12)
+        return float(10.0 ** rng.uniform(-12, 12))
     if draw < 0.9:
         return round(rng.uniform(-1000, 1000), rng.randint(0, 4))
     return rng.choice(_FLOATS)

@@ -24,7 +24,12 @@ def note(what: str) -> None:
     os.close(file)
 
 
-def stream(body: dict) -> None:
+def save_and_end(*_: object) -> None:
+    note("saved")
+    os._exit(143)
+
+
+def stream(body: "dict[str, object]") -> None:
     path = "/".join(ENVIRON[name] for name in ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_RUN_ID"))
     key = base64.b64encode(f"api:{ENVIRON['WANDB_API_KEY']}".encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {key}"}
@@ -104,7 +109,7 @@ def do(word: str) -> None:
     elif what == "exit-0-on-sigterm":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     elif what == "save-on-sigterm":
-        signal.signal(signal.SIGTERM, lambda *_: (note("saved"), os._exit(143)))
+        signal.signal(signal.SIGTERM, save_and_end)
     elif what == "escape":
         escape()
     elif what == "fill":

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import Sdk
-from serving import API_KEY, ServerProcess, wait_for
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from tests.contract.conftest import Sdk
+from tests.serving import API_KEY, ServerProcess, wait_for
 
 
 class SweepOf:

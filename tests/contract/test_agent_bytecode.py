@@ -9,12 +9,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from agents import World
 
 from sweepctl_pod.trainer.bytecode import mount_points
+from tests.contract.agents import World
 
 DIGEST = "sha256:" + "c" * 64
 SECOND = 1_700_000_000
@@ -30,6 +31,8 @@ if edit := os.environ.get("EDIT"):
     os.utime(gains.__file__, ns=(then.st_atime_ns, then.st_mtime_ns))
 """
 
+NOTHING: Mapping[str, str] = {}
+
 
 class Pods:
     """Agents on one cache volume, of an image whose Python has one package without bytecode."""
@@ -44,7 +47,9 @@ class Pods:
         self.python = str(image / "bin" / "python")
         self.cache = cache
 
-    def train(self, script: Path, runs: int = 1, **environ: str) -> list[str]:
+    def train(
+        self, script: Path, *, runs: int = 1, environ: Mapping[str, str] = NOTHING
+    ) -> list[str]:
         """Run an agent as a pod does; give the gain of each run, with what physics is."""
         sweep = self.world.sweep([self.python, str(script)], run_cap=runs, metric=None)
         agent = self.world.start(
@@ -87,16 +92,16 @@ def test_the_images_bytecode_is_kept_on_the_volume_and_served_to_the_next_pod(po
     code = pods.world.folder / "code"
     script = write_code(code, "1.5")
     revision = {"SWEEPCTL_CODE": str(code), "SWEEPCTL_CODE_REVISION": f"legs@{DIGEST}"}
-    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert pods.train(script, environ=revision) == ["1.5, physics exact"]
     (physics,) = [path for path in pods.kept() if "physics" in str(path)]
     assert not [path for path in pods.kept() if path.name.startswith(("gains", "train"))]
     # Only bytecode says this: that it is printed shows that it was served.
     header = physics.read_bytes()[:16]
     physics.write_bytes(header + marshal.dumps(compile("NAME = 'kept'", "physics", "exec")))
-    assert pods.train(script, **revision) == ["1.5, physics kept"]
+    assert pods.train(script, environ=revision) == ["1.5, physics kept"]
     # Another image, another store.
     other = {**revision, "SWEEPCTL_IMAGE": DIGEST.replace("c", "d")}
-    assert pods.train(script, **other) == ["1.5, physics exact"]
+    assert pods.train(script, environ=other) == ["1.5, physics exact"]
 
 
 @pytest.mark.parametrize("way", ["claim", "image", "git", "python-path", "work", "not-told"])
@@ -121,14 +126,14 @@ def test_changed_code_of_the_same_size_and_time_is_what_is_trained(way: str, pod
         if way == "python-path":
             script = pods.world.folder / "train.py"
             script.write_text(TRAIN)
-        trained += pods.train(script, **environ)
+        trained += pods.train(script, environ=environ)
     assert trained == ["1.5, physics exact", "2.5, physics exact"]
 
 
 def test_code_that_changes_under_a_pod_is_trained_by_its_next_run(pods: Pods) -> None:
     code = pods.world.folder / "code"
     script = write_code(code, "1.5")
-    trained = pods.train(script, runs=2, SWEEPCTL_CODE=str(code), EDIT="2.5")
+    trained = pods.train(script, runs=2, environ={"SWEEPCTL_CODE": str(code), "EDIT": "2.5"})
     assert trained == ["1.5, physics exact", "2.5, physics exact"]
 
 
@@ -148,10 +153,10 @@ def test_broken_bytecode_on_the_volume_costs_a_start_and_no_run(pods: Pods) -> N
     code = pods.world.folder / "code"
     script = write_code(code, "1.5")
     revision = {"SWEEPCTL_CODE": str(code), "SWEEPCTL_CODE_REVISION": f"legs@{DIGEST}"}
-    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert pods.train(script, environ=revision) == ["1.5, physics exact"]
     (physics,) = [path for path in pods.kept() if "physics" in str(path)]
     physics.write_bytes(physics.read_bytes()[:20])
-    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert pods.train(script, environ=revision) == ["1.5, physics exact"]
     assert "bytecode in the cache was broken; trying once more" in pods.world.agents[-1].said
-    assert pods.train(script, **revision) == ["1.5, physics exact"]
+    assert pods.train(script, environ=revision) == ["1.5, physics exact"]
     assert "trying once more" not in pods.world.agents[-1].said

@@ -6,14 +6,14 @@ import sys
 import time
 
 import pytest
-from agents import Agent, World
-from faulty_proxy import FaultyProxy
-from serving import wait_for
 
 from sweepctl.sweepfile.load import load_sweep
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.find_sweep import jobs_of, sweep_key, with_job
 from sweepctl_pod.wandb.client import SweepInfo
+from tests.contract.agents import Agent, World
+from tests.contract.faulty_proxy import FaultyProxy
+from tests.serving import wait_for
 
 PROJECT = "legs"
 
@@ -82,7 +82,7 @@ def test_one_agent_creates_the_sweep_of_its_file_and_trains(world: World) -> Non
     assert agent.wait() == ExitCode.DONE
     sweep = release.sweep()
     assert (sweep.state, sweep.display_name) == ("FINISHED", "gains")
-    assert jobs_of(sweep, release.key) == {"job-1"}
+    assert jobs_of(sweep, release.key) == frozenset({"job-1"})
     stored = json.loads(sweep.config_text)
     assert stored.pop("description") == sweep.description
     assert stored == load_sweep(str(release.file)).to_wandb_config()
@@ -142,7 +142,7 @@ def test_a_new_job_goes_on_with_the_open_sweep_of_the_old_one(world: World) -> N
     new = release.start(0, job="job-2")
     world.wait_noted("start", 2)
     sweep = release.sweep()
-    assert jobs_of(sweep, release.key) == {"job-1", "job-2"}
+    assert jobs_of(sweep, release.key) == frozenset({"job-1", "job-2"})
     assert len(world.runs(sweep)) == 2
     for agent in (old, new):
         agent.send(15)
@@ -193,7 +193,7 @@ def test_after_the_end_a_replaced_pod_is_done_and_a_new_install_starts_anew(worl
     assert release.sweep().id == ended.id
     assert release.start(0, job="job-2").wait() == ExitCode.DONE
     first, second = release.sweeps()
-    assert (first.id, jobs_of(second, release.key)) == (ended.id, {"job-2"})
+    assert (first.id, jobs_of(second, release.key)) == (ended.id, frozenset({"job-2"}))
     assert [len(world.runs(sweep)) for sweep in (first, second)] == [1, 1]
 
 
@@ -229,7 +229,7 @@ def test_another_sweep_file_is_another_sweep(world: World) -> None:
     assert other.start(0, job="job-2").wait() == ExitCode.DONE
     first, second = release.sweeps()
     assert jobs_of(first, other.key) is None
-    assert jobs_of(second, other.key) == {"job-2"}
+    assert jobs_of(second, other.key) == frozenset({"job-2"})
 
 
 def test_an_image_without_pyyaml_ends_the_index_and_says_what_to_do(world: World) -> None:

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import Agent, World
 
 from sweepctl_pod.wandb.client import SweepInfo
+from tests.contract.agents import Agent, World
 
 FAILS = [sys.executable, "-S", "-c", "import sys; print('no such task'); sys.exit(9)"]
 FAILS_UNTIL_CORRECTED = [

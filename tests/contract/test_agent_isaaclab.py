@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents import ROOT, TRAINER, World
+
+from tests.contract.agents import ROOT, TRAINER, World
 
 FAKE = f"""#!{sys.executable}
 import ast, os, subprocess, sys, time

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from agents import World
-from serving import wait_for
+
+from tests.contract.agents import World
+from tests.serving import wait_for
 
 HANDED_BACK, INTERRUPTED, CONFIGURATION = 75, 130, 78
 IMPATIENT = pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents import World
 
 from sweepctl.manifest.pod_code import pod_code
+from tests.contract.agents import World
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 IMPORT_ALL = """

@@ -11,13 +11,13 @@ from signal import SIGABRT, SIGKILL
 from typing import Any
 
 import pytest
-from agents import SOURCES, TRAINER, World
-from serving import API_KEY
 
 from sweepctl_pod.run_record import RECORD_FILE, read_record
 from sweepctl_pod.wandb.client import RunInfo
 from sweepctl_pod.wandb.outputs import console_count, console_lines, download_file, find_file
 from sweepctl_pod.wandb.summary import REASON_KEY, reason_of, runtime_s
+from tests.contract.agents import SOURCES, TRAINER, World
+from tests.serving import API_KEY
 
 SECRET = "hunter2-and-some-more"
 

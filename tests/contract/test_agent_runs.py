@@ -4,9 +4,11 @@ import json
 import re
 import sys
 from signal import SIGKILL, SIGSEGV
+from typing import Any
 
 import pytest
-from agents import World
+
+from tests.contract.agents import World
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_trainer_finds_its_run_in_the_environment_and_the_parameters_in_a_file(
         "print('ENV', json.dumps({k: v for k, v in e.items() if k != 'WANDB_API_KEY'}));"
         "print('FILE', json.dumps(yaml.safe_load(open(e['WANDB_SWEEP_PARAM_PATH']))))"
     )
-    parameters = {
+    parameters: dict[str, dict[str, Any]] = {
         "a.b": {"value": 1e-05},
         "note": {"value": "ü 😀 ' \"\n\u2028 1e-5"},
         "n": {"value": 3},
@@ -93,7 +95,7 @@ def test_trainer_finds_its_run_in_the_environment_and_the_parameters_in_a_file(
     sweep = world.sweep([sys.executable, "-c", script], metric=None, parameters=parameters)
     agent = world.start(sweep, WANDB_SERVICE="other", WANDB_RESUME="must", WANDB_NAME="kept")
     assert agent.wait() == 0, agent.said
-    environ = json.loads(re.search("^ENV (.*)$", agent.said, re.M)[1])
+    environ = json.loads(re.findall("^ENV (.*)$", agent.said, re.M)[0])
     run = world.run(sweep)
     wanted = {
         "WANDB_RUN_ID": run.id,
@@ -109,7 +111,7 @@ def test_trainer_finds_its_run_in_the_environment_and_the_parameters_in_a_file(
     }
     assert {name: environ.get(name) for name in wanted} == wanted
     assert not {"WANDB_SERVICE", "WANDB_RESUME"} & set(environ)
-    assert json.loads(re.search("^FILE (.*)$", agent.said, re.M)[1]) == {
+    assert json.loads(re.findall("^FILE (.*)$", agent.said, re.M)[0]) == {
         "wandb_version": 1,
         **{name: {"desc": None, **form} for name, form in parameters.items()},
     }

@@ -12,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import World
-from serving import API_KEY, ServerProcess
+
+from tests.contract.agents import World
+from tests.serving import API_KEY, ServerProcess
 
 DONE, NODE_UNFIT, CONFIGURATION = 0, 76, 78
 

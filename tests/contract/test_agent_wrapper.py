@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents import SOURCES, World
+
+from tests.contract.agents import SOURCES, World
 
 SDK_TRAINER = """
 import os, sys, wandb

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Sdk
-from locked_python import locked_python
-from serving import ServerProcess, wait_for
 
 from sweepctl.search import next_params as search
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.errors import EngineUnavailableError
+from tests.contract.conftest import Sdk
+from tests.contract.locked_python import locked_python
+from tests.serving import ServerProcess, wait_for
 
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agents import SOURCES, World
 
 from sweepctl_pod.wandb.client import SweepInfo
+from tests.contract.agents import SOURCES, World
 
 SDK_TRAINER = """
 import json, pathlib, sys, wandb

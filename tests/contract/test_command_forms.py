@@ -24,10 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
-from agents import SOURCES
-from serving import API_KEY, ServerProcess, sdk_environ
 from wandb.sdk.launch.sweeps import utils as newest_client
-from wheels import Wheel, unpacked
 
 from sweepctl.search.next_params import next_params
 from sweepctl.sweepfile.load import SweepSpec, load_sweep
@@ -42,6 +39,9 @@ from sweepctl_pod.stored_form import stored_config
 from sweepctl_pod.trainer.in_trainer import read_yaml
 from sweepctl_pod.trainer.resolve import resolve
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from tests.contract.agents import SOURCES
+from tests.contract.wheels import Wheel, unpacked
+from tests.serving import API_KEY, ServerProcess, sdk_environ
 
 FORMS = Path(__file__).with_name("command_forms")
 WANDBS = sorted(FORMS.glob("*.yaml"))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
-from serving import ServerProcess
+
+from tests.serving import ServerProcess
 
 STOP = json.dumps({"query": 'mutation { upsertModel(input: {name: "evil"}) { inserted } }'})
 PROJECTS = '{ models(entityName: "local") { edges { node { name } } } }'

@@ -4,9 +4,9 @@ import json
 import sys
 
 import pytest
-from agents import World
 
 from sweepctl_pod.wandb.summary import read_metric, reason_of
+from tests.contract.agents import World
 
 TRAINER = """
 import json, sys, wandb

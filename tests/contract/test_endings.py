@@ -16,9 +16,10 @@ from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM
 
 import pytest
-from agents import TRAINER, Agent, World
-from faulty_proxy import HANG, INGRESS_404, Before, FaultyProxy, Instead, operation
-from serving import ServerProcess, wait_for
+
+from tests.contract.agents import TRAINER, Agent, World
+from tests.contract.faulty_proxy import HANG, INGRESS_404, Before, FaultyProxy, Instead, operation
+from tests.serving import ServerProcess, wait_for
 
 SIDE_BY_SIDE = 4
 FAKE = Path(__file__).with_name("fake_isaaclab.py")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from agents import World
+from tests.contract.agents import World
 
 TRAINER = """
 import os, signal, sys, wandb

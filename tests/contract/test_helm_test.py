@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agents import World
-from serving import API_KEY, ServerProcess
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.find_sweep import choose, sweep_key, with_job
 from sweepctl_pod.helm_test import check_release, main
 from sweepctl_pod.wandb.client import ApiError
+from tests.contract.agents import World
+from tests.serving import API_KEY, ServerProcess
 
 SWEEP = "method: grid\nproject: legs\nparameters: {env.a: {values: [1, 2]}}\n"
 

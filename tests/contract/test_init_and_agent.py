@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Sdk
-from serving import ServerProcess, sdk_environ
+
+from tests.contract.conftest import Sdk
+from tests.serving import ServerProcess, sdk_environ
 
 TRAINER = """
 import wandb

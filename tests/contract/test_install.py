@@ -174,7 +174,8 @@ class EmptyCluster(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        status, body = 404, {"kind": "Status", "status": "Failure", "reason": "NotFound"}
+        status = 404
+        body: dict[str, Any] = {"kind": "Status", "status": "Failure", "reason": "NotFound"}
         if path.endswith("/namespaces/robots"):
             status, body = 200, {"kind": "Namespace", "metadata": {"name": "robots"}}
         elif path.endswith("/secrets/wandb"):

@@ -3,10 +3,12 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from locked_python import locked_python
-from serving import ServerProcess, sdk_environ
+
+from tests.contract.locked_python import locked_python
+from tests.serving import ServerProcess, sdk_environ
 
 TRAIN = """
 import struct, wandb, zlib
@@ -76,6 +78,6 @@ def test_an_older_client_logs_tables_and_images_and_its_agent_trains_a_sweep(
         assert {summary["a table"]["path"], summary["an image"]["path"]} <= found["names"]
 
 
-def _runs(server: ServerProcess) -> list[dict[str, object]]:
+def _runs(server: ServerProcess) -> list[dict[str, Any]]:
     nodes = [edge["node"] for edge in server.graphql(RUNS)["project"]["runs"]["edges"]]
     return [{**n, "names": {e["node"]["name"] for e in n["files"]["edges"]}} for n in nodes]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import ServerProcess, wait_for
 
 from sweepctl.server import server_process
 from sweepctl_pod.wandb.client import WandbClient
+from tests.serving import ServerProcess, wait_for
 
 CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
 
@@ -49,8 +49,10 @@ class Visit:
 
 
 def without_display() -> dict[str, str]:
-    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WANDB_BASE_URL", "WANDB_API_KEY")
-    hidden += ("PYTHONUNBUFFERED",)
+    hidden = {
+        *("DISPLAY", "WAYLAND_DISPLAY", "BROWSER", "WANDB_BASE_URL", "WANDB_API_KEY"),
+        "PYTHONUNBUFFERED",
+    }
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 

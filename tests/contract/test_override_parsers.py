@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from isaaclab_parsers import ISAACLAB_2, ISAACLAB_3, Parser
 from omegaconf import OmegaConf
-from override_values import chunks, hydra_value, random_key, random_scaled, random_value, same
 
 from sweepctl_pod.overrides import (
     Grammar,
@@ -20,6 +18,15 @@ from sweepctl_pod.overrides import (
     inexpressible_key,
     inexpressible_path,
     overrides_from_config,
+)
+from tests.contract.isaaclab_parsers import ISAACLAB_2, ISAACLAB_3, Parser
+from tests.contract.override_values import (
+    chunks,
+    hydra_value,
+    random_key,
+    random_scaled,
+    random_value,
+    same,
 )
 
 COUNT = 2000

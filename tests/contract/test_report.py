@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import yaml
-from conftest import Sdk
-from serving import API_KEY, ServerProcess
 
 from sweepctl.sweeps.tables import wandb_history
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
+from tests.contract.conftest import Sdk
+from tests.serving import API_KEY, ServerProcess
 
 TRAIN = """
 import wandb

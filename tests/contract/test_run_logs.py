@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from agents import World
+
+from tests.contract.agents import World
 
 TRAINER = """
 import sys

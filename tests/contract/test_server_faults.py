@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Sdk
-from faulty_proxy import FaultyProxy
-from serving import API_KEY, ServerProcess, wait_for
 
 from sweepctl_pod.wandb.client import ApiError, Connection, SweepInfo, WandbClient
 from sweepctl_pod.wandb.outputs import find_file
+from tests.contract.conftest import Sdk
+from tests.contract.faulty_proxy import FaultyProxy
+from tests.serving import API_KEY, ServerProcess, wait_for
 
 LOGGING = """
 import pathlib, time, wandb
@@ -241,7 +241,8 @@ def fill_and_free(server: ServerProcess, make_room: Callable[[], object]) -> Non
     run = f"local/p/{command['run_id']}"
     upload = upload_url(server, command["run_id"])
     lines = [json.dumps({"_step": n, "text": "x" * 1000}) for n in range(100)]
-    posted, status, answer = 0, 200, {}
+    posted, status = 0, 200
+    answer: object = None
     while status == 200:
         assert posted < 10_000
         body = {"files": {"wandb-history.jsonl": {"offset": posted, "content": lines}}}

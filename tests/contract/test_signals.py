@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from agents import World
-from serving import wait_for
 
 from sweepctl.manifest.pod_code import pod_code, script
 from sweepctl_pod.wandb.client import SweepInfo
+from tests.contract.agents import World
+from tests.serving import wait_for
 
 SIGNALS = 200
 SIDE_BY_SIDE = 5

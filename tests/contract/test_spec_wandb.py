@@ -13,10 +13,10 @@ from typing import Any
 import jsonschema
 import pytest
 from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
-from wheels import Wheel, unpacked
 
 from sweepctl.sweepfile.load import config_text, load_sweep
 from sweepctl_pod.errors import SpecError
+from tests.contract.wheels import Wheel, unpacked
 
 SWEEPS = Wheel(
     "sweeps", "0.3.0", "e35fbfa87215000238dd4ee8589fc0fed476e4f792cbe803f65071e52d53a692"

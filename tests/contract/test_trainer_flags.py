@@ -6,11 +6,11 @@ import ast
 from pathlib import Path
 
 import pytest
-from isaaclab_parsers import ISAACLAB_3
-from wheels import unpacked
 
 from sweepctl.sweepfile.trainer_flags import always_set, flags_in
 from sweepctl_pod.trainer.launchers import TrainerKind
+from tests.contract.isaaclab_parsers import ISAACLAB_3
+from tests.contract.wheels import unpacked
 
 OPTIONS = (
     *("--num_envs=1", "--device=cpu", "--seed=1", "--max_iterations=1", "--disable_fabric"),

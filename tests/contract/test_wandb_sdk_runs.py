@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from conftest import Sdk
-from serving import ServerProcess, wait_for
+from tests.contract.conftest import Sdk
+from tests.serving import ServerProcess, wait_for
 
 TRAIN = """
 import os, sys, wandb

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Sdk
-from serving import ServerProcess, wait_for
-from sweep_of import SweepOf, sweep_file
+
+from tests.contract.conftest import Sdk
+from tests.contract.sweep_of import SweepOf, sweep_file
+from tests.serving import ServerProcess, wait_for
 
 TRAINER = """
 import json, sys, time, wandb

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Sdk
-from serving import ServerProcess, wait_for
-from sweep_of import SweepOf, sweep_file
+
+from tests.contract.conftest import Sdk
+from tests.contract.sweep_of import SweepOf, sweep_file
+from tests.serving import ServerProcess, wait_for
 
 BREAKS = """
 import os, sys

@@ -4,6 +4,7 @@ A task module for `SWEEPCTL_TASKS`: Isaac Lab imports it in each process before 
 """
 
 import os
+from typing import Any
 
 if os.environ.get("LOCAL_RANK"):
     import torch.distributed
@@ -11,7 +12,7 @@ if os.environ.get("LOCAL_RANK"):
     from isaaclab_rl.entrypoints.backends import train_rsl_rl
     from rsl_rl.runners import OnPolicyRunner
 
-    def set_device(cfg: object, args: dict) -> None:
+    def set_device(cfg: Any, args: dict[str, Any]) -> None:
         cfg.sim.device = args["device"] = "cpu"
 
     def join(runner: OnPolicyRunner) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sweeps import LocalSweep, environment
 
+from tests.local.local_sweeps import LocalSweep, environment
 from tests.testbed import requirements
 
 TOY_LEGS = Path(__file__).resolve().parents[2] / "examples" / "toy_legs"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from serving import wait_for
+
+from tests.serving import wait_for
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "toy_legs" / "sweep.yaml"
 SWEEPCTL = (sys.executable, "-m", "sweepctl")
@@ -223,6 +224,7 @@ def read_record(file: Path) -> Any:
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
+        assert isinstance(node, yaml.ScalarNode)
         return loader.construct_scalar(node)
 
     Loader.add_multi_constructor("", ignore_tag)

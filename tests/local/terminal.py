@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving import wait_for
+from tests.serving import wait_for
 
 PROMPT = "ready$"
 _SHELL = f"env PS1='{PROMPT} ' bash --norc --noprofile -i"

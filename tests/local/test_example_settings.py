@@ -3,11 +3,12 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from local_sweeps import environment
 
 from sweepctl.sweepfile.load import load_sweep
+from tests.local.local_sweeps import environment
 
 pytestmark = pytest.mark.trainer
 
@@ -39,7 +40,8 @@ def test_example_scales_the_tables_that_its_task_has(
     assert spec.command is not None
     task = str(spec.command[spec.command.index("--task") + 1])
     tables = {scaled.path: scaled.base for scaled in spec.scaled}
-    single = [name for name in spec.config["parameters"] if name.startswith(("env.", "agent."))]
+    parameters: Any = spec.config["parameters"]
+    single = [name for name in parameters if name.startswith(("env.", "agent."))]
     paths = [*tables, *single]
 
     result = subprocess.run(

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from local_sweeps import SWEEPCTL, environment
-from serving import wait_for
-from terminal import Terminal
+
+from tests.local.local_sweeps import SWEEPCTL, environment
+from tests.local.terminal import Terminal
+from tests.serving import wait_for
 
 GATE_TRAINER = """
 import os, sys, time, wandb

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sweeps import LocalSweep
+
+from tests.local.local_sweeps import LocalSweep
 
 RUNS = 4
 STEPS = 20

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sweeps import LocalSweep, environment
+
+from tests.local.local_sweeps import LocalSweep, environment
 
 LISTING = (
     "GPU 0: NVIDIA L40S (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)\n"

@@ -4,15 +4,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sweeps import SWEEPCTL, environment
-from serving import API_KEY, ServerProcess
-from terminal import PROMPT, Terminal
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from tests.local.local_sweeps import SWEEPCTL, environment
+from tests.local.terminal import PROMPT, Terminal
+from tests.serving import API_KEY, ServerProcess
 
 AGENTS, ENDED, FAILED = 16, 84, 9
 STATES = ("running", "finished", "failed")
@@ -115,6 +116,10 @@ def test_the_live_table_shows_running_runs_then_the_best_then_how_many_more(
         assert word in STATES, f"{word!r} is no whole state"
 
 
+def contains(text: str, screen: str) -> bool:
+    return text in screen
+
+
 def test_the_picture_changes_in_place(busy: BusySweep, open_terminal: OpenTerminal) -> None:
     terminal = open_terminal(80, 24)
     watch(busy, terminal)
@@ -122,7 +127,7 @@ def test_the_picture_changes_in_place(busy: BusySweep, open_terminal: OpenTermin
     for place, step, seen in ((0, 700, "701/1500"), (1, 1499, "closing")):
         busy.log(busy.held[place], step=step, reward=200.0 + step)
         busy.stay()
-        screen = terminal.wait_for(lambda screen, seen=seen: seen in screen)
+        screen = terminal.wait_for(partial(contains, seen))
     assert ["running", "closing", "1500/1500"] in [row[1:4] for row in rows_of(screen)]
     busy.client.post_exit_code("local", "legs", busy.held[1], 0)
     screen = terminal.wait_for(

@@ -7,7 +7,8 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from local_sweeps import LocalSweep, overrides_of, read_record, setting, toy_sweep
+
+from tests.local.local_sweeps import LocalSweep, overrides_of, read_record, setting, toy_sweep
 
 pytestmark = pytest.mark.trainer
 

@@ -174,7 +174,7 @@ class Stage:
         words = ["--sweep", "lab/legs/s1", "--preflight-gpu", "off", "--work", str(self._folder)]
         read = read_options([*words, "--min-free-mb", "1", *options], {"SWEEPCTL_HOST": "pod-0"})
         console = Console()
-        console.say = self.said.append  # type: ignore[method-assign]
+        console.say = self.said.append  # type: ignore[method-assign, assignment]
         python = TrainerPython({"PATH": ""})
         pod = Pod(
             connection=self.client.connection,

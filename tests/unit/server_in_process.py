@@ -136,7 +136,7 @@ class InProcessServer:
 
     def begin(self, command: Command, *, is_resumed: bool = False) -> None:
         run = self.run(command["run_id"])
-        config = {"_wandb": {"value": {"t": {}}}}
+        config: dict[str, Any] = {"_wandb": {"value": {"t": {}}}}
         change = RunChange({}, config, None, None, "h", is_resumed)
         self.intake.upsert(run.project, run, run.id, change, command.get("attempt"))
 

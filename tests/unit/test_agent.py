@@ -6,17 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from agent_in_process import (
-    CONFIG,
-    DOWN,
-    GONE,
-    INGRESS,
-    REFUSED,
-    FakeChild,
-    Stage,
-    run_command,
-    run_info,
-)
 
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.heartbeats import Heartbeats
@@ -27,6 +16,17 @@ from sweepctl_pod.run.training import Training
 from sweepctl_pod.run.verdict import Intervention
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.waiting import WakeUp
+from tests.unit.agent_in_process import (
+    CONFIG,
+    DOWN,
+    GONE,
+    INGRESS,
+    REFUSED,
+    FakeChild,
+    Stage,
+    run_command,
+    run_info,
+)
 
 EXIT = [{"type": "exit"}]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubernetes_objects import NOW, ago, ended, event, job, pod, unscheduled
 
 from sweepctl.jobs.agents import (
     AgentState,
@@ -18,6 +17,7 @@ from sweepctl.jobs.agents import (
     troubles,
 )
 from sweepctl.sweeps.status import RunRow
+from tests.unit.kubernetes_objects import NOW, ago, ended, event, job, pod, unscheduled
 
 
 def run(run_id: str, state: str, agent: str | None) -> RunRow:

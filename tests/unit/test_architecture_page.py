@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from test_architecture import HOUSE, MODULES, RINGS, ours, room
 
 from sweepctl.jobs.change import DELETED_KINDS
+from tests.unit.test_architecture import HOUSE, MODULES, RINGS, ours, room
 
 ROOT = HOUSE.parent
 PAGE = ROOT / "docs" / "architecture.md"

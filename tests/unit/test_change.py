@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubernetes_objects import job
 
 from sweepctl.jobs.change import check_may_delete, check_size, plan_delete, undone_by
 from sweepctl.jobs.doctor import NEEDED
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.errors import ClusterError
 from sweepctl_pod.errors import UsageError
+from tests.unit.kubernetes_objects import job
 
 ARGO_NOTE = (
     "Argo CD application gait-app sets it back when it heals itself:"

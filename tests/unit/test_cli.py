@@ -422,9 +422,12 @@ def test_tasks_reach_the_agents_in_their_environment(
 
     monkeypatch.setenv("SWEEPCTL_TASKS", "before")
     seen = []
-    monkeypatch.setattr(
-        agent, "run_agent", lambda *_, **__: seen.append(os.environ["SWEEPCTL_TASKS"]) or 0
-    )
+
+    def run_agent(*_: object, **__: object) -> int:
+        seen.append(os.environ["SWEEPCTL_TASKS"])
+        return 0
+
+    monkeypatch.setattr(agent, "run_agent", run_agent)
     Path("project/legs/tasks").mkdir(parents=True)
     Path("project/legs/__init__.py").touch()
     words = ["agent", "--sweep", "a/b/c", "--tasks", "arms.tasks", "--tasks", "./project"]

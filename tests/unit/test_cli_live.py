@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from kubernetes_objects import ended, job
 from rich.text import Text
 
 from sweepctl.cli import app as cli
@@ -28,6 +28,7 @@ from sweepctl.jobs.submit import Submitted
 from sweepctl.sweeps.names import SweepName
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
+from tests.unit.kubernetes_objects import ended, job
 
 Run = Callable[..., tuple[int, str, str]]
 PLAN = DeletePlan(
@@ -40,17 +41,35 @@ PLAN = DeletePlan(
 
 def sweep_info() -> SweepInfo:
     return SweepInfo(
-        **{"entity": "e", "project": "p", "id": "s1", "node_id": "n", "state": "RUNNING"},
-        **dict.fromkeys(["method", "description", "display_name", "created_at"]),
-        **{"config_text": "", "run_count": None, "run_count_expected": None},
+        entity="e",
+        project="p",
+        id="s1",
+        node_id="n",
+        state="RUNNING",
+        method=None,
+        description=None,
+        display_name=None,
+        created_at=None,
+        config_text="",
+        run_count=None,
+        run_count_expected=None,
     )
 
 
 def run_info(run: str) -> RunInfo:
     return RunInfo(
-        **{"id": run, "node_id": "n", "state": "failed", "config": {}, "summary": {}},
-        **dict.fromkeys(["display_name", "created_at", "heartbeat_at", "sweep_id"]),
-        **{"is_started": False, "host": "legs-1a2b3c4d-0", "exit_code": 3},
+        id=run,
+        node_id="n",
+        state="failed",
+        config={},
+        summary={},
+        display_name=None,
+        created_at=None,
+        heartbeat_at=None,
+        sweep_id=None,
+        is_started=False,
+        host="legs-1a2b3c4d-0",
+        exit_code=3,
     )
 
 
@@ -155,10 +174,16 @@ def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
 
 
 def pictures(form: Form, count: int) -> Any:
+    def view(number: int, room: object) -> Text:
+        return Text(f"seen {number} " + "x" * 60)
+
+    def data(number: int) -> dict[str, int]:
+        return {"seen": number}
+
     for number in range(1, count + 1):
         yield Picture(
-            view=lambda room, number=number: Text(f"seen {number} " + "x" * 60),
-            data=lambda number=number: {"seen": number},
+            view=partial(view, number),
+            data=partial(data, number),
             name=f"job/{number}",
             form=form,
             is_last=number == count,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from kubernetes_api import Answer, Api, answer, cluster_of, serving
 
 from sweepctl.kube.client import Cluster
 from sweepctl.kube.errors import ClusterError
+from tests.unit.kubernetes_api import Answer, Api, answer, cluster_of, serving
 
 
 @pytest.fixture

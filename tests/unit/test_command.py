@@ -76,7 +76,14 @@ def stock_argv(
         _run_processes={},
     )
     args = {name: {"value": value} for name, value in config.items()}
-    agent._command_run({"type": "run", "run_id": "r", "program": "train.py", "args": args})
+    agent._command_run(
+        {  # type: ignore[no-untyped-call]
+            "type": "run",
+            "run_id": "r",
+            "program": "train.py",
+            "args": args,
+        }
+    )
     return started[0]
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes_objects import pod
 
 from sweepctl.jobs.logs import (
     LogOptions,
@@ -22,6 +21,7 @@ from sweepctl.jobs.logs import (
 )
 from sweepctl.kube.errors import ClusterError
 from sweepctl.sweeps.log_lines import Line
+from tests.unit.kubernetes_objects import pod
 
 ENDED = {"exitCode": 1}
 Log = Callable[..., Iterator[str]]

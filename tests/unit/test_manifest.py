@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from kubernetes_models import unknown_fields
 
 from sweepctl import manifest
 from sweepctl.manifest.checks import check_objects
 from sweepctl.values.settings import chart, chart_folder, load_values
 from sweepctl_pod.errors import SweepctlError, UsageError
+from tests.unit.kubernetes_models import unknown_fields
 
 SWEEP = "method: grid\nparameters: {agent.seed: {values: [1, 2]}}\n"
 Objects = dict[str, dict[str, Any]]

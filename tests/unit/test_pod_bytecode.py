@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ class Python(TrainerPython):
 
 @pytest.fixture
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr(bytecode.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(bytecode, "_read", lambda path: "1 0 0:1 / / rw\n")
     return {
         "SWEEPCTL_CACHE": str(tmp_path / "cache"),
@@ -224,7 +225,7 @@ def test_stores_that_no_pod_used_for_long_are_removed(pod: dict[str, str], tmp_p
 def test_the_trainers_python_tells_whether_its_packages_have_bytecode(
     has_bytecode: bool, tmp_path: Path
 ) -> None:
-    made = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path]
+    made = [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", str(tmp_path)]
     subprocess.run(made, check=True)
     (packages,) = tmp_path.glob("lib/python3*/site-packages")
     for name in ("torch", "other"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubernetes_objects import ago, event, pod, unscheduled
 
 from sweepctl.kube.pod_reasons import why_failed, why_not_created, why_pending
+from tests.unit.kubernetes_objects import ago, event, pod, unscheduled
 
 GPU = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2 nodes are available."
 TAINT = (

@@ -1,6 +1,7 @@
 """From a sweep's command to the trainer's argv: which trainer it is, and what is added to it."""
 
 import shlex
+from typing import Any
 
 import pytest
 
@@ -391,7 +392,7 @@ def test_wrapper_is_taken_off_and_overrides_go_in(command: list[str], argv: list
     assert resolved(command, {"env.a": 0.5}) == argv
 
 
-def resolved(command: list[str], config: dict[str, object], **how: bool) -> list[str]:
+def resolved(command: list[str], config: dict[str, object], **how: Any) -> list[str]:
     found = resolve(
         command,
         program="p.py",
@@ -436,7 +437,7 @@ def test_arguments_ask_for_settings_as_far_as_a_record_can_tell() -> None:
         **{"env.z": None, "env.b": "true", "env.q": "it's", "env.m": {"a": 1}, "env.x": ["a"]},
     }
     parameters = run_parameters(values, {"env.n": {"min": 0.5, "max": 2.0}})
-    how = {
+    how: dict[str, Any] = {
         "program": None,
         "run_id": "r1",
         "entity": "lab",

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from serving import wait_for
 
 from sweepctl_pod.overrides import Override
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.trainer.in_trainer import MARK
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.waiting import WakeUp
+from tests.serving import wait_for
 
 Answer = dict[str, list[str]] | None
 

@@ -249,7 +249,8 @@ def test_heartbeats_go_on_whatever_one_of_them_comes_to(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeats, "HEARTBEAT_S", 0.01)
-    told, answers = iter([RecursionError("deep"), KeyError("id"), DOWN]), []
+    told = iter([RecursionError("deep"), KeyError("id"), DOWN])
+    answers: list[object] = []
 
     def beat(run_id: str) -> list[Command]:
         if error := next(told, None):

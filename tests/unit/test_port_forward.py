@@ -7,10 +7,10 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from kubernetes_api import Api, answer, cluster_of, serving
 
 from sweepctl.kube.errors import ClusterError
 from sweepctl.kube.port_forward import ServiceAddress, forwarded
+from tests.unit.kubernetes_api import Api, answer, cluster_of, serving
 
 ADDRESS = ServiceAddress("legs-server", "robots", 80, "http")
 SERVICE = answer({"spec": {"selector": {"a": "b"}, "ports": [{"port": 80, "targetPort": 8080}]}})
@@ -67,7 +67,7 @@ def test_every_connection_has_a_stream_of_its_own_the_first_opened_beforehand(
         with forwarded(cluster_of(api), ADDRESS) as url:
             assert len(far_ends) == 1
             for count in (1, 2):
-                port = urlsplit(url).port
+                port = urlsplit(url).port or 0
                 with socket.create_connection(("127.0.0.1", port), timeout=10) as local:
                     local.sendall(b"hello")
                     local.shutdown(socket.SHUT_WR)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import ApiClient, InProcessServer, served
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from sweepctl.jobs.secret import random_key
@@ -23,6 +22,7 @@ from sweepctl.server.store.filters import FilterError, config_value, run_filter,
 from sweepctl.server.web import requests
 from sweepctl.server.web.auth import ApiKeys, check_listen
 from sweepctl_pod.errors import UsageError
+from tests.unit.server_in_process import ApiClient, InProcessServer, served
 
 KEY = "k" * 40
 
@@ -381,7 +381,7 @@ def listed(server: InProcessServer) -> Callable[[str | None, str | None], list[s
     return listing
 
 
-FILTERS = {
+FILTERS: dict[str, tuple[Any, str]] = {
     "nothing": (None, "r0 r1 r2 r3"),
     "empty": ("{}", "r0 r1 r2 r3"),
     "null": ("null", "r0 r1 r2 r3"),
@@ -425,7 +425,7 @@ def test_runs_are_filtered_as_wandb_does(
     assert listed(text, None) == expected.split()
 
 
-BAD_FILTERS = {
+BAD_FILTERS: dict[str, tuple[Any, str]] = {
     "no JSON": ("{", "the filters are no JSON"),
     "a list": ("[]", "a filter is a map"),
     "and of a map": ('{"$and": {}}', "$and needs a list of filters"),
@@ -676,4 +676,4 @@ def test_half_a_surrogate_pair_is_stored_as_a_question_mark(client: ApiClient) -
 
 def test_numbers_that_json_has_no_word_for_go_as_text() -> None:
     answer = requests.json_response({"a": [float("nan"), float("inf"), -float("inf"), 1.0]})
-    assert json.loads(answer.body) == {"a": ["NaN", "Infinity", "-Infinity", 1.0]}
+    assert json.loads(bytes(answer.body)) == {"a": ["NaN", "Infinity", "-Infinity", 1.0]}

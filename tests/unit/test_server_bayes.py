@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import InProcessServer
 
 from sweepctl.server.engine.dispatch import Command
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
+from tests.unit.server_in_process import InProcessServer
 
 BAYES = {
     "method": "bayes",
@@ -124,11 +124,13 @@ def test_a_run_that_was_handed_back_meanwhile_goes_out_before_a_new_one(
     sweep = server.sweep(BAYES)
     first, second = server.agent(sweep, "one"), server.agent(sweep, "two")
     taken = server.take(first)["run_id"]
-    engine.meanwhile = lambda: (
-        server.stream(taken, preempting=True),
-        server.end(taken, 143),
-        server.beat(first, "not-its-own"),
-    )
+
+    def hand_back() -> None:
+        server.stream(taken, preempting=True)
+        server.end(taken, 143)
+        server.beat(first, "not-its-own")
+
+    engine.meanwhile = hand_back
     (command,) = server.beat(second)
     assert command["run_id"] == taken
     assert len(server.runs(sweep)) == 1

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import InProcessServer, served
 from starlette.datastructures import Headers
 
 from sweepctl.server.web.gate import Gate
 from sweepctl_pod.errors import UsageError
+from tests.unit.server_in_process import InProcessServer, served
 
 LOCAL = Gate.of("127.0.0.1")
 NAMED = Gate.of("127.0.0.1", ["sweeps.example.com", "Box"])

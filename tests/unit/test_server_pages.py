@@ -3,12 +3,12 @@
 import json
 import math
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import GRID, InProcessServer
 
 from sweepctl.server.engine.results import Results
 from sweepctl.server.errors import NotFoundError
@@ -18,6 +18,7 @@ from sweepctl.server.store import sweep_store as store
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.plot import Mark, lay_out, short
 from sweepctl_pod.wandb.summary import REASON_KEY
+from tests.unit.server_in_process import GRID, InProcessServer
 
 EVIL = "<script>alert('x')</script>"
 
@@ -281,12 +282,13 @@ def test_a_page_comes_again_while_something_runs(server: InProcessServer, pages:
 
 def test_what_is_not_there_is_not_found(server: InProcessServer, pages: Pages) -> None:
     sweep, _ = trained(server)
-    for ask in (
+    asked: tuple[Callable[[], str], ...] = (
         lambda: pages.sweeps("local", "q"),
         lambda: pages.sweep("local", "q", sweep),
         lambda: pages.sweep("local", "p", "nope"),
         lambda: pages.run("local", "p", "nope", None),
-    ):
+    )
+    for ask in asked:
         with pytest.raises(NotFoundError):
             ask()
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import InProcessServer, served
-from test_server_pages import Strict
 
 from sweepctl.server.web.console import plain
+from tests.unit.server_in_process import InProcessServer, served
+from tests.unit.test_server_pages import Strict
 
 PRINTED = {
     "colours": ("\x1b[1m\x1b[38;5;208mWarning\x1b[0m: no GPU", "Warning: no GPU"),
@@ -49,7 +49,7 @@ def begin(server: InProcessServer, **config: Any) -> str:
         },
     }
     sweep = server.sweep(spec)
-    run = server.take(server.agent(sweep))["run_id"]
+    run = str(server.take(server.agent(sweep))["run_id"])
     asked = {"name": run, "modelName": "p", "config": json.dumps(config)}
     query = "mutation B($i: UpsertBucketInput!) { upsertBucket(input: $i) { bucket { id } } }"
     served(server).post("/graphql", json={"query": query, "variables": {"i": asked}})

@@ -4,11 +4,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from server_in_process import InProcessServer
 
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
+from tests.unit.server_in_process import InProcessServer
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import GRID, InProcessServer
 
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store import run_store
+from tests.unit.server_in_process import GRID, InProcessServer
 
 RANDOM = {"method": "random", "run_cap": 4, "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import InProcessServer
 
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
 from sweepctl.server.runs.messages import RunChange, merged_config, read_stream
@@ -19,6 +18,7 @@ from sweepctl.server.store.database import SCHEMA_VERSION, Database
 from sweepctl.server.store.filters import TRUE
 from sweepctl.server.store.run_store import Run
 from sweepctl_pod.errors import SweepctlError
+from tests.unit.server_in_process import InProcessServer
 
 
 @pytest.fixture

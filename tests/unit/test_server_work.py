@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_in_process import GRID, InProcessServer, served
 
 from sweepctl.search.next_params import wrapped
 from sweepctl.server.engine.sweeps import SweepError
+from tests.unit.server_in_process import GRID, InProcessServer, served
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 

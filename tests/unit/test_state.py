@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kubernetes_objects import ended, job
 
 from sweepctl.jobs import state
 from sweepctl.jobs.state import LiveSweep, read_live, verdict, wait_for_end, wait_for_sweep_end
@@ -16,6 +15,7 @@ from sweepctl.jobs.submission import Submission
 from sweepctl.kube.errors import ClusterError
 from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl_pod.errors import ExitCode
+from tests.unit.kubernetes_objects import ended, job
 
 AWAY = ClusterError("cannot reach the Kubernetes API")
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -234,11 +235,11 @@ def test_a_description_keeps_its_own_words_and_names_every_job_once(
     assert described.startswith(text.strip() if text and text.strip() == text else "")
     assert described.count("sweepctl:robots/legs/") == 1
     found = SweepInfo(**{**_fields(A), "description": described})
-    assert jobs_of(found, KEY) == set(jobs)
+    assert jobs_of(found, KEY) == frozenset(jobs)
     assert jobs_of(found, sweep_key("robots", "legs", b"another")) is None
 
 
-def _fields(info: SweepInfo) -> dict[str, object]:
+def _fields(info: SweepInfo) -> dict[str, Any]:
     return {name: getattr(info, name) for name in SweepInfo.__dataclass_fields__}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import API_KEY, ServerProcess
 
 from sweepctl.server.store.database import DATABASE, Database, has_this_format
 from sweepctl.server.stored_sweeps import StoredSweeps
@@ -23,6 +22,7 @@ from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient
 from sweepctl_pod.wandb.outputs import upload_file
+from tests.serving import API_KEY, ServerProcess
 
 SWEEP = {
     "method": "random",

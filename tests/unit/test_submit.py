@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes_objects import ended, job
 
 from sweepctl.jobs.existing import (
     SubmitOptions,
@@ -20,6 +19,7 @@ from sweepctl.jobs.submit import Submitter, name_of
 from sweepctl.sweepfile.load import SweepSpec, load_sweep
 from sweepctl.values.settings import chart, load_values
 from sweepctl_pod.errors import SweepctlError, UsageError
+from tests.unit.kubernetes_objects import ended, job
 
 DEFAULT_AGENTS = chart().defaults["agents"]
 TEXT = """\

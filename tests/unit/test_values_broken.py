@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from broken_values import CONTRADICTIONS, READINGS, SCHEMA, Broken
 
 from sweepctl.values.settings import load_values
 from sweepctl_pod.errors import SpecError
+from tests.broken_values import CONTRADICTIONS, READINGS, SCHEMA, Broken
 
 BROKEN = [*SCHEMA, *CONTRADICTIONS, *READINGS]
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,13 +26,15 @@ from sweepctl_pod.wandb.outputs import FileInfo, download_file, upload_file
 
 KEY = "secret-key-" + "k" * 40
 
+NO_HEADERS: Mapping[str, str] = {}
+
 
 class Api:
     """A loopback HTTP server that answers what it is told and keeps what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.answers: list[tuple[int, dict[str, str], bytes]] = []
+        self.answers: list[tuple[int, Mapping[str, str], bytes]] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -58,7 +60,9 @@ class Api:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def will(self, *bodies: Any, status: int = 200, **headers: str) -> None:
+    def will(
+        self, *bodies: Any, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         for body in bodies:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.answers.append((status, headers, content))
@@ -125,7 +129,7 @@ def test_status_says_what_kind_of_trouble_it_is(
 def test_retry_after_is_read_in_both_forms(
     value: str, low: float | None, high: float | None, api: Api, client: WandbClient
 ) -> None:
-    api.will(b"", status=429, **{"Retry-After": value})
+    api.will(b"", status=429, headers={"Retry-After": value})
     with pytest.raises(ApiError) as caught:
         client.heartbeat("a", [])
     found = caught.value.retry_after_s
@@ -161,7 +165,7 @@ def test_answer_that_makes_no_sense_is_an_error_that_says_so(
 
 
 def test_answer_that_breaks_off_is_transient(api: Api, client: WandbClient) -> None:
-    api.will(b'{"data"', **{"Content-Length": "1000"})
+    api.will(b'{"data"', headers={"Content-Length": "1000"})
     with pytest.raises(ApiError, match="broke off") as caught:
         client.heartbeat("a", [])
     assert caught.value.is_transient
@@ -281,7 +285,7 @@ def test_download_follows_to_a_store_without_the_key_and_appears_whole(
     store = Api()
     try:
         store.will(b"x" * 3_000_000)
-        api.will(b"", status=302, Location=f"{store.url}/bucket/model.pt?signed")
+        api.will(b"", status=302, headers={"Location": f"{store.url}/bucket/model.pt?signed"})
         target = tmp_path / "deep" / "model.pt"
         download_file(client, FileInfo("model.pt", "/files/model.pt", 3_000_000), target)
         assert target.read_bytes() == b"x" * 3_000_000
@@ -295,7 +299,7 @@ def test_download_follows_to_a_store_without_the_key_and_appears_whole(
 def test_broken_download_leaves_no_file_of_that_name(
     api: Api, client: WandbClient, tmp_path: Path
 ) -> None:
-    api.will(b"xx", **{"Content-Length": "1000"})
+    api.will(b"xx", headers={"Content-Length": "1000"})
     with pytest.raises(ApiError, match=r"model\.pt broke off"):
         download_file(client, FileInfo("model.pt", "/files/model.pt", 1000), tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()

@@ -25,8 +25,8 @@ record = {
     "parameters": text_of(ENVIRON["WANDB_SWEEP_PARAM_PATH"]),
 }
 path = os.path.join(ENVIRON["FORMS_OUT"], ENVIRON["WANDB_RUN_ID"])
-with open(path + ".part", "w", encoding="utf-8") as file:
-    json.dump(record, file)
+with open(path + ".part", "w", encoding="utf-8") as part:
+    json.dump(record, part)
 os.rename(path + ".part", path + ".json")
 
 line = json.dumps({"loss": 1.5, "_step": 0})
