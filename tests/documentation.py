@@ -1,6 +1,7 @@
 """The documentation as tests read it: its blocks, its commands, and a reader who follows them.
 
-The pages are README.md and docs/*.md. The line before each fenced block says what becomes of it:
+The pages are README.md and docs/*.md. The line before each fenced block that is no drawing says
+what becomes of it:
 
     <!-- run: cluster -->         its $ lines run on the bed (tests/cluster/test_docs_on_cluster.py)
     <!-- run: here -->            they run on this machine (tests/local/test_docs_here.py)
@@ -76,6 +77,13 @@ class Block:
     language: str
     mark: str | None
     text: str
+
+    @property
+    def is_drawing(self) -> bool:
+        """Whether nothing in it is to be typed or kept: a picture made of letters."""
+        lines = self.text.splitlines()
+        begins = ("$ ", *(f"{program} " for program in PROGRAMS))
+        return self.language in ("", "text") and not any(line.startswith(begins) for line in lines)
 
     @property
     def said(self) -> dict[str, str]:

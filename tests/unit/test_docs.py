@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import subprocess
@@ -26,7 +27,9 @@ SOURCES = ("sweepctl", "charts/isaac-sweep")
 READ_ELSEWHERE = ("helm", "kubectl")
 """Programs whose lines are read by tests/chart/test_docs_helm.py, which has them."""
 
-ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
+ALL_BLOCKS = [
+    block for page in pages() for block in blocks(page) if block.mark or not block.is_drawing
+]
 PARSED = [
     command
     for page in pages()
@@ -101,9 +104,9 @@ def _sweepctl(arguments: Sequence[str]) -> str | None:
     try:
         verb.make_context(arguments[0], current_names(arguments)[1:])
     except Exception as error:
-        # `sweepctl scale` in a sentence names the verb: what it lacks is no mistake.
-        is_mention = len(arguments) == 1 and type(error).__name__ == "MissingParameter"
-        return None if is_mention else str(error)
+        # `sweepctl logs --run` in a sentence names the option: what it lacks is no mistake.
+        lacks = len(arguments) == 1 and type(error).__name__ == "MissingParameter"
+        return None if lacks or str(error).endswith("requires an argument.") else str(error)
     return None
 
 
@@ -176,12 +179,10 @@ def _git(arguments: Sequence[str]) -> str | None:
 
 
 def _python(arguments: Sequence[str]) -> str | None:
-    if arguments[:2] in (["-m", "sweepctl.pod.run"], ["-m", "pip"]):
-        return None
-    if arguments[:2] == ["-m", "uv"]:
-        return READERS["uv"](arguments[2:])
-    # A script of another project, in a table of what stands for what here.
-    return None if arguments[0].startswith("scripts/wandb_sweep/") else "not known"
+    """Read a module's name, or a script of another project in a table of what stands for what."""
+    if arguments[0] != "-m":
+        return None if arguments[0].startswith("scripts/wandb_sweep/") else "not known"
+    return None if importlib.util.find_spec(arguments[1]) else f"there is no module {arguments[1]}"
 
 
 READERS: dict[str, Callable[[Sequence[str]], str | None]] = {
