@@ -33,7 +33,8 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 """What stands around the version in each file; `{{old}}` is the version itself."""
 
 _MENTION = (
-    r"(?:sweepctl(?:-server)?[-=:@ ]+|isaac-sweep-|--version |server\.image\.tag=){old}(?!\.?\d)"
+    r"(?:sweepctl(?:-server)?(?:[-=:@ ]+|\n +tag: \"?)|isaac-sweep-|--version |server\.image\.tag=)"
+    r"{old}(?!\.?\d)"
 )
 """How pages for people name a file or an image of this version."""
 _PAGES = ("README.md", "charts/isaac-sweep/README.md", "docs/**/*.md", "images/Dockerfile")

@@ -60,7 +60,8 @@ def test_a_workflow_may_only_read_and_pins_what_it_uses(file: Path) -> None:
 def test_the_workflow_checks_every_python_that_is_promised() -> None:
     (file,) = WORKFLOWS
     checked = read(file)["jobs"]["check"]["strategy"]["matrix"]["python"]
-    promised = re.search(r"Python (3\.\d+) to (3\.\d+)", (ROOT / "README.md").read_text("utf-8"))
+    texts = "".join(page.read_text("utf-8") for page in PAGES)
+    promised = re.search(r"Python (3\.\d+) to (3\.\d+)", texts)
     assert promised is not None
     assert (checked[0], checked[-1]) == promised.groups()
 
@@ -75,7 +76,11 @@ def test_the_commit_hooks_call_the_locked_tools() -> None:
         assert re.search(rf"^{name}==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("file", [form for form in FORMS if form.stem != "config"], ids=str)
+@pytest.mark.parametrize(
+    "file",
+    [form for form in FORMS if form.stem != "config"],
+    ids=lambda file: file.name,
+)
 def test_an_issue_form_has_what_the_host_wants_of_it(file: Path) -> None:
     form = read(file)
     assert {"name", "description", "body"} <= set(form)

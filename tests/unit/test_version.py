@@ -115,7 +115,8 @@ def test_a_place_that_is_gone_is_an_error_and_changes_nothing(few: Path) -> None
 
 def test_pages_name_the_new_version_and_keep_those_of_others(few: Path) -> None:
     old = current_version(few)
-    text = "sweepctl-{0}-py3-none-any.whl, sweepctl=={0}, sweepctl {0}, isaac-sweep-{0}.tgz, \n"
+    text = "sweepctl-{0}-py3-none-any.whl, sweepctl=={0}, sweepctl {0}, isaac-sweep-{0}.tgz\n"
+    text += 'repository: a.example.org/sweepctl-server\n    tag: "{0}"\n'
     (few / "docs").mkdir()
     page = few / "docs" / "install.md"
     others = f"isaaclab=={old}, sweepctl-{old}.1, 1{old}, {old}\n"
