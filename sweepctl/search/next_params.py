@@ -1,4 +1,4 @@
-"""Search: which parameters the next run of a sweep gets. Pure: no clock, no I/O, the rng comes in.
+"""Search: which parameters the next run of a sweep gets. Pure: the caller gives the `rng`.
 
 The order of a grid is that of W&B's engine (https://github.com/wandb/sweeps, `grid_search.py`). It
 refuses what cannot be searched: a continuous range in a grid, a parameter that no distribution
@@ -63,7 +63,10 @@ class PastRun:
 def next_params(
     spec: Mapping[str, Any], runs: Sequence[PastRun], rng: random.Random
 ) -> Params | None:
-    """Choose the parameters of the next run; None when the grid is exhausted."""
+    """Choose the parameters of the next run; None when the grid is exhausted.
+
+    A SearchError says why the configuration cannot be searched.
+    """
     method = _method(spec)
     if method == BAYES:
         raise SearchError("method bayes: W&B's engine chooses its parameters")
@@ -73,13 +76,13 @@ def next_params(
     grid = Grid(spec)
     for run in runs:
         grid.mark_used(run)
-    return grid.first_unseen()
+    return grid.first_unused()
 
 
 class Grid:
-    """The points of a grid in W&B's order, and which of them runs have: it is told of the runs.
+    """The points of a grid in W&B's order, and which of them runs have used.
 
-    What runs have only grows, so it goes on from the point that it found last.
+    Used points are only added, so the search continues from the point that it found last.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -87,23 +90,23 @@ class Grid:
         self._numbers = [
             {_key(value): number for number, value in enumerate(axis.values)} for axis in self._axes
         ]
-        self._seen: set[tuple[int, ...]] = set()
+        self._used: set[tuple[int, ...]] = set()
         self._points = itertools.product(*(range(len(axis.values)) for axis in self._axes))
         self._point = next(self._points, None)
 
     def mark_used(self, run: PastRun) -> None:
-        """Note the point of a run; one beside the grid is none of its points."""
+        """Mark the point of a run as used; a run off the grid marks none."""
         point = []
         for axis, numbers in zip(self._axes, self._numbers, strict=True):
             number = numbers.get(_key_at(run.params, axis.path))
             if number is None:
                 return
             point.append(number)
-        self._seen.add(tuple(point))
+        self._used.add(tuple(point))
 
-    def first_unseen(self) -> Params | None:
+    def first_unused(self) -> Params | None:
         """Give the first point that no run has; None when there is none left."""
-        while self._point is not None and self._point in self._seen:
+        while self._point is not None and self._point in self._used:
             self._point = next(self._points, None)
         if self._point is None:
             return None
@@ -129,7 +132,7 @@ def expected_run_count(spec: Mapping[str, Any]) -> int | None:
 
 
 def check(spec: object) -> list[str]:
-    """Give warnings about a configuration; a SearchError tells why it cannot be searched."""
+    """Give warnings about a configuration; a SearchError says why it cannot be searched."""
     if not isinstance(spec, Mapping):
         raise SearchError(f"a sweep's configuration is a map, not {named(spec)}")
     method = _method(spec)

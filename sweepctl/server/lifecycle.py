@@ -21,7 +21,7 @@ SIGTERM_EXIT_CODE = 143
 
 
 class AgentState(str, enum.Enum):
-    """What the server knows of an agent."""
+    """The states of an agent, as far as the server knows."""
 
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
@@ -30,19 +30,21 @@ class AgentState(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long silence is borne, and how often a run is tried."""
+    """How long the server waits for a silent agent or run, and how often it tries a run."""
 
     agent_timeout_s: float = 60.0
+    """Seconds of silence after which the runs of an agent go to others."""
     run_timeout_s: float = 300.0
+    """Seconds of silence after which a run that no agent holds has crashed."""
     attempts: int = 3
-    """Attempts that may be lost to crashes before the run has failed."""
+    """How many attempts may be lost to crashes before the run fails."""
     deliveries: int = 10
-    """Times that a run is handed out and never starts before it has failed."""
+    """How often a run may be handed out without starting before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the server knows of a run's newest attempt when something happens to it."""
+    """What the server knows about the newest attempt of a run when something happens to it."""
 
     state: RunState
     number: int
@@ -63,7 +65,10 @@ class Release:
 
 
 def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
-    """Give the state after an exit record, as W&B: a marked run that ends badly is preempted."""
+    """Give the state of a run after its exit record.
+
+    As at W&B, a run that was marked preempting and ends badly is preempted.
+    """
     if exit_code == 0:
         return RunState.FINISHED
     if attempt.is_stop_asked:
@@ -74,11 +79,11 @@ def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
 def release(
     attempt: Attempt, limits: Limits, *, is_canceled: bool, was_delivered: bool = False
 ) -> Release:
-    """Decide about a run that its agent let go, or that was lost with its agent.
+    """Decide what becomes of a run that its agent released, or that was lost with its agent.
 
-    An orderly hand-back (marked preempting; ended by SIGTERM, or by no exit record at all) may
+    An orderly hand-back (marked preempting, and ended by SIGTERM or without an exit record) may
     happen any number of times; every other unfinished end counts against the attempts. A run that
-    never began goes out again, unless it `was_delivered`: then its trainer failed before that.
+    never started is handed out again, unless it `was_delivered`: then its trainer failed earlier.
     """
     if attempt.state not in LIVE and attempt.state != RunState.PREEMPTED:
         return Release(attempt.state, False, attempt.losses)
@@ -96,11 +101,11 @@ def release(
 
 
 def is_stale(attempt: Attempt, number: int | None) -> bool:
-    """Say whether a record is of an earlier attempt than the run's newest.
+    """Say whether a record belongs to an earlier attempt of the run than its newest.
 
-    Our agent has the attempt's number sent along by every client of its run. A client that sends
-    none cannot be told from an earlier attempt's, but for one case: a run that was handed out
-    again and whose trainer has not started yet cannot have sent anything.
+    sweepctl's agent makes every client of its run send the number of the attempt. Without a number
+    nobody can tell, except in one case: a run that was handed out again and whose trainer has not
+    started yet cannot have sent anything.
     """
     if number is not None:
         return number != attempt.number

@@ -1,7 +1,7 @@
-"""The embedded server as a process that other commands use: its data, is it alive, start it.
+"""The embedded server as a process of this machine: where its data is, is it alive, start it.
 
-One server owns one data folder; `server.json` in it tells where it listens. A command finds the
-server that is there, or starts one for as long as the command needs it.
+One server owns one data folder; `server.json` in it says where the server listens. A command finds
+the server that is there, or starts one for as long as the command needs it.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ STOP_LIMIT_S = 15.0
 
 
 def default_data() -> Path:
-    """Give the folder where `local` and `server` keep their data unless told otherwise."""
+    """Give the folder where `local` and `server` keep their data by default."""
     return Path(os.environ.get("SWEEPCTL_DATA") or platformdirs.user_data_dir("sweepctl"))
 
 
 def agent_logs(data: Path, sweep_id: str) -> Path:
-    """Give the folder of what the agents of a local sweep said."""
+    """Give the folder of the logs of a local sweep's agents."""
     return data / "logs" / sweep_id
 
 
@@ -136,7 +136,10 @@ class ServerProcess:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start the server and wait until it answers; what it said is the error if it does not."""
+        """Start the server and wait until it answers.
+
+        A SweepctlError has the last line of its log if it does not, within START_LIMIT_S.
+        """
         try:
             self.spawn()
         except OSError as error:
@@ -149,7 +152,7 @@ class ServerProcess:
             if self.is_dead() or time.monotonic() > deadline:
                 self.stop()
                 raise SweepctlError(
-                    f"the embedded server did not start: {self._last_words()}",
+                    f"the embedded server did not start: {self._last_log_line()}",
                     f"its log is {self._log}",
                 )
             time.sleep(0.05)
@@ -174,8 +177,8 @@ class ServerProcess:
                 preexec_fn=die_with_parent,
             )
 
-    def _last_words(self) -> str:
-        """Give what this process said last in the log: its error, if it named one."""
+    def _last_log_line(self) -> str:
+        """Give the last line that this process logged: its error, if there is one."""
         try:
             said = self._log.read_bytes()[self._log_start_bytes :].decode("utf-8", "replace")
         except OSError:
@@ -189,11 +192,11 @@ class ServerProcess:
         return self._process is None or self._process.poll() is not None
 
     def await_end(self) -> None:
-        """Wait for the server's end, which is an error unless this process asks for it."""
+        """Wait until the server ends, which is always an error: this process did not end it."""
         if self._process is not None:
             self._process.wait()
         raise SweepctlError(
-            f"the embedded server ended: {self._last_words()}", f"its log is {self._log}"
+            f"the embedded server ended: {self._last_log_line()}", f"its log is {self._log}"
         )
 
     def stop(self) -> None:
@@ -211,9 +214,9 @@ class ServerProcess:
 
 @contextmanager
 def connected(data: Path, *, makes: bool = False) -> Iterator[Connection]:
-    """Give a connection to the embedded data: through its live server, else one of our own.
+    """Give a connection to a data folder: to its live server, else to one that we start meanwhile.
 
-    A folder without sweeps is an error, and is left as it is, unless the caller `makes` one.
+    A folder without sweeps is an error and stays untouched, unless the caller `makes` a sweep.
     """
     if not makes:
         check_holds_sweeps(data)
@@ -226,7 +229,7 @@ def connected(data: Path, *, makes: bool = False) -> Iterator[Connection]:
 
 
 def check_holds_sweeps(data: Path) -> None:
-    """Complain about a folder that holds no sweeps."""
+    """Raise a SweepctlError if a folder holds no sweeps."""
     if not (data / DATABASE).is_file():
         state = "holds none" if data.is_dir() else "does not exist"
         raise SweepctlError(

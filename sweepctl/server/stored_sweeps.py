@@ -1,7 +1,7 @@
-"""A data folder read without a server: its sweeps and runs, as its server would tell them.
+"""Reads a data folder without a server: its sweeps and runs, as its server would give them.
 
-Reading takes nothing from a server that is at work there, and leaves nothing behind. It imports
-neither GraphQL nor HTTP: it is what makes `status` and its like quick on this machine.
+It disturbs no server that works there, and leaves no file behind. It imports neither GraphQL nor
+HTTP, which makes `status` and other verbs quick on this machine.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class StoredSweeps:
             return [lines.console_line(text)["line"] for _, text in streamed]
 
     def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
-        """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
+        """Give the agent's record of how it started a run of ENTITY/PROJECT/SWEEP."""
         entity, project, _ = sweep.split("/")
         with read_only(self._folder) as rows:
             run = run_store.find_run_by_path(rows, entity, project, run_id)

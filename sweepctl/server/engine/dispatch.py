@@ -1,8 +1,8 @@
-"""What agents ask: register, heartbeat. A run is handed out exactly once, in one transaction.
+"""Answers agents: register, heartbeat. A run is handed out exactly once, in one transaction.
 
 The commands and their rules are W&B's
-(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with one field
-more: `attempt`, the number that tells a run's newest attempt from an earlier one.
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with one more
+field: `attempt`, the number of the run's attempt, which tells it from earlier ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """The server's side of the agents; safe to use from any thread. `now` is the time of day."""
+    """Gives runs to agents; safe to use from any thread. `now` gives seconds since 1970."""
 
     database: Database
     presence: Presence
@@ -51,7 +51,7 @@ class Dispatcher:
     results: Results
 
     def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> RegisteredAgent:
-        """Store a new agent of a sweep, sweepctl's own or W&B's."""
+        """Store a new agent, sweepctl's own or W&B's; a NotFoundError if there is no such sweep."""
         with self.database.write() as tx:
             sweep = store.find_sweep(tx, id=sweep_id)
             if sweep is None:
@@ -65,11 +65,12 @@ class Dispatcher:
     def heartbeat(
         self, agent: int | None, reported: Collection[str]
     ) -> tuple[RegisteredAgent, list[Command]]:
-        """Take an agent's word about its runs and give it its commands.
+        """Take an agent's report of its runs and give it its commands.
 
-        Our agent tells of every run that it took what became of it: a run that it leaves out and
-        that never began did not reach it, and goes out again. W&B's leaves out what has ended: a
-        run that never began has failed before that, unless this server was away meanwhile.
+        sweepctl's agent reports every run that it took: one that it leaves out and that never
+        started did not reach it, and is handed out again. W&B's agent leaves out runs that ended:
+        one that never started has failed, unless this server was down in between. A NotFoundError
+        if there is no such agent.
         """
         with self.database.write() as tx:
             found = None if agent is None else store.find_agent(tx, pk=agent)
@@ -82,9 +83,9 @@ class Dispatcher:
         return found, self._suggested_run(found) if commands is None else commands
 
     def _suggested_run(self, agent: RegisteredAgent) -> list[Command]:
-        """Have W&B's engine choose an agent's next run; nothing is locked meanwhile but the engine.
+        """Let W&B's engine choose the next run of an agent; only the engine is locked meanwhile.
 
-        One suggestion follows the other, so that each knows of all runs handed out before it.
+        The engine makes one suggestion at a time, so each takes in all runs handed out before.
         """
         with self.engine.turn() as is_mine:
             if not is_mine:
@@ -124,7 +125,7 @@ class Dispatcher:
         return self._next_command(tx, agent, sweep)
 
     def lose_agent(self, tx: Rows, agent: RegisteredAgent, runs: Collection[Run]) -> None:
-        """Give back the runs of an agent that fell silent."""
+        """Take the runs from an agent that fell silent."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         # One that left after the end of its run, or after handing it back, has lost nothing.
         has_crashed = any(run.state in LIVE for run in runs)
@@ -179,8 +180,8 @@ class Dispatcher:
     def _may_get_a_run_back(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep) -> bool:
         """Say whether a run under way may soon need another agent.
 
-        It does when it is being handed back, or when its agent may have died: that is one which
-        gave no sign of life since this one has nothing to do.
+        It does when it is being handed back, or when its agent may have died: when that agent sent
+        nothing since this one became idle.
         """
         return any(
             run.state in (RunState.PREEMPTING, RunState.PREEMPTED)
@@ -196,7 +197,7 @@ class Dispatcher:
         if self.work.is_capped(tx, sweep):
             return None
         if sweep.method == "grid":
-            return self.work.grids.first_unseen(tx, sweep)
+            return self.work.grids.first_unused(tx, sweep)
         # Seeded by what is stored, so that a server that dies before the commit chooses alike.
         rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
         return search.next_params(store.sweep_spec(tx, sweep.pk), [], rng)

@@ -1,7 +1,7 @@
-"""The grids of the sweeps that hand out runs: what a grid knows of its runs is read once.
+"""The grids of sweeps, kept between requests so that each run is read only once.
 
-Used inside the writing transaction alone, and told only of what was committed before it: so it
-holds nothing that a rollback takes back.
+They are used only inside a writing transaction and hold only runs that were committed before it, so
+a rollback never makes them wrong.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ class _Walk:
 
 
 class Grids:
-    """The grids asked for last, by sweep."""
+    """The most recently used grids, by sweep."""
 
     def __init__(self) -> None:
         self._walks: OrderedDict[int, _Walk] = OrderedDict()
 
-    def first_unseen(self, rows: Rows, sweep: Sweep) -> Params | None:
+    def first_unused(self, rows: Rows, sweep: Sweep) -> Params | None:
         """Give the first point of a sweep's grid that no run has; None when there is none left."""
         walk = self._walks.pop(sweep.pk, None)
         spec = store.sweep_spec(rows, sweep.pk)
-        if walk is None or walk.spec != spec or not self._go_on(rows, sweep, walk):
+        if walk is None or walk.spec != spec or not self._add_new_runs(rows, sweep, walk):
             walk = _Walk(spec, Grid(spec))
-            self._go_on(rows, sweep, walk)
+            self._add_new_runs(rows, sweep, walk)
         self._walks[sweep.pk] = walk
         if len(self._walks) > _KEPT:
             self._walks.popitem(last=False)
-        return walk.grid.first_unseen()
+        return walk.grid.first_unused()
 
     @staticmethod
-    def _go_on(rows: Rows, sweep: Sweep, walk: _Walk) -> bool:
-        """Tell the grid of new runs; false when one that it knows was deleted."""
+    def _add_new_runs(rows: Rows, sweep: Sweep, walk: _Walk) -> bool:
+        """Add new runs to the grid; False when a run in it was deleted."""
         for pk, params in run_store.run_params(rows, sweep.pk, walk.last_run):
             walk.grid.mark_used(PastRun(params))
             walk.count += 1

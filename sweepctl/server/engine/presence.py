@@ -1,7 +1,8 @@
-"""When agents and runs were last heard of: in memory, by a clock that only this process has.
+"""When agents and runs were last seen: in memory, by the monotonic clock of this process.
 
-Silence counts from the later of the last word and this server's start, so an hour in which the
-server was down is not an hour of silence. What is told to people (heartbeatAt) is flushed lazily.
+Silence counts from the last message or from this server's start, whichever is later, so an hour in
+which the server was down is not an hour of silence. The reaper stores the times that people see
+(heartbeatAt) now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 
 class Presence:
-    """The last words of everyone; safe to use from any thread.
+    """When each agent and run was last seen; safe to use from any thread.
 
     A key is ("agent", pk) or ("run", pk). `clock` is monotonic, in seconds.
     """
@@ -25,18 +26,18 @@ class Presence:
         self._floor = clock()
 
     def mark_seen(self, kind: str, pk: int) -> None:
-        """Note a sign of life."""
+        """Note that an agent or a run has just sent something."""
         with self._guard:
             self._last_seen[kind, pk] = self._clock()
             self._unflushed.add((kind, pk))
 
     def silence_s(self, kind: str, pk: int) -> float:
-        """Give for how long nothing was heard, while this server listened."""
+        """Give the seconds of silence of an agent or a run while this server was running."""
         with self._guard:
             return self._clock() - max(self._last_seen.get((kind, pk), self._floor), self._floor)
 
     def reset(self) -> None:
-        """Begin all silences anew: the server itself was away."""
+        """Start every silence from now: the server itself was not running."""
         with self._guard:
             self._floor = self._clock()
 
@@ -51,13 +52,13 @@ class Presence:
             self._idle_since.pop(agent, None)
 
     def was_seen_since_idle(self, other: int, agent: int) -> bool:
-        """Say whether `other` gave a sign of life since `agent` had nothing to do."""
+        """Say whether the agent `other` was seen since `agent` became idle."""
         with self._guard:
-            heard = self._last_seen.get(("agent", other))
-            return heard is not None and heard >= self._idle_since.get(agent, self._floor)
+            seen = self._last_seen.get(("agent", other))
+            return seen is not None and seen >= self._idle_since.get(agent, self._floor)
 
     def take_unflushed(self) -> list[tuple[str, int, float]]:
-        """Give (kind, pk, seconds ago) of everyone heard of since the last call."""
+        """Give (kind, pk, seconds ago) of everyone seen since the last call."""
         with self._guard:
             now = self._clock()
             taken = [(*key, now - self._last_seen[key]) for key in self._unflushed]
@@ -65,7 +66,7 @@ class Presence:
             return taken
 
     def seconds_ago(self, kind: str, pk: int) -> float | None:
-        """Give how long ago the last word came; None when there was none since the start."""
+        """Give how many seconds ago it was last seen; None if not since this server's start."""
         with self._guard:
-            heard = self._last_seen.get((kind, pk))
-            return None if heard is None else self._clock() - heard
+            seen = self._last_seen.get((kind, pk))
+            return None if seen is None else self._clock() - seen

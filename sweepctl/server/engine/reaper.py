@@ -1,7 +1,7 @@
-"""The reaper: gives back the runs of silent agents and ends silent runs that no agent holds.
+"""The reaper: takes runs from silent agents, and ends silent runs that no agent holds.
 
-`tick` is one look; a thread calls it again and again. Silence is `presence`'s: it never counts the
-time in which this server was down, nor a time in which the reaper itself could not run.
+`tick` checks once; a thread repeats it. `presence` measures the silence, without the time in which
+this server was down, or in which the reaper itself could not run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FLUSH_EVERY_S = 30.0
 
 @dataclass(slots=True)
 class Reaper:
-    """One look at everyone's silence at a time; `clock` is the presence's clock."""
+    """Checks how long everyone is silent; `clock` is the clock of `presence`."""
 
     database: Database
     presence: Presence
@@ -36,7 +36,7 @@ class Reaper:
     _flushed: float = field(default=float("-inf"), init=False)
 
     def tick(self) -> None:
-        """Look once."""
+        """Check once."""
         at = self.clock()
         if self._looked is not None and at - self._looked > 10 * self.interval_s + 5:
             self.presence.reset()
@@ -49,14 +49,14 @@ class Reaper:
             self._flushed = at
 
     def flush(self) -> None:
-        """Store when everyone was last heard of, for people to see."""
-        heard = self.presence.take_unflushed()
-        if not heard:
+        """Store when everyone was last seen, for people to see."""
+        seen = self.presence.take_unflushed()
+        if not seen:
             return
         now = self.now()
         with self.database.write() as tx:
             for kind in ("agent", "run"):
-                times = [(now - ago, pk) for what, pk, ago in heard if what == kind]
+                times = [(now - ago, pk) for what, pk, ago in seen if what == kind]
                 run_store.write_heartbeats(tx, kind, times)
 
     def _reap_agents(self) -> None:
@@ -66,7 +66,7 @@ class Reaper:
             if self._silence_s("agent", agent.pk) < self.limits.agent_timeout_s:
                 continue
             with self.database.write() as tx:
-                # An agent that dies alone leaves a trainer that goes on telling of its run.
+                # An agent that dies alone leaves a trainer that still sends lines of its run.
                 silent = [
                     run
                     for run in run_store.held_runs(tx, agent.pk)
@@ -111,7 +111,7 @@ class ReaperThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and store the last signs of life."""
+        """End the thread and store when everyone was last seen."""
         self._stopped.set()
         self._thread.join()
         try:

@@ -1,7 +1,7 @@
-"""What W&B's engine is told of a sweep's runs: state, parameters, the metric and its history.
+"""The runs of a sweep as W&B's search engine takes them: state, parameters, metric and history.
 
-A history is read once: what was read is kept, and only its new lines are read the next time. Not
-safe to use from several threads at once: whoever asks the engine holds its turn.
+Each line of a history is read once: the values are kept, and the next call reads only new lines.
+Not safe to use from several threads at once: the caller holds the engine's turn.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Results:
 def _sweep_run(
     sweep: Sweep, run: Run, params: Params, summary: float | None, values: list[float]
 ) -> dict[str, Any]:
-    # W&B's scheduler takes a run that is to stop for one that has been stopped.
+    # W&B's scheduler counts a run that was asked to stop as stopped.
     is_stopped = run.is_stop_asked and run.state in LIVE
     return {
         "name": run.id,
@@ -84,8 +84,8 @@ def _sweep_run(
 def _known(rows: Rows, sweep: Sweep) -> Iterator[tuple[Run, Params, float | None]]:
     """Give the sweep's runs with their parameters and their summary's value of the metric.
 
-    One that lacks a parameter is left out, since the engine takes none: a run from before the sweep
-    or from before its search space was changed.
+    A run that lacks a parameter is left out, because the engine refuses it: it is from before the
+    sweep, or from before its search space was changed.
     """
     summaries = summary_store.summaries(rows, sweep.pk)
     searched = store.sweep_spec(rows, sweep.pk)["parameters"]

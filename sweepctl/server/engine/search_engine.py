@@ -1,8 +1,9 @@
 """W&B's own search engine, the package `sweeps`, in a process of its own.
 
-Its Gaussian processes hold the GIL and its numpy is not the trainer's, so it is asked over pipes,
-one question at a time, each with a limit; a process that dies or hangs is ended and started anew at
-a later question. Nothing here knows of rows: which runs the sweep has comes with the question.
+Its Gaussian processes hold the GIL and it needs another numpy than the trainer, so it runs in a
+process that answers over pipes, one question at a time, each with a limit. A process that dies or
+hangs is ended, and a later question starts a new one. Nothing here reads rows: the question brings
+the runs of the sweep.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MAX_PAUSE_S = 60.0
 _MAX_FAILURES = 10
 """More are not counted: the pause between starts is at its longest by then."""
 _CHECK_WAIT_LIMIT_S = 20.0
-"""Less than clients wait for an answer: a sweep whose creation they gave up would be made twice."""
+"""Shorter than clients wait: a client that gives up would create its sweep a second time."""
 
 Spec = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -52,9 +53,11 @@ def find_python(environ: Mapping[str, str]) -> str | None:
 
 
 class SearchEngine:
-    """The engine; safe to use from any thread. `python` None: there is none, and it says so.
+    """W&B's search engine; safe to use from any thread.
 
-    Whoever asks does so in a turn: `with engine.turn() as is_mine`.
+    `python` is the interpreter that has the package `sweeps`; with None every question raises. Ask
+    only inside a turn: `with engine.turn() as is_mine`. Limits are in seconds: for an answer, for
+    the start of the process, and for how long a caller waits for either.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class SearchEngine:
         self._start_limit_s = start_limit_s
         self._wait_limit_s = wait_limit_s
         self._turn = threading.Lock()
-        # Who waits holds a thread of the server's; the server answers others as well.
+        # A waiting caller holds a thread of the server, which has to answer others as well.
         self._waiting = threading.BoundedSemaphore(max_waiting)
         self._process: SweepsProcess | None = None
         self._is_closed = False
@@ -88,7 +91,7 @@ class SearchEngine:
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
-        """Wait for the engine, not for long; give whether it is the caller's for this block."""
+        """Wait for the engine, up to `wait_limit_s`; give whether this block may use it."""
         if not self._waiting.acquire(blocking=False):
             yield False
             return
@@ -104,7 +107,7 @@ class SearchEngine:
             self._waiting.release()
 
     def check(self, spec: Spec) -> None:
-        """Try a sweep's configuration; a SearchError tells why the engine cannot search it."""
+        """Try a sweep's configuration; a SearchError says why the engine cannot search it."""
         if not self.is_installed:
             raise SearchError(f"{_missing(spec)}; {INSTALL_HINT}")
         with self.turn() as is_mine:
@@ -173,7 +176,7 @@ class SearchEngine:
             self._end_process()
             self._process = SweepsProcess(self._command, time.monotonic() + self._start_limit_s)
         if not self._process.is_ready:
-            # Its imports take long on a cold disk; who asked need not wait for all of that.
+            # Its imports take long on a cold disk; the caller need not wait for all of that.
             answer = self._process.wait_until_ready(wait_limit_s, time.monotonic())
             if answer is None:
                 raise EngineUnavailableError("W&B's search engine is starting")
@@ -184,7 +187,7 @@ class SearchEngine:
         return self._process
 
     def _fail(self, refusal: str | None) -> float:
-        """Note that the process is of no use; give for how long none is started."""
+        """End a process that is of no use; give the seconds until another may start."""
         self._end_process()
         self._refusal = refusal
         pause_s = min(2.0**self._failures, _MAX_PAUSE_S)

@@ -27,7 +27,7 @@ _MAX_CONFIG_DEPTH = 50
 
 
 class SweepError(SweepctlError):
-    """The sweep cannot be created or changed so."""
+    """The sweep cannot be created or changed like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,11 @@ class Sweeps:
     engine: SearchEngine
 
     def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
-        """Create a sweep, or change the one that `id` names; give it with warnings."""
+        """Create a sweep, or change the one that `id` names; give it with warnings.
+
+        `wanted` is the input of W&B's `upsertSweep`. A SweepError, SearchError or FilterError says
+        what is wrong with it; then nothing is changed.
+        """
         fields: dict[str, Any] = {}
         warnings: list[str] = []
         if wanted.get("config") is not None:
@@ -59,14 +63,14 @@ class Sweeps:
                 sweep = self._create(tx, wanted, fields)
             if prior:
                 warnings += self._count_prior(tx, sweep, prior)
-            # Nothing may have been left under the configuration that it had.
+            # Under its former configuration it may have had no run left.
             sweep = self.work.open_again(tx, sweep)
             if state is not None:
                 sweep = self._set_state(tx, sweep, state)
         return sweep, warnings
 
     def _check_engine(self, spec: Mapping[str, Any]) -> list[str]:
-        """Have W&B's engine try what it will be asked for; give warnings."""
+        """Let W&B's engine try what it will have to search; give warnings."""
         if spec["method"] != search.BAYES and spec.get("early_terminate") is None:
             return []
         if spec["method"] != search.BAYES and not self.engine.is_installed:

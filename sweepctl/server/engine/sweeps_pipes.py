@@ -21,11 +21,11 @@ PYTHON_VARIABLE = "SWEEPCTL_BAYES_PYTHON"
 
 
 class ProcessDiedError(Exception):
-    """The process is gone, or was ended since it did not answer."""
+    """The process is gone, or was killed because it did not answer."""
 
 
 class ProcessBrokenError(Exception):
-    """The process cannot work: trying again is of no use before something is repaired."""
+    """The process cannot work, and will not until somebody repairs its environment."""
 
 
 class SweepsProcess:
@@ -57,7 +57,7 @@ class SweepsProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is of no use any more; one that died as it started tells that first."""
+        """Whether it can answer no more; one that died at its start still has its error to give."""
         return self._is_ended or (self.is_ready and self._process.poll() is not None)
 
     def ask(self, question: str, limit_s: float) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class SweepsProcess:
         return self._within(limit_s, question.encode() + b"\n")
 
     def wait_until_ready(self, wait_s: float, now: float) -> dict[str, Any] | None:
-        """Give what it says when it is ready, or not able to be; None when it is not there yet."""
+        """Wait for its first line: `ready` or `error`; None if it has written none yet."""
         assert self._process.stdout is not None
         poll = select.poll()
         poll.register(self._process.stdout, select.POLLIN)
@@ -85,7 +85,7 @@ class SweepsProcess:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
-                with suppress(OSError):  # what was not written is lost with its reader
+                with suppress(OSError):  # the rest of a question is lost with its reader
                     pipe.close()
 
     def _within(self, limit_s: float, question: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The work of a sweep: what becomes of a run that is let go, when the sweep ends and goes on.
+"""The work of a sweep: what becomes of a released run, when the sweep is finished or goes on.
 
-Used inside the writing transaction of whoever tells of an event: an agent, a trainer, a person.
+Every method works inside the writing transaction of its caller, who answers an agent, a trainer or
+a person.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sweepctl.server.store.sweep_store import Rows, Sweep
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Decides about the work of sweeps; `now` is the time of day."""
+    """Decides about the work of sweeps; `now` gives seconds since 1970."""
 
     limits: Limits
     now: Callable[[], float]
@@ -35,9 +36,10 @@ class Work:
         is_silent: bool = False,
         was_delivered: bool = False,
     ) -> None:
-        """Take a run from the agent that held it; put it in the queue if it is to go on.
+        """Take a run from the agent that held it, and queue it if it is to go on.
 
-        `is_silent` tells that nobody said so, `was_delivered` that its agent has surely had it.
+        `is_silent`: its agent fell silent instead of saying so. `was_delivered`: its agent has
+        certainly received the run.
         """
         outcome = release(
             run.newest_attempt,
@@ -56,18 +58,18 @@ class Work:
         run_store.update_run(tx, run.pk, fields, now)
         if outcome.is_queued:
             self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
-            # The agent may take back its trainer's word that the last run had finished.
+            # The trainer may have reported the end of the last run, and its agent corrects that.
             self.open_again(tx, store.sweep_by_pk(tx, sweep.pk))
         elif outcome.state != run.state:
             self.log(f"run {run.id} is {outcome.state.value}: {why}")
 
     def is_left(self, tx: Rows, sweep: Sweep) -> bool:
-        """Say whether the sweep has a run to hand out, were it not for its state."""
+        """Say whether the sweep has a run to hand out, whatever its state."""
         if run_store.is_queued(tx, sweep.pk):
             return True
         if self.is_capped(tx, sweep):
             return False
-        return sweep.method != "grid" or self.grids.first_unseen(tx, sweep) is not None
+        return sweep.method != "grid" or self.grids.first_unused(tx, sweep) is not None
 
     def is_capped(self, tx: Rows, sweep: Sweep) -> bool:
         """Say whether the sweep has all the runs that it may have."""
@@ -89,9 +91,9 @@ class Work:
         return True
 
     def open_again(self, tx: Rows, sweep: Sweep) -> Sweep:
-        """Let a sweep that had come to its end go on when there is more to hand out.
+        """Set a finished sweep RUNNING again when it has more runs to hand out.
 
-        One that a person ended stays as it is.
+        A sweep that a person ended stays as it is.
         """
         if not sweep.is_exhausted or not self.is_left(tx, sweep):
             return sweep

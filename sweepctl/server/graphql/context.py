@@ -68,7 +68,7 @@ def page(
 
 
 def cursor(text: str | None, default: int) -> int:
-    """Read a cursor of ours; one that is none begins at the start."""
+    """Read a cursor that we gave; any other text gives the default."""
     is_one = text is not None and text.isascii() and text.isdigit() and len(text) < 16
     return int(text or 0) if is_one else default
 
@@ -96,7 +96,7 @@ def runs_page(
 
 
 def user() -> dict[str, Any]:
-    """Give the one user whom a server without accounts knows."""
+    """Give the only user: this server has no accounts."""
     return {
         "id": node_id("User", 1),
         "name": "local",
@@ -111,7 +111,7 @@ def user() -> dict[str, Any]:
 
 
 def entity(name: str) -> dict[str, Any]:
-    """Give an entity; every name is one."""
+    """Give an entity; every name stands for one."""
     return {
         "id": node_id("Entity", 1),
         "name": name,
@@ -122,7 +122,7 @@ def entity(name: str) -> dict[str, Any]:
 
 
 def last_seen_at(kind: str) -> Callable[[Any, Info], str | None]:
-    """Give the resolver of when an agent or a run was last heard of."""
+    """Give the resolver of the time when an agent or a run was last seen."""
 
     def resolve(thing: Any, info: Info) -> str | None:
         context = context_of(info)
@@ -133,7 +133,7 @@ def last_seen_at(kind: str) -> Callable[[Any, Info], str | None]:
 
 
 def json_map(text: Any, what: str) -> dict[str, Any]:
-    """Read a map from a JSONString, or from the JSON itself; an error names `what` it is."""
+    """Read a map from a JSONString, or from JSON itself; a GraphQLError names `what` is wrong."""
     try:
         value = json.loads(text) if isinstance(text, str) else text
     except (ValueError, RecursionError) as error:

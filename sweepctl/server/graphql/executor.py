@@ -1,8 +1,8 @@
-"""The GraphQL engine: W&B's schema and the lenient layer before it.
+"""Executes GraphQL: W&B's schema, and the lenient layer before it.
 
 A client that knows more than this server is answered, not refused: unknown fields are null, unknown
 arguments, input fields and variables are dropped, each logged once. `resolvers` fills the schema;
-here is no knowledge of sweeps or runs.
+nothing here knows about sweeps or runs.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ _RULES = (
     UniqueFragmentNamesRule,
     UniqueOperationNamesRule,
 )
-"""What a document must still meet when all that is unknown has been taken out of it."""
+"""The rules that a document must meet after everything unknown was removed."""
 
 
 class DocumentError(Exception):
-    """The query is no GraphQL, or asks for what cannot be; `errors` are to be sent back."""
+    """The query is not valid GraphQL or does not fit the schema; the client gets `errors`."""
 
     def __init__(self, errors: list[GraphQLError]) -> None:
         super().__init__("; ".join(error.message for error in errors))
@@ -162,7 +162,7 @@ class Executor:
     def _known_variables(
         self, operation: OperationDefinitionNode, variables: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Take unknown input fields out of the variables' values."""
+        """Remove unknown input fields from the values of variables."""
         known = {}
         for definition in operation.variable_definitions or ():
             name = definition.variable.name.value
@@ -195,7 +195,7 @@ class Executor:
 
 
 class _Cleaner(Visitor):
-    """Takes out of a document what the schema does not know."""
+    """Removes from a document what the schema does not know."""
 
     def __init__(
         self, schema: GraphQLSchema, type_info: TypeInfo, note: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""What W&B's mutations do here: they check what a client sent and hand it to the right room."""
+"""What W&B's mutations do here: they check what a client sent and hand it to the right service."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ MUTATION: Fields = {
     "upsertBucket": _upsert_bucket,
     "upsertModel": _upsert_model,
     "createRunFiles": _create_run_files,
-    # A file is told of when its bytes have come, so there is nothing left to do.
+    # A file is recorded when its bytes arrive, so there is nothing left to do.
     "markRunFilesUploaded": lambda root, info, input: {"success": True},
     "deleteFiles": _delete_files,
     "stopRun": _stop_run,

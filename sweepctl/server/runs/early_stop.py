@@ -1,7 +1,7 @@
-"""Early termination: asks W&B's engine now and then which runs hyperband stops, and stops them.
+"""Early termination: asks W&B's engine again and again which runs hyperband stops; stops them.
 
-A run that is stopped so ends as one whose stop button was pressed. Without the engine nothing is
-stopped: the sweep's creation warned of that.
+Such a run ends like one whose stop button was pressed. Without the engine nothing is stopped; a
+warning said so when the sweep was created.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sweepctl.server.store.sweep_store import Sweep
 
 @dataclass(frozen=True, slots=True)
 class EarlyStop:
-    """One look at every sweep at a time."""
+    """Checks every sweep that trains."""
 
     database: Database
     intake: Intake
@@ -31,7 +31,7 @@ class EarlyStop:
     log: Callable[[str], None]
 
     def tick(self) -> None:
-        """Look once."""
+        """Check once."""
         if not self.engine.is_installed:
             return
         with self.database.read() as rows:
@@ -62,7 +62,7 @@ class EarlyStop:
 
 
 class EarlyStopThread:
-    """Looks again and again beside the server until it is stopped."""
+    """Checks every `interval_s` seconds beside the server until it is stopped."""
 
     def __init__(
         self, early_stop: EarlyStop, log: Callable[[str], None], *, interval_s: float = 10.0
@@ -75,7 +75,7 @@ class EarlyStopThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; the engine is closed before, so that no question keeps it."""
+        """End the thread. Close the engine first, so that no question holds it up."""
         self._stopped.set()
         self._thread.join()
 

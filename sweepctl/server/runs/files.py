@@ -1,7 +1,7 @@
 """The files that runs upload: where their bytes lie, and the signed addresses to put and get them.
 
-W&B's client puts a file to an address without its key, so the address itself is the permission. A
-file's name is data, never a path: its place on the disk is made from a hash of the name.
+W&B's client uploads a file without its key, so the address itself is the permission. A file's name
+is data, never a path: its place on the disk is made from a hash of the name.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RunFiles:
         return Upload(path, size_bytes, digest.hexdigest())
 
     def keep(self, run: Run, name: str, upload: Upload) -> None:
-        """Put an upload in its place and tell of it."""
+        """Move an upload to its place and record it."""
         stored = _place(run, name, upload.md5)
         target = self._folder / stored
         try:
@@ -106,7 +106,7 @@ class RunFiles:
             self.forget([before])
 
     def drop(self, upload: Upload) -> None:
-        """Remove an upload that has no place."""
+        """Remove an upload that belongs to no run."""
         upload.path.unlink(missing_ok=True)
 
     def path(self, file: StoredFile) -> Path:

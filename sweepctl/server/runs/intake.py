@@ -1,7 +1,7 @@
-"""What trainers tell about their runs: they begin, stream lines, end. One transaction a message.
+"""Stores what trainers send: their run starts, streams lines, ends. One message, one transaction.
 
-A message of an earlier attempt of a run changes nothing (`lifecycle.is_stale` says what can be
-known of that). A message that comes twice changes nothing the second time.
+A message of an earlier attempt of a run changes nothing (`lifecycle.is_stale` decides what can be
+recognized). A message that comes twice changes nothing the second time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sweepctl.server.store.sweep_store import Rows
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """The server's side of the trainers; safe to use from any thread."""
+    """Stores the messages of trainers; safe to use from any thread."""
 
     database: Database
     presence: Presence
@@ -34,7 +34,11 @@ class Intake:
     log: Callable[[str], None]
 
     def stream(self, run: Run, message: StreamMessage, attempt: int | None) -> bool:
-        """Store what a run streamed; say whether its trainer is to stop."""
+        """Store what a run streamed; say whether its trainer is to stop.
+
+        `attempt` is the number that sweepctl's agent has its clients send. A NotFoundError if the
+        run was deleted.
+        """
         if attempt is not None and is_stale(run.newest_attempt, attempt):
             return True
         self.presence.mark_seen("run", run.pk)
@@ -59,7 +63,7 @@ class Intake:
         change: RunChange,
         attempt: int | None,
     ) -> Run:
-        """Create or change a run, and note whether its trainer begins anew."""
+        """Create or change a run, and note whether its trainer starts again."""
         now = self.now()
         with self.database.write() as tx:
             # Since it was looked up it may have changed, or another client may have made it.
@@ -87,7 +91,7 @@ class Intake:
         return changed
 
     def ask_stop(self, run: Run) -> None:
-        """Have a run stopped: its trainer and its agent are told at their next word."""
+        """Ask a run to stop: its trainer and its agent learn it with their next answer."""
         with self.database.write() as tx:
             if run.queued is not None:
                 fields = {"state": RunState.KILLED.value, "queued": None, "is_stop_asked": 1}
@@ -109,7 +113,7 @@ class Intake:
             old = json.loads(run_store.run_document(tx, run.pk, "config"))
             fields["config"] = json.dumps(merged_config(old, change.config, params))
         if change.host is not None:
-            # A run is known by its agent: of several on one machine the client tells only that.
+            # Runs show their agent as host: several agents of one machine differ only by that.
             host = run_store.agent_host(tx, run.pk) or change.host
             fields |= {"host": host, "is_started": 1, "is_preempting": 0, "exit_code": None}
             fields["state"] = RunState.RUNNING.value
@@ -121,9 +125,9 @@ class Intake:
             summary_store.write_summary(tx, run.pk, change.summary)
 
     def _restarted(self, tx: Rows, run: Run, message: StreamMessage) -> Run:
-        """Empty a run whose trainer begins anew, as soon as it writes a first line.
+        """Empty a run whose trainer started again, as soon as that writes its first line.
 
-        Older clients resume without saying so when they begin; they go on behind the old lines.
+        Older clients resume without saying so at their start; they continue after the old lines.
         """
         if not run.is_restarted:
             return run
@@ -167,7 +171,7 @@ class Intake:
         if message.is_preempting and run.state in LIVE:
             fields |= {"state": RunState.PREEMPTING.value, "is_preempting": 1}
         elif message.is_preempting and run.agent is not None:
-            # Its trainer has ended the run already; what becomes of it is still its agent's word.
+            # Its trainer has ended the run already; its agent still decides what becomes of it.
             fields["is_preempting"] = 1
         if message.exit_code is not None and self._may_end(run, message.exit_code):
             if message.is_preempting:
@@ -181,10 +185,10 @@ class Intake:
                 self.log(f"run {run.id} is {state.value} (exit code {message.exit_code})")
         if fields:
             run_store.update_run(tx, run.pk, fields, self.now())
-            self._hand_on(tx, run_store.run_by_pk(tx, run.pk))
+            self._release_handed_back(tx, run_store.run_by_pk(tx, run.pk))
 
-    def _hand_on(self, tx: Rows, run: Run) -> None:
-        """Give a run back when its trainer has done so and its agent will not say so."""
+    def _release_handed_back(self, tx: Rows, run: Run) -> None:
+        """Release a run that its trainer handed back, where its agent will not report that."""
         if run.state != RunState.PREEMPTED or run.agent is None or run.sweep is None:
             return
         agent = store.find_agent(tx, pk=run.agent)
@@ -203,8 +207,8 @@ class Intake:
     def _may_end(run: Run, exit_code: int) -> bool:
         """Say whether an exit record ends the run.
 
-        The agent that holds the run has the last word as long as it holds it. A run that waits to
-        be taken again has no newer attempt, so its own success still counts.
+        An agent that holds the run decides as long as it holds it. A run that waits to be taken
+        again has no newer attempt, so its own success still counts.
         """
         if run.queued is not None:
             return exit_code == 0

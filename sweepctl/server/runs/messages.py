@@ -30,7 +30,10 @@ class StreamMessage:
 
 @dataclass(frozen=True, slots=True)
 class RunChange:
-    """What `upsertBucket` sets; `is_init` tells a trainer that begins from one that goes on."""
+    """What `upsertBucket` sets.
+
+    A trainer that starts names its `host`; `is_resumed` when it continues the run.
+    """
 
     fields: Mapping[str, Any]
     config: Mapping[str, Any] | None
@@ -41,7 +44,7 @@ class RunChange:
 
 
 def read_stream(body: object) -> StreamMessage:
-    """Check a body of file_stream."""
+    """Check a body of file_stream; a BadMessageError says what is wrong with it."""
     if not isinstance(body, Mapping):
         raise BadMessageError("file_stream: the body is not a map")
     files = body.get("files") or {}
@@ -85,8 +88,8 @@ def merged_config(
 ) -> dict[str, Any]:
     """Lay a run's new config over its old one.
 
-    A sweep's parameter keeps the form it was handed out in when the trainer sends an equal number:
-    1.0 that went through a client as 1 stays 1.0.
+    A parameter of the sweep keeps the value that was handed out when the trainer sends an equal
+    number: 1.0 that a client sends back as 1 stays 1.0.
     """
     merged = {**old, **new}
     for name, value in params.items():

@@ -1,7 +1,7 @@
 """The data folder: one SQLite file in WAL mode, its schema, one writer, many readers.
 
 It owns opening, locking and versions, and turns SQLite's errors into ones that say what to do.
-What is committed is on disk (synchronous=FULL). The rows belong to `store` and `lines`.
+What is committed is on disk (synchronous=FULL). The rows belong to the other files here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UPGRADES = {
     2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",
     3: f"ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1; {_PRIOR_RUNS}",
 }
-"""What makes the next format of a file of an older one."""
+"""The SQL that turns a file of each older format into one of the next format."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -155,7 +155,7 @@ class Database:
             yield reader
 
     def secret(self) -> bytes:
-        """Give the folder's own secret, which signs addresses of files."""
+        """Give the secret of this folder, which signs the addresses of files."""
         with self.read() as rows:
             return bytes.fromhex(rows.execute("SELECT value FROM meta").fetchone()[0])
 
@@ -181,9 +181,10 @@ class Database:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
-    """Give a connection that reads a data folder, whoever writes in it, and leaves no trace there.
+    """Give a connection that reads a data folder, also beside a server, and leaves no file there.
 
-    Without a write-ahead log nobody writes; SQLite would make one that stays behind.
+    Without a write-ahead log nobody is writing. Then the file is opened as immutable: SQLite would
+    create a log otherwise, and leave it behind.
     """
     path = folder.absolute() / DATABASE
     is_at_rest = not path.with_name(f"{path.name}-wal").exists()
@@ -196,9 +197,10 @@ def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def has_this_format(folder: Path) -> bool:
-    """Say whether a data folder can be read as it is; one that cannot be read at all is an error.
+    """Say whether a data folder has the present format, so that it can be read as it is.
 
-    False is said of an older format, which a server makes a newer one of.
+    An older format gives False: a server upgrades it. A SweepctlError tells why a folder cannot be
+    read at all, for example because a newer sweepctl wrote it.
     """
     with read_only(folder) as connection:
         return _checked_version(connection, folder / DATABASE) == SCHEMA_VERSION

@@ -27,7 +27,7 @@ _FILE = columns(StoredFile, "files")
 
 
 def put_file(tx: Rows, run: int, name: str, values: Mapping[str, Any]) -> str | None:
-    """Store that a run has a file; give where the one of that name was stored before."""
+    """Store that a run has a file; give the place of an earlier one of that name."""
     row = tx.execute(
         "DELETE FROM files WHERE run = ? AND name = ? RETURNING stored", (run, name)
     ).fetchone()
@@ -62,7 +62,7 @@ def count_files(rows: Rows, run: int) -> int:
 
 
 def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
-    """Forget files; give where they were stored."""
+    """Delete the rows of files; give the places of their bytes."""
     stored = []
     for pk in pks:
         row = tx.execute("DELETE FROM files WHERE pk = ? RETURNING stored", (pk,)).fetchone()

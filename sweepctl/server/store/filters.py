@@ -1,8 +1,8 @@
 """W&B's filters and orders of runs and sweeps, turned into SQL conditions. Pure.
 
 The filters are MongoDB's language as far as W&B's client speaks it
-(https://docs.wandb.ai/ref/python/public-api/api#method-apiruns). A field or an operator that is not
-known is refused: a filter that is passed over silently gives wrong runs.
+(https://docs.wandb.ai/ref/python/public-api/api#method-apiruns). An unknown field or operator is
+refused: to ignore a filter silently would give wrong runs.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def _tags(value: object) -> Sql:
 
 
 def _counted_by(sweep: str) -> Sql:
-    """Give the condition of a sweep's runs, with those that it was told to count as its own."""
+    """Give the condition of a sweep's runs, with the prior runs that it counts as its own."""
     wanted = "(SELECT sweeps.pk FROM sweeps WHERE sweeps.id = ?)"
     prior = f"(SELECT run FROM prior_runs WHERE prior_runs.sweep = {wanted})"
     return Sql(f"(runs.sweep = {wanted} OR runs.pk IN {prior})", (sweep, sweep))

@@ -1,7 +1,7 @@
-"""The lines that a run streams: history, system events, console log. SQL for them stands here.
+"""The lines that a run streams: history, system events, console log; all SQL for them is here.
 
-A line is keyed by its number in the stream, so a post that comes twice, late or with a gap changes
-nothing it should not. Nothing here loads a whole history to count it.
+The key of a line is its number in the stream, so a post that comes twice, late or with a gap
+changes no other line. Nothing here loads a whole history to count it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class HistoryChange:
-    """What a block of history adds to what the run's row tells of its history."""
+    """What a block of history changes in the row of its run."""
 
     last_step: int
     keys: frozenset[str]
@@ -36,7 +36,10 @@ class HistoryChange:
 def write_history(
     tx: sqlite3.Connection, run: int, offset: int, content: Sequence[str]
 ) -> HistoryChange:
-    """Store history lines from line `offset` on, over what stood there."""
+    """Store history lines from line `offset` on, in place of any that are there.
+
+    A line without a whole number as its `_step` gets its line number as step.
+    """
     rows, last_step = [], -1
     keys: set[str] = set()
     for line, text in enumerate(content, offset):
@@ -56,13 +59,13 @@ def write_history(
 def write_lines(
     tx: sqlite3.Connection, run: int, stream: str, offset: int, content: Sequence[str]
 ) -> None:
-    """Store lines of events or console from line `offset` on, over what stood there."""
+    """Store lines of events or console from line `offset` on, in place of any that are there."""
     rows = [(run, stream, line, text) for line, text in enumerate(content, offset)]
     tx.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", rows)
 
 
 def clear(tx: sqlite3.Connection, run: int) -> None:
-    """Forget every line of a run: it starts anew."""
+    """Delete every line of a run, which starts again."""
     tx.execute("DELETE FROM history WHERE run = ?", (run,))
     tx.execute("DELETE FROM lines WHERE run = ?", (run,))
 
@@ -216,14 +219,14 @@ def _bounded(value: object, default: int) -> int:
 
 
 def step_of(value: object, default: int) -> int:
-    """Read a step that a client sent; what is no number is the default."""
+    """Read a step that a client sent; anything but a number gives the default."""
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         return default
     return int(max(-_MAX_STEP, min(_MAX_STEP, value)))
 
 
 def history_keys(known: Iterable[str], last_step: int) -> dict[str, Any]:
-    """Give what W&B tells of a run's history: its keys and its last step."""
+    """Give the keys and the last step of a history in the form of W&B's `historyKeys`."""
     keys = {key: {"typeCounts": [{"type": "number"}]} for key in known}
     return {"step": max(last_step, 0), "keys": keys, "lastStep": last_step, "sets": []}
 

@@ -27,7 +27,7 @@ from sweepctl.server.store.sweep_store import (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run without its documents (config, summary), which are read when they are asked for."""
+    """A run without its documents (config, summary), which are read only when needed."""
 
     pk: int
     project: int
@@ -78,7 +78,7 @@ WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
 _IS_PRIOR = "runs.pk IN (SELECT run FROM prior_runs WHERE prior_runs.sweep = ?)"
 
 OF_SWEEP = f"(runs.sweep = ? OR {_IS_PRIOR})"
-"""The condition of a run of a sweep, and of one that it was told to count as its own."""
+"""The condition of a sweep's runs, with the prior runs that it counts as its own."""
 
 _RUN = columns(Run, "runs")
 _RUN_NAMES = tuple(field.name for field in fields(Run))
@@ -104,7 +104,7 @@ def create_run(tx: Rows, given: Mapping[str, Any], now: float) -> Run:
 
 
 def run_by_pk(rows: Rows, pk: int) -> Run:
-    """Give the run of a row that names it."""
+    """Give the run with this key, which is there."""
     return _run(rows.execute(f"SELECT {_RUN} FROM runs WHERE pk = ?", (pk,)).fetchone())
 
 
@@ -163,7 +163,10 @@ def count_runs(
 
 
 def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give a sweep's runs after run `after`, each with the parameters that it has or was set to."""
+    """Give the runs of a sweep with keys above `after`, each with its parameters.
+
+    Those are the ones it was handed out with; for a run that was not, the values of its config.
+    """
     query = (
         f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {OF_SWEEP}"
         " AND pk > ? ORDER BY pk"
@@ -179,7 +182,7 @@ def params_of(rows: Rows, run: int) -> dict[str, Any]:
 
 
 def settings_of(rows: Rows, run: int) -> dict[str, Any]:
-    """Give the parameters that a run was handed out with; of any other, what it was set to."""
+    """Give the parameters that a run was handed out with, else the values of its config."""
     query = "SELECT params, iif(params IS NULL, config, NULL) FROM runs WHERE pk = ?"
     return _params(*rows.execute(query, (run,)).fetchone())
 
@@ -246,15 +249,18 @@ def live_runs_without_agent(rows: Rows) -> list[Run]:
 
 
 def write_heartbeats(tx: Rows, kind: str, times: Iterable[tuple[float, int]]) -> None:
-    """Store when agents or runs were last heard of, as (time, pk)."""
+    """Store when agents or runs were last seen, as (seconds since 1970, pk).
+
+    `kind` is "agent" or "run".
+    """
     table = {"agent": "agents", "run": "runs"}[kind]
     tx.executemany(f"UPDATE {table} SET heartbeat = ? WHERE pk = ?", times)
 
 
 def history_count(rows: Rows, run: Run) -> int:
-    """Count the lines of a run's history; none of what was before its trainer began anew.
+    """Count the lines of a run's history; 0 for a run whose trainer has just started again.
 
-    W&B's client writes its first line behind as many as it is told of when it begins.
+    W&B's client writes its first line after as many lines as the server names when it starts.
     """
     return 0 if run.is_restarted else lines.history_count(rows, run.pk)
 
@@ -293,13 +299,13 @@ def prior_runs(rows: Rows, sweep: int) -> list[Run]:
 
 
 def count_as_prior(tx: Rows, sweep: int, runs: Iterable[Run]) -> None:
-    """Have runs that a sweep did not hand out counted among its own."""
+    """Count runs that a sweep did not hand out among its own."""
     pairs = [(sweep, run.pk) for run in runs if run.sweep != sweep]
     tx.executemany("INSERT OR IGNORE INTO prior_runs (sweep, run) VALUES (?, ?)", pairs)
 
 
 def delete_run(tx: Rows, pk: int) -> list[str]:
-    """Forget a run and everything it streamed; give where its files were stored."""
+    """Delete a run and everything it streamed; give the places of its files."""
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
     for table in ("summary_values", "history", "lines", "files", "prior_runs"):
         tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))

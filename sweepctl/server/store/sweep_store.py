@@ -1,4 +1,4 @@
-"""The rows of projects, sweeps and agents. With `run_store` and `lines` the only SQL of rows.
+"""The rows of projects, sweeps and agents.
 
 Functions take the connection they work on, so that a caller decides what is one transaction. They
 store and find; what is to become of a sweep is decided elsewhere.
@@ -31,7 +31,7 @@ IS_OPEN = (
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project; it is made when it is first named."""
+    """A project; it is created when a client first names it."""
 
     pk: int
     entity: str
@@ -71,7 +71,7 @@ class RegisteredAgent:
     created: float
     heartbeat: float
     is_own: bool
-    """Whether it is sweepctl's, which tells of every run it took; W&B's leaves without a word."""
+    """Whether it is sweepctl's, which reports every run it took; W&B's leaves out ended runs."""
 
 
 def columns(kind: type[Any], table: str) -> str:
@@ -100,12 +100,12 @@ def find_project(rows: Rows, entity: str, name: str) -> Project | None:
 
 
 def project_by_pk(rows: Rows, pk: int) -> Project:
-    """Give the project of a row that names it."""
+    """Give the project with this key, which is there."""
     return Project(*rows.execute(f"SELECT {_PROJECT} FROM projects WHERE pk = ?", (pk,)).fetchone())
 
 
 def ensure_project(tx: Rows, entity: str, name: str, now: float) -> Project:
-    """Give the project, made if it is not there."""
+    """Find a project by its names, or create it."""
     found = find_project(tx, entity, name)
     if found:
         return found
@@ -128,7 +128,7 @@ def create_sweep(tx: Rows, values: Mapping[str, Any], now: float) -> Sweep:
 
 
 def sweep_by_pk(rows: Rows, pk: int) -> Sweep:
-    """Give the sweep of a row that names it."""
+    """Give the sweep with this key, which is there."""
     return _sweep(rows.execute(f"SELECT {_SWEEP} FROM sweeps WHERE pk = ?", (pk,)).fetchone())
 
 
@@ -230,7 +230,7 @@ def agents(rows: Rows, sweep: int) -> list[RegisteredAgent]:
 
 
 def set_agent_state(tx: Rows, pk: int, state: AgentState) -> None:
-    """Change what is known of an agent."""
+    """Change the state of an agent."""
     tx.execute("UPDATE agents SET state = ?2 WHERE pk = ?1 AND state != ?2", (pk, state.value))
 
 

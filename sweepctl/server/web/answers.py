@@ -96,7 +96,7 @@ class Answers:
         return json_response(document)
 
     def _missing(self, request: Request, message: str) -> Response:
-        """Answer people with a page, and clients as they expect it."""
+        """Answer people with a page, and clients in the form they expect."""
         is_for_people = "text/html" in request.headers.get("accept", "")
         if request.method != "GET" or not is_for_people or segments(request)[0] in _API:
             return error_response(404, message)

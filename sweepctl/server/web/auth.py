@@ -1,4 +1,4 @@
-"""Who may speak to the server: API keys, as W&B's client sends them (Basic auth, user "api")."""
+"""Who may use the server: API keys, as W&B's client sends them (Basic auth, user "api")."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _MIN_KEY_LENGTH = 40
 
 
 class ApiKeys:
-    """Knows the hashes of the keys that may be used; without any, everyone may speak."""
+    """The API keys that are accepted, as hashes; without any, every request is.
+
+    A UsageError says why W&B's client would refuse a key.
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -32,14 +35,14 @@ class ApiKeys:
         if not self._hashes:
             return True
         given = _hash(_key(authorization))
-        # Every hash is compared, so that the time tells nothing about which one fits.
+        # Every hash is compared, so that the time does not show which one fits.
         return any([hmac.compare_digest(given, known) for known in self._hashes])
 
 
 def _problem_of(key: str) -> str | None:
     """Say why the wandb client would refuse a key (wandb/sdk/lib/wbauth/validation.py).
 
-    What stands before the first dash is a prefix of self-hosted servers and does not count.
+    The part before the first dash is a prefix of self-hosted servers and does not count.
     """
     prefix, dash, rest = key.partition("-")
     secret = rest if dash else prefix

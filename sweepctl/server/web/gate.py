@@ -1,8 +1,8 @@
-"""Which requests are answered at all, whatever their key: a page of another site can send none.
+"""Which requests are answered, whatever their key: none that a page of another site sends.
 
 A browser lets any web page send requests to a server on this machine, under a host name of the
-page's choice (DNS rebinding), and with the key that its user once typed. What a browser says of a
-request (Host, Origin, Sec-Fetch-Site, Content-Type) tells such a request from one of a client.
+page's choice (DNS rebinding), and with the key that its user once typed. The headers that a
+browser adds (Host, Origin, Sec-Fetch-Site, Content-Type) tell such a request from a client's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Decides about requests by what they say of themselves; pure."""
+    """Decides about requests by their headers alone; pure."""
 
     names: frozenset[str] | None
     """The host names that are answered to; None beyond loopback, where the key decides."""
@@ -133,7 +133,7 @@ def _cross_site(method: str, headers: Headers) -> str | None:
 
 
 def _no_json(method: str, path: str, headers: Headers) -> str | None:
-    """Refuse to read what a page may post without being asked for leave: that is never JSON."""
+    """Refuse what a page may post without a preflight request: that is never JSON."""
     if method != "POST" or not (path == "/graphql" or path.startswith("/files/")):
         return None
     kinds = [kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")]
@@ -144,7 +144,7 @@ def _no_json(method: str, path: str, headers: Headers) -> str | None:
 
 
 def _refusal(reason: str, headers: Headers) -> Response:
-    """Tell people in plain text, and clients as they expect it."""
+    """Answer people in plain text, and clients in the form they expect."""
     if "text/html" in headers.get("accept", ""):
         safe = {"X-Content-Type-Options": "nosniff"}
         return PlainTextResponse(f"{reason}\n", 403, headers=safe)

@@ -1,6 +1,7 @@
-"""Pages for people: the sweeps, one sweep, one run. They only read, and load nothing from afar.
+"""Pages for people: the sweeps, one sweep, one run.
 
-Addresses are W&B's, so that the links which its client prints lead here.
+They only read, and load nothing from other servers. Addresses are W&B's, so that the links which
+its client prints lead here.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ class Pages:
         return self._write("missing.html", is_live=False, message=message)
 
     def _write(self, template: str, *, is_live: bool, is_held: bool = False, **values: Any) -> str:
-        """Fill a template; what is live renews itself, unless its reader holds it to look."""
+        """Fill a template; a live page reloads itself, unless its reader holds it."""
         refresh_s = _REFRESH_S if is_live and not is_held else None
         page = self._templates.get_template(template)
         return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
@@ -221,7 +222,7 @@ class Pages:
         ]
 
     def _state(self, agent: RegisteredAgent, sweep: Sweep, run: Run | None) -> str:
-        """Tell an agent at work from one that left without a word, as W&B's protocol has none."""
+        """Give the state of an agent; GONE for a silent one, which W&B's protocol does not know."""
         if agent.state != AgentState.RUNNING or run is not None:
             return agent.state.value
         if sweep.state in ENDED:
@@ -272,7 +273,7 @@ def _shown(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _last_line(log: list[dict[str, Any]]) -> str:
-    """Give what a console said last."""
+    """Give the last line of a console that is not blank."""
     said = (str(line["line"]).strip() for line in reversed(log))
     return next(filter(None, said), "")
 

@@ -45,7 +45,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_json(request: Request) -> Any:
-    """Read a JSON body."""
+    """Read a JSON body; a BodyError names the status of the answer if there is none."""
     raw = await read_body(request)
     return await to_thread.run_sync(_parsed, raw) if len(raw) > _BIG_BYTES else _parsed(raw)
 
@@ -53,7 +53,7 @@ async def read_json(request: Request) -> Any:
 def json_response(
     document: Any, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with JSON; numbers that JSON has no word for go as W&B's text: "NaN", "Infinity"."""
+    """Answer with JSON; NaN and infinities become W&B's texts: "NaN", "Infinity", "-Infinity"."""
     try:
         text = json.dumps(document, allow_nan=False)
     except ValueError:

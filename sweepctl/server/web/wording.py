@@ -1,7 +1,7 @@
-"""What a page tells in words: a sweep's parameters, a run's values, why a run did not finish.
+"""The texts of a page: a sweep's parameters, a run's values, why a run did not finish. Pure.
 
-Pure: it takes what was stored and gives texts. The parts of a scaled dictionary (X_cli_path,
-X_base_dict) and a kept type (X_type) are told with their parameter X, not as parameters.
+The parts of a scaled dictionary (X_cli_path, X_base_dict) and a kept type (X_type) are shown with
+their parameter X, not as parameters.
 """
 
 from __future__ import annotations
@@ -140,9 +140,9 @@ def duration(seconds: float | None) -> str:
 def why_not_finished(
     run: Run, summary: Mapping[str, Any], limits: Limits, last_line: str = ""
 ) -> str | None:
-    """Say why a run ended otherwise: by its agent's word, else as far as the server knows.
+    """Say why a run did not finish: the reason that its agent gave, else what the server knows.
 
-    Of one that has finished: why that is not the whole truth.
+    For a finished run: what could not be verified. None if there is nothing to say.
     """
     if run.state in LIVE:
         return None
@@ -186,7 +186,7 @@ def _exit_text(code: int) -> str:
 
 
 def _scales(name: str, given: Mapping[str, Any], write: Write) -> str:
-    """Tell what a scaled dictionary's factor multiplies; nothing for another parameter."""
+    """Say what a scaled dictionary's factor multiplies; "" for any other parameter."""
     parts = (given.get(name + suffix) for suffix in (PATH_SUFFIX, TABLE_SUFFIX))
     path, table = (part.get("value") if isinstance(part, Mapping) else None for part in parts)
     return f"; scales {path}: {write(table)}" if path is not None and table is not None else ""

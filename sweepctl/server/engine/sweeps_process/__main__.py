@@ -23,7 +23,7 @@ Answer = dict[str, Any]
 def main() -> int:
     """Answer until the input ends."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # the package prints now and then
+    os.dup2(2, 1)  # the package prints sometimes
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     questions: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -63,7 +63,7 @@ class _Answers:
         return self._known[question["ask"]](question["spec"], runs)
 
     def check(self, spec: Spec, runs: Sequence[Any]) -> Answer:
-        """Try the sweep: what the package cannot do shows only when there are results."""
+        """Try the sweep with results: only then the package shows what it cannot do."""
         if spec["method"] == "bayes":
             tried: list[Any] = []
             for value in (0.0, 1.0):
