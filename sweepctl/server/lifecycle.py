@@ -1,8 +1,8 @@
-"""The states of sweeps, runs and agents, and what an event makes of a run. Pure: it decides only.
+"""What an event makes of a run, and the states of agents. Pure: it decides only.
 
 A run is held by an agent from the moment it is handed out until the agent's heartbeat leaves it
 out (or the agent falls silent). Only then may it be handed out again, so no run trains twice at
-once. The names of the states are W&B's.
+once. The states of runs and sweeps are W&B's.
 """
 
 from __future__ import annotations
@@ -10,12 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS
-from sweepctl_pod.wandb.states import RunState as RunState
-from sweepctl_pod.wandb.states import SweepState as SweepState
-
-LIVE = HELD_RUNS
-ENDED = ENDED_SWEEPS
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState
 
 SIGTERM_EXIT_CODE = 143
 
@@ -85,7 +80,7 @@ def release(
     happen any number of times; every other unfinished end counts against the attempts. A run that
     never started is handed out again, unless it `was_delivered`: then its trainer failed earlier.
     """
-    if attempt.state not in LIVE and attempt.state != RunState.PREEMPTED:
+    if attempt.state not in HELD_RUNS and attempt.state != RunState.PREEMPTED:
         return Release(attempt.state, False, attempt.losses)
     if is_canceled or attempt.is_stop_asked:
         return Release(RunState.KILLED, False, attempt.losses)

@@ -428,3 +428,10 @@ def test_a_change_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(SweepctlError, match=message):
         server.sweeps.upsert(wanted)
+
+
+def test_held_runs_are_found_by_their_index(server: InProcessServer) -> None:
+    query = f"EXPLAIN QUERY PLAN SELECT pk FROM runs WHERE {store.IS_HELD}"
+    with server.database.read() as rows:
+        plan = [row[3] for row in rows.execute(query)]
+    assert [step for step in plan if "INDEX runs_live" in step], plan

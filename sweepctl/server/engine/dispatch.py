@@ -19,13 +19,14 @@ from sweepctl.server.engine.results import Results
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import NotFoundError
-from sweepctl.server.lifecycle import LIVE, AgentState, RunState, SweepState
+from sweepctl.server.lifecycle import AgentState
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import node_id
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
 
 Command = dict[str, Any]
 
@@ -128,7 +129,7 @@ class Dispatcher:
         """Take the runs from an agent that fell silent."""
         sweep = store.sweep_by_pk(tx, agent.sweep)
         # One that left after the end of its run, or after handing it back, has lost nothing.
-        has_crashed = any(run.state in LIVE for run in runs)
+        has_crashed = any(run.state in HELD_RUNS for run in runs)
         state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
         store.set_agent_state(tx, agent.pk, state)
         for run in runs:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import StoreUnavailableError
-from sweepctl.server.lifecycle import Limits, RunState
+from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
+from sweepctl_pod.wandb.states import RunState
 
 _FLUSH_EVERY_S = 30.0
 

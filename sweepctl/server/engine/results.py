@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweepctl.search.next_params import Params, wrapped
-from sweepctl.server.lifecycle import LIVE, RunState
 from sweepctl.server.store import lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.summary_store import metric_number
 from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def _sweep_run(
     sweep: Sweep, run: Run, params: Params, summary: float | None, values: list[float]
 ) -> dict[str, Any]:
     # W&B's scheduler counts a run that was asked to stop as stopped.
-    is_stopped = run.is_stop_asked and run.state in LIVE
+    is_stopped = run.is_stop_asked and run.state in HELD_RUNS
     return {
         "name": run.id,
         "state": (RunState.KILLED if is_stopped else run.state).value,

@@ -12,7 +12,6 @@ import yaml
 from sweepctl.search import next_params as search
 from sweepctl.server.engine.search_engine import INSTALL_HINT, SearchEngine
 from sweepctl.server.engine.work import Work
-from sweepctl.server.lifecycle import ENDED, SweepState
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import row_of
@@ -20,6 +19,7 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
 from sweepctl.server.store.sweep_store import Rows, Sweep
 from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.states import ENDED_SWEEPS, SweepState
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_CONFIG_NODES = 200_000
@@ -106,9 +106,9 @@ class Sweeps:
     def _set_state(self, tx: Rows, sweep: Sweep, state: SweepState) -> Sweep:
         if state == sweep.state:
             return sweep
-        if state == SweepState.PAUSED and sweep.state in ENDED:
+        if state == SweepState.PAUSED and sweep.state in ENDED_SWEEPS:
             raise SweepError(f"Cannot pause {sweep.state.value.lower()} sweep.")
-        if state == SweepState.RUNNING and sweep.state in ENDED:
+        if state == SweepState.RUNNING and sweep.state in ENDED_SWEEPS:
             self._check_left(tx, sweep)
         sweep = store.update_sweep(
             tx, sweep.pk, {"state": state.value, "is_exhausted": 0}, self.now()

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweepctl.server.engine.grids import Grids
-from sweepctl.server.lifecycle import Limits, SweepState, release
+from sweepctl.server.lifecycle import Limits, release
 from sweepctl.server.store import run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl_pod.wandb.states import SweepState
 
 
 @dataclass(frozen=True, slots=True)

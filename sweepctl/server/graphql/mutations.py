@@ -9,13 +9,13 @@ from typing import Any
 from graphql import GraphQLError
 
 from sweepctl.server.graphql.context import Context, Fields, Info, context_of, json_map
-from sweepctl.server.lifecycle import RunState
 from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.run_store import Run
+from sweepctl_pod.wandb.states import RunState
 
 
 def _upsert_sweep(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:

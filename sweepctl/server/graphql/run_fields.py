@@ -17,13 +17,13 @@ from sweepctl.server.graphql.context import (
     page,
     user,
 )
-from sweepctl.server.lifecycle import LIVE, RunState
 from sweepctl.server.store import file_store, lines, run_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState
 
 _MAX_LOG_LINES = 10_000
 _MAX_SAMPLES = 100_000
@@ -173,7 +173,7 @@ RUN: Fields = {
     "shouldStop": lambda run, info: run.is_stop_asked,
     "stopped": lambda run, info: run.is_stop_asked,
     "failed": lambda run, info: run.state in (RunState.FAILED, RunState.CRASHED),
-    "running": lambda run, info: run.state in LIVE,
+    "running": lambda run, info: run.state in HELD_RUNS,
     "historyLineCount": _run_read(run_store.history_count),
     "eventsLineCount": _run_read(lambda rows, run: lines.line_count(rows, run.pk, lines.EVENTS)),
     "logLineCount": _run_read(lambda rows, run: lines.line_count(rows, run.pk, lines.CONSOLE)),

@@ -14,13 +14,14 @@ from typing import Any
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import NotFoundError
-from sweepctl.server.lifecycle import LIVE, RunState, SweepState, is_stale, state_after_exit
+from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
 from sweepctl.server.store import lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Intake:
             if run.queued is not None:
                 fields = {"state": RunState.KILLED.value, "queued": None, "is_stop_asked": 1}
                 run_store.update_run(tx, run.pk, fields, self.now())
-            elif run.state in LIVE:
+            elif run.state in HELD_RUNS:
                 run_store.update_run(tx, run.pk, {"is_stop_asked": 1}, self.now())
                 self.log(f"run {run.id} is asked to stop")
 
@@ -168,7 +169,7 @@ class Intake:
             fields |= {"state": RunState.RUNNING.value, "is_started": 1}
         elif run.state == RunState.CRASHED and run.attempt == 0:
             fields["state"] = RunState.RUNNING.value
-        if message.is_preempting and run.state in LIVE:
+        if message.is_preempting and run.state in HELD_RUNS:
             fields |= {"state": RunState.PREEMPTING.value, "is_preempting": 1}
         elif message.is_preempting and run.agent is not None:
             # Its trainer has ended the run already; its agent still decides what becomes of it.
@@ -212,4 +213,4 @@ class Intake:
         """
         if run.queued is not None:
             return exit_code == 0
-        return run.agent is not None or run.attempt == 0 or run.state in LIVE
+        return run.agent is not None or run.attempt == 0 or run.state in HELD_RUNS

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.server.errors import BadMessageError
-from sweepctl.server.lifecycle import RunState
 from sweepctl.server.store import lines
+from sweepctl_pod.wandb.states import RunState
 
 _MAX_LINE = 2**40
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sweepctl.server.lifecycle import Attempt, RunState
+from sweepctl.server.lifecycle import Attempt
 from sweepctl.server.store import lines
 from sweepctl.server.store.filters import OLDEST_FIRST, TRUE, Sql
 from sweepctl.server.store.sweep_store import (
+    IS_HELD,
     IS_OPEN,
     Rows,
     columns,
@@ -23,6 +24,7 @@ from sweepctl.server.store.sweep_store import (
     new_id,
     update,
 )
+from sweepctl_pod.wandb.states import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,7 @@ def unfinished_held_runs(rows: Rows, sweep: int) -> list[Run]:
 
 def live_runs_without_agent(rows: Rows) -> list[Run]:
     """List the live runs that no agent holds and no agent is to take."""
-    query = (
-        f"SELECT {_RUN} FROM runs WHERE state IN ('pending', 'running', 'preempting')"
-        " AND agent IS NULL AND queued IS NULL"
-    )
+    query = f"SELECT {_RUN} FROM runs WHERE {IS_HELD} AND agent IS NULL AND queued IS NULL"
     return [_run(row) for row in rows.execute(query)]
 
 
@@ -286,9 +285,9 @@ def count_states(rows: Rows, sweep: int) -> dict[str, int]:
 def kill_queued_runs(tx: Rows, sweep: int, now: float) -> None:
     """End the runs of a sweep that wait to be taken again."""
     tx.execute(
-        "UPDATE runs SET state = 'killed', queued = NULL, updated = ?"
+        "UPDATE runs SET state = ?, queued = NULL, updated = ?"
         " WHERE sweep = ? AND queued IS NOT NULL",
-        (now, sweep),
+        (RunState.KILLED.value, now, sweep),
     )
 
 

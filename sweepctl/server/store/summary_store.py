@@ -12,6 +12,7 @@ from typing import Any
 
 from sweepctl.server.store.run_store import OF_SWEEP
 from sweepctl.server.store.sweep_store import Rows, Sweep, storable
+from sweepctl_pod.wandb.states import RunState
 from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 
 
@@ -52,9 +53,9 @@ def best_loss(rows: Rows, sweep: Sweep, *, only_finished: bool = False) -> float
     found = rows.execute(
         "SELECT value, summary FROM summary_values JOIN runs ON runs.pk = run"
         f" WHERE {OF_SWEEP} AND key IN ({', '.join('?' * len(names))})"
-        " AND typeof(value) IN ('integer', 'real') AND (runs.state = 'finished' OR NOT ?)"
+        " AND typeof(value) IN ('integer', 'real') AND (runs.state = ? OR NOT ?)"
         f" ORDER BY value {order}",
-        (sweep.pk, sweep.pk, *names, only_finished),
+        (sweep.pk, sweep.pk, *names, RunState.FINISHED.value, only_finished),
     )
     best: float | None = None
     for value, summary in found:

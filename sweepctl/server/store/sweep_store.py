@@ -14,17 +14,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sweepctl.server.lifecycle import AgentState, SweepState
+from sweepctl.server.lifecycle import AgentState
 from sweepctl.server.store.filters import Sql
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 Rows = sqlite3.Connection
 
 
+def _any_of(*states: RunState | SweepState) -> str:
+    return f"({', '.join(repr(state.value) for state in states)})"
+
+
+_HANDING_OUT = (SweepState.PENDING, SweepState.RUNNING)
+_HELD = tuple(state for state in RunState if state in HELD_RUNS)
+
+IS_HELD = f"runs.state IN {_any_of(*_HELD)}"
+"""The condition of a run in one of HELD_RUNS. The index runs_live has the same words in this order:
+SQLite uses it for no other condition."""
+
 IS_OPEN = (
     "(queued IS NOT NULL OR (agent IS NOT NULL"
-    " AND runs.state IN ('pending', 'running', 'preempting', 'preempted')))"
+    f" AND runs.state IN {_any_of(*_HELD, RunState.PREEMPTED)}))"
 )
 """The condition of a run that waits to be taken again, or that an agent has and has not ended."""
 
@@ -157,7 +169,7 @@ def sweeps(
 def sweeps_without_work(rows: Rows) -> list[Sweep]:
     """List the sweeps that may run, have as many runs as they expect, and none under way."""
     query = (
-        f"SELECT {_SWEEP} FROM sweeps WHERE state IN ('PENDING', 'RUNNING')"
+        f"SELECT {_SWEEP} FROM sweeps WHERE state IN {_any_of(*_HANDING_OUT)}"
         " AND run_count_expected <= (SELECT count(*) FROM runs WHERE runs.sweep = sweeps.pk)"
         " + (SELECT count(*) FROM prior_runs WHERE prior_runs.sweep = sweeps.pk)"
         f" AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.sweep = sweeps.pk AND {IS_OPEN})"
@@ -169,7 +181,7 @@ def training_sweeps(rows: Rows) -> list[Sweep]:
     """List the sweeps that have a run under way."""
     query = (
         f"SELECT {_SWEEP} FROM sweeps WHERE pk IN (SELECT sweep FROM runs"
-        " WHERE runs.state IN ('pending', 'running', 'preempting') AND runs.state = 'running')"
+        f" WHERE {IS_HELD} AND runs.state = {RunState.RUNNING.value!r})"
     )
     return [_sweep(row) for row in rows.execute(query)]
 

@@ -16,7 +16,7 @@ import jinja2
 
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
-from sweepctl.server.lifecycle import ENDED, LIVE, AgentState, Limits, RunState
+from sweepctl.server.lifecycle import AgentState, Limits
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import file_store, lines, run_store, summary_store
 from sweepctl.server.store import sweep_store as store
@@ -29,6 +29,7 @@ from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
 from sweepctl.server.web.plot import Mark, lay_out, short
 from sweepctl.server.web.run_table import RunTableRow, address, best_run, ranked, run_marks
+from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 
 _REFRESH_S = 5
@@ -102,8 +103,8 @@ class Pages:
                 count=_MAX_RUNS,
             )
             projects = {run.project: store.project_by_pk(rows, run.project) for run in plain}
-        is_live = any(item.sweep.state not in ENDED for item in listed) or any(
-            run.state in LIVE for run in plain
+        is_live = any(item.sweep.state not in ENDED_SWEEPS for item in listed) or any(
+            run.state in HELD_RUNS for run in plain
         )
         return self._write(
             "sweeps.html", is_live=is_live, only=only, listed=listed, plain=plain, projects=projects
@@ -140,7 +141,7 @@ class Pages:
         return self._write(
             "sweep.html",
             is_held=is_held,
-            is_live=sweep.state not in ENDED or any(run.state in LIVE for run in runs),
+            is_live=sweep.state not in ENDED_SWEEPS or any(run.state in HELD_RUNS for run in runs),
             sweep=sweep,
             project=found,
             spec=spec,
@@ -177,7 +178,7 @@ class Pages:
         return self._write(
             "run.html",
             is_held=is_held,
-            is_live=run.state in LIVE,
+            is_live=run.state in HELD_RUNS,
             run=run,
             project=Project(run.project, entity, project, 0.0),
             sweep=sweep,
@@ -210,7 +211,7 @@ class Pages:
         return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
 
     def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
-        held = {run.agent: run for run in runs if run.agent is not None and run.state in LIVE}
+        held = {run.agent: run for run in runs if run.agent is not None and run.state in HELD_RUNS}
         return [
             {
                 "agent": agent,
@@ -225,7 +226,7 @@ class Pages:
         """Give the state of an agent; GONE for a silent one, which W&B's protocol does not know."""
         if agent.state != AgentState.RUNNING or run is not None:
             return agent.state.value
-        if sweep.state in ENDED:
+        if sweep.state in ENDED_SWEEPS:
             return AgentState.FINISHED.value
         is_silent = self._now() - self._last_seen(agent) >= self._limits.agent_timeout_s
         return "GONE" if is_silent else agent.state.value
@@ -240,7 +241,7 @@ class Pages:
         ago = self._presence.seconds_ago("run", run.pk)
         return duration_s(
             summary,
-            is_live=run.state in LIVE,
+            is_live=run.state in HELD_RUNS,
             created_s=run.created,
             heard_s=run.heartbeat if ago is None else self._now() - ago,
             now_s=self._now(),

@@ -9,11 +9,11 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sweepctl.server.lifecycle import RunState
 from sweepctl.server.store import lines
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Sweep
 from sweepctl.server.web.plot import Mark, short
+from sweepctl_pod.wandb.states import RunState
 
 
 @dataclass(frozen=True, slots=True)

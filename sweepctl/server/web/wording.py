@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sweepctl.server.lifecycle import LIVE, Limits, RunState
+from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import Sweep
@@ -21,6 +21,7 @@ from sweepctl.server.web.plot import short
 from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX
 from sweepctl_pod.stored_form import part_owner
 from sweepctl_pod.wandb import summary as wandb_summary
+from sweepctl_pod.wandb.states import HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import MetricReading, reason_of, unverified_of
 
 _MAX_VALUE = 300
@@ -144,7 +145,7 @@ def why_not_finished(
 
     For a finished run: what could not be verified. None if there is nothing to say.
     """
-    if run.state in LIVE:
+    if run.state in HELD_RUNS:
         return None
     if run.state == RunState.FINISHED:
         return unverified_of(summary)
