@@ -21,7 +21,6 @@ from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError, role_advice
 from sweepctl.kube.kinds import Access, Resource
 from sweepctl.kube.pod_reasons import agent_end, why_pending
-from sweepctl.manifest import pod_spec
 from sweepctl.values.settings import Values, chart
 from sweepctl_pod.errors import SweepctlError
 
@@ -236,7 +235,7 @@ def check_secrets(cluster: Cluster, values: Values, namespace: str) -> list[Chec
             Check(
                 "pull secret",
                 Level.OK,
-                f"none named: {pod_spec.image(values.at('image'))} must be open to all, or your"
+                f"none named: {manifest.image(values.at('image'))} must be open to all, or your"
                 " nodes have a login",
             )
         )
@@ -352,7 +351,7 @@ def probe_pod(plan: manifest.JobPlan) -> Object:
     bundle = [each for each in sources["sources"] if plan.sweep_name not in _names(each)]
     if bundle:
         spec["volumes"] = [{"name": "bundle", "projected": {"sources": bundle}}]
-        mount = {"name": "bundle", "mountPath": pod_spec.SWEEP_FOLDER, "readOnly": True}
+        mount = {"name": "bundle", "mountPath": manifest.SWEEP_FOLDER, "readOnly": True}
         container["volumeMounts"] = [mount]
     return {
         "apiVersion": "v1",

@@ -12,7 +12,7 @@ from typing import Any
 
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
-from sweepctl.manifest import pod_spec
+from sweepctl.manifest import agent_resources
 from sweepctl.values.rules import amount, is_ssh
 from sweepctl.values.settings import Values
 
@@ -111,7 +111,7 @@ def _check_named(named: Named, piece: Object | None, namespace: str) -> Check:
 
 def check_disk(cluster: Cluster, values: Values) -> list[Check]:
     """Look for nodes with the disk that an agent asks for; nothing where it asks for none."""
-    asked = pod_spec.resources(values.tree)["requests"].get(DISK)
+    asked = agent_resources(values.tree)["requests"].get(DISK)
     if not asked or not amount(asked):
         return []
     try:

@@ -96,10 +96,10 @@ class Submitter:
         place = secret_place(values)
         may_make = self._options.create_secret
         is_there = check_secret(self._cluster, place, self._namespace, may_make=may_make)
-        servers = plan.server and SecretKey(plan.server.keys_secret, plan.server.keys_key)
+        servers = SecretKey(*plan.server_keys) if plan.has_server else None
         if servers and servers != place:
             check_secret(self._cluster, servers, self._namespace, may_make=False, is_servers=True)
-        if may_make and not is_there and plan.server is None:
+        if may_make and not is_there and not plan.has_server:
             own_key(values, self._environ)  # or say now that there is none
         if existing.job is None:
             try_pod(self._cluster, objects[-1])
@@ -112,7 +112,7 @@ class Submitter:
                     "no sweep was created: its id is part of what the Job's name ends with"
                 )
             return self._done
-        if plan.server is None and self._needs_api(existing, plan):
+        if not plan.has_server and self._needs_api(existing, plan):
             self._try_api(values, plan)
         with self._reporting():
             self._carry_out(existing, values, plan, objects)
@@ -133,7 +133,7 @@ class Submitter:
         is_open = True
         self._apply_all(base)
         address = service_address(plan.api_url, self._namespace)
-        if address is not None and plan.server is not None:
+        if address is not None and plan.has_server:
             self._await_server(plan)
         if self._needs_api(existing, plan):
             with self._open_api(values, plan) as api:

@@ -13,9 +13,9 @@ from typing import Any
 
 from sweepctl.manifest import names
 from sweepctl.manifest.checks import check_objects
+from sweepctl.manifest.objects import objects_of
 from sweepctl.manifest.pod_code import PodCode, check_size, pod_code
 from sweepctl.manifest.quantities import agent_resources
-from sweepctl.manifest.objects import objects_of
 from sweepctl.values.rules import is_ssh
 from sweepctl.values.settings import Values
 from sweepctl_pod.errors import UsageError
@@ -34,8 +34,8 @@ class JobPlan:
     namespace: str
     values: Mapping[str, Any]
     """The settings, whole and checked."""
-    sweep_data: Mapping[str, str]
-    """The sweep file, with where its sweep is: the ConfigMap that people and verbs read."""
+    sweep_text: str
+    """The sweep file, byte for byte."""
     code: PodCode | None
     """None where it is baked into the image."""
     job_name: str
@@ -126,15 +126,13 @@ def plan_job(
         )
     code = pod_code() if tree["podCode"]["mount"] else None
     api_url = names.api_url(tree, name, namespace)
-    sweep_data = {"sweep.yaml": sweep_text, "apiUrl": api_url}
-    if tree["sweepId"]:
-        sweep_data["sweepId"] = tree["sweepId"]
-    check_size("the sweep file", sweep_data, None)
+    beside = {"apiUrl": api_url, **({"sweepId": tree["sweepId"]} if tree["sweepId"] else {})}
+    check_size("the sweep file", {"sweep.yaml": sweep_text, **beside}, None)
     return JobPlan(
         name=name,
         namespace=namespace,
         values=tree,
-        sweep_data=sweep_data,
+        sweep_text=sweep_text,
         code=code,
         job_name=f"{name}-{names.job_hash(tree, sweep_text, code)}",
         api_url=api_url,

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from sweepctl.manifest import job_hash
-from sweepctl.manifest.pod_code import canonical_json, pod_code
+from sweepctl.manifest.hash import canonical_json
+from sweepctl.manifest.pod_code import pod_code
 from sweepctl.values.settings import chart_folder, load_values
 from tests.chart.conftest import Helm
 

@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sweepctl.manifest import plan_job, render
-from sweepctl.manifest.pod_code import canonical_json
+from sweepctl.manifest.hash import canonical_json
 from sweepctl.values.settings import load_values
 from sweepctl_pod.errors import SpecError
 from sweepctl_pod.stored_form import config_text

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweepctl.manifest.pod_code import canonical_json
+from sweepctl.manifest.hash import canonical_json
 from sweepctl.manifest.yaml_text import scalar_json, yaml_text
 from sweepctl_pod.errors import SweepctlError
 

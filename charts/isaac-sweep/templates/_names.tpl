@@ -1,4 +1,4 @@
-{{- /* Names, labels and the Job's hash: what sweepctl/manifest decides, decided here alike. */}}
+{{- /* Names, labels and the Job's hash, as sweepctl/manifest/names.py computes them. */}}
 
 {{- /* A value as JSON that YAML reads back as the same value: YAML refuses some characters, and
 takes others for line ends, that JSON leaves as they are. */}}

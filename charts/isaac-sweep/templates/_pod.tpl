@@ -1,4 +1,5 @@
-{{- /* The parts of an agent's pod: what sweepctl/manifest/pod_spec.py decides, decided here alike. */}}
+{{- /* The parts of an agent's pod: the twin of sweepctl/manifest/templates/_pod.j2, part by part. Here
+quantities and the variables of the proxy are computed too, which Python computes there. */}}
 
 {{- define "isaac-sweep.image" -}}
 {{- if .digest -}}
@@ -62,17 +63,6 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
-{{- /* What an agent asks for: room for its files too, so that a node short of disk evicts others first. */}}
-{{- define "isaac-sweep.agentResources" -}}
-{{- $asked := deepCopy .Values.resources -}}
-{{- $known := or (hasKey $asked.requests "ephemeral-storage") (hasKey $asked.limits "ephemeral-storage") -}}
-{{- $emptied := include "isaac-sweep.emptied" . -}}
-{{- if and $emptied (not $known) -}}
-{{- $_ := set $asked.requests "ephemeral-storage" $emptied -}}
-{{- end -}}
-{{- include "isaac-sweep.resources" (list $asked .Values.gpuResource .Values.gpus) -}}
-{{- end }}
-
 {{- /* Requests and limits. Takes a list: the setting, the name of the GPU's resource, the GPUs. */}}
 {{- define "isaac-sweep.resources" -}}
 {{- $resource := index . 1 -}}
@@ -91,6 +81,17 @@ imagePullSecrets:
 {{ $part }}: {}
 {{- end }}
 {{- end -}}
+{{- end }}
+
+{{- /* What an agent asks for: room for its files too, so that a node short of disk evicts others first. */}}
+{{- define "isaac-sweep.agentResources" -}}
+{{- $asked := deepCopy .Values.resources -}}
+{{- $known := or (hasKey $asked.requests "ephemeral-storage") (hasKey $asked.limits "ephemeral-storage") -}}
+{{- $emptied := include "isaac-sweep.emptied" . -}}
+{{- if and $emptied (not $known) -}}
+{{- $_ := set $asked.requests "ephemeral-storage" $emptied -}}
+{{- end -}}
+{{- include "isaac-sweep.resources" (list $asked .Values.gpuResource .Values.gpus) -}}
 {{- end }}
 
 {{- /* Proxy and certificates, in every spelling that programs read: a JSON list of pairs. */}}
@@ -133,6 +134,27 @@ imagePullSecrets:
     secretKeyRef:
       name: {{ include "isaac-sweep.json" .Values.wandb.secretName }}
       key: {{ include "isaac-sweep.json" .Values.wandb.secretKey }}
+{{- end }}
+
+{{- /* Where the code of `code` comes from; nothing when none is set. */}}
+{{- define "isaac-sweep.codeSource" -}}
+{{- if .git.repository -}}
+emptyDir: {}
+{{- else if .image.reference -}}
+image: {{ include "isaac-sweep.json" .image }}
+{{- else if .claim.name -}}
+persistentVolumeClaim:
+  claimName: {{ include "isaac-sweep.json" .claim.name }}
+{{- end -}}
+{{- end }}
+
+{{- /* Which code it is, where that is known: git leaves it to the clone's own HEAD. */}}
+{{- define "isaac-sweep.codeRevision" -}}
+{{- if .git.repository -}}
+git
+{{- else if contains "@sha256:" .image.reference -}}
+{{ .image.reference }}
+{{- end -}}
 {{- end }}
 
 {{- /* The agent's environment: the contract with the pod code. */}}
@@ -237,27 +259,6 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{- /* Where the code of `code` comes from; nothing when none is set. */}}
-{{- define "isaac-sweep.codeSource" -}}
-{{- if .git.repository -}}
-emptyDir: {}
-{{- else if .image.reference -}}
-image: {{ include "isaac-sweep.json" .image }}
-{{- else if .claim.name -}}
-persistentVolumeClaim:
-  claimName: {{ include "isaac-sweep.json" .claim.name }}
-{{- end -}}
-{{- end }}
-
-{{- /* Which code it is, where that is known: git leaves it to the clone's own HEAD. */}}
-{{- define "isaac-sweep.codeRevision" -}}
-{{- if .git.repository -}}
-git
-{{- else if contains "@sha256:" .image.reference -}}
-{{ .image.reference }}
-{{- end -}}
-{{- end }}
-
 {{- /* The cache or runs volume. Takes a list: its setting, the name of the claim that is made. */}}
 {{- define "isaac-sweep.dataVolume" -}}
 {{- with first . -}}
@@ -326,7 +327,6 @@ git:x:{{ int64 .runAsUser }}:{{ int64 .runAsGroup }}::/tmp:/bin/sh
 {{- if include "isaac-sweep.isSsh" . }}
 - name: code-key
   projected:
-    defaultMode: 288
     sources:
       {{- range $key := list "ssh-privatekey" "known_hosts" }}
       - secret:
@@ -342,6 +342,7 @@ git:x:{{ int64 .runAsUser }}:{{ int64 .runAsGroup }}::/tmp:/bin/sh
               fieldRef:
                 fieldPath: metadata.annotations['sweepctl/passwd']
       {{- end }}
+    defaultMode: 288
 {{- end }}
 {{- end }}
 
@@ -435,19 +436,7 @@ list: the container, the setting `security`. */}}
 - {{ include "isaac-sweep.json" (set $container "securityContext" $security) }}
 {{- end }}
 
-{{- /* What starts before the agent: sidecars, the clone of code.git, the user's own containers. */}}
-{{- define "isaac-sweep.initContainers" -}}
-{{- range .Values.sidecars }}
-{{- $sidecar := deepCopy . }}
-{{- if not (hasKey . "restartPolicy") }}{{ $_ := set $sidecar "restartPolicy" "Always" }}{{ end }}
-{{ include "isaac-sweep.confined" (list $sidecar $.Values.security) }}
-{{- end }}
-{{- include "isaac-sweep.clone" . }}
-{{- range .Values.initContainers }}
-{{ include "isaac-sweep.confined" (list . $.Values.security) }}
-{{- end }}
-{{- end }}
-
+{{- /* Clones code.git; it takes no more room than the agent after it. */}}
 {{- define "isaac-sweep.clone" -}}
 {{- with .Values.code.git }}
 {{- if .repository }}
@@ -511,5 +500,18 @@ list: the container, the setting `security`. */}}
     {{- end }}
     {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What starts before the agent: sidecars, the clone of code.git, the user's own containers. */}}
+{{- define "isaac-sweep.initContainers" -}}
+{{- range .Values.sidecars }}
+{{- $sidecar := deepCopy . }}
+{{- if not (hasKey . "restartPolicy") }}{{ $_ := set $sidecar "restartPolicy" "Always" }}{{ end }}
+{{ include "isaac-sweep.confined" (list $sidecar $.Values.security) }}
+{{- end }}
+{{- include "isaac-sweep.clone" . }}
+{{- range .Values.initContainers }}
+{{ include "isaac-sweep.confined" (list . $.Values.security) }}
 {{- end }}
 {{- end }}
