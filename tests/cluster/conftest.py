@@ -1,17 +1,21 @@
 """The cluster that the tests of this folder run on.
 
 `SWEEPCTL_TEST_KUBECONFIG` names a cluster of the user's own; else it is the test bed, started here
-when it is not up and then taken down again. Where neither can be had, the tests are skipped with
-the reason; with CI=true they fail, because a skip there would hide that nothing was tested.
+when it is not up and then taken down again. Several processes of pytest share one bed: the first
+starts it, the last takes it down. Where neither can be had, the tests are skipped with the reason;
+with CI=true they fail, because a skip there would hide that nothing was tested.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -38,8 +42,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _running_bed() -> tuple[Cluster, bool]:
-    """The bed as a cluster, and whether it is to be taken down again afterwards."""
+@contextlib.contextmanager
+def _shared_bed() -> Iterator[Cluster]:
+    """The bed as a cluster; if tests have started it, the last of their processes takes it down."""
     chosen = bed(os.environ.get("SWEEPCTL_TESTBED", "default"), os.environ)
     state = State.read(chosen)
     was_up = state is not None and state.process.is_alive
@@ -49,7 +54,27 @@ def _running_bed() -> tuple[Cluster, bool]:
             f"the programs of the test bed are not built yet ({', '.join(lacking)}): "
             "make testbed-up"
         )
-    return lifecycle.up(chosen, os.environ, _say), not was_up
+    while True:
+        running = lifecycle.up(chosen, os.environ, _say)
+        with (chosen.root / "tests.lock").open("a") as users:
+            fcntl.flock(users, fcntl.LOCK_SH)
+            # Another process may have taken down just now what `up` has found.
+            if not _is_there(users):
+                was_up = False
+                continue
+            if not was_up:
+                (chosen.root / "started-by-tests").touch()
+            yield running
+            with contextlib.suppress(BlockingIOError):  # others still test on it
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if (chosen.root / "started-by-tests").exists():
+                    lifecycle.down(chosen, _say)
+            return
+
+
+def _is_there(file: TextIO) -> bool:
+    path = Path(file.name)
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 @pytest.fixture(scope="session")
@@ -58,14 +83,13 @@ def cluster() -> Iterator[Cluster]:
     if own := os.environ.get(OWN_CLUSTER):
         yield Cluster(Path(own), {}, None)
         return
-    try:
-        running, was_started_here = _running_bed()
-    except BedUnavailable as problem:
-        refuse(str(problem))
-        raise
-    yield running
-    if was_started_here and running.bed is not None:
-        lifecycle.down(running.bed, _say)
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(_shared_bed())
+        except BedUnavailable as problem:
+            refuse(str(problem))
+            raise
+        yield running
 
 
 @pytest.fixture(scope="session")

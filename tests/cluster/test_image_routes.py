@@ -24,7 +24,8 @@ from tests.testbed.layout import Bed
 from tests.testbed.lifecycle import load_image
 from tests.testbed.server_image import offer_server_image
 
-pytestmark = pytest.mark.cluster
+# One process for both: each would build the image anew.
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("image-routes")]
 
 BAKED = "testbed.invalid/baked:1"
 GAINS = [0.25, 1e-05]

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.testbed", description=__doc__)
     parser.add_argument("--name", default=os.environ.get("SWEEPCTL_TESTBED", "default"))
     parser.add_argument("--nodes", type=int, default=2)
-    parser.add_argument("--gpus-per-node", type=int, default=4)
+    parser.add_argument("--gpus-per-node", type=int, default=16)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("build", help="build programs and images only")
     verbs.add_parser("up", help="bring the bed up")

@@ -109,7 +109,7 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(base) / "sweepctl" / "testbed"
 
 
-def bed(name: str, environ: Mapping[str, str], *, nodes: int = 2, gpus_per_node: int = 4) -> Bed:
+def bed(name: str, environ: Mapping[str, str], *, nodes: int = 2, gpus_per_node: int = 16) -> Bed:
     """Describe the bed of that name."""
     return Bed(
         name=name,

@@ -32,16 +32,19 @@ _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x
 
 
 def offer_server_image(cluster: Cluster, bed: Bed) -> None:
-    """Put the image onto the nodes; it is built again when what it is made of has changed."""
+    """Put the image onto the nodes, once; built again when what it is made of has changed."""
     folder = cache_dir(os.environ) / "images"
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"server-{_key()}.tar"
+    loaded = bed.root / "server-image"
     with (folder / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not archive.exists():
             with tempfile.TemporaryDirectory(dir=folder, prefix=".server-") as work:
                 _build(Path(work), archive)
-    load_image(cluster, bed, Image(SERVER_IMAGE, archive))
+        if not loaded.exists() or loaded.read_text() != archive.name:
+            load_image(cluster, bed, Image(SERVER_IMAGE, archive))
+            loaded.write_text(archive.name)
 
 
 def _build(work: Path, archive: Path) -> None:
