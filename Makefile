@@ -30,9 +30,9 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest tests
+	@$(BIN)/pytest -n 6 --dist loadgroup tests
 test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
-	@$(BIN)/pytest tests/cluster
+	@$(BIN)/pytest -n 4 --dist loadgroup tests/cluster
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +93,12 @@ def install_or_explain() -> None:
 def install(*packages: str) -> None:
     """Install Debian packages where that is possible; else change nothing."""
     if shutil.which("apt-get") and os.geteuid() == 0:
-        print(f"installing {' '.join(packages)}", file=sys.stderr, flush=True)
-        _apt_get("update", "-qq")
-        _apt_get("install", "-qq", "--no-install-recommends", *packages)
+        # Several processes of pytest may lack something at once; apt-get refuses all but one.
+        with open(Path(tempfile.gettempdir(), "sweepctl-apt-get.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            print(f"installing {' '.join(packages)}", file=sys.stderr, flush=True)
+            _apt_get("update", "-qq")
+            _apt_get("install", "-qq", "--no-install-recommends", *packages)
 
 
 def program(name: str, package: str) -> str:
