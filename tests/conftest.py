@@ -1,4 +1,4 @@
-"""Fixtures for every tier: a real embedded server."""
+"""For every tier: a real embedded server, and how tests share out between processes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.serving import ServerProcess
+from tests.side_by_side import pytest_xdist_make_scheduler
+
+__all__ = ["pytest_xdist_make_scheduler", "server", "start_server"]
 
 
 @pytest.fixture

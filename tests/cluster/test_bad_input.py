@@ -258,8 +258,6 @@ WAITING = {
 }
 
 
-# What is said depends on the cluster's nodes: not while another test simulates some.
-@pytest.mark.xdist_group("nodes")
 @pytest.mark.parametrize(("flags", "words"), WAITING.values(), ids=WAITING)
 def test_status_says_why_a_pod_does_not_start(
     sweepctl: Sweepctl, flags: tuple[str, ...], words: str
@@ -346,7 +344,6 @@ def test_unfit_node_ends_with_76_and_its_reason(
     assert codes == {76}
 
 
-@pytest.mark.xdist_group("nodes")
 def test_doctor_looks_at_everything(sweepctl: Sweepctl, the_bed: Bed) -> None:
     done = sweepctl("doctor", "-f", "values.yaml", "-o", "json", "--server", "http://127.0.0.1:9")
     checks = {check["check"]: check for check in json.loads(done.stdout)}

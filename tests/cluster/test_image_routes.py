@@ -24,8 +24,7 @@ from tests.testbed.layout import Bed
 from tests.testbed.lifecycle import load_image
 from tests.testbed.server_image import offer_server_image
 
-# One process for both: each would build the image anew.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("image-routes")]
+pytestmark = pytest.mark.cluster
 
 BAKED = "testbed.invalid/baked:1"
 GAINS = [0.25, 1e-05]

@@ -299,7 +299,6 @@ def test_programs_have_the_pinned_versions(cluster: Cluster, the_bed: Bed) -> No
     assert "Skipped: 1" in done.stdout
 
 
-@pytest.mark.xdist_group("nodes")
 def test_simulated_nodes_appear_run_a_job_and_go(
     cluster: Cluster, the_bed: Bed, namespace: str
 ) -> None:
@@ -355,7 +354,6 @@ def test_audit_log_counts_the_writes_of_a_command(
 
 
 @pytest.mark.trainer
-@pytest.mark.xdist_group("trainers")
 def test_isaac_lab_trains_in_a_restricted_pod(
     cluster: Cluster, the_bed: Bed, namespace: str
 ) -> None:

@@ -23,9 +23,6 @@ from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
 from tests.testbed.requirements import BedUnavailable, Missing, missing
 from tests.testbed.state import State, first_process, node_process
 
-# One small bed at a time: each test compares the whole machine before and after.
-pytestmark = pytest.mark.xdist_group("small-beds")
-
 _KERNEL_SETTINGS = (
     "vm/overcommit_memory",
     "vm/panic_on_oom",

@@ -21,7 +21,7 @@ from tests.testbed.layout import GIT_IMAGE, Bed
 from tests.testbed.playground import VALUES, prepare
 from tests.testbed.requirements import BedUnavailable
 
-pytestmark = [pytest.mark.cluster, pytest.mark.trainer, pytest.mark.xdist_group("trainers")]
+pytestmark = [pytest.mark.cluster, pytest.mark.trainer]
 
 RUNS = 3
 NAME = "toy-legs"

@@ -23,9 +23,6 @@ from tests.contract.conftest import Sdk
 from tests.contract.locked_python import locked_python
 from tests.serving import ServerProcess, wait_for
 
-# One process, one server: the search engine takes seconds to start.
-pytestmark = pytest.mark.xdist_group("bayes")
-
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}
 BAYES = {"method": "bayes", "metric": METRIC, "parameters": PLANE}

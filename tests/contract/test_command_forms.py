@@ -43,9 +43,6 @@ from tests.contract.agents import SOURCES
 from tests.contract.wheels import Wheel, unpacked
 from tests.serving import API_KEY, ServerProcess, sdk_environ
 
-# One process makes all sweeps and has every run trained before the first test looks.
-pytestmark = pytest.mark.xdist_group("command-forms")
-
 FORMS = Path(__file__).with_name("command_forms")
 WANDBS = sorted(FORMS.glob("*.yaml"))
 """What W&B takes as it stands: the stock command line creates it as well."""

@@ -21,9 +21,6 @@ from tests.contract.agents import TRAINER, Agent, World
 from tests.contract.faulty_proxy import HANG, INGRESS_404, Before, FaultyProxy, Instead, operation
 from tests.serving import ServerProcess, wait_for
 
-# One process plays all cases, several at a time, before the first test looks at its own.
-pytestmark = pytest.mark.xdist_group("endings")
-
 SIDE_BY_SIDE = 4
 FAKE = Path(__file__).with_name("fake_isaaclab.py")
 DONE, FAILED, HANDED_BACK, NODE_UNFIT, CONFIGURATION, INTERRUPTED = 0, 1, 75, 76, 78, 130

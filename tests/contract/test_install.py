@@ -20,9 +20,6 @@ import yaml
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
 
-# One process builds the wheel and its environment.
-pytestmark = pytest.mark.xdist_group("install")
-
 ROOT = Path(__file__).parents[2]
 TRAINER = Path(__file__).with_name("plain_trainer.py")
 UV = [sys.executable, "-m", "uv"]

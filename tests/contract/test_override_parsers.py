@@ -29,9 +29,6 @@ from tests.contract.override_values import (
     same,
 )
 
-# One process: the parsers take seconds to start.
-pytestmark = pytest.mark.xdist_group("override-parsers")
-
 COUNT = 2000
 HYDRA = OverridesParser.create()
 PATH = "env.slots.value"

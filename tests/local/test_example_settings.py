@@ -10,7 +10,7 @@ import pytest
 from sweepctl.sweepfile.load import load_sweep
 from tests.local.local_sweeps import environment
 
-pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("trainers")]
+pytestmark = pytest.mark.trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 

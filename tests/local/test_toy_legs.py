@@ -10,7 +10,7 @@ import pytest
 
 from tests.local.local_sweeps import LocalSweep, overrides_of, read_record, setting, toy_sweep
 
-pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("trainers")]
+pytestmark = pytest.mark.trainer
 
 STIFFNESS = "env.scene.robot.actuators.legs.stiffness"
 LEARNING_RATE = "agent.algorithm.learning_rate"

@@ -37,14 +37,21 @@ def offer_server_image(cluster: Cluster, bed: Bed) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"server-{_key()}.tar"
     loaded = bed.root / "server-image"
+
+    def is_loaded() -> bool:
+        return loaded.exists() and loaded.read_text() == archive.name
+
+    if is_loaded():  # another process has done it: no waiting for what other checkouts build
+        return
     with (folder / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_loaded():
+            return
         if not archive.exists():
             with tempfile.TemporaryDirectory(dir=folder, prefix=".server-") as work:
                 _build(Path(work), archive)
-        if not loaded.exists() or loaded.read_text() != archive.name:
-            load_image(cluster, bed, Image(SERVER_IMAGE, archive))
-            loaded.write_text(archive.name)
+        load_image(cluster, bed, Image(SERVER_IMAGE, archive))
+        loaded.write_text(archive.name)
 
 
 def _build(work: Path, archive: Path) -> None:
