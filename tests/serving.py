@@ -22,7 +22,7 @@ Found = TypeVar("Found")
 
 
 def wait_for(
-    what: str, probe: Callable[[], Found | None], limit_s: float = 30.0, pause_s: float = 0.05
+    what: str, probe: Callable[[], Found | None], limit_s: float = 90.0, pause_s: float = 0.05
 ) -> Found:
     """Call `probe` until it gives something; fail with `what` when it never does."""
     deadline = time.monotonic() + limit_s
@@ -72,7 +72,7 @@ class ServerProcess:
         assert stdout is not None
         lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
-        line = lines.get(timeout=30)
+        line = lines.get(timeout=120)
         assert line.startswith("listening on "), f"{line!r}\n{self.log}"
         self.url = line.split()[-1]
 

@@ -29,7 +29,7 @@ CHAINS = {
 """Name -> what the ids of its tests match."""
 
 
-class Chains(LoadScopeScheduling):
+class Chains(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Hands out the chains first, then every other test by itself."""
 
     def _split_scope(self, nodeid: str) -> str:

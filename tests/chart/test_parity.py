@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parity")
 
 
-@pytest.mark.timeout(600 + EXAMPLES)
+@pytest.mark.timeout(1200 + EXAMPLES)
 @given(
     tree=settings(),
     sweep=TEXTS.filter(bool),

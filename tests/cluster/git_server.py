@@ -61,7 +61,7 @@ def offer_repository(cluster: Cluster, bed: Bed, namespace: str, work: Path, fil
     metadata = {"name": "repository"}
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
     cluster.apply(config, pod("git", spec), namespace=namespace)
-    ready = ("-n", namespace, "wait", "pod/git", "--for=condition=Ready", "--timeout=120s")
-    cluster.kubectl(*ready, timeout_s=130)
+    ready = ("-n", namespace, "wait", "pod/git", "--for=condition=Ready", "--timeout=300s")
+    cluster.kubectl(*ready, timeout_s=310)
     address = cluster.get("-n", namespace, "pod", "git")["status"]["podIP"]
     return f"http://{address}:8000/cgi-bin/git/{bare.name}"

@@ -29,7 +29,7 @@ class Sweepctl:
     folder: Path
 
     def __call__(
-        self, *arguments: str, timeout_s: float = 180, environ: Mapping[str, str] | None = None
+        self, *arguments: str, timeout_s: float = 600, environ: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments),

@@ -79,8 +79,8 @@ def offer_repository_by_ssh(cluster: Cluster, bed: Bed, namespace: str, work: Pa
     }
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "host"}}
     cluster.apply({**secret, "data": encoded(**files)}, pod("git", spec), namespace=namespace)
-    ready = ("-n", namespace, "wait", "pod/git", "--for=condition=Ready", "--timeout=120s")
-    cluster.kubectl(*ready, timeout_s=130)
+    ready = ("-n", namespace, "wait", "pod/git", "--for=condition=Ready", "--timeout=300s")
+    cluster.kubectl(*ready, timeout_s=310)
     address = cluster.get("-n", namespace, "pod", "git")["status"]["podIP"]
     known = f"[{address}]:{PORT} {host}"
     data = {"ssh-privatekey": (work / "user").read_text(), "known_hosts": known}

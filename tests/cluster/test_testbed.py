@@ -90,7 +90,7 @@ def test_indexed_job_gives_every_agent_its_own_gpu(
     show = "import os; print(os.environ['JOB_COMPLETION_INDEX'], os.environ['%s'])"
     spec = pod_spec(["python3", "-c", show % "NVIDIA_VISIBLE_DEVICES"], gpus=1)
     cluster.apply(indexed_job("sweep", 3, spec), namespace=namespace)
-    complete = ("wait", "--for=condition=complete", "job/sweep", "--timeout=110s")
+    complete = ("wait", "--for=condition=complete", "job/sweep", "--timeout=300s")
     cluster.kubectl("-n", namespace, *complete)
     printed = [
         cluster.kubectl("-n", namespace, "logs", p["metadata"]["name"]).split()
@@ -391,7 +391,7 @@ def test_isaac_lab_trains_in_a_restricted_pod(
     cluster.apply(pod("training", spec), namespace=namespace)
     cluster.kubectl(
         *("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/training"),
-        *("--timeout=300s",),
-        timeout_s=310,
+        *("--timeout=900s",),
+        timeout_s=910,
     )
     assert "Training time:" in cluster.kubectl("-n", namespace, "logs", "training")

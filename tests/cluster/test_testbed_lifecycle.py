@@ -103,7 +103,7 @@ def test_down_leaves_no_process_mount_namespace_cgroup_or_setting(small_bed: Bed
     before = traces(small_bed)
     running = lifecycle.up(small_bed, os.environ, lambda line: None)
     running.apply(pod("busy", pod_spec(["python3", "-c", UNTIL_TERMINATED])))
-    running.kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=110s")
+    running.kubectl("wait", "--for=condition=Ready", "pod/busy", "--timeout=300s")
     state = State.read(small_bed)
     assert state is not None
     processes = [state.process, *state.process.descendants()]

@@ -49,14 +49,14 @@ class Agent:
     def said(self) -> str:
         return self.raw.decode("utf-8", "replace")
 
-    def says(self, text: str, limit_s: float = 60) -> None:
+    def says(self, text: str, limit_s: float = 120) -> None:
         """Wait until the agent said something."""
         wait_for(f"{text!r} in:\n{self.said}", lambda: text in self.said, limit_s)
 
     def send(self, signum: int) -> None:
         self.process.send_signal(signum)
 
-    def wait(self, limit_s: float = 90) -> int:
+    def wait(self, limit_s: float = 180) -> int:
         """Wait for the agent's end and give its exit code."""
         try:
             return self.process.wait(limit_s)

@@ -38,7 +38,7 @@ class Cluster:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": search}
 
     def run(
-        self, program: str, *arguments: str, stdin: str | None = None, timeout_s: float = 120
+        self, program: str, *arguments: str, stdin: str | None = None, timeout_s: float = 310
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl or helm; the caller looks at the exit code."""
         return subprocess.run(
@@ -51,7 +51,7 @@ class Cluster:
             timeout=timeout_s,
         )
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 120) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout_s: float = 310) -> str:
         """Run kubectl and return what it printed.
 
         Raises:
@@ -73,7 +73,7 @@ class Cluster:
         self.kubectl("apply", "--server-side", "--force-conflicts", *scope, "-f", "-", stdin=text)
 
     def wait_for(
-        self, what: str, is_so: Callable[[], Any], *, timeout_s: float = 120, every_s: float = 0.2
+        self, what: str, is_so: Callable[[], Any], *, timeout_s: float = 300, every_s: float = 0.2
     ) -> Any:
         """Ask until the answer is true, and return it.
 

@@ -156,7 +156,7 @@ def _start(
                     raise RuntimeError(f"the bed's first process ended:\n{_log_tail(bed)}")
                 return is_so()
 
-            made.wait_for(what, is_so_or_dead, timeout_s=180, every_s=0.1)
+            made.wait_for(what, is_so_or_dead, timeout_s=300, every_s=0.1)
             step(what)
 
         awaited("containerd answers on every node", lambda: _containerd_answers(made, bed))
