@@ -44,7 +44,7 @@ _MARK = re.compile(
     r"(?P<stays>until Ctrl-C)))?|(?P<parse>parse)|file: (?P<file>[\w./-]+)|"
     r"from: (?P<source>[\w./-]+))"
 )
-_COMMAND_LIMIT_S = 240.0
+_COMMAND_LIMIT_S = 400.0
 _READY_LIMIT_S = 60.0
 _END_LIMIT_S = 20.0
 

@@ -200,7 +200,7 @@ def _waiting(pod: Object, status: Object, reason: str, message: str) -> Reason:
             return Reason(
                 f"the registry refuses image {image}: no access",
                 f"kubectl create secret docker-registry NAME -n {namespace} …,"
-                " and name it in imagePullSecrets",
+                " and name it in image.pullSecrets",
             )
         cause = re.split(r"(?:rpc error: code = \w+ desc = )", message)[-1]
         return Reason(
