@@ -16,6 +16,7 @@ from tests.local.local_sweeps import EXAMPLE, environment
 INSTEAD = {
     # A training that a CPU ends in seconds.
     "- 4096\n": "- 16\n",
+    "run_cap: 2": "run_cap: 1",
     "- 1500\n": "- 7\n  - --device\n  - cpu\n  - agent.device=cpu\n",
 }
 TRAINS = "docs/workstation.md"
