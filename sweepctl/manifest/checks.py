@@ -1,4 +1,4 @@
-"""What must hold for rendered objects before anybody sees them: the rules of Kubernetes we rely on.
+"""The rules of Kubernetes that rendered objects must keep before anybody sees them.
 
 Pure. A complaint here means that settings passed the schema which should not have, so each names
 the object and the place. The API server's own checks come on top.

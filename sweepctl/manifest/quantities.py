@@ -1,4 +1,4 @@
-"""What containers ask for, written as Kubernetes stores it; the room for an agent's files added up.
+"""What containers ask for, as Kubernetes stores it, with the room for an agent's files.
 
 Pure. The chart's helpers `amount`, `emptied` and `resources` compute the same.
 """

@@ -1,4 +1,4 @@
-"""API keys do not belong into settings: where people put one, and what to do instead.
+"""API keys do not belong in settings: where people put one, and what to do instead.
 
 Pure. What is refused is shown with the line where it stands, so whatever may be a key or a password
 there is covered, character by character: the caret still points to its column.
@@ -80,7 +80,7 @@ def _how_to(tree: Mapping[str, Any]) -> str:
 
 
 def private_texts(value: Any, *, is_private: bool = False, group: str = "") -> Iterator[str]:
-    """Give what nobody may see of settings as the user made them: values of keys and passwords."""
+    """Give the keys and passwords in settings as the user made them: nobody may see these."""
     if isinstance(value, Mapping):
         variable = str(value.get("name", ""))
         for key, part in value.items():

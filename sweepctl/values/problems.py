@@ -81,7 +81,7 @@ class Finding:
     hint: str | None
     at_key: bool = False
     wants_quotes: bool = False
-    """Whether it would do to quote what stands in the file."""
+    """Whether it is enough to quote the value in the file."""
     missing: str | None = None
     """The key that a map in a list lacks."""
 
@@ -175,7 +175,7 @@ def _other(path: Path, error: ValidationError, rules: Mapping[str, Any]) -> tupl
 
 
 def _right_name(path: Path, key: str, here: list[str], schema: Mapping[str, Any]) -> str:
-    """Say how a setting is spelt that does not exist: here, or elsewhere in the settings."""
+    """Name the setting that was probably meant by one that does not exist."""
     places = _places(schema).get(key, [])
     elsewhere = places[0] if places and (not path or len(places) == 1) else None
     near = nearest(key, here)
@@ -189,7 +189,7 @@ def _did_you_mean(name: str) -> str:
 
 
 def _places(schema: Mapping[str, Any]) -> dict[str, list[str]]:
-    """List where the settings of each name are, those nearest the top first."""
+    """List the places of each setting's name, those nearest the top first."""
     places: dict[str, list[str]] = {}
     level: list[tuple[Path, Mapping[str, Any]]] = [((), schema)]
     while level:

@@ -186,7 +186,7 @@ def _mounts(tree: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def mount_paths(tree: Mapping[str, Any]) -> list[tuple[str, Path]]:
-    """List where the settings have something mounted in the agent, each with its setting."""
+    """List the paths that settings mount something at in the agent, each with its setting."""
     found: list[tuple[str, Path]] = [
         (path, ("extraVolumeMounts", index, "mountPath"))
         for index, path in enumerate(mount["mountPath"] for mount in tree["extraVolumeMounts"])

@@ -56,7 +56,7 @@ class Chart:
     version: str
     app_version: str
     oldest_kubernetes: str
-    """The oldest version on which what it makes works, as 1.33."""
+    """The oldest version of Kubernetes that it works on, such as 1.33."""
     defaults: Mapping[str, Any]
     schema: Mapping[str, Any]
 

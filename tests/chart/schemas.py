@@ -44,7 +44,7 @@ def _module() -> Path | None:
 
 
 def _strict(schema: Any) -> Any:
-    """Make of an OpenAPI schema a JSON schema that knows no other fields than its own."""
+    """Make an OpenAPI schema a JSON schema that allows no other fields."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""What of the chart follows from elsewhere is up to date, and its package holds it all."""
+"""The parts of the chart that are made from others are up to date, and its package holds it all."""
 
 import compileall
 import hashlib

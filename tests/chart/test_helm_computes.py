@@ -1,4 +1,4 @@
-"""What Go templates make of settings is what sweepctl makes of them: values and hashes."""
+"""Go templates and sweepctl compute the same from settings: values and hashes."""
 
 import json
 import shutil

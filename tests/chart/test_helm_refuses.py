@@ -1,4 +1,4 @@
-"""Helm and sweepctl hold the same settings for wrong: one schema, two validators."""
+"""Helm and sweepctl refuse the same settings: one schema, two validators."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,7 @@
 {{- /* Names, labels and the Job's hash, as sweepctl/manifest/names.py computes them. */}}
 
-{{- /* A value as JSON that YAML reads back as the same value: YAML refuses some characters, and
-takes others for line ends, that JSON leaves as they are. */}}
+{{- /* A value as JSON that YAML reads back as the same value. JSON leaves some characters as they
+are that YAML refuses or takes for line ends: these are escaped. */}}
 {{- define "isaac-sweep.json" -}}
 {{- $text := toJson . -}}
 {{- if regexMatch `[\x7f-\x{9f}\x{feff}\x{fffe}\x{ffff}]` $text -}}
@@ -36,7 +36,7 @@ app.kubernetes.io/instance: {{ (first .).Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end }}
 
-{{- /* The labels of what is run: without Helm's own, which would change the pods. */}}
+{{- /* The labels of pods: without Helm's own, which change with each version of the chart. */}}
 {{- define "isaac-sweep.podLabels" -}}
 {{ include "isaac-sweep.selector" . }}
 app.kubernetes.io/managed-by: {{ (first .).Release.Service | quote }}

@@ -1,5 +1,5 @@
-{{- /* The parts of an agent's pod: the twin of sweepctl/manifest/templates/_pod.j2, part by part. Here
-quantities and the variables of the proxy are computed too, which Python computes there. */}}
+{{- /* The parts of an agent's pod: the twin of sweepctl/manifest/templates/_pod.j2, part by part. Quantities
+and the variables of the proxy are computed here, and in Python there. */}}
 
 {{- define "isaac-sweep.image" -}}
 {{- if .digest -}}
