@@ -103,7 +103,7 @@ def test_a_job_of_this_version_finds_the_sweep_that_the_version_before_made(
     assert second.wait() == 0, second.said
     (sweep,) = world.client.sweeps("local", "legs")
     key = sweep_key("robots", "legs", file.read_bytes())
-    assert jobs_of(sweep, key) == {"old-job", "new-job"}
+    assert jobs_of(sweep, key) == frozenset({"old-job", "new-job"})
     assert world.run(sweep).state == "finished"
     begun = world.noted("start")
     assert [words[0] for words in begun] == [world.run(sweep).id] * 2
