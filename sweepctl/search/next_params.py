@@ -131,7 +131,7 @@ def expected_run_count(spec: Mapping[str, Any]) -> int | None:
     return count if count <= MAX_RUNS else None
 
 
-def check(spec: object) -> list[str]:
+def check_config(spec: object) -> list[str]:
     """Give warnings about a configuration; a SearchError says why it cannot be searched."""
     if not isinstance(spec, Mapping):
         raise SearchError(f"a sweep's configuration is a map, not {named(spec)}")

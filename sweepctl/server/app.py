@@ -130,7 +130,7 @@ def build_services(
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn that tells when it answers, and that ends with its caller instead of a signal."""
+    """A uvicorn that reports its start, and that returns to its caller after a signal."""
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweepctl.server.store import file_store, lines, run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import file_store, lines, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.database import read_only
 from sweepctl.server.store.filters import TRUE
@@ -40,21 +39,24 @@ class StoredSweeps:
     def projects(self, entity: str) -> list[str]:
         """List the names of an entity's projects."""
         with read_only(self._folder) as rows:
-            return [project.name for project in store.projects(rows, entity)]
+            return [project.name for project in sweep_store.projects(rows, entity)]
 
     def sweeps(self, entity: str, project: str) -> list[SweepInfo]:
         """List the sweeps of a project, newest first."""
         with read_only(self._folder) as rows:
-            found = store.find_project(rows, entity, project)
+            found = sweep_store.find_project(rows, entity, project)
             if found is None:
                 return []
-            return [_sweep_info(rows, found, sweep) for sweep in store.sweeps(rows, found.pk, TRUE)]
+            return [
+                _sweep_info(rows, found, sweep)
+                for sweep in sweep_store.sweeps(rows, found.pk, TRUE)
+            ]
 
     def sweep(self, entity: str, project: str, sweep_id: str) -> SweepInfo:
         """Give one sweep; an unknown one is an error that names it."""
         with read_only(self._folder) as rows:
-            owner = store.find_project(rows, entity, project)
-            sweep = store.find_sweep(rows, id=sweep_id, project=owner.pk) if owner else None
+            owner = sweep_store.find_project(rows, entity, project)
+            sweep = sweep_store.find_sweep(rows, id=sweep_id, project=owner.pk) if owner else None
             if owner is None or sweep is None:
                 raise SweepctlError(
                     f"no sweep {entity}/{project}/{sweep_id} in {self.where}",
@@ -65,7 +67,7 @@ class StoredSweeps:
     def runs(self, sweep: SweepInfo) -> list[RunInfo]:
         """List the runs of a sweep, oldest first."""
         with read_only(self._folder) as rows:
-            owner = store.find_sweep(rows, id=sweep.id)
+            owner = sweep_store.find_sweep(rows, id=sweep.id)
             if owner is None:
                 return []
             documents = run_store.run_documents(rows, owner.pk)
@@ -111,7 +113,7 @@ def _sweep_info(rows: Rows, project: Project, sweep: Sweep) -> SweepInfo:
         node_id=node_id("Sweep", sweep.pk),
         state=sweep.state.value,
         method=sweep.method,
-        config_text=store.sweep_text(rows, sweep.pk),
+        config_text=sweep_store.sweep_text(rows, sweep.pk),
         description=sweep.description,
         display_name=sweep.display_name,
         created_at=iso_time(sweep.created),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sweepctl.search import next_params as search
+from sweepctl.search.next_params import next_params
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.errors import EngineUnavailableError
 from tests.contract.conftest import Sdk
@@ -133,7 +133,7 @@ def best_of_bayes(server: ServerProcess, runs: int) -> float:
 def best_of_random(seed: int, runs: int) -> float:
     spec = {"method": "random", "parameters": PLANE}
     rng = random.Random(seed)
-    return min(bowl(search.next_params(spec, [], rng) or {}) for _ in range(runs))
+    return min(bowl(next_params(spec, [], rng) or {}) for _ in range(runs))
 
 
 def test_bayes_ends_nearer_to_the_bottom_of_a_bowl_than_random_search(

@@ -21,8 +21,7 @@ from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.runs.messages import RunChange, read_stream
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
@@ -119,7 +118,7 @@ class InProcessServer:
 
     def state(self, sweep: Sweep) -> str:
         with self.database.read() as rows:
-            return store.sweep_by_pk(rows, sweep.pk).state.value
+            return sweep_store.sweep_by_pk(rows, sweep.pk).state.value
 
     def agent(self, sweep: Sweep, host: str = "h", *, is_own: bool = True) -> RegisteredAgent:
         return self.dispatcher.register(sweep.id, host, is_own=is_own)
@@ -168,7 +167,7 @@ class InProcessServer:
 
     def config_text(self, sweep: Sweep) -> str:
         with self.database.read() as rows:
-            return store.sweep_text(rows, sweep.pk)
+            return sweep_store.sweep_text(rows, sweep.pk)
 
     def delete(self, run_id: str) -> None:
         with self.database.write() as tx:

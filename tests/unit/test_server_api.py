@@ -15,8 +15,7 @@ from sweepctl.server.errors import FileNameError
 from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
 from sweepctl.server.runs.files import RunFiles, checked_name
-from sweepctl.server.store import run_store, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
 from sweepctl.server.web import requests
@@ -336,7 +335,7 @@ def test_an_unexpected_error_is_told_in_the_log_alone(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(store, "find_project", broken)
+    monkeypatch.setattr(sweep_store, "find_project", broken)
     answer = client.post("/graphql", json={"query": '{ project(name: "p") { id } }'})
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
@@ -367,7 +366,7 @@ CONFIG_DOCUMENTS: list[dict[str, Any]] = [
 def listed(server: InProcessServer) -> Callable[[str | None, str | None], list[str]]:
     """Give the function that lists the four runs above by filter and order."""
     with server.database.write() as tx:
-        project = store.ensure_project(tx, "local", "p", 0.0).pk
+        project = sweep_store.ensure_project(tx, "local", "p", 0.0).pk
         for fields, summary, config in zip(RUNS, SUMMARIES, CONFIG_DOCUMENTS, strict=True):
             values = {"project": project, "config": json.dumps(config), **fields}
             run = run_store.create_run(tx, values, 1.7e9 + project)

@@ -16,7 +16,7 @@ import pytest
 
 from sweepctl.server.engine.dispatch import Command
 from sweepctl.server.engine.search_engine import SearchEngine
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import sweep_store
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
 from tests.unit.server_in_process import InProcessServer
 
@@ -200,7 +200,7 @@ def test_a_history_is_read_on_and_anew_when_its_run_begins_anew(server: InProces
 
     def losses() -> list[float]:
         with server.database.read() as rows:
-            current = store.sweep_by_pk(rows, sweep.pk)
+            current = sweep_store.sweep_by_pk(rows, sweep.pk)
             (told,) = server.dispatcher.results.whole(rows, current)
         return [line["loss"] for line in told["history"]]
 

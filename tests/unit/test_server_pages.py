@@ -13,8 +13,7 @@ import pytest
 from sweepctl.server.engine.results import Results
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import lines, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import lines, summary_store, sweep_store
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.plot import Mark, lay_out, short
 from sweepctl_pod.wandb.summary import REASON_KEY
@@ -390,7 +389,7 @@ def test_of_equally_good_runs_the_best_one_stands_first(
 def test_the_search_takes_nothing_else_for_a_number(server: InProcessServer) -> None:
     sweep, runs = strange(server)
     with server.database.read() as rows:
-        found = store.find_sweep(rows, id=sweep)
+        found = sweep_store.find_sweep(rows, id=sweep)
         assert found is not None
         told = {run["name"]: run["summary_metrics"] for run in Results().brief(rows, found)}
         assert summary_store.best_loss(rows, found) == 0.75
@@ -418,7 +417,7 @@ def test_best_value_of_a_sweep_is_the_best_of_its_runs_metrics(
         server.stream(run, files={lines.SUMMARY: {"offset": 0, "content": content}})
         server.end(run, 0)
     with server.database.read() as rows:
-        found = store.find_sweep(rows, id=sweep.id)
+        found = sweep_store.find_sweep(rows, id=sweep.id)
         assert found is not None
         assert summary_store.best_loss(rows, found) == best
 
@@ -442,7 +441,7 @@ def test_nested_metric_is_plotted_and_counted_from_the_history(
     history = [json.dumps({"_step": n, "m": {"error": v}}) for n, v in enumerate(values)]
     server.stream(run, files={lines.HISTORY: {"offset": 0, "content": history}})
     with server.database.read() as rows:
-        found = store.find_sweep(rows, id=sweep.id)
+        found = sweep_store.find_sweep(rows, id=sweep.id)
         assert found is not None
         (told,) = Results().whole(rows, found)
     assert told["history"] == [{"m.error": 2.0}, {"m.error": 3.0}]

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.server.lifecycle import Limits
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from tests.unit.server_in_process import InProcessServer
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
@@ -27,7 +26,7 @@ def test_the_run_of_a_silent_agent_is_taken_by_another(server: InProcessServer) 
     server.wait(2)
     assert server.states(sweep) == ["crashed"]
     with server.database.read() as rows:
-        assert store.agents(rows, sweep.pk)[0].state.value == "CRASHED"
+        assert sweep_store.agents(rows, sweep.pk)[0].state.value == "CRASHED"
     assert server.take(server.agent(sweep))["run_id"] == run
 
 
@@ -124,7 +123,7 @@ def test_a_silent_run_without_agent_is_crashed_and_revives_when_it_speaks(
     server: InProcessServer,
 ) -> None:
     with server.database.write() as tx:
-        project = store.ensure_project(tx, "local", "p", 0.0)
+        project = sweep_store.ensure_project(tx, "local", "p", 0.0)
         fields = {"project": project.pk, "state": "running", "id": "plain"}
         run_store.create_run(tx, fields, server.seconds)
     server.presence.mark_seen("run", server.run("plain").pk)
@@ -152,7 +151,7 @@ def test_signs_of_life_are_stored_from_time_to_time_for_people_to_see(
     server.restart(after_s=1000)
     assert server.run(run).heartbeat == pytest.approx(heard)
     with server.database.read() as rows:
-        assert store.agents(rows, sweep.pk)[0].heartbeat == pytest.approx(heard)
+        assert sweep_store.agents(rows, sweep.pk)[0].heartbeat == pytest.approx(heard)
 
 
 def test_reaping_and_asking_at_the_same_time_hands_a_run_to_one_agent(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.search import next_params as search
-from sweepctl.search.next_params import PastRun, next_params
+from sweepctl.search.next_params import PastRun, check_config, expected_run_count, next_params
 from sweepctl_pod.errors import SweepctlError
 
 
@@ -77,8 +76,8 @@ def test_grid_visits_each_point_once_in_wandb_order(
     visited = grid(parameters)
     assert json.dumps(visited, sort_keys=True) == json.dumps(expected, sort_keys=True)
     spec = {"method": "grid", "parameters": parameters}
-    assert search.expected_run_count(spec) == len(expected)
-    assert search.expected_run_count({**spec, "run_cap": 1}) == 1
+    assert expected_run_count(spec) == len(expected)
+    assert expected_run_count({**spec, "run_cap": 1}) == 1
 
 
 def test_grid_goes_on_where_a_point_is_missing_whatever_the_order_of_the_past() -> None:
@@ -101,7 +100,7 @@ def test_a_grid_of_many_points_is_not_laid_out_in_memory() -> None:
     parameters = {f"p{n}": {"values": list(range(100))} for n in range(9)}
     spec = {"method": "grid", "parameters": parameters}
     assert next_params(spec, [], random.Random(0)) == dict.fromkeys(parameters, 0)
-    assert search.expected_run_count(spec) is None
+    assert expected_run_count(spec) is None
 
 
 NUMBERS: dict[str, tuple[dict[str, Any], type, float, float, float]] = {
@@ -164,7 +163,7 @@ def test_random_is_repeated_by_the_same_rng_and_endless() -> None:
     first, second = (next_params(spec, [], random.Random("s/3")) for _ in range(2))
     assert first == second
     assert next_params(spec, [], random.Random("s/4")) != first
-    assert search.expected_run_count(spec) is None
+    assert expected_run_count(spec) is None
 
 
 BAD: dict[str, tuple[object, str]] = {
@@ -333,7 +332,7 @@ BAD_PARAMETERS: dict[str, tuple[str, object, str]] = {
 @pytest.mark.parametrize(("spec", "message"), BAD.values(), ids=BAD)
 def test_a_bad_configuration_is_refused_with_what_is_wrong(spec: object, message: str) -> None:
     with pytest.raises(SweepctlError) as caught:
-        search.check(spec)
+        check_config(spec)
     assert message in caught.value.message
 
 
@@ -342,14 +341,14 @@ def test_a_bad_configuration_is_refused_with_what_is_wrong(spec: object, message
 )
 def test_a_bad_parameter_is_refused_by_its_name(method: str, config: object, message: str) -> None:
     with pytest.raises(SweepctlError) as caught:
-        search.check({"method": method, "parameters": {"p": config}})
+        check_config({"method": method, "parameters": {"p": config}})
     assert message in caught.value.message
 
 
 def test_every_bad_parameter_is_named_at_once() -> None:
     parameters = {"a": 1, "b": {"min": 2, "max": 1}, "c": {"value": 1}, "d": {"values": []}}
     with pytest.raises(SweepctlError) as caught:
-        search.check({"method": "random", "run_cap": 0, "parameters": parameters})
+        check_config({"method": "random", "run_cap": 0, "parameters": parameters})
     starts = [part.split(":")[0] for part in caught.value.message.split("; ")]
     assert starts == ["run_cap", "a", "b", "d.values"]
 
@@ -365,5 +364,5 @@ WARNED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("more", "warning"), WARNED.values(), ids=WARNED)
 def test_what_is_legal_but_probably_wrong_is_warned_of(more: dict[str, Any], warning: str) -> None:
-    (found,) = search.check({"method": "random", "parameters": {"a": {"value": 1}}, **more})
+    (found,) = check_config({"method": "random", "parameters": {"a": {"value": 1}}, **more})
     assert warning in found

@@ -12,8 +12,7 @@ import pytest
 
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
 from sweepctl.server.runs.messages import RunChange, merged_config, read_stream
-from sweepctl.server.store import lines, run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import lines, run_store, sweep_store
 from sweepctl.server.store.database import SCHEMA_VERSION, Database
 from sweepctl.server.store.filters import TRUE
 from sweepctl.server.store.run_store import Run
@@ -29,7 +28,7 @@ def server(tmp_path: Path) -> InProcessServer:
 @pytest.fixture
 def run(server: InProcessServer) -> Run:
     with server.database.write() as tx:
-        project = store.ensure_project(tx, "local", "p", 0.0)
+        project = sweep_store.ensure_project(tx, "local", "p", 0.0)
         return run_store.create_run(
             tx, {"project": project.pk, "state": "running", "id": "r"}, server.seconds
         )
@@ -376,7 +375,7 @@ def test_a_console_line_is_taken_apart(text: str, level: str, time: str | None, 
 def test_sweeps_are_listed_newest_first(server: InProcessServer) -> None:
     made = [server.sweep().id for _ in range(3)]
     with server.database.read() as rows:
-        assert [sweep.id for sweep in store.sweeps(rows, None, TRUE)] == made[::-1]
+        assert [sweep.id for sweep in sweep_store.sweeps(rows, None, TRUE)] == made[::-1]
 
 
 BAD_SWEEPS = {
@@ -411,7 +410,7 @@ def test_a_bad_sweep_is_refused_and_nothing_is_created(
         server.sweeps.upsert({"config": text, "projectName": "p"})
     assert message in caught.value.message
     with server.database.read() as rows:
-        assert store.projects(rows) == []
+        assert sweep_store.projects(rows) == []
 
 
 @pytest.mark.parametrize(
@@ -431,7 +430,7 @@ def test_a_change_that_cannot_be_is_refused(
 
 
 def test_held_runs_are_found_by_their_index(server: InProcessServer) -> None:
-    query = f"EXPLAIN QUERY PLAN SELECT pk FROM runs WHERE {store.IS_HELD}"
+    query = f"EXPLAIN QUERY PLAN SELECT pk FROM runs WHERE {sweep_store.IS_HELD}"
     with server.database.read() as rows:
         plan = [row[3] for row in rows.execute(query)]
     assert [step for step in plan if "INDEX runs_live" in step], plan

@@ -13,15 +13,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.search import next_params as search
+from sweepctl.search.next_params import BAYES, Params, next_params, wrapped
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.results import Results
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import AgentState
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import node_id
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
@@ -36,7 +35,7 @@ class _Suggestion:
     """Parameters that W&B's engine chose for a sweep of this configuration."""
 
     spec: Mapping[str, Any]
-    params: search.Params
+    params: Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,10 @@ class Dispatcher:
     def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> RegisteredAgent:
         """Store a new agent, sweepctl's own or W&B's; a NotFoundError if there is no such sweep."""
         with self.database.write() as tx:
-            sweep = store.find_sweep(tx, id=sweep_id)
+            sweep = sweep_store.find_sweep(tx, id=sweep_id)
             if sweep is None:
                 raise NotFoundError(f"no sweep {sweep_id!r}")
-            agent = store.create_agent(tx, sweep.pk, host, self.now(), is_own=is_own)
+            agent = sweep_store.create_agent(tx, sweep.pk, host, self.now(), is_own=is_own)
         self.presence.mark_seen("agent", agent.pk)
         self.presence.mark_idle(agent.pk)
         self.log(f"agent {agent.id} on {host} joined sweep {sweep.id}")
@@ -74,7 +73,7 @@ class Dispatcher:
         if there is no such agent.
         """
         with self.database.write() as tx:
-            found = None if agent is None else store.find_agent(tx, pk=agent)
+            found = None if agent is None else sweep_store.find_agent(tx, pk=agent)
             if found is None:
                 raise NotFoundError("no such agent: was its sweep deleted?")
             was_here = self.presence.seconds_ago("agent", found.pk) is not None
@@ -92,27 +91,29 @@ class Dispatcher:
             if not is_mine:
                 return []  # the agent asks again
             with self.database.read() as rows:
-                sweep = store.sweep_by_pk(rows, agent.sweep)
-                spec = store.sweep_spec(rows, sweep.pk)
+                sweep = sweep_store.sweep_by_pk(rows, agent.sweep)
+                spec = sweep_store.sweep_spec(rows, sweep.pk)
                 past = self.results.brief(rows, sweep)
             suggestion = _Suggestion(spec, self.engine.suggest(spec, past))
             with self.database.write() as tx:
                 # While the engine worked, the agent may have asked a second time and been served.
-                if store.find_agent(tx, pk=agent.pk) is None or run_store.held_runs(tx, agent.pk):
+                if sweep_store.find_agent(tx, pk=agent.pk) is None or run_store.held_runs(
+                    tx, agent.pk
+                ):
                     return []
-                sweep = store.sweep_by_pk(tx, agent.sweep)
+                sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
                 return self._next_command(tx, agent, sweep, suggestion) or []
 
     def _commands(
         self, tx: Rows, agent: RegisteredAgent, reported: Collection[str], was_delivered: bool
     ) -> list[Command] | None:
         """Give an agent's commands; None when the engine is to choose its next run first."""
-        sweep = store.sweep_by_pk(tx, agent.sweep)
+        sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
         for run in run_store.held_runs(tx, agent.pk):
             if run.id not in reported:
                 why = f"agent {agent.id} has ended it"
                 self.work.release_run(tx, run, sweep, why, was_delivered=was_delivered)
-                sweep = store.sweep_by_pk(tx, agent.sweep)
+                sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
         stops = [
             {"type": "stop", "run_id": run_id}
             for run_id in reported
@@ -120,18 +121,18 @@ class Dispatcher:
         ]
         if reported:
             self.presence.mark_busy(agent.pk)
-            store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+            sweep_store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
             return stops
         self.presence.mark_idle(agent.pk)
         return self._next_command(tx, agent, sweep)
 
     def lose_agent(self, tx: Rows, agent: RegisteredAgent, runs: Collection[Run]) -> None:
         """Take the runs from an agent that fell silent."""
-        sweep = store.sweep_by_pk(tx, agent.sweep)
+        sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
         # One that left after the end of its run, or after handing it back, has lost nothing.
         has_crashed = any(run.state in HELD_RUNS for run in runs)
         state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
-        store.set_agent_state(tx, agent.pk, state)
+        sweep_store.set_agent_state(tx, agent.pk, state)
         for run in runs:
             self.work.release_run(
                 tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", is_silent=True
@@ -166,10 +167,10 @@ class Dispatcher:
         queued = run_store.first_queued_run(tx, sweep.pk, agent.host)
         if queued is not None:
             return [self._hand_out(tx, agent, sweep, queued)]
-        if sweep.method == search.BAYES and not self.work.is_capped(tx, sweep):
-            if suggestion is None or suggestion.spec != store.sweep_spec(tx, sweep.pk):
+        if sweep.method == BAYES and not self.work.is_capped(tx, sweep):
+            if suggestion is None or suggestion.spec != sweep_store.sweep_spec(tx, sweep.pk):
                 return None
-            params: search.Params | None = suggestion.params
+            params: Params | None = suggestion.params
         else:
             params = self._choose(tx, sweep)
         if params is not None:
@@ -191,19 +192,19 @@ class Dispatcher:
         )
 
     def _exit(self, tx: Rows, agent: RegisteredAgent) -> list[Command]:
-        store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
+        sweep_store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
         return [{"type": "exit"}]
 
-    def _choose(self, tx: Rows, sweep: Sweep) -> search.Params | None:
+    def _choose(self, tx: Rows, sweep: Sweep) -> Params | None:
         if self.work.is_capped(tx, sweep):
             return None
         if sweep.method == "grid":
             return self.work.grids.first_unused(tx, sweep)
-        # Seeded by what is stored, so that a server that dies before the commit chooses alike.
+        # Seeded by stored data: a server that dies before the commit makes the same choice again.
         rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
-        return search.next_params(store.sweep_spec(tx, sweep.pk), [], rng)
+        return next_params(sweep_store.sweep_spec(tx, sweep.pk), [], rng)
 
-    def _new_run(self, tx: Rows, sweep: Sweep, params: search.Params) -> Run:
+    def _new_run(self, tx: Rows, sweep: Sweep, params: Params) -> Run:
         number = run_store.count_runs(tx, sweep=sweep.pk) + 1
         fields = {
             "project": sweep.project,
@@ -211,7 +212,7 @@ class Dispatcher:
             "state": RunState.PENDING.value,
             "display_name": f"{sweep.display_name or 'sweep'}-{number}",
             "params": json.dumps(params),
-            "config": json.dumps(search.wrapped(params)),
+            "config": json.dumps(wrapped(params)),
         }
         return run_store.create_run(tx, fields, self.now())
 
@@ -232,17 +233,17 @@ class Dispatcher:
             "exit_code": None,
         }
         run_store.update_run(tx, run.pk, fields, now)
-        store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
+        sweep_store.set_agent_state(tx, agent.pk, AgentState.RUNNING)
         if sweep.state == SweepState.PENDING:
-            store.update_sweep(tx, sweep.pk, {"state": SweepState.RUNNING.value}, now)
+            sweep_store.update_sweep(tx, sweep.pk, {"state": SweepState.RUNNING.value}, now)
         self.presence.mark_busy(agent.pk)
         self.log(f"run {run.id} of sweep {sweep.id} goes to agent {agent.id} on {agent.host}")
         return {
             "id": f"{run.id}-{run.attempt + 1}",
             "type": "resume" if was_begun or run.losses else "run",
             "run_id": run.id,
-            "args": search.wrapped(run_store.params_of(tx, run.pk)),
-            "program": store.sweep_spec(tx, sweep.pk).get("program"),
+            "args": wrapped(run_store.params_of(tx, run.pk)),
+            "program": sweep_store.sweep_spec(tx, sweep.pk).get("program"),
             "run_storage_id": node_id("Run", run.pk),
             "attempt": run.attempt + 1,
             "losses": run.losses,

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.search.next_params import Grid, Params, PastRun
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.sweep_store import Rows, Sweep
 
 _KEPT = 32
@@ -36,7 +35,7 @@ class Grids:
     def first_unused(self, rows: Rows, sweep: Sweep) -> Params | None:
         """Give the first point of a sweep's grid that no run has; None when there is none left."""
         walk = self._walks.pop(sweep.pk, None)
-        spec = store.sweep_spec(rows, sweep.pk)
+        spec = sweep_store.sweep_spec(rows, sweep.pk)
         if walk is None or walk.spec != spec or not self._add_new_runs(rows, sweep, walk):
             walk = _Walk(spec, Grid(spec))
             self._add_new_runs(rows, sweep, walk)

@@ -14,8 +14,7 @@ from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.lifecycle import Limits
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl_pod.wandb.states import RunState
 
@@ -62,7 +61,7 @@ class Reaper:
 
     def _reap_agents(self) -> None:
         with self.database.read() as rows:
-            holders = store.holding_agents(rows)
+            holders = sweep_store.holding_agents(rows)
         for agent in holders:
             if self._silence_s("agent", agent.pk) < self.limits.agent_timeout_s:
                 continue
@@ -92,10 +91,10 @@ class Reaper:
     def _finish_sweeps(self) -> None:
         """Finish sweeps whose last run ended when no agent was left to ask for more."""
         with self.database.read() as rows:
-            without_work = store.sweeps_without_work(rows)
+            without_work = sweep_store.sweeps_without_work(rows)
         for sweep in without_work:
             with self.database.write() as tx:
-                self.dispatcher.work.finish_if_done(tx, store.sweep_by_pk(tx, sweep.pk))
+                self.dispatcher.work.finish_if_done(tx, sweep_store.sweep_by_pk(tx, sweep.pk))
 
     def _silence_s(self, kind: str, pk: int) -> float:
         return self.presence.silence_s(kind, pk)

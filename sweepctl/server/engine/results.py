@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweepctl.search.next_params import Params, wrapped
-from sweepctl.server.store import lines, run_store, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import lines, run_store, summary_store, sweep_store
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.summary_store import metric_number
 from sweepctl.server.store.sweep_store import Rows, Sweep
@@ -88,7 +87,7 @@ def _known(rows: Rows, sweep: Sweep) -> Iterator[tuple[Run, Params, float | None
     sweep, or from before its search space was changed.
     """
     summaries = summary_store.summaries(rows, sweep.pk)
-    searched = store.sweep_spec(rows, sweep.pk)["parameters"]
+    searched = sweep_store.sweep_spec(rows, sweep.pk)["parameters"]
     for run in run_store.runs(rows, sweep=sweep.pk):
         params = _searched_part(searched, run_store.settings_of(rows, run.pk))
         if params is not None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from sweepctl.search import next_params as search
+from sweepctl.search.next_params import BAYES, check_config, expected_run_count
 from sweepctl.server.engine.search_engine import INSTALL_HINT, SearchEngine
 from sweepctl.server.engine.work import Work
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
@@ -50,7 +49,7 @@ class Sweeps:
         warnings: list[str] = []
         if wanted.get("config") is not None:
             spec = read_config(wanted["config"])
-            warnings = [*search.check(spec), *self._check_engine(spec)]
+            warnings = [*check_config(spec), *self._check_engine(spec)]
             fields = _fields(spec, wanted["config"])
         for name, column in (("displayName", "display_name"), ("description", "description")):
             if wanted.get(name) is not None:
@@ -71,9 +70,9 @@ class Sweeps:
 
     def _check_engine(self, spec: Mapping[str, Any]) -> list[str]:
         """Let W&B's engine try what it will have to search; give warnings."""
-        if spec["method"] != search.BAYES and spec.get("early_terminate") is None:
+        if spec["method"] != BAYES and spec.get("early_terminate") is None:
             return []
-        if spec["method"] != search.BAYES and not self.engine.is_installed:
+        if spec["method"] != BAYES and not self.engine.is_installed:
             return [f"early_terminate: all runs train to their end without it; {INSTALL_HINT}"]
         self.engine.check(spec)
         return []
@@ -83,16 +82,16 @@ class Sweeps:
             raise SweepError("a new sweep needs a configuration (the field `config`)")
         entity = wanted.get("entityName") or "local"
         name = wanted.get("projectName") or "uncategorized"
-        project = store.ensure_project(tx, entity, name, self.now())
-        sweep = store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
+        project = sweep_store.ensure_project(tx, entity, name, self.now())
+        sweep = sweep_store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
         self.log(f"sweep {sweep.id} created in {entity}/{name} ({sweep.method})")
         return sweep
 
     def _change(self, tx: Rows, id: str, fields: dict[str, Any]) -> Sweep:
-        sweep = store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
+        sweep = sweep_store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
         if sweep is None:
             raise SweepError(f"no sweep has the id {id!r}")
-        return store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+        return sweep_store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
 
     def _count_prior(self, tx: Rows, sweep: Sweep, filters: str) -> list[str]:
         """Count runs from before the sweep among its own; warn of those that are not there."""
@@ -110,14 +109,14 @@ class Sweeps:
             raise SweepError(f"Cannot pause {sweep.state.value.lower()} sweep.")
         if state == SweepState.RUNNING and sweep.state in ENDED_SWEEPS:
             self._check_left(tx, sweep)
-        sweep = store.update_sweep(
+        sweep = sweep_store.update_sweep(
             tx, sweep.pk, {"state": state.value, "is_exhausted": 0}, self.now()
         )
         self.log(f"sweep {sweep.id} is {state.value}")
         if state == SweepState.CANCELED:
             run_store.kill_queued_runs(tx, sweep.pk, self.now())
         if self.work.finish_if_done(tx, sweep):
-            sweep = store.sweep_by_pk(tx, sweep.pk)
+            sweep = sweep_store.sweep_by_pk(tx, sweep.pk)
         return sweep
 
     def _check_left(self, tx: Rows, sweep: Sweep) -> None:
@@ -181,7 +180,7 @@ def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
         "metric": metric.get("name"),
         "goal": metric.get("goal", "minimize"),
         "run_cap": spec.get("run_cap"),
-        "run_count_expected": search.expected_run_count(spec),
+        "run_count_expected": expected_run_count(spec),
         "display_name": _text(spec.get("name")),
         "description": _text(spec.get("description")),
         "config_text": text,

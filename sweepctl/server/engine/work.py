@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from sweepctl.server.engine.grids import Grids
 from sweepctl.server.lifecycle import Limits, release
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows, Sweep
 from sweepctl_pod.wandb.states import SweepState
@@ -60,7 +59,7 @@ class Work:
         if outcome.is_queued:
             self.log(f"run {run.id} waits to be taken again ({outcome.state.value}: {why})")
             # The trainer may have reported the end of the last run, and its agent corrects that.
-            self.open_again(tx, store.sweep_by_pk(tx, sweep.pk))
+            self.open_again(tx, sweep_store.sweep_by_pk(tx, sweep.pk))
         elif outcome.state != run.state:
             self.log(f"run {run.id} is {outcome.state.value}: {why}")
 
@@ -87,7 +86,7 @@ class Work:
         if run_store.is_open(tx, sweep.pk) or self.is_left(tx, sweep):
             return False
         values = {"state": SweepState.FINISHED.value, "is_exhausted": 1}
-        store.update_sweep(tx, sweep.pk, values, self.now())
+        sweep_store.update_sweep(tx, sweep.pk, values, self.now())
         self.log(f"sweep {sweep.id} is finished")
         return True
 
@@ -100,4 +99,4 @@ class Work:
             return sweep
         self.log(f"sweep {sweep.id} goes on: it has more runs to hand out")
         values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
-        return store.update_sweep(tx, sweep.pk, values, self.now())
+        return sweep_store.update_sweep(tx, sweep.pk, values, self.now())

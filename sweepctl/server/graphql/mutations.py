@@ -11,8 +11,7 @@ from graphql import GraphQLError
 from sweepctl.server.graphql.context import Context, Fields, Info, context_of, json_map
 from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.messages import RunChange
-from sweepctl.server.store import file_store, run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import file_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.run_store import Run
 from sweepctl_pod.wandb.states import RunState
@@ -58,7 +57,7 @@ def _upsert_bucket(root: object, info: Info, input: Mapping[str, Any]) -> dict[s
         fields["tags"] = json.dumps(input["tags"])
     if run is None and input.get("sweep"):
         with context.database.read() as rows:
-            sweep = store.find_sweep(rows, id=input["sweep"], project=project)
+            sweep = sweep_store.find_sweep(rows, id=input["sweep"], project=project)
         if sweep is not None:
             fields["sweep"] = sweep.pk
     config, summary = input.get("config"), input.get("summaryMetrics")
@@ -91,14 +90,15 @@ def _upsert_target(context: Context, input: Mapping[str, Any]) -> tuple[Run | No
     name = input.get("name")
     if name is not None:
         _check_run_id(name)
-    entity, project_name = input.get("entityName") or "local", input.get("modelName")
+    entity = input.get("entityName") or "local"
+    project_name = input.get("modelName") or "uncategorized"
     with context.database.read() as rows:
-        project = store.find_project(rows, entity, project_name or "uncategorized")
+        project = sweep_store.find_project(rows, entity, project_name)
         if project is not None:
             run = run_store.find_run(rows, project=project.pk, id=name) if name else None
             return run, project.pk
     with context.database.write() as tx:
-        made = store.ensure_project(tx, entity, project_name or "uncategorized", context.now())
+        made = sweep_store.ensure_project(tx, entity, project_name, context.now())
     return None, made.pk
 
 
@@ -125,7 +125,7 @@ def _upsert_model(root: object, info: Info, input: Mapping[str, Any]) -> dict[st
         raise GraphQLError("a project needs a name")
     with context.database.write() as tx:
         entity = input.get("entityName") or "local"
-        project = store.ensure_project(tx, entity, input["name"], context.now())
+        project = sweep_store.ensure_project(tx, entity, input["name"], context.now())
     return {"model": project, "project": project, "inserted": True}
 
 
@@ -156,7 +156,7 @@ def _delete_files(root: object, info: Info, input: Mapping[str, Any]) -> dict[st
     pks = [pk for pk in (row_of("File", id) for id in input["files"]) if pk is not None]
     with context.database.write() as tx:
         stored = file_store.delete_files(tx, pks)
-    context.files.forget(stored)
+    context.files.remove(stored)
     return {"success": True}
 
 
@@ -170,7 +170,7 @@ def _delete_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str,
     run = _run_of(info, input["id"])
     with context.database.write() as tx:
         stored = run_store.delete_run(tx, run.pk)
-    context.files.forget(stored)
+    context.files.remove(stored)
     return {}
 
 

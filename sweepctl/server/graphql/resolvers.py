@@ -19,8 +19,7 @@ from sweepctl.server.graphql.context import (
 )
 from sweepctl.server.graphql.mutations import MUTATION
 from sweepctl.server.graphql.run_fields import FILE, RUN
-from sweepctl.server.store import run_store, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.filters import run_filter, sweep_filter
 from sweepctl.server.store.run_store import Run
@@ -38,7 +37,7 @@ def _project(
     context = context_of(info)
     entity = entityName or "local"
     with context.database.read() as rows:
-        found = store.find_project(rows, entity, name)
+        found = sweep_store.find_project(rows, entity, name)
     return found or Project(0, entity, name, context.now())
 
 
@@ -72,7 +71,7 @@ def _projects_page(
     info: Info, entity: str | None, first: int | None, after: str | None
 ) -> dict[str, Any]:
     with context_of(info).database.read() as rows:
-        found = store.projects(rows, entity)
+        found = sweep_store.projects(rows, entity)
     return page(lambda o, n: found[o : o + n], lambda info: len(found), first, after)
 
 
@@ -90,7 +89,7 @@ def _project_run(project: Project, info: Info, name: str) -> Run | None:
 
 def _project_sweep(project: Project, info: Info, sweepName: str) -> Sweep | None:
     with context_of(info).database.read() as rows:
-        return store.find_sweep(rows, id=sweepName, project=project.pk)
+        return sweep_store.find_sweep(rows, id=sweepName, project=project.pk)
 
 
 def _project_sweeps(
@@ -103,8 +102,8 @@ def _project_sweeps(
     where = sweep_filter(filters)
     with context_of(info).database.read() as rows:
         return page(
-            lambda offset, count: store.sweeps(rows, project.pk, where, offset, count),
-            lambda info: store.count_sweeps(rows, project.pk, where),
+            lambda offset, count: sweep_store.sweeps(rows, project.pk, where, offset, count),
+            lambda info: sweep_store.count_sweeps(rows, project.pk, where),
             first,
             after,
         )
@@ -131,7 +130,7 @@ def _project_run_count(project: Project, info: Info, filters: str | None = None)
 
 def _total_sweeps(project: Project, info: Info) -> int:
     with context_of(info).database.read() as rows:
-        return store.count_sweeps(rows, project.pk, sweep_filter(None))
+        return sweep_store.count_sweeps(rows, project.pk, sweep_filter(None))
 
 
 PROJECT: Fields = {
@@ -183,7 +182,7 @@ def _prior_runs(
 def _sweep_agent(sweep: Sweep, info: Info, agentName: str) -> RegisteredAgent | None:
     pk = row_of("Agent", agentName)
     with context_of(info).database.read() as rows:
-        found = store.find_agent(rows, pk=pk, id=agentName)
+        found = sweep_store.find_agent(rows, pk=pk, id=agentName)
     return found if found and found.sweep == sweep.pk else None
 
 
@@ -191,7 +190,7 @@ def _sweep_agents(
     sweep: Sweep, info: Info, first: int | None = None, after: str | None = None
 ) -> dict[str, Any]:
     with context_of(info).database.read() as rows:
-        found = store.agents(rows, sweep.pk)
+        found = sweep_store.agents(rows, sweep.pk)
     return page(lambda o, n: found[o : o + n], lambda info: len(found), first or len(found), after)
 
 
@@ -200,7 +199,7 @@ SWEEP: Fields = {
     "name": lambda sweep, info: sweep.id,
     "displayName": lambda sweep, info: sweep.display_name,
     "state": lambda sweep, info: sweep.state.value,
-    "config": _sweep_read(lambda rows, sweep: store.sweep_text(rows, sweep.pk)),
+    "config": _sweep_read(lambda rows, sweep: sweep_store.sweep_text(rows, sweep.pk)),
     "createdAt": lambda sweep, info: iso_time(sweep.created),
     "updatedAt": lambda sweep, info: iso_time(sweep.updated),
     "heartbeatAt": lambda sweep, info: iso_time(sweep.updated),
@@ -208,7 +207,7 @@ SWEEP: Fields = {
     "bestLoss": _sweep_read(summary_store.best_loss),
     "runCount": _sweep_read(lambda rows, sweep: run_store.count_runs(rows, sweep=sweep.pk)),
     "runCountExpected": lambda sweep, info: sweep.run_count_expected,
-    "project": _sweep_read(lambda rows, sweep: store.project_by_pk(rows, sweep.project)),
+    "project": _sweep_read(lambda rows, sweep: sweep_store.project_by_pk(rows, sweep.project)),
     "user": lambda sweep, info: user(),
     "runs": _sweep_runs,
     "priorRuns": _prior_runs,

@@ -17,8 +17,7 @@ from sweepctl.server.graphql.context import (
     page,
     user,
 )
-from sweepctl.server.store import file_store, lines, run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import file_store, lines, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
@@ -38,7 +37,7 @@ def _run_read(read: Callable[[Rows, Run], Any]) -> Callable[[Run, Info], Any]:
 
 
 def _run_sweep(rows: Rows, run: Run) -> Sweep | None:
-    return None if run.sweep is None else store.sweep_by_pk(rows, run.sweep)
+    return None if run.sweep is None else sweep_store.sweep_by_pk(rows, run.sweep)
 
 
 def _run_sweep_name(rows: Rows, run: Run) -> str | None:
@@ -48,7 +47,7 @@ def _run_sweep_name(rows: Rows, run: Run) -> str | None:
 
 def _run_agent(rows: Rows, run: Run) -> RegisteredAgent | None:
     pk = run.agent or run.last_agent
-    return None if pk is None else store.find_agent(rows, pk=pk)
+    return None if pk is None else sweep_store.find_agent(rows, pk=pk)
 
 
 def _wandb_config(run: Run, info: Info, keys: list[str] | None = None) -> str:
@@ -158,7 +157,7 @@ RUN: Fields = {
     "sweepName": _run_read(_run_sweep_name),
     "sweep": _run_read(_run_sweep),
     "agent": _run_read(_run_agent),
-    "project": _run_read(lambda rows, run: store.project_by_pk(rows, run.project)),
+    "project": _run_read(lambda rows, run: sweep_store.project_by_pk(rows, run.project)),
     "projectId": lambda run, info: str(run.project),
     "group": lambda run, info: run.group_name,
     "jobType": lambda run, info: run.job_type,

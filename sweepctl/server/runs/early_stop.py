@@ -14,8 +14,7 @@ from sweepctl.server.engine.results import Results
 from sweepctl.server.engine.search_engine import SearchEngine
 from sweepctl.server.errors import EngineUnavailableError, StoreUnavailableError
 from sweepctl.server.runs.intake import Intake
-from sweepctl.server.store import run_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.sweep_store import Sweep
 
@@ -35,7 +34,7 @@ class EarlyStop:
         if not self.engine.is_installed:
             return
         with self.database.read() as rows:
-            training = store.training_sweeps(rows)
+            training = sweep_store.training_sweeps(rows)
         for sweep in training:
             try:
                 self._stop_runs(sweep)
@@ -44,7 +43,7 @@ class EarlyStop:
 
     def _stop_runs(self, sweep: Sweep) -> None:
         with self.database.read() as rows:
-            spec = store.sweep_spec(rows, sweep.pk)
+            spec = sweep_store.sweep_spec(rows, sweep.pk)
         if spec.get("early_terminate") is None:
             return
         with self.engine.turn() as is_mine:

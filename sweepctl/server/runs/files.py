@@ -103,9 +103,9 @@ class RunFiles:
             upload.path.unlink(missing_ok=True)
             raise
         if before is not None and before != stored:
-            self.forget([before])
+            self.remove([before])
 
-    def drop(self, upload: Upload) -> None:
+    def discard(self, upload: Upload) -> None:
         """Remove an upload that belongs to no run."""
         upload.path.unlink(missing_ok=True)
 
@@ -113,7 +113,7 @@ class RunFiles:
         """Give where a file's bytes lie."""
         return self._folder / file.stored
 
-    def forget(self, stored: list[str]) -> None:
+    def remove(self, stored: list[str]) -> None:
         """Remove the bytes of files whose rows are gone."""
         for place in stored:
             (self._folder / place).unlink(missing_ok=True)

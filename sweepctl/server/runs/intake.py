@@ -16,8 +16,7 @@ from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
-from sweepctl.server.store import lines, run_store, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import lines, run_store, summary_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
@@ -192,9 +191,9 @@ class Intake:
         """Release a run that its trainer handed back, where its agent will not report that."""
         if run.state != RunState.PREEMPTED or run.agent is None or run.sweep is None:
             return
-        agent = store.find_agent(tx, pk=run.agent)
+        agent = sweep_store.find_agent(tx, pk=run.agent)
         if agent is not None and not agent.is_own:
-            sweep = store.sweep_by_pk(tx, run.sweep)
+            sweep = sweep_store.sweep_by_pk(tx, run.sweep)
             self.work.release_run(tx, run, sweep, "its trainer has handed it back")
 
     @staticmethod
@@ -202,7 +201,7 @@ class Intake:
         """Say whether the run's sweep was canceled, which asks all its runs to stop."""
         if run.sweep is None:
             return False
-        return store.sweep_by_pk(tx, run.sweep).state == SweepState.CANCELED
+        return sweep_store.sweep_by_pk(tx, run.sweep).state == SweepState.CANCELED
 
     @staticmethod
     def _may_end(run: Run, exit_code: int) -> bool:

@@ -199,7 +199,7 @@ def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
 def has_this_format(folder: Path) -> bool:
     """Say whether a data folder has the present format, so that it can be read as it is.
 
-    An older format gives False: a server upgrades it. A SweepctlError tells why a folder cannot be
+    An older format gives False: a server upgrades it. A SweepctlError says why a folder cannot be
     read at all, for example because a newer sweepctl wrote it.
     """
     with read_only(folder) as connection:

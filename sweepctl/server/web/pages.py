@@ -18,8 +18,7 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import AgentState, Limits
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import file_store, lines, run_store, summary_store
-from sweepctl.server.store import sweep_store as store
+from sweepctl.server.store import file_store, lines, run_store, summary_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
@@ -82,14 +81,14 @@ class Pages:
         with self._database.read() as rows:
             only = None
             if entity is not None and project is not None:
-                only = store.find_project(rows, entity, project)
+                only = sweep_store.find_project(rows, entity, project)
                 if only is None:
                     raise NotFoundError(f"no project {entity}/{project}")
-            found = store.sweeps(rows, only.pk if only else None, TRUE, 0, _MAX_SWEEPS)
+            found = sweep_store.sweeps(rows, only.pk if only else None, TRUE, 0, _MAX_SWEEPS)
             listed = [
                 SweepTableRow(
                     sweep,
-                    store.project_by_pk(rows, sweep.project),
+                    sweep_store.project_by_pk(rows, sweep.project),
                     run_store.count_states(rows, sweep.pk),
                     summary_store.best_loss(rows, sweep, only_finished=True),
                 )
@@ -102,7 +101,7 @@ class Pages:
                 order=run_order("-created_at"),
                 count=_MAX_RUNS,
             )
-            projects = {run.project: store.project_by_pk(rows, run.project) for run in plain}
+            projects = {run.project: sweep_store.project_by_pk(rows, run.project) for run in plain}
         is_live = any(item.sweep.state not in ENDED_SWEEPS for item in listed) or any(
             run.state in HELD_RUNS for run in plain
         )
@@ -113,11 +112,11 @@ class Pages:
     def sweep(self, entity: str, project: str, sweep_id: str, *, is_held: bool = False) -> str:
         """Write the page of one sweep: its runs with metric and parameters, and a plot of them."""
         with self._database.read() as rows:
-            found = store.find_project(rows, entity, project)
-            sweep = store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
+            found = sweep_store.find_project(rows, entity, project)
+            sweep = sweep_store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
             if found is None or sweep is None:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
-            spec = store.sweep_spec(rows, sweep.pk)
+            spec = sweep_store.sweep_spec(rows, sweep.pk)
             runs = run_store.runs(rows, sweep=sweep.pk)
             summaries = summary_store.summaries(rows, sweep.pk)
             readings = {pk: sweep_metric(sweep, summary) for pk, summary in summaries.items()}
@@ -162,7 +161,7 @@ class Pages:
             run = run_store.find_run_by_path(rows, entity, project, run_id)
             if run is None:
                 raise NotFoundError(f"no run {entity}/{project}/{run_id}")
-            sweep = None if run.sweep is None else store.sweep_by_pk(rows, run.sweep)
+            sweep = None if run.sweep is None else sweep_store.sweep_by_pk(rows, run.sweep)
             keys = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
             keys = [key for key in keys if not key.startswith("_")]
             shown = metric or _first(sweep.metric if sweep else None, keys)
@@ -171,7 +170,7 @@ class Pages:
             summary = json.loads(run_store.run_document(rows, run.pk, "summary"))
             tail = lines.line_tail(rows, run.pk, lines.CONSOLE, _LOG_LINES)
             files = file_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
-            agent = store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
+            agent = sweep_store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
             parameters = run_store.params_of(rows, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
         log = [_shown(lines.console_line(text)) for _, text in tail]
@@ -195,7 +194,7 @@ class Pages:
             },
             log=log,
             why=wording.why_not_finished(run, summary, self._limits, _last_line(log)),
-            trouble=wording.metric_trouble(sweep, summary),
+            trouble=wording.sweep_metric_trouble(sweep, summary),
             duration_s=self._duration_s(run, summary),
             files=[(file, self._files.url("", run.pk, file.name)) for file in files],
         )
@@ -219,7 +218,7 @@ class Pages:
                 "last_seen": self._last_seen(agent),
                 "run": held.get(agent.pk),
             }
-            for agent in reversed(store.agents(rows, sweep.pk))
+            for agent in reversed(sweep_store.agents(rows, sweep.pk))
         ]
 
     def _state(self, agent: RegisteredAgent, sweep: Sweep, run: Run | None) -> str:

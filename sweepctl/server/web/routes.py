@@ -142,7 +142,7 @@ class _Routes:
             with self._services.database.read() as rows:
                 run = run_store.find_run(rows, pk=run_pk)
             if run is None:
-                self._services.files.drop(upload)
+                self._services.files.discard(upload)
                 raise NotFoundError("the run was deleted")
             self._services.files.keep(run, name, upload)
 

@@ -20,9 +20,8 @@ from sweepctl.server.store.sweep_store import Sweep
 from sweepctl.server.web.plot import short
 from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX
 from sweepctl_pod.stored_form import part_owner
-from sweepctl_pod.wandb import summary as wandb_summary
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState
-from sweepctl_pod.wandb.summary import MetricReading, reason_of, unverified_of
+from sweepctl_pod.wandb.summary import MetricReading, metric_trouble, reason_of, unverified_of
 
 _MAX_VALUE = 300
 _MAX_COLUMNS = 8
@@ -118,12 +117,12 @@ def metric(reading: MetricReading | None) -> str:
     return short(reading.number) if reading.number is not None else reading.instead or ""
 
 
-def metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str | None:
+def sweep_metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str | None:
     """Say what is wrong with what a run logged as its sweep's metric."""
     reading = None if sweep is None else sweep_metric(sweep, summary)
     if sweep is None or sweep.metric is None or reading is None:
         return None
-    return wandb_summary.metric_trouble(summary, sweep.metric, reading)
+    return metric_trouble(summary, sweep.metric, reading)
 
 
 def duration(seconds: float | None) -> str:
