@@ -28,13 +28,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweepctl.jobs.change import scale
 from sweepctl.jobs.existing import SubmitOptions
-from sweepctl.jobs.state import read_live
+from sweepctl.jobs.state import read_state
 from sweepctl.jobs.submission import find_submission
 from sweepctl.jobs.submit import Submitter
 from sweepctl.kube.client import Cluster as SweepctlCluster
 from sweepctl.kube.kubeconfig import open_cluster
 from sweepctl.sweepfile.load import load_sweep
-from sweepctl.values.settings import load_values
+from sweepctl.values.settings import flag_settings, load_values
 from sweepctl_pod.wandb.client import Connection, WandbClient
 from tests.serving import ServerProcess
 from tests.testbed import lifecycle, simulated
@@ -245,7 +245,7 @@ class Bench:
                     assert int(done.stdout) == RUNS, done.stdout
         best = {name: min(found) for name, found in times.items()}
         with counting() as asked:
-            read_live(cluster, "bench", self.namespace, say)
+            read_state(cluster, "bench", self.namespace, say)
         ratio = best["sweepctl"] / (best["kubectl"] + best["wandb"])
         print(
             f"status of {AGENTS} pods and {RUNS} runs (best of 3): {best['sweepctl']:.2f} s, with"
@@ -286,9 +286,8 @@ class Bench:
         return Submitter(
             cluster,
             load_sweep(str(self.sweep)),
-            load_values([str(self.values)]),
-            SubmitOptions(name, agents),
-            namespace=self.namespace,
+            load_values([str(self.values)], overrides=flag_settings({"--agents": agents})),
+            SubmitOptions(name),
             say=lambda line: None,
             environ=self.environ,
         )

@@ -1,6 +1,6 @@
-"""The options that the cluster's verbs share: the same letter means the same everywhere.
+"""The options that verbs share: the same letter means the same everywhere.
 
-Spelt for typer, with the small words of answers that go with them.
+Spelt for typer, with how their values are read and the small words of answers that go with them.
 """
 
 from __future__ import annotations
@@ -8,25 +8,22 @@ from __future__ import annotations
 import enum
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from sweepctl.cli import output
 from sweepctl.cli.output import Form
-from sweepctl_pod.errors import UsageError
+from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from sweepctl.cli.screen import Room
-
-_WATCH_EVERY_S = 2.0
+    from sweepctl.sweepfile.load import SweepSpec
+    from sweepctl.sweeps.handle import Change
+    from sweepctl.values.settings import Values
+    from sweepctl_pod.overrides import Grammar
 
 
 class DryRun(str, enum.Enum):
@@ -35,6 +32,13 @@ class DryRun(str, enum.Enum):
     NONE = "none"
     CLIENT = "client"
     SERVER = "server"
+
+
+class Gpu(str, enum.Enum):
+    """Whether an agent wants a working GPU before it takes a run."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 def complete_names(incomplete: str) -> list[str]:
@@ -51,6 +55,40 @@ NameArgument = Annotated[
         metavar="[NAME]",
         help="The submitted sweep, or ENTITY/PROJECT/ID of a server's.",
         autocompletion=complete_names,
+    ),
+]
+SubmittedName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The submitted sweep.", autocompletion=complete_names),
+]
+SweepArgument = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads the annotation on Python 3.10
+    typer.Argument(
+        metavar="[SWEEP]",
+        help="ENTITY/PROJECT/ID, PROJECT/ID, ID, the sweep's page, or the name of a submitted one.",
+        autocompletion=complete_names,
+    ),
+]
+Project = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--project-name", help="The W&B project."),
+]
+Entity = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--entity-name", help="The W&B entity (user or team)."),
+]
+GrammarOption = Annotated[
+    str,
+    typer.Option(
+        "--grammar", help="How overrides are written: auto, literal (Isaac Lab 3) or hydra (2.x)."
+    ),
+]
+MaxInitialFailures = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--max-initial-failures",
+        metavar="N",
+        help="An agent gives up when its first N runs all failed within 60 s (3); 0: never.",
     ),
 ]
 SweepFile = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file; - reads stdin.")]
@@ -175,50 +213,55 @@ def is_coloured() -> bool:
     return not output.console().no_color and output.console().is_terminal
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a sweep is at one moment, ready to be shown in any form, in any room or all of it."""
+def load_spec(file: str) -> SweepSpec:
+    """Read a sweep file; its warnings go to stderr."""
+    from sweepctl.sweepfile.load import load_sweep
 
-    view: Callable[[Room | None], RenderableType]
-    data: Callable[[], Any]
-    name: str | None
-    form: Form
-    is_last: bool
-
-    def print(self) -> None:
-        """Print it in its form."""
-        if self.form.is_data:
-            output.data(self.data(), self.form)
-        elif self.form is Form.NAME:
-            print_lines(filter(None, [self.name]))
-        else:
-            output.console().print(self.view(None))
+    spec = load_sweep(file)
+    for problem in spec.warnings:
+        print(problem.text(), file=sys.stderr)
+    return spec
 
 
-def show_pictures(pictures: Iterator[Picture], watch: bool) -> None:
-    """Print a picture, or with -w one after the other until the sweep has ended.
+def read_grammar(text: str) -> Grammar | None:
+    """Read --grammar; None is auto."""
+    from sweepctl_pod.overrides import Grammar
 
-    On a terminal each takes the place of the one before it.
-    """
-    from sweepctl.cli.screen import Screen, is_drawable
+    if text == "auto":
+        return None
+    try:
+        return Grammar(text)
+    except ValueError:
+        raise UsageError(
+            f"--grammar {text}: no such grammar", "write auto, literal or hydra"
+        ) from None
 
-    first = next(pictures)
-    if not watch:
-        first.print()
+
+def read_settings(files: list[Path] | None, sets: list[str] | None, **flags: object) -> Values:
+    """Read the settings of a Job: files, --set, then flags by their names, as `with_server`."""
+    from sweepctl.values.settings import flag_settings, load_values
+
+    given = {f"--{name.replace('_', '-')}": value for name, value in flags.items()}
+    paths = [str(file) for file in files or ()]
+    return load_values(paths, sets or (), overrides=flag_settings(given))
+
+
+def print_change(done: Change, dry_run: DryRun, form: Form) -> None:
+    """Print what a verb did to one object."""
+    if form.is_data:
+        answer = {"object": done.object, "result": done.verb, "dry_run": dry_run.value}
+        output.data({**answer, "notes": list(done.notes)}, form)
         return
-    if not is_drawable(sys.stdout) or not first.form.is_for_people:
-        for picture in chain([first], pictures):
-            if first.form is Form.YAML:
-                output.answer("---")
-            picture.print()
-            sys.stdout.flush()
-            if picture.is_last:
-                return
-            time.sleep(_WATCH_EVERY_S)
-        return
-    with Screen() as screen:
-        for picture in chain([first], pictures):
-            screen.draw(picture.view)
-            if picture.is_last:
-                return
-            screen.rest(_WATCH_EVERY_S)
+    verb = "" if form is Form.NAME else f" {done.verb}{dry_text(dry_run)}"
+    output.answer(f"{done.object}{verb}")
+    for note in done.notes:
+        output.say(f"note: {note}")
+
+
+def end_with(code: ExitCode, words: str, tell: Callable[[str], None] = output.answer) -> None:
+    """Tell how a sweep ended, and end with its exit code."""
+    if code is ExitCode.FAILED:
+        raise SweepctlError(words)
+    tell(words)
+    if code is not ExitCode.DONE:
+        raise typer.Exit(code)

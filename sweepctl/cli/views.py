@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.text import Text
@@ -22,6 +22,9 @@ from sweepctl.sweeps.best import RankedRun
 from sweepctl.sweeps.gpus import label as gpu_label
 from sweepctl.sweeps.status import RunRow, SweepStatus, by_interest, changes
 from sweepctl_pod.wandb.states import ENDED_BADLY
+
+if TYPE_CHECKING:
+    from sweepctl.sweeps.seen import SweepLine
 
 _SWEEP_COLUMNS = (
     output.Column("SWEEP", 9, elastic=True),
@@ -70,6 +73,18 @@ def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = F
         return Group(head, Text(), runs_table(by_interest(status), width), *reasons)
     shown, rest = _that_fit(status, lines)
     return Group(head, Text(), runs_table(shown, width), *rest_lines(rest, width))
+
+
+def sweeps_table(lines: Sequence[SweepLine], *, wide: bool) -> Lines:
+    """Lay out one line for each sweep of a server."""
+    columns = ["SWEEP", "STATE", "METHOD", "RUNS", "NAME", *(["CREATED"] if wide else [])]
+    cells = [
+        [line.sweep, line.state, line.method, line.runs, line.name]
+        + ([line.created_at] if wide else [])
+        for line in lines
+    ]
+    rows = [[str(cell if cell is not None else "<none>") for cell in row] for row in cells]
+    return output.table(columns, rows)
 
 
 def sweep_table(status: SweepStatus, width: int | None = None) -> Lines:

@@ -20,40 +20,34 @@ class SubmitOptions:
     """What the user asked for, besides the sweep file and the settings."""
 
     name: str
-    agents: int | None = None
-    sweep: str | None = None
     create_secret: bool = False
     dry_run: str = "none"
     force_conflicts: bool = False
 
 
-def keep_live_settings(values: Values, existing: Submission, options: SubmitOptions) -> Values:
+def keep_live_settings(values: Values, existing: Submission) -> Values:
     """Give the settings with what the live Job has and nobody asked to change.
 
-    A Job that was scaled or paused stays so unless the command says otherwise, and a successor's
+    A Job that was scaled or paused stays so unless a flag says otherwise, and a successor's
     generation is kept.
     """
     changes: dict[str, object] = {}
     job = existing.job
     if job is not None and not job_end(job):
-        if options.agents is None:
+        if "agents" not in values.by_flag:
             changes["agents"] = int(job["spec"]["parallelism"])
         if job["spec"].get("suspend") and not values.at("kueue.queue"):
             changes["suspend"] = True
     if existing.generation > values.at("generation"):
         changes["generation"] = existing.generation
-    if options.agents is not None:
-        changes["agents"] = options.agents
     return values.with_(changes) if changes else values
 
 
-def kept_settings(
-    asked: Values, used: Values, existing: Submission, options: SubmitOptions
-) -> list[str]:
+def kept_settings(asked: Values, used: Values, existing: Submission) -> list[str]:
     """Tell which settings a live Job does not follow, since it was scaled or paused."""
     notes = []
     wanted, kept = asked.at("agents"), used.at("agents")
-    if options.agents is None and wanted not in (kept, chart().defaults["agents"]):
+    if "agents" not in asked.by_flag and wanted not in (kept, chart().defaults["agents"]):
         notes.append(
             f"the Job keeps its {kept} agents, and the settings say {wanted}:"
             f" --agents {wanted} changes it"
@@ -89,9 +83,10 @@ def check_name_is_free(existing: Submission, name: str) -> None:
         )
 
 
-def check_same_sweep(existing: Submission, spec: SweepSpec, options: SubmitOptions) -> None:
+def check_same_sweep(
+    existing: Submission, spec: SweepSpec, name: str, sweep_id: str | None
+) -> None:
     """Refuse to put another sweep in the place of one that is there; show what differs."""
-    name = options.name
     here = f"-n {existing.namespace}"
     advice = (
         "submit it under another --name; or, when the old one is not needed any more:\n"
@@ -109,9 +104,9 @@ def check_same_sweep(existing: Submission, spec: SweepSpec, options: SubmitOptio
             f"'{name}' runs another sweep file, and a sweep cannot change under way:\n{diff}",
             advice,
         )
-    if existing.sweep_id and options.sweep and existing.sweep_id != options.sweep:
+    if existing.sweep_id and sweep_id and existing.sweep_id != sweep_id:
         raise UsageError(
-            f"'{name}' works for sweep {existing.sweep_id}, not for {options.sweep}", advice
+            f"'{name}' works for sweep {existing.sweep_id}, not for {sweep_id}", advice
         )
 
 

@@ -13,32 +13,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from sweepctl import manifest
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
 from sweepctl.kube.pod_reasons import AGENT_CONTAINER, agent_end, pod_index
-from sweepctl.sweeps.log_lines import MARGIN_S, Line, Resumption, RunFilter, split_line
+from sweepctl.sweeps.log_lines import (
+    MARGIN_S,
+    Line,
+    LogOptions,
+    Resumption,
+    RunFilter,
+    split_line,
+)
 from sweepctl_pod.errors import UsageError
-
-MOST_STREAMS = 50
-"""As stern's: more open streams than that are a load on the cluster that should be meant."""
 
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """Which lines: of one agent, of one run, of the pods before the present ones, since when."""
-
-    agent: int | None = None
-    run: str | None = None
-    previous: bool = False
-    since_s: float | None = None
-    most_streams: int = MOST_STREAMS
 
 
 def read_logs(cluster: Cluster, name: str, namespace: str, options: LogOptions) -> Iterator[Line]:

@@ -25,8 +25,7 @@ from sweepctl.jobs.submission import (
 )
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
-from sweepctl.sweeps.api import WandbApi
-from sweepctl.sweeps.handle import SeenSweep, read_status
+from sweepctl.sweeps.seen import READ_EVERY_S, SeenSweep, counted_runs, read_status, runs_verdict
 from sweepctl.sweeps.status import SweepStatus
 from sweepctl_pod.errors import ExitCode, SweepctlError
 from sweepctl_pod.wandb.states import ENDED_SWEEPS
@@ -34,11 +33,10 @@ from sweepctl_pod.wandb.states import ENDED_SWEEPS
 T = TypeVar("T")
 
 _EVERY_S = 2.0
-_SWEEP_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class LiveSweep:
+class SubmittedState:
     """A submitted sweep at one moment; what could not be read is None, and `unread` says why."""
 
     submission: Submission
@@ -93,7 +91,9 @@ def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> 
     return sorted(lines, key=lambda line: (line.namespace, line.name, -(line.age_s or 0)))
 
 
-def read_live(cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]) -> LiveSweep:
+def read_state(
+    cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]
+) -> SubmittedState:
     """Read a submitted sweep: cluster and server at the same time."""
     submission = get_submission(cluster, name, namespace)
     asked = _begun(lambda: _read_sweep(cluster, submission, say))
@@ -103,7 +103,7 @@ def read_live(cluster: Cluster, name: str, namespace: str, say: Callable[[str], 
     seen, unread = asked.result()
     runs = seen.status.runs if seen else ()
     job = submission.job
-    return LiveSweep(
+    return SubmittedState(
         submission=submission,
         job=job_status(name, job, pods, runs, now, events) if job is not None else None,
         sweep=seen.status if seen else None,
@@ -143,12 +143,12 @@ def wait_for_end(
             is_over = job_end(submission.job) is not None
             if is_over or clock() >= look_at:
                 began = clock()
-                live = patiently(lambda: read_live(cluster, name, namespace, say))
-                told = _tell(live, told, say)
-                if is_over or (live.sweep is not None and live.sweep.has_ended):
-                    return verdict(live)
+                state = patiently(lambda: read_state(cluster, name, namespace, say))
+                told = _tell(state, told, say)
+                if is_over or (state.sweep is not None and state.sweep.has_ended):
+                    return verdict(state)
                 # Thousands of runs take seconds to read: a wait must not keep the API busy.
-                look_at = clock() + max(_SWEEP_EVERY_S, 10 * (clock() - began))
+                look_at = clock() + max(READ_EVERY_S, 10 * (clock() - began))
             if clock() >= deadline:
                 return ExitCode.FAILED, late
             sleep(min(_EVERY_S, deadline - clock()))
@@ -159,51 +159,24 @@ def wait_for_end(
         return ExitCode.FAILED, f"{late}: {error.message}"
 
 
-def wait_for_sweep_end(
-    api: WandbApi,
-    read: Callable[[], SeenSweep],
-    *,
-    timeout_s: float | None,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[ExitCode, str]:
-    """Wait for the end of a sweep that is in no cluster."""
-    deadline = clock() + timeout_s if timeout_s is not None else math.inf
-    while True:
-        status = read().status
-        if status.has_ended:
-            return _runs_verdict(status)
-        if clock() >= deadline:
-            return ExitCode.FAILED, f"{status.sweep} at {api.where} has not ended yet"
-        sleep(min(_SWEEP_EVERY_S, deadline - clock()))
-
-
-def verdict(live: LiveSweep) -> tuple[ExitCode, str]:
+def verdict(state: SubmittedState) -> tuple[ExitCode, str]:
     """Judge a sweep whose Job has ended, or that its server has ended."""
-    name = live.submission.name
-    job = live.job
-    if live.sweep is None:
+    name = state.submission.name
+    job = state.job
+    if state.sweep is None:
         words = f"the Job has ended ({job.end if job else 'gone'}); its runs are not known"
-        return ExitCode.FAILED, f"{words}: {live.unread}"
-    if not live.sweep.has_ended:
+        return ExitCode.FAILED, f"{words}: {state.unread}"
+    if not state.sweep.has_ended:
         why = f": {job.end_reason.words}" if job and job.end_reason else ""
         more = "".join(f"\n{trouble.text()}" for trouble in troubles(job)[:5]) if job else ""
-        left = live.work_left or (
-            f"was ended with runs under way, which nobody finishes: {_counts(live.sweep)}"
+        left = state.work_left or (
+            f"was ended with runs under way, which nobody finishes: {counted_runs(state.sweep)}"
         )
-        words = f"the Job of '{name}' has ended{why}, and sweep {live.sweep.sweep} {left}{more}"
+        words = f"the Job of '{name}' has ended{why}, and sweep {state.sweep.sweep} {left}{more}"
         # Agents that gave up, since whatever they tried has failed: as if that were all there was.
-        is_hopeless = live.work_left is not None and live.sweep.has_only_bad_ends
+        is_hopeless = state.work_left is not None and state.sweep.has_only_bad_ends
         return (ExitCode.FAILED_RUNS if is_hopeless else ExitCode.FAILED), words
-    return _runs_verdict(live.sweep)
-
-
-def _runs_verdict(status: SweepStatus) -> tuple[ExitCode, str]:
-    return status.exit_code, f"sweep {status.sweep} has ended: {_counts(status) or 'no runs'}"
-
-
-def _counts(status: SweepStatus) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(status.counts.items()))
+    return runs_verdict(state.sweep)
 
 
 def _read_sweep(
@@ -239,23 +212,25 @@ def _events(
     return found
 
 
-def _tell(live: LiveSweep, told: tuple[str, ...], say: Callable[[str], None]) -> tuple[str, ...]:
+def _tell(
+    state: SubmittedState, told: tuple[str, ...], say: Callable[[str], None]
+) -> tuple[str, ...]:
     """Say what is new while waiting: counts, and why agents do not run."""
     lines = []
-    if live.job is not None:
-        busy = sum(agent.state in LIVE for agent in live.job.agents)
-        here = f"{live.job.name} -n {live.job.namespace}"
+    if state.job is not None:
+        busy = sum(agent.state in LIVE for agent in state.job.agents)
+        here = f"{state.job.name} -n {state.job.namespace}"
         lines.append(
             f"the Job is paused: sweepctl resume {here}"
-            if live.job.is_paused
-            else f"{live.job.ready} of {busy} agents run"
+            if state.job.is_paused
+            else f"{state.job.ready} of {busy} agents run"
         )
         lines += [
             f"agents {trouble.state.value}: {trouble.reason.words}"
-            for trouble in troubles(live.job)[:3]
+            for trouble in troubles(state.job)[:3]
         ]
-    if live.sweep is not None:
-        lines.append(f"runs: {_counts(live.sweep) or 'none yet'}")
+    if state.sweep is not None:
+        lines.append(f"runs: {counted_runs(state.sweep) or 'none yet'}")
     for line in lines:
         if line not in told:
             say(line)

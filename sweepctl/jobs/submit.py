@@ -66,7 +66,6 @@ class Submitter:
         values: Values,
         options: SubmitOptions,
         *,
-        namespace: str,
         say: Callable[[str], None],
         environ: Mapping[str, str] = os.environ,
         on_change: Callable[[Change], None] = lambda change: None,
@@ -75,21 +74,22 @@ class Submitter:
         self._spec = spec
         self._values = values
         self._options = options
-        self._namespace = namespace
+        self._namespace = cluster.namespace
         self._say = say
         self._environ = environ
         self._on_change = on_change
-        self._done = Submitted(options.name, namespace)
+        self._done = Submitted(options.name, cluster.namespace)
 
     def run(self) -> Submitted:
         """Make it so, or refuse with what to do."""
         check_namespace(self._cluster, self._namespace)
         existing = find_submission(self._cluster, self._options.name, self._namespace)
         check_name_is_free(existing, self._options.name)
-        check_same_sweep(existing, self._spec, self._options)
-        values = keep_live_settings(self._values, existing, self._options)
-        self._done.notes.extend(kept_settings(self._values, values, existing, self._options))
-        plan = self._plan(values, self._options.sweep or existing.sweep_id)
+        asked_for = self._values.at("sweepId") if "sweepId" in self._values.by_flag else None
+        check_same_sweep(existing, self._spec, self._options.name, asked_for)
+        values = keep_live_settings(self._values, existing)
+        self._done.notes.extend(kept_settings(self._values, values, existing))
+        plan = self._plan(values, asked_for or existing.sweep_id)
         objects = manifest.render(plan)
         if not plan.sweep_id:
             self._sweep_place(values)  # or say now that W&B has no such names

@@ -1,26 +1,44 @@
 """Which sweep a verb means: one that was submitted to a cluster, or one of a server.
 
-Decided by how it is named and by the options, before anything is asked.
+Decided by how it is named and by the options, before anything is asked. This is the one place that
+decides it: the verbs take the handle that they are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sweepctl.kube.kubeconfig import has_cluster, open_cluster
-from sweepctl.sweeps.api import SweepSource, WandbApi
+from sweepctl.sweeps.handle import ServerSweep
 from sweepctl.sweeps.names import SweepName, parse_sweep_name
-from sweepctl.sweeps.place import Place, knows_sweeps, open_api, open_source
+from sweepctl.sweeps.place import Place, knows_sweeps, open_source
+from sweepctl.sweeps.seen import SweepLine, list_sweeps
 from sweepctl_pod.errors import UsageError
 
 if TYPE_CHECKING:
-    from sweepctl.jobs.submission import Submission
-    from sweepctl.kube.client import Cluster
+    from sweepctl.jobs.cluster_sweep import ClusterSweep
+    from sweepctl.jobs.state import JobLine
 
 # What reads a cluster is imported where it is used: sweeps on this machine are shown without.
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedList:
+    """The submitted sweeps of a namespace or of all, and where that is."""
+
+    jobs: Sequence[JobLine]
+    where: str
+
+
+def resolve(
+    name: str | None, place: Place, say: Callable[[str], None]
+) -> ClusterSweep | ServerSweep:
+    """Give the handle of the sweep that a verb means; it `says` what it waits for."""
+    if is_in_cluster(name, place):
+        return resolve_submitted(name, place, say)
+    return ServerSweep(parse_sweep_name(name), place, say)
 
 
 def is_in_cluster(
@@ -35,43 +53,27 @@ def is_in_cluster(
     and `--data` say otherwise. A bare word is a name in the cluster for who has one, else the id of
     a sweep. No name means W&B or this machine; for who has neither, the cluster.
     """
-    wants_cluster = place.namespace is not None or place.context is not None or place.wants_cluster
-    wants_server = place.server is not None or place.data is not None
-    if wants_cluster and wants_server:
+    if place.wants_cluster and place.wants_server:
         raise UsageError(
             "-n, --context, -A and -l are for sweeps in a cluster, --server and --data for others",
             "leave one of them out",
         )
     if name is not None and "/" in name:
-        if wants_cluster:
+        if place.wants_cluster:
             raise UsageError(
                 f"'{name}' names a sweep of a server, and -n or --context a cluster",
                 "name the submitted sweep: sweepctl list",
             )
         return False
-    if wants_cluster:
+    if place.wants_cluster:
         return True
-    return not wants_server and configured() and (name is not None or not has_sweeps())
+    return not place.wants_server and configured() and (name is not None or not has_sweeps())
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A submitted sweep, and the cluster that it is in."""
-
-    cluster: Cluster
-    name: str
-    namespace: str
-
-    def submission(self) -> Submission:
-        """Read what is in the cluster."""
-        from sweepctl.jobs.submission import get_submission
-
-        return get_submission(self.cluster, self.name, self.namespace)
-
-
-def open_target(name: str | None, place: Place) -> Target:
+def resolve_submitted(name: str | None, place: Place, say: Callable[[str], None]) -> ClusterSweep:
     """Open the cluster of a submitted sweep; without a name it must be the only one there."""
     from sweepctl import manifest
+    from sweepctl.jobs.cluster_sweep import ClusterSweep
     from sweepctl.jobs.state import list_jobs
 
     if name is not None and not manifest.is_name(name):
@@ -81,52 +83,26 @@ def open_target(name: str | None, place: Place) -> Target:
         raise UsageError(f"'{name}' is no name of a submitted sweep", hint)
     cluster = open_cluster(place.context, place.namespace)
     if name is not None:
-        return Target(cluster, name, cluster.namespace)
+        return ClusterSweep(cluster, name, cluster.namespace, say)
     names = list(dict.fromkeys(line.name for line in list_jobs(cluster, cluster.namespace, None)))
     if len(names) != 1:
         known = f"it has: {', '.join(names)}" if names else "it has none: sweepctl list -A"
         raise UsageError(f"which sweep of namespace '{cluster.namespace}'?", known)
-    return Target(cluster, names[0], cluster.namespace)
+    return ClusterSweep(cluster, names[0], cluster.namespace, say)
 
 
-@contextmanager
-def open_sweep(
-    name: str | None, place: Place, say: Callable[[str], None]
-) -> Iterator[tuple[WandbApi, SweepName]]:
-    """Open the server of a sweep, submitted or not, and give the sweep's name there."""
-    if is_in_cluster(name, place):
-        with _open_submitted(name, place, say) as found:
-            yield found
-        return
-    wanted = parse_sweep_name(name)
-    with open_api(place, wanted, say) as api:
-        yield api, wanted
+def list_all(place: Place, say: Callable[[str], None]) -> SubmittedList | list[SweepLine]:
+    """List the sweeps that there are: the submitted ones of a cluster, or those of a server."""
+    if not is_in_cluster(None, place):
+        with open_source(place, SweepName(None, None, None), say) as source:
+            return list_sweeps(source)
+    from sweepctl.jobs.state import list_jobs
 
-
-@contextmanager
-def open_to_read(
-    name: str | None, place: Place, say: Callable[[str], None]
-) -> Iterator[tuple[SweepSource, SweepName]]:
-    """Open what keeps a sweep, to read it; data on this machine needs no server for that."""
-    if is_in_cluster(name, place):
-        with _open_submitted(name, place, say) as found:
-            yield found
-        return
-    wanted = parse_sweep_name(name)
-    with open_source(place, wanted, say) as source:
-        yield source, wanted
-
-
-@contextmanager
-def _open_submitted(
-    name: str | None, place: Place, say: Callable[[str], None]
-) -> Iterator[tuple[WandbApi, SweepName]]:
-    from sweepctl.jobs.submission import open_submission_api, sweep_name
-
-    target = open_target(name, place)
-    submission = target.submission()
-    with open_submission_api(target.cluster, submission, say) as api:
-        yield api, sweep_name(submission, api)
+    cluster = open_cluster(place.context, place.namespace)
+    namespace = None if place.all_namespaces else cluster.namespace
+    where = "any namespace" if namespace is None else f"namespace '{namespace}'"
+    jobs = list_jobs(cluster, namespace, place.selector)
+    return SubmittedList(jobs, f"{where} of context '{cluster.context}'")
 
 
 def complete_names(incomplete: str) -> list[str]:

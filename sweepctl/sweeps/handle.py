@@ -1,19 +1,42 @@
-"""A sweep as it is read at one moment, from whatever keeps it; and what a verb changed."""
+"""The handle of a sweep: what the verbs can do with one, wherever it lives.
+
+`Sweep` says what every handle can; `ServerSweep` is that of a sweep which a W&B server or the data
+of this machine keeps. A sweep in a cluster has its own in `jobs`, which is built on this one's
+parts. Nothing is printed here: a handle answers with values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
-from sweepctl.server.server_process import ENTITY, agent_logs, default_data
-from sweepctl.sweeps import gpus
-from sweepctl.sweeps.api import SweepSource, read_config
-from sweepctl.sweeps.names import SweepName
-from sweepctl.sweeps.place import find_sweep
-from sweepctl.sweeps.status import SweepStatus, sweep_status, with_gpus
+from sweepctl.sweeps.api import WandbApi
+from sweepctl.sweeps.names import SweepName, full_name
+from sweepctl.sweeps.place import (
+    Place,
+    find_sweep,
+    local_data,
+    open_api,
+    open_source,
+    server_of,
+)
+from sweepctl.sweeps.seen import SeenSweep, read_best, read_status, wait_for_sweep_end
+from sweepctl.sweeps.status import SweepStatus
+from sweepctl_pod.wandb.states import ENDED_SWEEPS, SweepState
+
+if TYPE_CHECKING:
+    from sweepctl.sweeps.best import RankedRun
+    from sweepctl.sweeps.log_lines import Line, LogOptions
+    from sweepctl.sweeps.page import Page
+    from sweepctl.sweeps.run_output import RunOutput
+    from sweepctl_pod.errors import ExitCode
+    from sweepctl_pod.overrides import Grammar
+
+# What one method alone needs is imported there: the other verbs are quicker without it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +55,146 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenSweep:
-    """A sweep as it was read at one moment."""
+class StateChange:
+    """A change of a sweep's state that a verb makes."""
 
-    status: SweepStatus
-    config: Mapping[str, Any]
+    verb: str
+    state: str
+    """The state at the sweep's server."""
+    done: str
+    """The word for it when it is made."""
+    unchanged_in: frozenset[str]
+    """The states in which there is nothing to change."""
 
 
-def read_status(api: SweepSource, name: SweepName, data: Path | None = None) -> SeenSweep:
-    """Read a sweep, its config and its runs; of this machine's (in `data`) the agents' GPUs."""
+PAUSE = StateChange("pause", "PAUSED", "paused", frozenset({SweepState.PAUSED}))
+RESUME = StateChange("resume", "RUNNING", "resumed", frozenset({SweepState.RUNNING}))
+STOP = StateChange("stop", "FINISHED", "stopped", ENDED_SWEEPS)
+
+
+class Sweep(Protocol):
+    """A sweep that a verb means."""
+
+    def status(self) -> Iterator[object]:
+        """Read it, again and again for as long as somebody looks."""
+
+    def logs(self, options: LogOptions) -> Iterator[Line | RunOutput]:
+        """Give what its agents and runs have printed; that there is nothing is an error."""
+
+    def wait(self, timeout_s: float | None) -> tuple[ExitCode, str]:
+        """Wait for its end; give the exit code and what to say."""
+
+    def set_state(self, change: StateChange, *, ask: Callable[[str], None], is_dry: bool) -> Change:
+        """Pause, resume or stop it. `ask` is told which it is before anything is changed."""
+
+    def best(
+        self, top: int, grammar: Grammar | None, recorded: int
+    ) -> tuple[SweepStatus, Sequence[RankedRun]]:
+        """Rank its finished runs, with the recorded commands of the first `recorded`."""
+
+    def page(self, listen: str, allowed_hosts: Sequence[str]) -> AbstractContextManager[Page]:
+        """Give its page, served for as long as the block runs where nobody else serves it."""
+
+    def api(self) -> AbstractContextManager[tuple[WandbApi, SweepName]]:
+        """Open the API of its server, and give its name there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSweep:
+    """A sweep that a W&B server or this machine's data keeps; no id means the newest one."""
+
+    name: SweepName
+    place: Place
+    say: Callable[[str], None]
+
+    def status(self) -> Iterator[SeenSweep]:
+        """Read it, again and again for as long as somebody looks."""
+        with open_source(self.place, self.name, self.say) as source:
+            while True:
+                yield read_status(source, self.name, self.place.data)
+
+    def logs(self, options: LogOptions) -> Iterator[RunOutput]:
+        """Give what its runs have printed; what only pods can tell is refused."""
+        from sweepctl.sweeps.run_output import chosen_runs, refuse_for_pods, run_outputs
+
+        refuse_for_pods(options)
+        is_here = server_of(self.place, self.name) is None
+        with open_source(self.place, self.name, self.say) as source:
+            sweep = find_sweep(source, self.name)
+            yield from run_outputs(
+                source,
+                sweep,
+                chosen_runs(sweep, source.runs(sweep), options.run),
+                kept=local_data(self.place) if is_here else None,
+                is_one=options.run is not None,
+                advice=f"sweepctl status {full_name(sweep)} tells how its runs do",
+                say=self.say,
+            )
+
+    def wait(
+        self,
+        timeout_s: float | None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> tuple[ExitCode, str]:
+        """Wait until it has ended."""
+        with self.api() as (api, name):
+            return wait_for_sweep_end(
+                api, lambda: read_status(api, name), timeout_s=timeout_s, sleep=sleep, clock=clock
+            )
+
+    def set_state(self, change: StateChange, *, ask: Callable[[str], None], is_dry: bool) -> Change:
+        """Pause, resume or stop it: its server hands out no new runs, or does so again."""
+        with self.api() as (api, name):
+            return set_server_state(api, name, change, ask=self._asking(ask), is_dry=is_dry)
+
+    def best(
+        self, top: int, grammar: Grammar | None, recorded: int
+    ) -> tuple[SweepStatus, Sequence[RankedRun]]:
+        """Rank its finished runs."""
+        with open_source(self.place, self.name, self.say) as source:
+            return read_best(source, self.name, top, grammar, recorded)
+
+    @contextmanager
+    def page(self, listen: str, allowed_hosts: Sequence[str]) -> Iterator[Page]:
+        """Give its page: at its server, or of this machine's data by a server of our own."""
+        from sweepctl.sweeps.page import page_at, page_of_data
+
+        server = server_of(self.place, self.name)
+        if server is not None:
+            yield page_at(WandbApi(server, on_wait=self.say), self.name)
+            return
+        data = local_data(self.place).absolute()
+        with page_of_data(data, self.name, listen, allowed_hosts, self.say) as page:
+            yield page
+
+    @contextmanager
+    def api(self) -> Iterator[tuple[WandbApi, SweepName]]:
+        """Open the API of its server: this machine's data is served for as long."""
+        with open_api(self.place, self.name, self.say) as api:
+            yield api, self.name
+
+    def _asking(self, ask: Callable[[str], None]) -> Callable[[str], None]:
+        """Have the question name the server as well, so that it can be pasted."""
+        named = (("--server", self.place.server), ("--data", self.place.data))
+        options = [f" {option} {shlex.quote(str(value))}" for option, value in named if value]
+        return lambda own: ask(own + "".join(options))
+
+
+def set_server_state(
+    api: WandbApi,
+    name: SweepName,
+    change: StateChange,
+    *,
+    ask: Callable[[str], None],
+    is_dry: bool,
+) -> Change:
+    """Set a sweep's state at its server, unless it is one in which nothing changes."""
     sweep = find_sweep(api, name)
-    config = read_config(sweep.config_text)
-    status = sweep_status(sweep, config, api.runs(sweep), datetime.now(timezone.utc))
-    if sweep.entity == ENTITY:
-        logs = agent_logs(data or default_data(), sweep.id)
-        status = with_gpus(status, gpus.recorded(logs))
-    return SeenSweep(status, config)
+    own = full_name(sweep)
+    ask(own)
+    if sweep.state in change.unchanged_in:
+        return Change("Sweep", own, "unchanged")
+    if not is_dry:
+        api.set_state(sweep, change.state)
+    return Change("Sweep", own, change.done)

@@ -16,7 +16,45 @@ from sweepctl_pod.log_lines import RUN_BEGINS, RUN_ENDS, RUN_SAYS
 MARGIN_S = 60.0
 """How far before the last line a stream is opened again: more than any line is late."""
 
+MOST_STREAMS = 50
+"""As stern's: more open streams than that are a load on the cluster that should be meant."""
+
 _KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Which lines: of one agent, of one run, of the pods before the present ones, since when.
+
+    `follows` says whether to go on; None leaves it to the terminal.
+    """
+
+    agent: int | None = None
+    run: str | None = None
+    previous: bool = False
+    since_s: float | None = None
+    follows: bool | None = None
+    is_on_terminal: bool = False
+    timestamps: bool = False
+    most_streams: int = MOST_STREAMS
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether to go on with new lines: pods that are gone have none."""
+        follows = self.is_on_terminal if self.follows is None else self.follows
+        return follows and not self.previous
+
+    @property
+    def for_pods(self) -> list[str]:
+        """Name the options given that are for the logs of pods alone."""
+        given = {
+            "--agent": self.agent is not None,
+            "--previous": self.previous,
+            "--since": self.since_s is not None,
+            "--follow": bool(self.follows),
+            "--timestamps": self.timestamps,
+        }
+        return [option for option, is_given in given.items() if is_given]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +64,8 @@ class Line:
     agent: int
     time: str
     text: str
+    job: str = ""
+    """The Job of its agent, where it is known."""
 
 
 def split_line(raw: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 from sweepctl.server.server_process import check_holds_sweeps, connection, start_server
 from sweepctl.server.web.auth import is_loopback
@@ -90,6 +91,11 @@ def stay(page: Page) -> None:
         signal.signal(kind, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         page.await_end()
+
+
+def until_interrupted() -> None:
+    """Wait for the signal that ends the visit."""
+    Event().wait()
 
 
 def listen_address(listen: str) -> tuple[str, int]:

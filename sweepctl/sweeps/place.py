@@ -42,8 +42,25 @@ class Place:
     context: str | None = None
     server: str | None = None
     data: Path | None = None
-    wants_cluster: bool = False
-    """Whether another option is for sweeps in a cluster alone."""
+    selector: str | None = None
+    all_namespaces: bool = False
+
+    @property
+    def wants_cluster(self) -> bool:
+        """Whether an option is for sweeps in a cluster alone."""
+        return self.all_namespaces or any(
+            option is not None for option in (self.namespace, self.context, self.selector)
+        )
+
+    @property
+    def wants_server(self) -> bool:
+        """Whether an option is for sweeps of a server or of this machine alone."""
+        return self.server is not None or self.data is not None
+
+
+def local_data(place: Place) -> Path:
+    """Give the folder of this machine's data that is meant."""
+    return place.data or default_data()
 
 
 @contextmanager
@@ -63,7 +80,7 @@ def open_api(
     if server is not None:
         yield WandbApi(server, on_wait=say)
         return
-    data = place.data or default_data()
+    data = local_data(place)
     with connected(data, makes=makes) as server:
         yield WandbApi(server, on_wait=say)
 
@@ -83,12 +100,11 @@ def open_source(
     if server is not None:
         yield WandbApi(server, on_wait=say)
         return
+    # Only here: a W&B server is read without them.
     from sweepctl.server.store.database import has_this_format
-    from sweepctl.server.stored_sweeps import (
-        StoredSweeps,  # only here: a W&B server is read without
-    )
+    from sweepctl.server.stored_sweeps import StoredSweeps
 
-    data = place.data or default_data()
+    data = local_data(place)
     check_holds_sweeps(data)
     if has_this_format(data):
         yield StoredSweeps(data)

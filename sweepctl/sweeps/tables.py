@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.sweeps.extras import require_extra
+from sweepctl.sweeps.handle import Sweep
+from sweepctl.sweeps.seen import read_status
 from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
@@ -46,6 +48,14 @@ def write_tables(
         if rows:
             written[name] = _write(file, rows, run.state)
     return written
+
+
+def write_sweep(sweep: Sweep, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
+    """Write the tables of a sweep into a folder; give the rows of each file."""
+    with sweep.api() as (api, name):
+        status = read_status(api, name).status
+        entity, project, _ = status.sweep.split("/")
+        return write_tables(status, wandb_history(api.connection, entity, project), folder, say)
 
 
 def run_rows(status: SweepStatus) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ FLAGS = {
     "wandb.baseUrl": "--server",
     "server.enabled": "--with-server",
 }
-"""The flag behind each setting that has one, for complaints about `overrides`."""
+"""The flag behind each setting that has one: the only table of them."""
 
 # Plain scalars that Helm's YAML takes for truth values or numbers and PyYAML for something else.
 _READ_IN_TWO_WAYS = re.compile(
@@ -66,6 +66,8 @@ class Values:
     """Settings that have passed the chart's schema and contradict each other nowhere."""
 
     tree: Mapping[str, Any]
+    by_flag: frozenset[str] = frozenset()
+    """The settings, by dotted place, that flags of their own gave."""
 
     def at(self, dotted: str) -> Any:
         """Give the setting at a dotted place, such as `wandb.baseUrl`."""
@@ -81,7 +83,7 @@ class Values:
             assign(tree, Assignment(tuple(dotted.split(".")), value, 1, 1), "", 1)
         if problems := _complaints(tree, [_Flags(overrides)]):
             raise _refusal(problems, tree)
-        return Values(tree)
+        return Values(tree, self.by_flag)
 
 
 class _Source(Protocol):
@@ -142,13 +144,24 @@ def _load(files: Sequence[str], sets: Sequence[str], overrides: Mapping[str, obj
     ]
     if problems:
         raise _refusal(problems, tree)
-    return Values(tree)
+    return Values(tree, frozenset(overrides))
 
 
 def _refusal(problems: Sequence[Problem], tree: Mapping[str, Any] | None = None) -> SpecError:
     """Make the error of these problems, with keys and passwords covered."""
     private = list(private_texts(tree or {}))
     return SpecError([covered(problem, private) for problem in problems])
+
+
+def flag_settings(given: Mapping[str, object]) -> dict[str, object]:
+    """Give the overrides that flags stand for; `given` has each flag's value, if it has one."""
+    setting_of = {flag: setting for setting, flag in FLAGS.items()}
+    overrides: dict[str, object] = {}
+    for flag, value in given.items():
+        setting = setting_of[flag]
+        if value is not None and value is not False:
+            overrides |= image_settings(str(value)) if setting == "image" else {setting: value}
+    return overrides
 
 
 def image_settings(reference: str) -> dict[str, object]:

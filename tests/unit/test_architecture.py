@@ -1,6 +1,7 @@
 """The rings of the house: which room may import which. Imports go down, and never in a circle."""
 
 import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 import sweepctl
 import sweepctl_pod
+from sweepctl.cli.app import app
 
 HOUSE = Path(sweepctl.__file__).parent
 POD = Path(sweepctl_pod.__file__).parent
@@ -234,3 +236,44 @@ def test_no_file_is_longer_than_a_room_may_be(module: str) -> None:
 def test_importing_the_packages_imports_nothing() -> None:
     for module in ("sweepctl", "sweepctl_pod"):
         assert list(imported(module)) == []
+
+
+MAX_VERB_LINES = 15
+VERBS = {
+    command.callback.__name__: command.callback
+    for command in app.registered_commands
+    if command.callback is not None
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_is_parse_one_call_one_print(verb: str) -> None:
+    """Counts the lines of its body, but for the docstring and the imports that stand in it."""
+    (function,) = ast.parse(inspect.getsource(VERBS[verb])).body
+    assert isinstance(function, ast.FunctionDef)
+    lines = [
+        number
+        for node in function.body[1:]
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+        for number in range(node.lineno, (node.end_lineno or 0) + 1)
+    ]
+    assert len(lines) <= MAX_VERB_LINES
+
+
+def test_every_verb_stands_in_a_file_of_verbs() -> None:
+    homes = {callback.__module__ for callback in VERBS.values()}
+    assert all(re.fullmatch(r"sweepctl\.cli\.\w+_verbs", home) for home in homes), homes
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "cli"])
+def test_the_command_line_imports_the_rooms_below_in_its_verbs(module: str) -> None:
+    # So that --help and completion stay quick: neither Kubernetes nor GraphQL nor a room with them.
+    views = {"sweepctl.cli.views", "sweepctl.cli.job_views"}  # imported by verbs themselves
+    allowed = {"sweepctl.cli", "sweepctl_pod.errors", *(MODULES if module in views else ())}
+    found = {name for name in imported(module, whole=False) if name in MODULES}
+    assert {name for name in found if room(name) != "cli"} <= allowed
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "cli"])
+def test_only_targets_decides_where_a_sweep_lives(module: str) -> None:
+    assert "is_in_cluster" not in MODULES[module].read_text("utf-8")

@@ -150,7 +150,7 @@ def test_an_unexpected_error_is_json_as_well(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("sweepctl.sweeps.names.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.jobs.targets.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status", "-o", "json")
     told = json.loads(err)["error"]
     assert (code, out, told["message"]) == (
@@ -322,7 +322,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_a_file(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("sweepctl.sweeps.names.parse_sweep_name", lambda text: 1 / 0)
+    monkeypatch.setattr("sweepctl.jobs.targets.parse_sweep_name", lambda text: 1 / 0)
     code, out, err = sweepctl("status")
     assert (code, out) == (1, "")
     assert err.startswith("error: unexpected: ZeroDivisionError: division by zero\n")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from sweepctl.jobs.logs import (
-    LogOptions,
     _Follower,
     choose_pods,
     follow_logs,
@@ -20,7 +19,7 @@ from sweepctl.jobs.logs import (
     read_logs,
 )
 from sweepctl.kube.errors import ClusterError
-from sweepctl.sweeps.log_lines import Line
+from sweepctl.sweeps.log_lines import Line, LogOptions
 from tests.unit.kubernetes_objects import pod
 
 ENDED = {"exitCode": 1}

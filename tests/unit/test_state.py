@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from sweepctl.jobs import state
-from sweepctl.jobs.state import LiveSweep, read_live, verdict, wait_for_end, wait_for_sweep_end
+from sweepctl.jobs.state import SubmittedState, read_state, verdict, wait_for_end
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.errors import ClusterError
+from sweepctl.sweeps.seen import wait_for_sweep_end
 from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl_pod.errors import ExitCode
 from tests.unit.kubernetes_objects import ended, job
@@ -148,7 +149,7 @@ def test_error_of_the_cluster_does_not_wait_for_the_sweeps_server(
 
     cluster.list = refuse
     with pytest.raises(ClusterError, match="may not list pods"):
-        read_live(cluster, "legs", "robots", lambda line: None)
+        read_state(cluster, "legs", "robots", lambda line: None)
     assert not answered.is_set()
     given_up.set()
 
@@ -167,7 +168,7 @@ def test_verdict_promises_a_successor_only_of_a_sweep_that_is_open(state: str, w
     run = RunRow("r", "preempted", None, None, None, None, {})
     sweep = SweepStatus("local/p/s", None, state, "random", None, None, (run,))
     submission = Submission("legs", "robots", None, (job(**ended("Complete")),))
-    assert verdict(LiveSweep(submission, None, sweep, {}, None)) == (
+    assert verdict(SubmittedState(submission, None, sweep, {}, None)) == (
         ExitCode.FAILED,
         f"the Job of 'legs' has ended, and {words}",
     )
@@ -187,7 +188,7 @@ def test_a_job_whose_agents_gave_up_ends_like_a_sweep_whose_runs_failed(
     runs = tuple(RunRow(f"r{n}", each, None, None, None, None, {}) for n, each in enumerate(states))
     sweep = SweepStatus("local/p/s", None, "RUNNING", "random", None, None, runs)
     submission = Submission("legs", "robots", None, (job(**ended("Failed")),))
-    assert verdict(LiveSweep(submission, None, sweep, {}, None))[0] == code
+    assert verdict(SubmittedState(submission, None, sweep, {}, None))[0] == code
 
 
 @pytest.mark.parametrize(
@@ -213,9 +214,9 @@ def test_work_that_a_job_has_left_comes_with_the_command_that_goes_on(
     ended_job = job(**ended("Failed"))
     ended_job["metadata"] |= {"annotations": annotations, "labels": labels}
     submission = Submission("legs", "robots", None, (ended_job,))
-    seen = LiveSweep(submission, None, open_sweep(), {}, None)
+    seen = SubmittedState(submission, None, open_sweep(), {}, None)
     assert seen.work_left == f"has work left: {words}"
     for going_on in (open_sweep("FINISHED"), None):
-        assert LiveSweep(submission, None, going_on, {}, None).work_left is None
+        assert SubmittedState(submission, None, going_on, {}, None).work_left is None
     live_job = Submission("legs", "robots", None, (job(),))
-    assert LiveSweep(live_job, None, open_sweep(), {}, None).work_left is None
+    assert SubmittedState(live_job, None, open_sweep(), {}, None).work_left is None

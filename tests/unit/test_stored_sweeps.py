@@ -15,9 +15,9 @@ import pytest
 from sweepctl.server.store.database import DATABASE, Database, has_this_format
 from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl.sweeps.api import SweepSource, WandbApi
-from sweepctl.sweeps.handle import read_status
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, find_sweep, open_source
+from sweepctl.sweeps.seen import read_status
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient

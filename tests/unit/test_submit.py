@@ -17,7 +17,7 @@ from sweepctl.jobs.existing import (
 from sweepctl.jobs.submission import Submission
 from sweepctl.jobs.submit import Submitter, name_of
 from sweepctl.sweepfile.load import SweepSpec, load_sweep
-from sweepctl.values.settings import chart, load_values
+from sweepctl.values.settings import Values, chart, flag_settings, load_values
 from sweepctl_pod.errors import SweepctlError, UsageError
 from tests.unit.kubernetes_objects import ended, job
 
@@ -123,7 +123,7 @@ def test_own_or_no_objects_leave_the_name_free() -> None:
 
 def test_another_sweep_file_under_the_same_name_is_refused_with_what_differs() -> None:
     with pytest.raises(UsageError) as refusal:
-        check_same_sweep(found(config()), spec(TEXT.replace("1.0", "2.0")), SubmitOptions("legs"))
+        check_same_sweep(found(config()), spec(TEXT.replace("1.0", "2.0")), "legs", None)
     assert refusal.value.message == (
         "'legs' runs another sweep file, and a sweep cannot change under way:\n"
         "--- legs (submitted)\n"
@@ -141,7 +141,7 @@ def test_another_sweep_file_under_the_same_name_is_refused_with_what_differs() -
 def test_another_sweep_id_under_the_same_name_is_refused() -> None:
     existing = found(config(sweepId="local/p/one"))
     with pytest.raises(UsageError, match="works for sweep local/p/one, not for local/p/two"):
-        check_same_sweep(existing, spec(), SubmitOptions("legs", sweep="local/p/two"))
+        check_same_sweep(existing, spec(), "legs", "local/p/two")
 
 
 @pytest.mark.parametrize(
@@ -150,10 +150,17 @@ def test_another_sweep_id_under_the_same_name_is_refused() -> None:
     ids=["nothing", "no id yet", "with its id"],
 )
 def test_the_same_sweep_may_be_submitted_again(existing: Submission) -> None:
-    check_same_sweep(existing, spec(), SubmitOptions("legs"))
+    check_same_sweep(existing, spec(), "legs", None)
 
 
 GENERATION = "sweepctl/generation"
+
+
+def asked_or_set(asked: int | None, set_agents: int) -> Values:
+    """Give settings of so many agents: by the flag if it is asked for, else by --set."""
+    if asked is not None:
+        return load_values(overrides=flag_settings({"--agents": asked}))
+    return load_values([], [f"agents={set_agents}"])
 
 
 @pytest.mark.parametrize(
@@ -182,10 +189,7 @@ GENERATION = "sweepctl/generation"
 def test_live_settings_stay_unless_the_command_says_otherwise(
     existing: Submission, asked: int | None, settled: dict[str, Any]
 ) -> None:
-    overrides = {"agents": asked if asked is not None else 2}
-    values = keep_live_settings(
-        load_values(overrides=overrides), existing, SubmitOptions("legs", agents=asked)
-    )
+    values = keep_live_settings(asked_or_set(asked, 2), existing)
     assert {key: values.at(key) for key in settled} == settled
 
 
@@ -236,13 +240,14 @@ def test_place_of_the_api_key_is_read_from_the_job() -> None:
 def test_setting_that_a_live_job_does_not_follow_is_told(
     existing: Submission, asked: int | None, set_agents: int, notes: list[str]
 ) -> None:
-    values = load_values(overrides={"agents": set_agents})
-    settled = keep_live_settings(values, existing, SubmitOptions("legs", agents=asked))
-    assert kept_settings(values, settled, existing, SubmitOptions("legs", agents=asked)) == notes
+    values = asked_or_set(asked, set_agents)
+    assert kept_settings(values, keep_live_settings(values, existing), existing) == notes
 
 
 class Ready:
     """A cluster that admits everything and has nothing but the Secret of the API key."""
+
+    namespace = "robots"
 
     def get(self, kind: str, name: str, *_: Any) -> dict[str, Any] | None:
         is_there = kind == "Namespace" or (kind == "Secret" and name == "wandb")
@@ -285,7 +290,6 @@ def submit_to_ready(settings: dict[str, object]) -> None:
         spec(),
         load_values(overrides=settings),
         SubmitOptions("legs"),
-        namespace="robots",
         say=lambda line: None,
         environ={},
     ).run()

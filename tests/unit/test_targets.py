@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sweepctl.jobs.targets import is_in_cluster, open_target
+from sweepctl.jobs.cluster_sweep import ClusterSweep
+from sweepctl.jobs.targets import is_in_cluster, resolve, resolve_submitted
 from sweepctl.kube.port_forward import ServiceAddress, service_address
+from sweepctl.sweeps.handle import ServerSweep
+from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place
 from sweepctl_pod.errors import UsageError
 
@@ -45,6 +49,18 @@ def test_name_and_options_say_where_a_sweep_is(
 def test_contradicting_places_are_refused(name: str, place: Place) -> None:
     with pytest.raises(UsageError):
         is_in_cluster(name, place, lambda: True)
+
+
+def test_the_handle_is_the_clusters_or_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sweepctl.jobs.targets.open_cluster", lambda *_: SimpleNamespace(namespace="robots")
+    )
+    submitted = resolve("legs", Place(namespace="robots"), print)
+    assert isinstance(submitted, ClusterSweep)
+    assert submitted.here == "legs -n robots"
+    served = resolve("local/legs/1a2b", Place(), print)
+    assert isinstance(served, ServerSweep)
+    assert served.name == SweepName("local", "legs", "1a2b")
 
 
 @pytest.mark.parametrize(
@@ -87,5 +103,5 @@ def test_name_that_no_object_can_have_is_refused_before_the_cluster_is_asked(
 ) -> None:
     monkeypatch.setattr("sweepctl.jobs.targets.open_cluster", lambda *_: pytest.fail("asked"))
     with pytest.raises(UsageError, match=message) as refusal:
-        open_target(name, Place())
+        resolve_submitted(name, Place(), lambda line: None)
     assert hint in (refusal.value.hint or "")

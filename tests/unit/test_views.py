@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sweepctl.cli import cluster_views, output, views
+from sweepctl.cli import job_views, output, views
 from sweepctl.cli.screen import Room
 from sweepctl.jobs.agents import AgentRow, AgentState, JobStatus
-from sweepctl.jobs.state import LiveSweep
+from sweepctl.jobs.state import SubmittedState
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.pod_reasons import Reason
 from sweepctl.sweeps.best import best_runs
@@ -263,7 +263,7 @@ def test_what_is_drawn_fits_and_keeps_whole_states(columns: int, lines: int) -> 
         assert f"… {19 - len(rows)} more: " in drawn.get()
 
 
-def submitted(agents: int, *reasons: Reason) -> LiveSweep:
+def submitted(agents: int, *reasons: Reason) -> SubmittedState:
     name = "a-sweep-with-a-long-name"
     rows = tuple(
         AgentRow(
@@ -279,7 +279,7 @@ def submitted(agents: int, *reasons: Reason) -> LiveSweep:
         )
         for number in range(agents)
     )
-    return LiveSweep(
+    return SubmittedState(
         submission=Submission(name, "robots", None, ()),
         job=JobStatus(name, f"{name}-1a2b3c4d", "robots", agents, 9, False, None, None, 60.0, rows),
         sweep=crowd(),
@@ -294,10 +294,10 @@ def test_a_submitted_sweep_is_drawn_in_the_room_that_there_is(
     columns: int, lines: int, agents: int
 ) -> None:
     why = [Reason(f"no node has a GPU, says {number}") for number in range(min(agents - 1, 9))]
-    live = submitted(agents, *why)
+    state = submitted(agents, *why)
     console = output.console(width=columns)
     with console.capture() as drawn:
-        view = cluster_views.live_view(live, Room(columns, lines), wide=False)
+        view = job_views.state_view(state, Room(columns, lines), wide=False)
         console.print(view, soft_wrap=False, no_wrap=True, overflow="ellipsis", crop=True)
     shown = [line.rstrip() for line in drawn.get().splitlines()]
     assert len(shown) <= lines - 1

@@ -5,7 +5,6 @@ Values come in ready; nothing is fetched or decided here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -28,10 +27,9 @@ from sweepctl.jobs.agents import LIVE, AgentRow, JobStatus, troubles
 if TYPE_CHECKING:
     from sweepctl.cli.screen import Room
     from sweepctl.jobs.doctor_checks import Check
-    from sweepctl.jobs.state import JobLine, LiveSweep
+    from sweepctl.jobs.state import JobLine, SubmittedState
     from sweepctl.jobs.submit import Submitted
     from sweepctl.kube.client import Object
-    from sweepctl.sweeps.log_lines import Line
 
 _AGENT_COLUMNS = (
     output.Column("AGENT", 9),
@@ -52,7 +50,6 @@ _HEAD_LINES = 5
 
 _MOST_TROUBLES = 5
 _MOST_AGENTS = 40
-_COLOURS = (31, 32, 33, 34, 35, 36, 92, 93, 94, 95, 96)
 _LEVEL_STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
@@ -95,39 +92,39 @@ def job_line_data(line: JobLine) -> dict[str, Any]:
     }
 
 
-def live_view(live: LiveSweep, room: Room | None = None, *, wide: bool) -> RenderableType:
+def state_view(state: SubmittedState, room: Room | None = None, *, wide: bool) -> RenderableType:
     """Lay a submitted sweep out: itself, its agents, and why agents do not run.
 
     Where there is only so much room, as many agents are shown as it has lines for.
     """
     width = room.columns if room else None
-    head: list[RenderableType] = [_head(live, width)]
-    if live.sweep is not None:
-        head.append(sweep_table(live.sweep, width))
+    head: list[RenderableType] = [_head(state, width)]
+    if state.sweep is not None:
+        head.append(sweep_table(state.sweep, width))
     else:
-        head.append(Text(f"sweep {live.submission.sweep_id or 'not created yet'}"))
+        head.append(Text(f"sweep {state.submission.sweep_id or 'not created yet'}"))
     foot: list[RenderableType] = []
-    if live.job is not None:
-        foot += _trouble_lines(live.job, wide=wide)
+    if state.job is not None:
+        foot += _trouble_lines(state.job, wide=wide)
     else:
         foot.append(Text("no Job: the same submit again completes it"))
-    if live.unread:
-        foot.append(Text(f"runs are not known: {live.unread}", style="yellow"))
-    if live.sweep is not None:
-        if live.work_left is not None:
-            foot.append(Text(f"sweep {live.sweep.sweep} {live.work_left}"))
-        foot += reason_lines(live.sweep)[1:]
+    if state.unread:
+        foot.append(Text(f"runs are not known: {state.unread}", style="yellow"))
+    if state.sweep is not None:
+        if state.work_left is not None:
+            foot.append(Text(f"sweep {state.sweep.sweep} {state.work_left}"))
+        foot += reason_lines(state.sweep)[1:]
     if room is not None:
         foot = foot[: room.lines // 3]
         lines = room.lines - 1 - _HEAD_LINES - len(foot)
-        return Group(*head, *_agents_that_fit(live.job, lines, width, wide=wide), *foot)
+        return Group(*head, *_agents_that_fit(state.job, lines, width, wide=wide), *foot)
     parts = [head[0], Text(), head[1]]
-    if live.job is not None:
-        shown = live.job.agents if wide else live.job.agents[:_MOST_AGENTS]
+    if state.job is not None:
+        shown = state.job.agents if wide else state.job.agents[:_MOST_AGENTS]
         if shown:
             parts += [Text(), agents_table(shown, wide=wide)]
-        if len(shown) < len(live.job.agents):
-            parts.append(Text(f"… and {len(live.job.agents) - len(shown)} more: -o wide"))
+        if len(shown) < len(state.job.agents):
+            parts.append(Text(f"… and {len(state.job.agents) - len(shown)} more: -o wide"))
     return Group(*parts, *([Text()] if foot else []), *foot)
 
 
@@ -168,12 +165,12 @@ def agents_table(
     return output.fitted_table([*columns, output.Column("AGE", 2)], rows, width)
 
 
-def live_data(live: LiveSweep) -> dict[str, Any]:
+def state_data(state: SubmittedState) -> dict[str, Any]:
     """Give a submitted sweep as data for `-o json`."""
-    job = live.job
+    job = state.job
     return {
-        "name": live.submission.name,
-        "namespace": live.submission.namespace,
+        "name": state.submission.name,
+        "namespace": state.submission.namespace,
         "job": None
         if job is None
         else {
@@ -184,8 +181,8 @@ def live_data(live: LiveSweep) -> dict[str, Any]:
             "age_s": job.age_s,
         },
         "agents": [_agent_data(agent) for agent in job.agents] if job else [],
-        "sweep": status_data(live.sweep) if live.sweep else None,
-        "unread": live.unread,
+        "sweep": status_data(state.sweep) if state.sweep else None,
+        "unread": state.unread,
     }
 
 
@@ -234,24 +231,8 @@ def check_data(check: Check) -> dict[str, Any]:
     }
 
 
-def log_text(line: Line, *, job: str, timestamps: bool, prefix: bool, coloured: bool) -> str:
-    """Write a line of a log behind its agent's index, coloured by the agent's name."""
-    time = f"{line.time} " if timestamps else ""
-    if not prefix:
-        return time + line.text
-    before = f"{line.agent:>3} | "
-    if coloured:
-        before = f"\x1b[{colour(f'{job}-{line.agent}')}m{before}\x1b[0m"
-    return before + time + line.text
-
-
-def colour(name: str) -> int:
-    """Give the ANSI code of a colour that is the same for a name on every run."""
-    return _COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(_COLOURS)]
-
-
-def _head(live: LiveSweep, width: int | None) -> output.Lines:
-    job = live.job
+def _head(state: SubmittedState, width: int | None) -> output.Lines:
+    job = state.job
     columns = [
         output.Column("NAME", 9, elastic=True),
         output.Column("STATE", 8),
@@ -260,7 +241,7 @@ def _head(live: LiveSweep, width: int | None) -> output.Lines:
         output.Column("AGE", 6),
     ]
     cells = [
-        live.submission.name,
+        state.submission.name,
         job.state if job else "<none>",
         f"{job.ready}/{job.wanted}" if job else "0/0",
         job.job if job else "<none>",

@@ -1,4 +1,4 @@
-"""What the live verbs print and how they exit, over what the rooms below answer."""
+"""What the verbs of sweeps print and how they exit, over what the rooms below answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ import yaml
 from rich.text import Text
 
 from sweepctl.cli import app as cli
-from sweepctl.cli import log_verb, output
-from sweepctl.cli.options import Picture, show_pictures
+from sweepctl.cli import output
 from sweepctl.cli.output import Form
+from sweepctl.cli.snapshots import Snapshot, show_snapshots
 from sweepctl.jobs import change, targets
 from sweepctl.jobs.change import DeletePlan
+from sweepctl.jobs.cluster_sweep import ClusterSweep
 from sweepctl.jobs.submission import Submission
 from sweepctl.jobs.submit import Submitted
 from sweepctl.sweeps.names import SweepName
@@ -101,10 +102,9 @@ class Patched:
 def target(monkeypatch: pytest.MonkeyPatch, *jobs: dict[str, Any]) -> Patched:
     cluster = Patched()
     submission = Submission("legs", "robots", {"metadata": {}}, jobs)
-    found = SimpleNamespace(
-        cluster=cluster, name="legs", namespace="robots", submission=lambda: submission
-    )
-    monkeypatch.setattr(targets, "open_target", lambda *_: found)
+    sweep = ClusterSweep(cluster, "legs", "robots", output.say)  # type: ignore[arg-type]
+    monkeypatch.setattr(targets, "resolve_submitted", lambda *_: sweep)
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.get_submission", lambda *_: submission)
     return cluster
 
 
@@ -173,7 +173,7 @@ def test_delete_tells_what_is_kept_also_when_there_is_nothing_to_delete(
     assert err == "kept persistentvolumeclaim/legs-runs (data: --volumes deletes it too)\n"
 
 
-def pictures(form: Form, count: int) -> Any:
+def snapshots(form: Form, count: int) -> Any:
     def view(number: int, room: object) -> Text:
         return Text(f"seen {number} " + "x" * 60)
 
@@ -181,7 +181,7 @@ def pictures(form: Form, count: int) -> Any:
         return {"seen": number}
 
     for number in range(1, count + 1):
-        yield Picture(
+        yield Snapshot(
             view=partial(view, number),
             data=partial(data, number),
             name=f"job/{number}",
@@ -190,20 +190,20 @@ def pictures(form: Form, count: int) -> Any:
         )
 
 
-def test_watch_prints_every_picture_where_there_is_no_terminal(
+def test_watch_prints_every_snapshot_where_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    show_pictures(pictures(Form.TABLE, 3), True)
+    show_snapshots(snapshots(Form.TABLE, 3), True)
     assert [line[:6] for line in capsys.readouterr().out.splitlines()] == [
         "seen 1",
         "seen 2",
         "seen 3",
     ]
-    show_pictures(pictures(Form.YAML, 2), True)
+    show_snapshots(snapshots(Form.YAML, 2), True)
     assert list(yaml.safe_load_all(capsys.readouterr().out)) == [{"seen": 1}, {"seen": 2}]
-    show_pictures(pictures(Form.NAME, 2), False)
+    show_snapshots(snapshots(Form.NAME, 2), False)
     assert capsys.readouterr().out == "job/1\n"
     assert len(slept) == 3
 
@@ -215,7 +215,7 @@ def test_watch_draws_no_line_wider_than_the_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "20"}.items():
         monkeypatch.setenv(name, value)
-    show_pictures(pictures(Form.TABLE, 2), True)
+    show_snapshots(snapshots(Form.TABLE, 2), True)
     lines = [Text.from_ansi(line).plain for line in capsys.readouterr().out.splitlines()]
     assert any("seen 2" in line for line in lines)
     assert max(map(len, lines)) <= 40
@@ -254,10 +254,11 @@ def test_what_submit_waits_for_does_not_mix_with_data(
     cluster = SimpleNamespace(namespace="robots")
     monkeypatch.setattr("sweepctl.kube.kubeconfig.open_cluster", lambda *_: cluster)
     monkeypatch.setattr(
-        "sweepctl.jobs.state.wait_for_end", lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended")
+        "sweepctl.jobs.cluster_sweep.wait_for_end",
+        lambda *_, **__: (ExitCode.FAILED_RUNS, "it has ended"),
     )
     followed: list[Any] = []
-    monkeypatch.setattr(log_verb, "follow", lambda *given, **_: followed.append(given))
+    monkeypatch.setattr(ClusterSweep, "follow", lambda *given: followed.append(given))
     code, out, err = run("submit", str(tmp_path / "sweep.yaml"), "--wait", "-o", form)
     assert code == ExitCode.FAILED_RUNS
     assert "it has ended" not in out
@@ -269,7 +270,7 @@ def test_what_submit_waits_for_does_not_mix_with_data(
 
 def test_logs_without_a_line_say_where_to_look(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     target(monkeypatch, job())
-    monkeypatch.setattr("sweepctl.jobs.logs.read_logs", lambda *_: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.read_logs", lambda *_: iter(()))
     code, out, err = run("logs", "legs", "--no-follow", "-n", "robots")
     assert (code, out) == (1, "")
     assert err == ("error: no such lines\n  what the agents do: sweepctl status legs -n robots\n")
@@ -295,12 +296,12 @@ class Served:
 def serve(monkeypatch: pytest.MonkeyPatch, **logs: list[str]) -> None:
     """Have no pod tell anything, and the sweep's server have the runs with their output."""
     target(monkeypatch, job())
-    monkeypatch.setattr("sweepctl.jobs.logs.read_logs", lambda *_: iter(()))
-    monkeypatch.setattr("sweepctl.jobs.logs.follow_logs", lambda *_, **__: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.read_logs", lambda *_: iter(()))
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.follow_logs", lambda *_, **__: iter(()))
     name = SweepName("e", "p", "s1")
-    monkeypatch.setattr("sweepctl.jobs.submission.sweep_name", lambda *_: name)
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.sweep_name", lambda *_: name)
     api = nullcontext(Served(logs))
-    monkeypatch.setattr("sweepctl.jobs.submission.open_submission_api", lambda *_: api)
+    monkeypatch.setattr("sweepctl.jobs.cluster_sweep.open_submission_api", lambda *_: api)
 
 
 def test_logs_of_a_run_whose_pod_is_gone_are_what_was_uploaded(
@@ -341,8 +342,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     api = Sweeps()
     sweep = SimpleNamespace(entity="me", project="legs", id="s1", state="RUNNING")
     monkeypatch.setattr(targets, "is_in_cluster", lambda *_: False)
-    monkeypatch.setattr(targets, "open_sweep", lambda *_: nullcontext((api, None)))
-    monkeypatch.setattr("sweepctl.sweeps.place.find_sweep", lambda *_: sweep)
+    monkeypatch.setattr("sweepctl.sweeps.handle.open_api", lambda *_: nullcontext(api))
+    monkeypatch.setattr("sweepctl.sweeps.handle.find_sweep", lambda *_: sweep)
     return api
 
 

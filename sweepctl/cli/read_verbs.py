@@ -1,0 +1,257 @@
+"""The verbs that look at sweeps, wherever they live: list, status, logs, wait, best, report.
+
+Parse, one call, one print. Which sweep is meant is decided by `targets`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from sweepctl.cli import output
+from sweepctl.cli.options import (
+    Context,
+    Data,
+    GrammarOption,
+    NameArgument,
+    Namespace,
+    Output,
+    Server,
+    SweepArgument,
+    Timeout,
+    end_with,
+    print_lines,
+    read_grammar,
+)
+from sweepctl.cli.output import Form
+from sweepctl_pod.errors import ExitCode
+
+if TYPE_CHECKING:
+    from sweepctl.jobs.targets import SubmittedList
+    from sweepctl.sweeps.best import RankedRun
+    from sweepctl.sweeps.seen import SweepLine
+    from sweepctl.sweeps.status import SweepStatus
+
+
+def list_(
+    namespace: Namespace = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")
+    ] = False,
+    selector: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("-l", "--selector", help="Only Jobs with these labels."),
+    ] = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """List the sweeps that there are.
+
+    The submitted ones with -n, -A, -l or --context; else those of W&B or of this machine, and the
+    submitted ones for who has neither.
+    """
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
+
+    place = Place(namespace, context, server, data, selector, all_namespaces)
+    found = targets.list_all(place, output.say)
+    if isinstance(found, list):
+        _print_sweeps(found, form)
+    else:
+        _print_jobs(found, form, all_namespaces=all_namespaces)
+
+
+def status(
+    name: NameArgument = None,
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on until its end.")] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """Show a sweep: state, agents, runs, and why agents do not run.
+
+    Without a name: the newest sweep of W&B or of this machine; with -n, or where there is neither,
+    the only one of the namespace.
+    """
+    from sweepctl.cli.snapshots import show_snapshots, snapshot_of
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
+
+    sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
+    show_snapshots((snapshot_of(seen, form) for seen in sweep.status()), watch)
+
+
+def logs(
+    name: NameArgument = None,
+    agent: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--agent", metavar="N", min=0, help="Only this agent's lines, by its index."),
+    ] = None,
+    run: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--run", help="Only the lines of this run, on whichever agents."),
+    ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Of the pods before the present ones.")
+    ] = False,
+    since: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--since", metavar="TIME", help="Only lines younger than: 30s, 10m, 2h."),
+    ] = None,
+    follows: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--follow/--no-follow", help="Go on; default: on a terminal."),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Show each line's time.")
+    ] = False,
+    most: Annotated[
+        int,
+        typer.Option(
+            "--max-log-requests", metavar="N", min=1, help="How many logs to read at once."
+        ),
+    ] = 50,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Show the logs of all agents as one. Each line once, across replaced pods.
+
+    Of a sweep that is in no cluster: what its runs have printed. Exit code 1 when there is no line,
+    and when one log cannot be read whole, after what can be.
+    """
+    from sweepctl.cli.log_views import print_logs
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.log_lines import LogOptions, parse_duration_s
+    from sweepctl.sweeps.place import Place
+
+    sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
+    since_s = parse_duration_s(since, "--since") if since else None
+    is_terminal = sys.stdout.isatty()
+    options = LogOptions(agent, run, previous, since_s, follows, is_terminal, timestamps, most)
+    print_logs(sweep.logs(options), options)
+
+
+def wait(
+    name: NameArgument = None,
+    timeout: Timeout = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+) -> None:
+    """Wait until the sweep has ended. Says what is awaited and why agents do not run.
+
+    Exit code 0 when every run finished, 3 when some or all failed, 1 when it cannot go on or has
+    not ended after --timeout.
+    """
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.log_lines import parse_duration_s
+    from sweepctl.sweeps.place import Place
+
+    limit_s = parse_duration_s(timeout, "--timeout") if timeout else None
+    sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
+    end_with(*sweep.wait(limit_s))
+
+
+def best(
+    sweep: SweepArgument = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many runs.")] = 10,
+    grammar: GrammarOption = "auto",
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """Rank the finished runs. Show the best one's exact values and the command that repeats it.
+
+    Exit code 1 when no run has finished with the metric.
+    """
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
+
+    wanted = read_grammar(grammar)
+    handle = targets.resolve(sweep, Place(namespace, context, server, data), output.say)
+    seen, runs = handle.best(top, wanted, recorded=top if form.is_data else 1)  # those shown
+    _print_best(seen, runs, form)
+    if not runs:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def report(
+    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write to.")],
+    sweep: NameArgument = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    form: Output = Form.TABLE,
+) -> None:
+    """Write the runs and all that they logged as Parquet files. Needs the extra `report`.
+
+    DIR/runs.parquet has one row a run, DIR/history/RUN.parquet one row a logged step. The next call
+    reads again what may have changed.
+    """
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.extras import require_extra
+    from sweepctl.sweeps.place import Place
+    from sweepctl.sweeps.tables import write_sweep
+
+    require_extra("report", "report")
+    handle = targets.resolve(sweep, Place(namespace, context, server, data), output.say)
+    written = write_sweep(handle, folder, output.say)
+    if form.is_data:
+        output.data([{"file": str(folder / file), "rows": n} for file, n in written.items()], form)
+    elif form is Form.NAME:
+        print_lines(str(folder / file) for file in written)
+    else:
+        print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())
+
+
+def _print_sweeps(lines: list[SweepLine], form: Form) -> None:
+    from dataclasses import asdict
+
+    from sweepctl.cli import views
+
+    if form.is_data:
+        output.data([asdict(line) for line in lines], form)
+    elif form is Form.NAME:
+        print_lines(f"sweep/{line.sweep}" for line in lines)
+    else:
+        output.console().print(views.sweeps_table(lines, wide=form is Form.WIDE))
+
+
+def _print_jobs(found: SubmittedList, form: Form, *, all_namespaces: bool) -> None:
+    from sweepctl.cli import job_views
+
+    if form.is_data:
+        output.data([job_views.job_line_data(line) for line in found.jobs], form)
+    elif form is Form.NAME:
+        print_lines(f"job/{line.job}" for line in found.jobs)
+    elif found.jobs:
+        wide = form is Form.WIDE
+        table = job_views.jobs_table(found.jobs, wide=wide, all_namespaces=all_namespaces)
+        output.console().print(table)
+    else:
+        output.say(f"no sweeps in {found.where}")
+
+
+def _print_best(status: SweepStatus, runs: Sequence[RankedRun], form: Form) -> None:
+    from sweepctl.cli import views
+
+    if form.is_data:
+        output.data(views.best_data(status, runs), form)
+    elif form is Form.NAME:
+        print_lines(f"run/{ranked.run.id}" for ranked in runs)
+    else:
+        views.print_best(status, runs)
