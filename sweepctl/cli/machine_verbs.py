@@ -14,12 +14,12 @@ from sweepctl.cli.options import (
     Context,
     Data,
     Entity,
-    Gpu,
     GrammarOption,
     MaxInitialFailures,
     NameArgument,
     Namespace,
     Output,
+    PreflightGpu,
     Project,
     Server,
     SweepFile,
@@ -84,8 +84,9 @@ def local(
     ] = None,
     grammar: GrammarOption = "auto",
     gpu: Annotated[
-        Gpu, typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off.")
-    ] = Gpu.OFF,
+        PreflightGpu,
+        typer.Option("--preflight-gpu", help="auto: the agents want a working GPU; off."),
+    ] = PreflightGpu.OFF,
     gpus: Annotated[
         str,
         typer.Option(

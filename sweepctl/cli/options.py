@@ -34,7 +34,7 @@ class DryRun(str, enum.Enum):
     SERVER = "server"
 
 
-class Gpu(str, enum.Enum):
+class PreflightGpu(str, enum.Enum):
     """Whether an agent wants a working GPU before it takes a run."""
 
     AUTO = "auto"

@@ -37,7 +37,7 @@ _FAILURES = "batch.kubernetes.io/job-index-failure-count"
 _IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
 
 
-class AgentState(str, enum.Enum):
+class IndexState(str, enum.Enum):
     """What an index of the Job is doing."""
 
     RUNNING = "Running"
@@ -51,7 +51,7 @@ class AgentState(str, enum.Enum):
     FAILED = "Failed"
 
 
-LIVE = frozenset({AgentState.RUNNING, AgentState.STARTING, AgentState.PENDING, AgentState.WAITING})
+LIVE = frozenset({IndexState.RUNNING, IndexState.STARTING, IndexState.PENDING, IndexState.WAITING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class AgentRow:
 
     index: int
     name: str
-    state: AgentState
+    state: IndexState
     pod: str | None
     node: str | None
     run: RunRow | None
@@ -102,7 +102,7 @@ class Trouble:
     """Why some agents do not run: the same reason is told once, with all whom it stops."""
 
     indexes: tuple[int, ...]
-    state: AgentState
+    state: IndexState
     reason: Reason
     due_s: float | None
 
@@ -110,7 +110,7 @@ class Trouble:
         """Say it in one line: who, what, why, and when it will be better."""
         who = "agent" if len(self.indexes) == 1 else "agents"
         line = f"{who} {index_text(self.indexes)} {self.state.value}: {self.reason.words}"
-        if self.state is not AgentState.WAITING:
+        if self.state is not IndexState.WAITING:
             return line
         due = f"in {self.due_s:.0f} s" if self.due_s and self.due_s > 0 else "now"
         return f"{line}; replacement due {due}"
@@ -130,8 +130,8 @@ def job_status(
     pods_of = _by_index(pods, metadata)
     running = _runs_by_agent(runs)
     ended = {
-        **dict.fromkeys(indexes(status.get("failedIndexes")), AgentState.FAILED),
-        **dict.fromkeys(indexes(status.get("completedIndexes")), AgentState.DONE),
+        **dict.fromkeys(indexes(status.get("failedIndexes")), IndexState.FAILED),
+        **dict.fromkeys(indexes(status.get("completedIndexes")), IndexState.DONE),
     }
     facts = _JobFacts(
         name=name,
@@ -180,7 +180,7 @@ def needs_events(job: Object, pods: Sequence[Object], now: datetime) -> bool:
 
 def troubles(status: JobStatus) -> list[Trouble]:
     """Group the agents that do not run by reason, most frequent first."""
-    groups: dict[tuple[AgentState, str], list[AgentRow]] = {}
+    groups: dict[tuple[IndexState, str], list[AgentRow]] = {}
     for agent in status.agents:
         if agent.reason is not None:
             groups.setdefault((agent.state, agent.reason.words), []).append(agent)
@@ -253,7 +253,7 @@ class _JobFacts:
 def _agent(
     index: int,
     pods: list[Object],
-    ended: AgentState | None,
+    ended: IndexState | None,
     running: Mapping[str, RunRow],
     facts: _JobFacts,
 ) -> AgentRow:
@@ -271,32 +271,32 @@ def _agent(
         failures=_earlier_failures(pod) if pod else 0,
         age_s=_age_s(pod["metadata"].get("creationTimestamp"), facts.now) if pod else None,
         reason=reason,
-        due_s=replacement_due_s(pod, facts.now) if pod and state is AgentState.WAITING else None,
+        due_s=replacement_due_s(pod, facts.now) if pod and state is IndexState.WAITING else None,
     )
 
 
 def _state(
-    pod: Object | None, ended: AgentState | None, is_live: bool, facts: _JobFacts
-) -> tuple[AgentState, Reason | None]:
-    if ended is AgentState.FAILED:
+    pod: Object | None, ended: IndexState | None, is_live: bool, facts: _JobFacts
+) -> tuple[IndexState, Reason | None]:
+    if ended is IndexState.FAILED:
         return ended, why_failed(pod, facts.name) if pod else None
     if ended is not None:
         return ended, None
     if pod is not None and (pod.get("status") or {}).get("phase") == "Succeeded":
-        return AgentState.DONE, None  # the Job counts it in a moment
+        return IndexState.DONE, None  # the Job counts it in a moment
     if pod is None or not is_live:
         if facts.is_paused:
-            return AgentState.PAUSED, None
+            return IndexState.PAUSED, None
         if pod is not None and (pod.get("status") or {}).get("phase") == "Failed":
-            return AgentState.WAITING, facts.not_created or why_failed(pod, facts.name)
-        return AgentState.PENDING, facts.not_created or Reason("its pod is not created yet")
+            return IndexState.WAITING, facts.not_created or why_failed(pod, facts.name)
+        return IndexState.PENDING, facts.not_created or Reason("its pod is not created yet")
     if pod["metadata"].get("deletionTimestamp"):
-        return AgentState.STOPPING, None
+        return IndexState.STOPPING, None
     if (pod.get("status") or {}).get("phase") == "Pending":
         reason = why_pending(pod, facts.pod_events)
         is_starting = bool((pod.get("spec") or {}).get("nodeName")) and reason.hint is None
-        return (AgentState.STARTING if is_starting else AgentState.PENDING), reason
-    return AgentState.RUNNING, None
+        return (IndexState.STARTING if is_starting else IndexState.PENDING), reason
+    return IndexState.RUNNING, None
 
 
 def _end(job: Object) -> tuple[str | None, Reason | None]:

@@ -58,7 +58,7 @@ class LocalPlan:
     gpus: Wish
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     """Where the progress of a local sweep is shown."""
 
     def note(self, line: str) -> None:
@@ -71,7 +71,7 @@ class View(Protocol):
         """Show how the sweep ended."""
 
 
-def run_local(spec: SweepSpec, plan: LocalPlan, view: View) -> ExitCode:
+def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
     failures = failure_options(plan.max_initial_failures)
     gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
@@ -138,7 +138,7 @@ def _follow(
     api: WandbApi,
     sweep: SweepInfo,
     config: Mapping[str, Any],
-    view: View,
+    view: ProgressView,
 ) -> None:
     quick = WandbApi(api.connection, patience_s=0)
     read_at = 0.0
@@ -156,7 +156,7 @@ def _follow(
 
 @contextmanager
 def _interruptible(
-    processes: LocalSweep, view: View, next_commands: Sequence[str]
+    processes: LocalSweep, view: ProgressView, next_commands: Sequence[str]
 ) -> Iterator[None]:
     """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill.
 

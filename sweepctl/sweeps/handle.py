@@ -1,8 +1,8 @@
 """The handle of a sweep: what the verbs can do with one, wherever it lives.
 
-`Sweep` says what every handle can; `ServerSweep` is that of a sweep which a W&B server or the data
-of this machine keeps. A sweep in a cluster has its own in `jobs`, which is built on this one's
-parts. Nothing is printed here: a handle answers with values.
+`SweepHandle` says what every handle can do. `ServerSweep` is the handle of a sweep that a W&B server
+or the data of this machine keeps; a sweep in a cluster has its own, in `jobs`, built on the parts
+of this one. Nothing is printed here: a handle answers with values.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ RESUME = StateChange("resume", "RUNNING", "resumed", frozenset({SweepState.RUNNI
 STOP = StateChange("stop", "FINISHED", "stopped", ENDED_SWEEPS)
 
 
-class Sweep(Protocol):
+class SweepHandle(Protocol):
     """A sweep that a verb means."""
 
     def status(self) -> Iterator[object]:

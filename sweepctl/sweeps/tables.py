@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.sweeps.extras import require_extra
-from sweepctl.sweeps.handle import Sweep
+from sweepctl.sweeps.handle import SweepHandle
 from sweepctl.sweeps.seen import read_status
 from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl_pod.errors import SweepctlError
@@ -50,7 +50,7 @@ def write_tables(
     return written
 
 
-def write_sweep(sweep: Sweep, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
+def write_sweep(sweep: SweepHandle, folder: Path, say: Callable[[str], None]) -> dict[str, int]:
     """Write the tables of a sweep into a folder; give the rows of each file."""
     with sweep.api() as (api, name):
         status = read_status(api, name).status

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweepctl.jobs.agents import (
-    AgentState,
+    IndexState,
     index_text,
     indexes,
     job_status,
@@ -24,7 +24,7 @@ def run(run_id: str, state: str, agent: str | None) -> RunRow:
     return RunRow(run_id, state, agent, 1.5, 7, 10.0, {})
 
 
-def states(sent: dict[str, Any], pods: list[dict[str, Any]], **more: Any) -> list[AgentState]:
+def states(sent: dict[str, Any], pods: list[dict[str, Any]], **more: Any) -> list[IndexState]:
     return [agent.state for agent in job_status("legs", sent, pods, [], NOW, **more).agents]
 
 
@@ -37,32 +37,32 @@ def failed(index: int, finished_s: float, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("sent", "pods", "expected"),
     [
-        pytest.param(job(1, ready=1), [pod(0)], AgentState.RUNNING, id="running"),
-        pytest.param(job(1), [], AgentState.PENDING, id="no pod yet"),
-        pytest.param(job(1), [unscheduled("0/1 nodes")], AgentState.PENDING, id="no node"),
+        pytest.param(job(1, ready=1), [pod(0)], IndexState.RUNNING, id="running"),
+        pytest.param(job(1), [], IndexState.PENDING, id="no pod yet"),
+        pytest.param(job(1), [unscheduled("0/1 nodes")], IndexState.PENDING, id="no node"),
         pytest.param(
             job(1),
             [pod(phase="Pending", waiting={"reason": "ContainerCreating"})],
-            AgentState.STARTING,
+            IndexState.STARTING,
             id="starting",
         ),
-        pytest.param(job(1), [pod(deleted=True)], AgentState.STOPPING, id="told to go"),
-        pytest.param(job(1), [failed(0, 3)], AgentState.WAITING, id="replaced later"),
-        pytest.param(job(1, suspend=True), [], AgentState.PAUSED, id="paused"),
-        pytest.param(job(1, suspend=True), [failed(0, 3)], AgentState.PAUSED, id="pod left"),
-        pytest.param(job(1, completedIndexes="0"), [], AgentState.DONE, id="done"),
-        pytest.param(job(1), [pod(phase="Succeeded")], AgentState.DONE, id="done, not counted yet"),
-        pytest.param(job(1, failedIndexes="0"), [failed(0, 3)], AgentState.FAILED, id="failed"),
+        pytest.param(job(1), [pod(deleted=True)], IndexState.STOPPING, id="told to go"),
+        pytest.param(job(1), [failed(0, 3)], IndexState.WAITING, id="replaced later"),
+        pytest.param(job(1, suspend=True), [], IndexState.PAUSED, id="paused"),
+        pytest.param(job(1, suspend=True), [failed(0, 3)], IndexState.PAUSED, id="pod left"),
+        pytest.param(job(1, completedIndexes="0"), [], IndexState.DONE, id="done"),
+        pytest.param(job(1), [pod(phase="Succeeded")], IndexState.DONE, id="done, not counted yet"),
+        pytest.param(job(1, failedIndexes="0"), [failed(0, 3)], IndexState.FAILED, id="failed"),
         pytest.param(
             job(1),
             [failed(0, 60, age_s=100, name="old"), pod(0, age_s=10)],
-            AgentState.RUNNING,
+            IndexState.RUNNING,
             id="replaced",
         ),
     ],
 )
 def test_state_of_an_agent(
-    sent: dict[str, Any], pods: list[dict[str, Any]], expected: AgentState
+    sent: dict[str, Any], pods: list[dict[str, Any]], expected: IndexState
 ) -> None:
     assert states(sent, pods) == [expected]
 
@@ -81,7 +81,7 @@ def test_agent_shows_the_run_that_it_trains() -> None:
 def test_pods_of_another_job_are_not_its_agents() -> None:
     stranger = pod(0)
     stranger["metadata"]["ownerReferences"] = [{"kind": "Job", "uid": "another"}]
-    assert states(job(1), [stranger]) == [AgentState.PENDING]
+    assert states(job(1), [stranger]) == [IndexState.PENDING]
 
 
 def test_pods_beyond_a_smaller_size_are_shown_while_they_leave() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sweepctl.cli import job_views, output, views
 from sweepctl.cli.screen import Room
-from sweepctl.jobs.agents import AgentRow, AgentState, JobStatus
+from sweepctl.jobs.agents import AgentRow, IndexState, JobStatus
 from sweepctl.jobs.state import SubmittedState
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.pod_reasons import Reason
@@ -269,7 +269,7 @@ def submitted(agents: int, *reasons: Reason) -> SubmittedState:
         AgentRow(
             index=number,
             name=f"{name}-1a2b3c4d-{number}",
-            state=AgentState.PENDING if number < len(reasons) else AgentState.RUNNING,
+            state=IndexState.PENDING if number < len(reasons) else IndexState.RUNNING,
             pod=None,
             node=None,
             run=None if number < len(reasons) else crowd().runs[-1],
