@@ -1,8 +1,8 @@
 """The handle of a sweep: what the verbs can do with one, wherever it lives.
 
-`SweepHandle` says what every handle can do. `ServerSweep` is the handle of a sweep that a W&B server
-or the data of this machine keeps; a sweep in a cluster has its own, in `jobs`, built on the parts
-of this one. Nothing is printed here: a handle answers with values.
+`SweepHandle` says what every handle can do. `ServerSweep` is the handle of a sweep that a W&B
+server or the data of this machine keeps; a sweep in a cluster has its own, in `jobs`, built on the
+parts of this one. Nothing is printed here: a handle answers with values.
 """
 
 from __future__ import annotations
