@@ -1,7 +1,7 @@
 """The words of a command line before they are parsed: earlier names of options, the asked form.
 
-Every option has one name, in kebab-case. What WBC-AGILE's scripts and earlier versions call it is
-understood as well, and stands in no help.
+Every option has one name, in kebab-case. The names of WBC-AGILE's scripts and of earlier versions
+work as well, but no help shows them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The options that verbs share: the same letter means the same everywhere.
 
-Spelt for typer, with how their values are read and the small words of answers that go with them.
+Spelt for typer, with how their values are read, and the short answers that several verbs print.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PreflightGpu(str, enum.Enum):
 
 
 def complete_names(incomplete: str) -> list[str]:
-    """Give the names that a word may become, for the shell."""
+    """Complete a name, for the shell."""
     from sweepctl.jobs.targets import complete_names
 
     return complete_names(incomplete)
@@ -99,7 +99,7 @@ Namespace = Annotated[
 
 
 def _give_tasks(entries: list[str] | None) -> list[str] | None:
-    """Check what registers the tasks, and hand it to the agents in their environment."""
+    """Check what registers the tasks, and pass it to the agents in their environment."""
     from sweepctl_pod.trainer.tasks import SETTING, TasksError, find_tasks
 
     if entries:
@@ -202,7 +202,7 @@ def print_lines(lines: Iterable[str]) -> bool:
 
 
 def dry_text(dry_run: DryRun) -> str:
-    """Give what a line of an answer ends with when it was only tried."""
+    """Give the end of an answer's line for a change that was only tried."""
     return {DryRun.NONE: "", DryRun.CLIENT: " (dry run)", DryRun.SERVER: " (server dry run)"}[
         dry_run
     ]

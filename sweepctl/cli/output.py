@@ -58,7 +58,7 @@ WIDE = 10_000
 def console(stream: IO[str] | None = None, *, width: int | None = WIDE) -> Console:
     """Give a console on `stream` (stdout by default) that honours NO_COLOR and never wraps data.
 
-    `width` None is the terminal's own, for what is drawn over and over.
+    `width` None is the terminal's own, for what is drawn again and again.
     """
     from rich.console import Console
 
@@ -90,7 +90,7 @@ def prepare_streams() -> None:
 
 @contextmanager
 def outliving_the_terminal() -> Iterator[None]:
-    """Write, if need be to nobody: work goes on when the terminal that it is shown on is closed."""
+    """Write even if nobody reads: work goes on when its terminal is closed."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """A picture on the terminal that is drawn over and over, in place: nothing scrolls or flickers.
 
 Only the lines that changed are written, each over what stood there; nothing is wiped before it is
-drawn. What is to be seen comes in as a function of the room that there is.
+drawn. The picture comes in as a function of the room that there is.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ class LocalView:
 
 
 def _is_for_its_agent_to_judge(row: RunRow, status: SweepStatus) -> bool:
-    """Say whether a run ended badly, or will have: one that finished without its metric."""
+    """Say whether a run ended badly, or its agent will say so: it finished without its metric."""
     is_bare = row.state == "finished" and status.metric is not None and row.metric is None
     return is_bare or row.state in ENDED_BADLY
 

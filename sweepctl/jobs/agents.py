@@ -99,7 +99,7 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why some agents do not run: the same reason is told once, with all whom it stops."""
+    """Why some agents do not run: each reason once, with all the agents that it stops."""
 
     indexes: tuple[int, ...]
     state: IndexState
@@ -325,7 +325,7 @@ def _by_index(pods: Iterable[Object], job: Object) -> dict[int, list[Object]]:
 
 
 def _runs_by_agent(runs: Sequence[RunRow]) -> dict[str, RunRow]:
-    """Give the run that each agent has; a trainer that starts anew may not have said so yet."""
+    """Give the run that each agent has, also before a restarted trainer has reported."""
     return {run.agent: run for run in runs if run.agent and run.state in HELD_RUNS}
 
 
@@ -343,7 +343,7 @@ def _earlier_failures(pod: Object) -> int:
 
 
 def _finished_at(pod: Object) -> datetime | None:
-    """Give when a pod ended, as the Job controller reckons it."""
+    """Give when a pod ended, as the Job controller counts it."""
     ended = agent_end(pod)
     if ended and ended.get("finishedAt"):
         return read_time(ended["finishedAt"])

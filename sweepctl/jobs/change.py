@@ -94,7 +94,7 @@ def resume(cluster: Cluster, submission: Submission, *, dry_run: bool = False) -
 def check_size(
     agents: int, job: Object, submission: Submission, *, is_open: Callable[[], bool]
 ) -> None:
-    """Refuse a number of agents that cannot be, or that leaves nobody to do what is left."""
+    """Refuse a number of agents that cannot be, or that leaves nobody for the remaining work."""
     name, here = submission.name, f"-n {submission.namespace}"
     limit = int(chart().schema["properties"]["agents"]["maximum"])
     if agents == 0:
@@ -138,7 +138,7 @@ def undone_by(submission: Submission, setting: str, value: str) -> list[str]:
 
 
 def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> DeletePlan:
-    """Find what belongs to a sweep; refuse what another keeps."""
+    """Find what belongs to a sweep; refuse what Helm or Argo CD manages."""
     check_may_delete(find_submission(cluster, name, namespace))
     selector = manifest.selector_text(name)
     used = _secrets_of_others(cluster, name, namespace)
@@ -161,7 +161,7 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
 
 
 def check_may_delete(submission: Submission) -> None:
-    """Refuse what Helm or Argo CD keeps: it would come back, or its record would be wrong."""
+    """Refuse what Helm or Argo CD manages: it would come back, or their record would be wrong."""
     name, namespace = submission.name, submission.namespace
     release, application = submission.helm_release, submission.argo_application
     if release is not None:
@@ -185,7 +185,7 @@ def delete(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Take away what was planned; the server waits until the agents have handed their runs back."""
+    """Delete what was planned; the server stays until the agents have handed their runs back."""
     is_waited_for = plan.has_server and not dry_run
     for kind, name in plan.deleted:
         if is_waited_for and kind != "Job":

@@ -1,7 +1,7 @@
 """The handle of a sweep that was submitted to a cluster: what the verbs can do with it there.
 
-What the pods know is asked of the cluster; what the runs are is asked of the sweep's server, which
-is reached as the submission says.
+The cluster is asked about pods, the sweep's server about runs; the submission says where that
+server is.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ClusterSweep:
             yield read_state(self.cluster, self.name, self.namespace, self.say)
 
     def logs(self, options: LogOptions) -> Iterator[Line | RunOutput]:
-        """Give the lines of all agents; of a run that no pod tells of, what was uploaded."""
+        """Give the lines of all agents; for a run that no pod has lines of, what was uploaded."""
         if options.is_followed:
             if options.run is not None:
                 self._check_run(options.run)
@@ -173,7 +173,7 @@ class ClusterSweep:
         chosen_runs(sweep, runs, run)
 
     def _uploaded(self, options: LogOptions) -> Iterator[RunOutput]:
-        """Give what was uploaded with a run that no pod tells of; else say where to look."""
+        """Give what was uploaded with a run that no pod has lines of; else say where to look."""
         advice = f"what the agents do: sweepctl status {self.here}"
         if options.run is None:
             raise SweepctlError("no such lines", advice)

@@ -1,7 +1,7 @@
 """Is this cluster able to run a sweep, and what is missing: a line for each thing, with what to do.
 
-Reads only, but for one pod that asks the server from inside, when that is wanted. What cannot be
-looked at is said to be so, never guessed.
+It only reads; if wanted, one pod asks the server from inside. What it cannot look at it says so
+about, and never guesses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the settings name must be in the cluster: Secrets, ConfigMaps, disk. Lines of the doctor's.
 
-Reads only. What this user may not look at is said to be so, never guessed.
+It only reads. What this user may not look at it says so about, and never guesses.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class SubmitOptions:
 
 
 def keep_live_settings(values: Values, existing: Submission) -> Values:
-    """Give the settings with what the live Job has and nobody asked to change.
+    """Give the settings, with what the live Job has kept where nobody asked to change it.
 
     A Job that was scaled or paused stays so unless a flag says otherwise, and a successor's
     generation is kept.

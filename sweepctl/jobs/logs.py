@@ -36,7 +36,7 @@ _LONGEST_DELAY_S = 10.0
 def read_logs(cluster: Cluster, name: str, namespace: str, options: LogOptions) -> Iterator[Line]:
     """Give the lines that are there, of all agents, in the order of their times.
 
-    A log that cannot be had, as that of a node that is down, is an error after all the others.
+    A log that cannot be read (its node is down) is an error, raised after all the others are given.
     """
     pods = choose_pods(_list_pods(cluster, name, namespace, options.agent), options)
     _check_count(len(pods), options)
@@ -166,7 +166,7 @@ class _Follower:
         self._refusal = error
 
     def _look(self) -> bool:
-        """Look for pods that the watch has not told of yet; False while the API is away."""
+        """Look for pods that the watch has not shown yet; False while the API is away."""
         selector = self._selector()
         try:
             pods = self._cluster.list("Pod", self._namespace, selector=selector)
@@ -363,7 +363,7 @@ def _has_ended(cluster: Cluster, name: str, namespace: str) -> bool:
 
 
 def _earlier(pods: list[Object]) -> list[Object]:
-    """Give the pods before the present one; when the last has ended it is itself a previous one."""
+    """Give the pods before the present one; a last pod that has ended is itself a previous one."""
     phase = (pods[-1].get("status") or {}).get("phase")
     has_ended = phase in ("Succeeded", "Failed") or agent_end(pods[-1]) is not None
     return pods if has_ended else pods[:-1]

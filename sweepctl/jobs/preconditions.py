@@ -1,7 +1,7 @@
 """Would the cluster take it? Asked before anything is made, so that nothing is left half-made.
 
-Each question is put to the API, by reading or by a dry run. What this user may not ask is passed
-over: the first write tells.
+Each question goes to the API, by reading or by a dry run. What this user may not ask is skipped:
+the first write shows it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_secret(
 ) -> bool:
     """Refuse a Secret for the API key that lacks the key, or does not exist; say whether it does.
 
-    One of the server's own is never made. One that this user may not look at is taken to exist.
+    The server's own is never made. One that this user may not look at counts as existing.
     """
     try:
         secret = cluster.get("Secret", place.name, namespace)
@@ -64,8 +64,8 @@ def check_secret(
 def try_pod(cluster: Cluster, job: Object) -> None:
     """Refuse a Job whose pods the namespace would not admit; makes none.
 
-    A Job itself is always admitted: quota, Pod Security and classes that do not exist would stop
-    its pods one by one, later and out of sight.
+    A Job itself is always admitted; quota, Pod Security and missing classes would stop its pods one
+    by one, later and unseen.
     """
     pod = copy.deepcopy(job["spec"]["template"])
     pod.update(apiVersion="v1", kind="Pod")
@@ -81,7 +81,7 @@ def try_pod(cluster: Cluster, job: Object) -> None:
 
 
 def missing_gpus(cluster: Cluster, resource: str) -> Iterable[str]:
-    """Tell when no node offers a resource: no error, since an autoscaler may bring one."""
+    """Say when no node offers a resource; that is no error, since an autoscaler may bring one."""
     try:
         nodes = cluster.list("Node")
     except ClusterError as error:

@@ -54,7 +54,7 @@ def make_secret(
     labels: Mapping[str, str],
     environ: Mapping[str, str],
 ) -> Outcome:
-    """Make the Secret from the user's own login; for the embedded server by chance.
+    """Make the Secret from the user's own login, or with a random key for the embedded server.
 
     One that exists is left as it is: others may use it.
     """

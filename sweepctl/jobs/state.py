@@ -238,7 +238,7 @@ def _tell(
 
 
 def _begun(read: Callable[[], T]) -> Future[T]:
-    """Begin to read; whoever stops waiting for the answer, by Ctrl-C or an error, may just go."""
+    """Begin to read in a thread, which nobody has to wait for after Ctrl-C or an error."""
     answer: Future[T] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""A sweep that was submitted: what of it is in the cluster, and the way to its server.
+"""A sweep that was submitted: what there is in the cluster, and the way to its server.
 
 Everything is found by labels, whoever made it: `submit` or Helm. It changes nothing.
 """
@@ -123,7 +123,7 @@ class Submission:
 
 
 def find_submission(cluster: Cluster, name: str, namespace: str) -> Submission:
-    """Read what is in the cluster under a name: nothing, perhaps."""
+    """Read what is in the cluster under a name, which may be nothing."""
     config = cluster.get("ConfigMap", manifest.sweep_config_name(name), namespace)
     jobs = cluster.list("Job", namespace, selector=manifest.selector_text(name, "agent"))
     return Submission(name, namespace, config, tuple(sorted(jobs, key=_age_order)))
@@ -158,8 +158,8 @@ def job_end(job: Object) -> str | None:
 def sweep_name(submission: Submission, api: WandbApi) -> SweepName:
     """Give the name of a submission's sweep at its server.
 
-    Where none is written down (a release of the chart), its agents have found or created it: the
-    sweep says so itself.
+    Where none is written down (a release of the chart), the agents have found or created the sweep,
+    and the sweep's own description says so.
     """
     if submission.sweep_id:
         return parse_sweep_name(submission.sweep_id)

@@ -57,7 +57,7 @@ class Submitted:
 
 
 class Submitter:
-    """One submit of one sweep file to one cluster; `say` is told what it waits for."""
+    """One submit of one sweep file to one cluster; `say` gets what it waits for."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Submitter:
         self._done = Submitted(options.name, cluster.namespace)
 
     def run(self) -> Submitted:
-        """Make it so, or refuse with what to do."""
+        """Carry the submit out, or refuse it and say what to do."""
         check_namespace(self._cluster, self._namespace)
         existing = find_submission(self._cluster, self._options.name, self._namespace)
         check_name_is_free(existing, self._options.name)

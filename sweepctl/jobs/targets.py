@@ -35,7 +35,7 @@ class SubmittedList:
 def resolve(
     name: str | None, place: Place, say: Callable[[str], None]
 ) -> ClusterSweep | ServerSweep:
-    """Give the handle of the sweep that a verb means; it `says` what it waits for."""
+    """Give the handle of the sweep that a verb means; `say` gets what it waits for."""
     if is_in_cluster(name, place):
         return resolve_submitted(name, place, say)
     return ServerSweep(parse_sweep_name(name), place, say)
@@ -50,8 +50,8 @@ def is_in_cluster(
     """Say whether a verb means a submitted sweep.
 
     This is the one rule of all verbs. `-n` and `--context` say so; a `/` in the name, `--server`
-    and `--data` say otherwise. A bare word is a name in the cluster for who has one, else the id of
-    a sweep. No name means W&B or this machine; for who has neither, the cluster.
+    and `--data` say otherwise. A bare word is a name in the cluster if there is a kubeconfig, else
+    the id of a sweep. No name means W&B or this machine; without those, the cluster.
     """
     if place.wants_cluster and place.wants_server:
         raise UsageError(

@@ -160,8 +160,8 @@ def _interruptible(
 ) -> Iterator[None]:
     """End everything on the way out; at Ctrl-C hand the runs back first, at a second one kill.
 
-    What is said when the terminal is closed nobody sees: it stands beside the agents' output as
-    well. Under `nohup`, which has SIGHUP ignored, that ends nothing.
+    Nobody sees what is said when the terminal is closed, so it is also written beside the agents'
+    output. Under `nohup`, which ignores SIGHUP, a closed terminal ends nothing.
     """
     terminated = signal.signal(signal.SIGTERM, _raise_interrupt)
     hung_up = signal.getsignal(signal.SIGHUP)

@@ -1,7 +1,7 @@
 """What the command line needs of W&B: the cloud, a self-hosted one or the embedded server.
 
 Retries what may be retried, creates a sweep exactly once even when answers are lost, and turns the
-protocol's errors into ones that say what to do. The protocol itself is `wandb_http`'s.
+protocol's errors into ones that say what to do. The protocol itself is in `sweepctl_pod.wandb`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class WandbApi:
         return self.connection.entity or self.viewer()
 
     def viewer(self) -> str:
-        """Give the key's owner: the least that can be asked to see whether the key is taken."""
+        """Give the key's owner: the smallest question that shows whether the key is accepted."""
         return self._retrying(self._client.viewer_entity)
 
     def create_sweep(
@@ -119,7 +119,7 @@ class WandbApi:
         W&B has no idempotency key, and a lost answer leaves a sweep behind, so the description
         carries a token of this call: after any error the project's sweeps are searched for it
         before creating again (https://github.com/wandb/wandb/issues/1501). With a `token` that the
-        caller keeps, calls after this one find the sweep as well.
+        caller keeps, later calls find the same sweep.
         """
         doubtful = token is not None
         token = f"sweepctl:{token or uuid.uuid4()}"

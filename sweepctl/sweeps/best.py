@@ -1,7 +1,7 @@
 """The runs of a sweep from best to worst, each with what it takes to run it again exactly.
 
-Pure: from what was read to what is to be shown. The command is the one that the run's agent kept of
-it; where there is none it is resolved as agent and preview resolve it.
+Pure: from what was read to what is shown. The command is the one that the run's agent kept; where
+there is none it is resolved as agent and preview resolve it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sweepctl_pod.trainer.resolve import default_grammar, resolve_run
 
 @dataclass(frozen=True, slots=True)
 class RankedRun:
-    """A finished run in its place: what was sampled, what the trainer was given, the command."""
+    """A finished run and its rank: what was sampled, what the trainer was given, the command."""
 
     rank: int
     run: RunRow
@@ -59,8 +59,8 @@ def best_runs(
 ) -> list[RankedRun]:
     """Rank the finished runs of a sweep, each with its command.
 
-    `record_of` is asked for the first `recorded` of them alone, since each costs a request; not at
-    all where a grammar is asked for.
+    `record_of` is only asked for the first `recorded` of them, since each costs a request, and not
+    at all where a grammar is given.
     """
     searched = searched_parameters(config)
     rows = ranked(status.runs, status.metric)[:top]
@@ -89,7 +89,7 @@ def _ranked_run(
     grammar: Grammar | None,
     record: RunRecord | None,
 ) -> RankedRun:
-    """Resolve a run's command; one that our agent refuses, W&B's has run as it stands."""
+    """Resolve a run's command; what our agent refuses, W&B's agent has run as it stands."""
     sweep = AssignedSweep.of(*place, "", config)
     refused = script_trouble([str(word) for word in sweep.command]) is not None
     names = sorted(config.get("parameters", {}), key=str)  # as W&B hands them out

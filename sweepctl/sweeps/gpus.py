@@ -1,6 +1,6 @@
 """Which GPUs of this machine each agent of `local` trains on.
 
-Pure but for `plan_gpus`, which asks nvidia-smi where CUDA_VISIBLE_DEVICES says nothing. What it
+Pure, except for `plan_gpus`, which asks nvidia-smi where CUDA_VISIBLE_DEVICES says nothing. What it
 gives each agent is that variable: the trainer's `cuda:0` is the first GPU that it names.
 """
 
@@ -36,7 +36,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as nvidia-smi lists it; one that is cut into MIG devices is used by those alone."""
+    """One GPU as nvidia-smi lists it; one with MIG devices is used through those only."""
 
     number: str
     uuid: str
@@ -44,11 +44,11 @@ class Gpu:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What of it can be given to an agent."""
+        """What an agent can be given of this GPU."""
         return self.parts or (self.number,)
 
     def meant_by(self, name: str) -> tuple[str, ...]:
-        """Give what of it a name means; CUDA takes the beginning of a UUID, too."""
+        """Give the devices that a name means; CUDA also takes the beginning of a UUID."""
         if name == self.number or self.uuid.startswith(name):
             return self.names
         return tuple(part for part in self.parts if part.startswith(name))
@@ -56,7 +56,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class GpuPlan:
-    """The GPUs of each agent, none where nothing is changed for it, and what to tell of that."""
+    """The GPUs of each agent (none where nothing changes for it), and what to say about them."""
 
     agents: tuple[tuple[str, ...], ...]
     environ: Mapping[str, str]
@@ -123,7 +123,7 @@ def plan_gpus(
 
 
 def record(folder: Path, gpus: Mapping[str, Sequence[str]]) -> None:
-    """Write down beside the agents' logs which GPUs each has, for `status`."""
+    """Write beside the agents' logs which GPUs each has, for `status`."""
     (folder / _RECORD).write_text(json.dumps(dict(gpus)))
 
 
@@ -149,12 +149,12 @@ def read_listing(text: str) -> tuple[Gpu, ...]:
 
 
 def label(gpus: Sequence[str]) -> str:
-    """Write an agent's GPUs for a table: `0,1`; of a UUID only what tells it from others."""
+    """Write an agent's GPUs for a table: `0,1`; of a UUID only its first part."""
     return ",".join(name if name.isdigit() else name[:12] for name in gpus)
 
 
 def _named(wanted: Sequence[str], listed: Sequence[Gpu]) -> tuple[str, ...]:
-    """Give what the names of --gpus stand for; without a listing they are taken at their word."""
+    """Give what the names of --gpus stand for; without a listing they are not checked."""
     if not listed:
         return tuple(wanted)
     found: list[str] = []

@@ -79,7 +79,7 @@ class SweepHandle(Protocol):
         """Read it, again and again for as long as somebody looks."""
 
     def logs(self, options: LogOptions) -> Iterator[Line | RunOutput]:
-        """Give what its agents and runs have printed; that there is nothing is an error."""
+        """Give what its agents and runs have printed; if there is nothing, that is an error."""
 
     def wait(self, timeout_s: float | None) -> tuple[ExitCode, str]:
         """Wait for its end; give the exit code and what to say."""

@@ -46,7 +46,7 @@ class LogOptions:
 
     @property
     def for_pods(self) -> list[str]:
-        """Name the options given that are for the logs of pods alone."""
+        """Name the given options that only the logs of pods can answer."""
         given = {
             "--agent": self.agent is not None,
             "--previous": self.previous,
@@ -69,7 +69,7 @@ class Line:
 
 
 def split_line(raw: str) -> tuple[str, str]:
-    """Part a line that was asked for with its time; the kubelet's own lines have none."""
+    """Split a line that was asked for with its time; the kubelet's own lines have none."""
     time, _, text = raw.partition(" ")
     sortable = _sortable(time)
     return (sortable, text) if sortable is not None else ("", raw)
@@ -79,9 +79,9 @@ def split_line(raw: str) -> tuple[str, str]:
 class Resumption:
     """Lets every line of one container through once, however often its stream is opened again.
 
-    Lines are told apart by time and text. Two streams of a container are written side by side, so
-    their times may be a little out of order: the newest lines are kept to tell, older ones are
-    taken for shown.
+    Time and text tell lines apart. Two streams of a container are written side by side, so their
+    times may be a little out of order: the newest lines are kept to compare, older ones count as
+    shown.
     """
 
     newest: str = ""
@@ -92,7 +92,7 @@ class Resumption:
     _forgotten: str = ""
 
     def reopened(self) -> None:
-        """Say that the stream begins again, with lines that were shown among them."""
+        """Note that the stream begins again, and repeats lines that were shown."""
         self._repeated = Counter(self._shown)
         self._is_again = bool(self.newest)
 

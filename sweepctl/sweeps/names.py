@@ -1,6 +1,6 @@
 """What people call a sweep, and the names that a new one gets.
 
-A name is ENTITY/PROJECT/ID, with as much left out as is plain; so is the address of its page.
+A name is ENTITY/PROJECT/ID, PROJECT/ID, ID, or the address of the sweep's page.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SweepName:
-    """How a user names a sweep: ENTITY/PROJECT/ID, PROJECT/ID or ID; what is not said is None."""
+    """How a user names a sweep: ENTITY/PROJECT/ID, PROJECT/ID or ID; what is left out is None."""
 
     entity: str | None
     project: str | None
@@ -59,7 +59,7 @@ def entity_of(spec: SweepSpec, option: str | None) -> str | None:
 
 
 def _fit(kind: str, name: str) -> str:
-    """Give a name that W&B takes back; refuse any other before anything is created."""
+    """Give the name if W&B takes it; refuse any other before anything is created."""
     from sweepctl.sweepfile.names import fit_name, unfit_name  # only here: it reads sweep files
 
     unfit = unfit_name(kind, name)

@@ -84,7 +84,7 @@ def browse(address: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def stay(page: Page) -> None:
-    """Wait until Ctrl-C or SIGTERM; a shell has its background jobs ignore the first."""
+    """Wait until Ctrl-C or SIGTERM; a shell makes its background jobs ignore Ctrl-C."""
     if page.await_end is None:
         return
     for kind in (signal.SIGINT, signal.SIGTERM):
@@ -94,7 +94,7 @@ def stay(page: Page) -> None:
 
 
 def until_interrupted() -> None:
-    """Wait for the signal that ends the visit."""
+    """Wait for ever; a signal ends it."""
     Event().wait()
 
 

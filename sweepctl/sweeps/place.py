@@ -72,7 +72,7 @@ def open_api(
     *,
     makes: bool = False,
 ) -> Iterator[WandbApi]:
-    """Open the API that keeps the named sweep, or that is to keep a new one if the caller `makes`.
+    """Open the API that keeps the named sweep, or will keep a new one if the caller `makes` it.
 
     Embedded data is served for as long as the command needs it.
     """
@@ -92,7 +92,7 @@ def open_source(
     say: Callable[[str], None],
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[SweepSource]:
-    """Open what keeps the named sweep, to read it: embedded data is read from the disk.
+    """Open what keeps the named sweep, to read it; embedded data is read from the disk.
 
     Only data of an older version needs a server, which makes a newer one of it.
     """
@@ -118,9 +118,9 @@ def server_of(
 ) -> Connection | None:
     """Give the server that is meant; None means this machine's embedded data.
 
-    `--server` names any server, `--data` embedded data. Else it is the wandb client's server, but
-    for the entity `local`, which is embedded data unless that server is a sweepctl server itself.
-    Who has no W&B login at all has embedded data only.
+    `--server` names any server, `--data` embedded data. Otherwise it is the wandb client's server;
+    but the entity `local` means embedded data, unless that server is a sweepctl server itself.
+    Without any W&B login there is embedded data only.
     """
     if place.server:
         return _named_server(place.server, environ)
@@ -157,7 +157,7 @@ def find_sweep(api: SweepSource, name: SweepName) -> SweepInfo:
 
 
 def want_login(place: Place, name: SweepName) -> None:
-    """Refuse to take this machine's data for the W&B that was forgotten to log in to."""
+    """Refuse to use this machine's data where W&B was meant and the login was forgotten."""
     is_asked_for = place.data is not None or name.entity == ENTITY
     if not is_asked_for and server_of(place, name) is None:
         raise UsageError(
@@ -167,7 +167,7 @@ def want_login(place: Place, name: SweepName) -> None:
 
 
 def _is_anothers(server: Connection) -> bool:
-    """Say whether a server answers, and is none of ours: W&B names another entity."""
+    """Say whether a server answers and is no sweepctl server: W&B names another entity."""
     try:
         return WandbClient(server, timeout_s=10).viewer_entity() != ENTITY
     except ApiError:

@@ -33,7 +33,7 @@ class RunOutput:
 
 
 def refuse_for_pods(options: LogOptions) -> None:
-    """Refuse what can be asked of pods alone, before an answer that leaves it out."""
+    """Refuse the options that only pods can answer, rather than ignore them."""
     for option in options.for_pods:
         raise UsageError(
             f"{option} is for the logs of pods, and this sweep is in no cluster",
@@ -65,8 +65,7 @@ def run_outputs(
 ) -> Iterator[RunOutput]:
     """Give the output of runs, from this machine's own files where they are `kept`.
 
-    Of a run that was asked for by itself it is said why it did not finish. Where there is no output
-    at all, that is an error.
+    If one run was asked for, it also says why that did not finish. No output at all is an error.
     """
     silent = []
     for run in runs:
@@ -103,7 +102,7 @@ def _if_any(lines: Iterator[str]) -> Iterator[str] | None:
 
 
 def _where(run: RunInfo) -> str:
-    """Say where the output of a run is to be found that was not uploaded."""
+    """Say where to find the output of a run that was not uploaded."""
     if run.state == "pending":
         return "it has not started"
     host = f" on {run.host}" if run.host else ""

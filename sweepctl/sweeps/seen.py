@@ -49,7 +49,7 @@ class SweepLine:
 
 
 def read_status(api: SweepSource, name: SweepName, data: Path | None = None) -> SeenSweep:
-    """Read a sweep, its config and its runs; of this machine's (in `data`) the agents' GPUs."""
+    """Read a sweep, its config and its runs; for one of this machine (in `data`) also the GPUs."""
     sweep = find_sweep(api, name)
     config = read_config(sweep.config_text)
     status = sweep_status(sweep, config, api.runs(sweep), datetime.now(timezone.utc))
