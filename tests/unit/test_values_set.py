@@ -3,6 +3,7 @@
 import pytest
 
 from sweepctl.values.set_flags import assign, parse_set
+from sweepctl.values.settings import flag_settings, load_values
 from sweepctl_pod.errors import SpecError
 
 
@@ -89,3 +90,22 @@ def test_set_refuses_and_points_into_the_flag(text: str, place: int, message: st
     assert (problem.file, problem.line, problem.column) == ("--set", 2, place)
     assert problem.message == message
     assert problem.hint
+
+
+def test_flags_reach_the_settings_by_one_table() -> None:
+    given = {
+        "--agents": 4,
+        "--gpus-per-agent": None,
+        "--with-server": False,
+        "--image": "lab:3.0.0",
+    }
+    settings = flag_settings(given)
+    assert settings == {
+        "agents": 4,
+        "image.repository": "lab",
+        "image.digest": "",
+        "image.tag": "3.0.0",
+    }
+    assert load_values([], ["gpus=2"], overrides=settings).by_flag == settings.keys()
+    with pytest.raises(KeyError):
+        flag_settings({"--agent": 4})
