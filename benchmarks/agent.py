@@ -119,7 +119,7 @@ def measure(name: str, url: str, folder: Path) -> list[float]:
 def start_agent(name: str, sweep_id: str, url: str, folder: Path) -> subprocess.Popen[bytes]:
     commands = {
         "sweepctl": [
-            *(sys.executable, "-m", "sweepctl_pod.agent", "--preflight-gpu", "off"),
+            *(sys.executable, "-m", "sweepctl_pod", "--preflight-gpu", "off"),
             *("--sweep", f"local/{PROJECT}/{sweep_id}", "--work", str(folder / "work")),
         ],
         "wandb": [sys.executable, "-m", "wandb", "agent", f"local/{PROJECT}/{sweep_id}"],

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
-from sweepctl_pod.wandb.outputs import upload_file
+from sweepctl_pod.wandb.outputs import end_body, upload_file
 from tests.serving import API_KEY, ServerProcess
 
 RUNS, TRIES, LIMIT_S = 100, 7, 0.4
@@ -74,7 +74,7 @@ def fill(data: Path) -> str:
         files = {"wandb-summary.json": {"offset": 0, "content": [summary]}}
         client.post_file_stream("local", "legs", run, {"files": files})
         upload_file(client, ("local", "legs", run), "output.log", LOG.encode())
-        client.post_exit_code("local", "legs", run, 0)
+        client.post_file_stream("local", "legs", run, end_body(0))
     server.stop()
     return f"local/legs/{sweep.id}"
 

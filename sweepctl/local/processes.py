@@ -198,7 +198,7 @@ class LocalSweep:
 
     def _start(self, agent: AgentProcess) -> None:
         command = [
-            *(sys.executable, "-m", "sweepctl_pod.agent", "--sweep", self.sweep),
+            *(sys.executable, "-m", "sweepctl_pod", "--sweep", self.sweep),
             *("--index", str(agent.index), "--work", str(self.work), "--asker", "person"),
             *self.agent_args,
         ]
@@ -211,7 +211,6 @@ class LocalSweep:
                 env={
                     **self.environ,
                     **(self.gpus.environ_of(agent.index) if self.gpus else {}),
-                    "SWEEPCTL_AGENT_NAME": agent.name,
                 },
                 start_new_session=True,
                 preexec_fn=die_with_parent,

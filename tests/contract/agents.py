@@ -110,7 +110,7 @@ class World:
         """Start an agent of a sweep."""
         name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
         return self.start_command(
-            [sys.executable, "-S", "-m", "sweepctl_pod.agent", "--sweep", name, *options], **environ
+            [sys.executable, "-S", "-m", "sweepctl_pod", "--sweep", name, *options], **environ
         )
 
     def start_command(self, command: Sequence[str], **environ: str) -> Agent:

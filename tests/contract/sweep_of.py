@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from sweepctl_pod.wandb.outputs import end_body
 from tests.contract.conftest import Sdk
 from tests.serving import API_KEY, ServerProcess, wait_for
 
@@ -50,7 +51,7 @@ class SweepOf:
         client = WandbClient(Connection(base_url=self.server.url, api_key=API_KEY))
         agent = client.register_agent("local", "p", self.id, "quick")
         (command,) = client.heartbeat(agent, [])
-        client.post_exit_code("local", "p", command["run_id"], 0)
+        client.post_file_stream("local", "p", command["run_id"], end_body(0))
         assert client.heartbeat(agent, [command["run_id"]]) == []
         return {name: value["value"] for name, value in command["args"].items()}
 

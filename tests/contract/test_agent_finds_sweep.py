@@ -45,7 +45,7 @@ parameters:
     def start(self, index: int, job: str = "job-1", **environ: str) -> Agent:
         """Start the pod of one index of a Job."""
         return self.world.start_command(
-            [sys.executable, "-S", "-m", "sweepctl_pod.agent"],
+            [sys.executable, "-S", "-m", "sweepctl_pod"],
             SWEEPCTL_SWEEP_FILE=str(self.file),
             SWEEPCTL_NAMESPACE="robots",
             SWEEPCTL_NAME="legs",

@@ -61,7 +61,7 @@ def test_agent_of_nohup_outlives_its_terminal_and_finishes_its_run(world: World)
     gate = world.folder / "gate"
     sweep = world.sweep(world.trainer("note:start", "log", f"wait:{gate}", "note:end"))
     name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
-    command = ["nohup", sys.executable, "-S", "-m", "sweepctl_pod.agent", "--sweep", name]
+    command = ["nohup", sys.executable, "-S", "-m", "sweepctl_pod", "--sweep", name]
     agent = world.start_command(command)
     world.wait_noted("start")
     agent.send(signal.SIGHUP)
@@ -142,10 +142,10 @@ def test_agent_as_process_1_hears_sigterm_and_collects_the_dead(world: World) ->
         pytest.skip("no right to make a PID namespace here")
     name = f"local/agents/{sweep.id}"
     agent = world.start_command(
-        [*isolated, sys.executable, "-S", "-m", "sweepctl_pod.agent", "--sweep", name]
+        [*isolated, sys.executable, "-S", "-m", "sweepctl_pod", "--sweep", name]
     )
     world.wait_noted("start")
-    agents = [line for line in world.left_behind() if " -m sweepctl_pod.agent" in line]
+    agents = [line for line in world.left_behind() if " -m sweepctl_pod " in line]
     (pid,) = [line.split()[0] for line in agents if "unshare" not in line]
     os.kill(int(pid), signal.SIGTERM)
     assert agent.wait() == HANDED_BACK, agent.said
@@ -223,7 +223,7 @@ def test_two_agents_share_a_sweep_without_taking_a_run_twice(world: World) -> No
 
 def test_agent_outlives_the_reader_of_its_output(world: World) -> None:
     sweep = world.sweep(world.trainer("flood:1000", "note:end", "log"), run_cap=2)
-    command = f"{sys.executable} -S -m sweepctl_pod.agent --sweep local/agents/{sweep.id} | head -1"
+    command = f"{sys.executable} -S -m sweepctl_pod --sweep local/agents/{sweep.id} | head -1"
     shell = world.start_command(["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"])
     assert shell.wait() == 0, shell.said
     assert len(world.noted("end")) == 2

@@ -144,7 +144,7 @@ def test_whole_family_of_a_trainer_is_dead_before_the_next_run_starts(world: Wor
         "  try: there = mine in p.read_bytes().split(b'\\0')\n"
         "  except OSError: continue\n"
         "  words = (p.parent / 'cmdline').read_bytes().split(b'\\0')\n"
-        "  if there and b'sweepctl_pod.agent' not in words: print('SEEN', p, words)\n"
+        "  if there and b'sweepctl_pod' not in words: print('SEEN', p, words)\n"
     )
     script = world.folder / "look.py"
     script.write_text(look)
@@ -223,7 +223,7 @@ def test_stock_environment_of_a_terminal_is_not_needed(world: World) -> None:
     sweep = world.sweep(world.trainer("log"))
     name = f"local/agents/{sweep.id}"
     agent = world.start_command(
-        [sys.executable, "-S", "-m", "sweepctl_pod.agent"], SWEEPCTL_SWEEP=name, SWEEPCTL_COUNT="1"
+        [sys.executable, "-S", "-m", "sweepctl_pod"], SWEEPCTL_SWEEP=name, SWEEPCTL_COUNT="1"
     )
     assert agent.wait() == 0, agent.said
     assert world.run(sweep).state == "finished"

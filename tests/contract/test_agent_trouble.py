@@ -113,7 +113,7 @@ def test_key_in_a_netrc_file_is_found_and_handed_to_the_trainer(guarded: World) 
 def test_sweep_that_cannot_be_is_an_error_without_traceback(
     name: str, said: str, world: World
 ) -> None:
-    command = [sys.executable, "-S", "-m", "sweepctl_pod.agent", "--sweep", name]
+    command = [sys.executable, "-S", "-m", "sweepctl_pod", "--sweep", name]
     agent = world.start_command([*command, "--refused-limit-s", "0"])
     assert agent.wait() in (CONFIGURATION, 2)
     assert said in agent.said

@@ -249,7 +249,7 @@ def forms(stage: Stage) -> dict[str, Form]:
     for_ours |= {file: ("for-ours", stage.create_by_us(file, "for-ours")) for file in OURS}
     stage.run("-c", TAKE, *(f"local/for-stock/{sweep}" for sweep in for_stock.values()))
     for project, sweep in for_ours.values():
-        stage.run("-S", "-m", "sweepctl_pod.agent", "--sweep", f"local/{project}/{sweep}")
+        stage.run("-S", "-m", "sweepctl_pod", "--sweep", f"local/{project}/{sweep}")
     return {
         file.stem: Form(
             file,
@@ -410,7 +410,7 @@ def test_companions_of_older_sweeps_are_used_and_passed_on_by_no_macro(stage: St
         "command": ["python", "${program}", "${overrides}", *macros],
     }
     sweep = stage.client.create_sweep("local", "older", json.dumps(config))
-    stage.run("-S", "-m", "sweepctl_pod.agent", "--sweep", f"local/older/{sweep.id}")
+    stage.run("-S", "-m", "sweepctl_pod", "--sweep", f"local/older/{sweep.id}")
     runs = stage.runs("older", sweep.id)
     assert len(runs) == 2
     for run in runs:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sweepctl_pod.wandb.client import ApiError, Connection, SweepInfo, WandbClient
-from sweepctl_pod.wandb.outputs import find_file
+from sweepctl_pod.wandb.outputs import end_body, find_file
 from tests.contract.conftest import Sdk
 from tests.contract.faulty_proxy import FaultyProxy
 from tests.serving import API_KEY, ServerProcess, wait_for
@@ -117,7 +117,7 @@ def train(url: str, sweep: SweepInfo, host: str, taken: list[Any]) -> None:
 
 def finish(client: WandbClient, command: dict[str, Any]) -> None:
     place = ("local", "p", command["run_id"])
-    retried(lambda: client.post_exit_code(*place, 0, attempt=command["attempt"]))
+    retried(lambda: client.post_file_stream(*place, end_body(0), command["attempt"]))
 
 
 def retried(ask: Callable[[], Any]) -> Any:

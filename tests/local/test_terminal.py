@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from sweepctl_pod.wandb.outputs import end_body
 from tests.local.local_sweeps import SWEEPCTL, environment
 from tests.local.terminal import PROMPT, Terminal
 from tests.serving import API_KEY, ServerProcess
@@ -57,7 +58,8 @@ class BusySweep:
         for number in range(ENDED):
             run = self.take(0)
             self.log(run, step=1499, reward=float(number))
-            self.client.post_exit_code("local", "legs", run, 1 if number < FAILED else 0)
+            ended = end_body(1 if number < FAILED else 0)
+            self.client.post_file_stream("local", "legs", run, ended)
         for index in range(AGENTS):
             self.held.append(self.take(index))
             self.log(self.held[-1], step=339, reward=0.5)
@@ -129,7 +131,7 @@ def test_the_picture_changes_in_place(busy: BusySweep, open_terminal: OpenTermin
         busy.stay()
         screen = terminal.wait_for(partial(contains, seen))
     assert ["running", "closing", "1500/1500"] in [row[1:4] for row in rows_of(screen)]
-    busy.client.post_exit_code("local", "legs", busy.held[1], 0)
+    busy.client.post_file_stream("local", "legs", busy.held[1], end_body(0))
     screen = terminal.wait_for(
         lambda screen: f"(best {busy.held[1]})" in screen or "85/130" in screen
     )

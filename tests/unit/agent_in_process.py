@@ -184,13 +184,15 @@ class Stage:
             descendants=SimpleNamespace(reap_orphans=lambda: None),  # type: ignore[arg-type]
             guardian=SimpleNamespace(watch=lambda pid: None),  # type: ignore[arg-type]
             wake_up=self.wake_up,
+            signals=self.signals,
             python=python,
             bytecode=BytecodeCache({"PATH": ""}, python),
             settings=read.settings,
             close_limit_s=read.close_limit_s,
+            believed_after_s=read.believed_after_s,
         )
         try:
-            return Agent(read, self.client, pod, self.signals).run()
+            return Agent(read, self.client, pod).run()
         finally:
             self.wake_up.close()
 

@@ -35,7 +35,7 @@ class Scene:
         self.wake_up = WakeUp()
         self.signals = Signals(self.wake_up, grace_s=30)
         self.retrying = Retrying(self.wake_up, self.signals, self.said.append, random.Random(1))
-        self.last_calls = LastCalls(self.retrying, self.signals, self.wake_up, self.said.append)
+        self.last_calls = LastCalls(self.retrying, self.signals, self.wake_up)
 
     def signal(self, signum: int, grace_s: float = 30) -> None:
         self.signals._grace_s = grace_s

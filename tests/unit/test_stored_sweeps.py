@@ -21,7 +21,7 @@ from sweepctl.sweeps.seen import read_status
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient
-from sweepctl_pod.wandb.outputs import upload_file
+from sweepctl_pod.wandb.outputs import end_body, upload_file
 from tests.serving import API_KEY, ServerProcess
 
 SWEEP = {
@@ -66,7 +66,7 @@ def fill(server: ServerProcess) -> str:
             record = RunRecord(("python", "t.py"), "hydra", "legs-0", 1).text().encode()
             upload_file(client, ("local", "legs", run), RECORD_FILE, record)
         if code is not None:
-            client.post_exit_code("local", "legs", run, code)
+            client.post_file_stream("local", "legs", run, end_body(code))
     return f"local/legs/{sweep.id}"
 
 

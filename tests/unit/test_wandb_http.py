@@ -22,7 +22,7 @@ from sweepctl_pod.wandb.client import (
     sweep_url,
     unwrap_config,
 )
-from sweepctl_pod.wandb.outputs import FileInfo, download_file, upload_file
+from sweepctl_pod.wandb.outputs import FileInfo, download_file, end_body, upload_file
 
 KEY = "secret-key-" + "k" * 40
 
@@ -272,7 +272,7 @@ def test_exit_record_carries_the_attempt_where_there_is_one(
     attempt: int | None, header: str | None, api: Api, client: WandbClient
 ) -> None:
     api.will({})
-    client.post_exit_code("my team", "p/q", "r1", 143, attempt)
+    client.post_file_stream("my team", "p/q", "r1", end_body(143), attempt)
     _, path, headers, _ = api.asked[0]
     assert path == "/files/my%20team/p%2Fq/r1/file_stream"
     assert headers.get("x-sweepctl-attempt") == header

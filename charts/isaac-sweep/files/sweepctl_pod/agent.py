@@ -1,6 +1,6 @@
 """The agent: takes runs from a sweep, trains them in turn, tells W&B what became of each.
 
-`python -m sweepctl_pod.agent --sweep ENTITY/PROJECT/ID`. The loop of W&B's own agent
+`python -m sweepctl_pod --sweep ENTITY/PROJECT/ID`. The loop of W&B's own agent
 (https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py) over plain HTTP. It ends with an
 exit code that the Job's podFailurePolicy understands (errors.ExitCode), never with 0 after SIGTERM.
 """
@@ -8,10 +8,8 @@ exit code that the Job's podFailurePolicy understands (errors.ExitCode), never w
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import sys
 import time
 import uuid
 from collections import Counter, deque
@@ -32,14 +30,13 @@ from sweepctl_pod.options import AgentOptions, read_options
 from sweepctl_pod.run.posting import Poster
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
-from sweepctl_pod.run.supervise import Supervisor
+from sweepctl_pod.run.supervise import train
 from sweepctl_pod.run.training import Pod, Training
 from sweepctl_pod.run.verdict import Ending, Verdict, unknown_ending
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.tasks import with_tasks
 from sweepctl_pod.waiting import (
-    BELIEVED_AFTER_S,
     BackgroundCall,
     InterruptedBySignalError,
     LastCalls,
@@ -86,15 +83,13 @@ class SweepGoneError(SweepctlError):
 class Agent:
     """One agent from its first word to W&B to its last."""
 
-    def __init__(
-        self, options: AgentOptions, client: WandbClient, pod: Pod, signals: Signals
-    ) -> None:
+    def __init__(self, options: AgentOptions, client: WandbClient, pod: Pod) -> None:
         self._options = options
         self._client = client
         self._pod = pod
-        self._signals = signals
+        self._signals = pod.signals
         self._say = pod.console.say
-        self._retrying = Retrying(pod.wake_up, signals, self._say, random.Random())
+        self._retrying = Retrying(pod.wake_up, pod.signals, self._say, random.Random())
         self._giving_up = GivingUp(options, client, self._retrying)
         self._settings = SettingsCheck(pod.python, pod.wake_up)
         self._waiting: deque[AssignedRun] = deque()
@@ -102,17 +97,7 @@ class Agent:
         self._had_run = False
         self._taken = 0
         self._agent_id = ""
-        self._last_calls = LastCalls(self._retrying, signals, pod.wake_up, self._say)
-        self._supervisor = Supervisor(
-            client,
-            self._last_calls,
-            signals,
-            pod.wake_up,
-            pod.descendants,
-            self._say,
-            self._beat,
-            self._take,
-        )
+        self._last_calls = LastCalls(self._retrying, pod.signals, pod.wake_up)
 
     def run(self) -> ExitCode:
         """Take runs until there are no more, or until told to go."""
@@ -130,7 +115,7 @@ class Agent:
                 preflight.write_termination_message(error.line, self._pod.environ)
         self._hand_back_waiting()
         self._say_goodbye()
-        if self._signals.received:
+        if self._signals.is_leaving:
             code = self._interrupted_code()
         self._say(log_lines.exits(int(code), self._meaning(code)))
         return code
@@ -229,7 +214,11 @@ class Agent:
         An ingress answers 404 as well, while its server restarts.
         """
         if self._had_run:
-            return error.is_missing and error.is_the_apis and lasted_s >= BELIEVED_AFTER_S
+            return (
+                error.is_missing
+                and error.is_the_apis
+                and lasted_s >= self._options.believed_after_s
+            )
         return not error.is_transient and lasted_s >= self._options.refused_limit_s
 
     def _next_run(self) -> AssignedRun | None:
@@ -331,7 +320,9 @@ class Agent:
         self._attempts[run.id] += 1
         # The embedded server counts for all agents; W&B leaves it to each.
         attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
-        trained = self._supervisor.train(training, self._sweep, attempts)
+        trained = train(
+            self._client, self._last_calls, training, attempts, beat=self._beat, take=self._take
+        )
         verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
@@ -356,12 +347,13 @@ class Agent:
         last = BackgroundCall(
             lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.wake_up
         )
-        is_leaving = bool(self._signals.received)
-        self._take_late_answer(last, self._signals.left_s if is_leaving else HEARD_OUT_S)
+        self._take_late_answer(
+            last, self._signals.left_s if self._signals.is_leaving else HEARD_OUT_S
+        )
         self._hand_back_waiting()
 
     def _interrupted_code(self) -> ExitCode:
-        is_terminal = self._signals.received[:1] == [signal.SIGINT]
+        is_terminal = self._signals.first == signal.SIGINT
         return ExitCode.INTERRUPTED if is_terminal else ExitCode.HANDED_BACK
 
 
@@ -398,18 +390,20 @@ def run_agent(
         descendants=descendants,
         guardian=guardian,
         wake_up=wake_up,
+        signals=signals,
         python=python,
         bytecode=BytecodeCache(environ, python),
         settings=options.settings,
         close_limit_s=options.close_limit_s,
+        believed_after_s=options.believed_after_s,
     )
     try:
-        return Agent(options, client, pod, signals).run()
+        return Agent(options, client, pod).run()
     finally:
         until = time.monotonic() + _LEFTOVERS_LIMIT_S
 
         def left_s() -> float:
-            limit_s = signals.left_s if signals.received else _LEFTOVERS_LIMIT_S
+            limit_s = signals.left_s if signals.is_leaving else _LEFTOVERS_LIMIT_S
             return min(limit_s, until - time.monotonic())
 
         descendants.kill_leftovers(lambda: left_s() <= 0)
@@ -434,7 +428,3 @@ def main(argv: Sequence[str], environ: Mapping[str, str], received: list[int] | 
         preflight.write_termination_message(error.message, environ)
         return int(error.exit_code)
     return int(run_agent(options, client, environ, console, received))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))

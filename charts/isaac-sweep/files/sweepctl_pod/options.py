@@ -15,22 +15,15 @@ from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import DEFAULT_MIN_FREE_MB
+from sweepctl_pod.run.verdict import SettingsRule
 
 T = TypeVar("T")
 
 DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 DEFAULT_REFUSED_LIMIT_S = 300.0
-
-
+DEFAULT_BELIEVED_AFTER_S = 30.0
 DEFAULT_CLOSE_LIMIT_S = 600.0
 """The trainer's SDK uploads its files while it closes."""
-
-
-class SettingsRule(str, enum.Enum):
-    """What becomes of a good run when nobody could tell its trainer's settings."""
-
-    REPORT = "report"
-    REQUIRE = "require"
 
 
 class Asker(str, enum.Enum):
@@ -61,6 +54,8 @@ class AgentOptions:
     """The time from SIGTERM to the end, as the pod's terminationGracePeriodSeconds."""
     refused_limit_s: float = DEFAULT_REFUSED_LIMIT_S
     """How long a refused key or an unknown sweep may last before this agent's first run."""
+    believed_after_s: float = DEFAULT_BELIEVED_AFTER_S
+    """How long W&B must say that something is not there until that is believed."""
     min_free_mb: int = DEFAULT_MIN_FREE_MB
     max_initial_failures: int = DEFAULT_LIMIT
     """After how many first runs that all failed at once this agent gives up; 0: never."""
@@ -80,21 +75,20 @@ class WrapperOptions:
     grammar: Grammar | None
     settings: SettingsRule
     close_limit_s: float
+    believed_after_s: float
 
 
 def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
-    """Read what the environment says, in the agent's words."""
+    """Read what the environment says, in the agent's words; UsageError where it makes no sense."""
 
     def said(variable: str, default: str, convert: Callable[[str], T]) -> T:
-        try:
-            return convert(environ.get(variable) or default)
-        except argparse.ArgumentTypeError as error:
-            raise UsageError(f"{variable}: {error}") from None
+        return _from_environ(environ, variable, default, convert)
 
     return WrapperOptions(
         grammar=said("SWEEPCTL_GRAMMAR", "auto", _one_of(_GRAMMARS)),
         settings=said("SWEEPCTL_SETTINGS", SettingsRule.REPORT.value, _one_of(_SETTINGS_RULES)),
         close_limit_s=said("SWEEPCTL_CLOSE_LIMIT_S", str(DEFAULT_CLOSE_LIMIT_S), _seconds),
+        believed_after_s=_believed_after_s(environ),
     )
 
 
@@ -120,6 +114,7 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         preflight_gpu=said.preflight_gpu,
         grace_s=said.grace_s,
         refused_limit_s=said.refused_limit_s,
+        believed_after_s=_believed_after_s(environ),
         min_free_mb=said.min_free_mb,
         max_initial_failures=said.max_initial_failures,
         settings=said.settings,
@@ -128,6 +123,21 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         is_in_job=_is_in_job(environ),
         source=source,
     )
+
+
+def _believed_after_s(environ: Mapping[str, str]) -> float:
+    """Read what only tests change: no option of the command line."""
+    variable, default = "SWEEPCTL_BELIEVED_AFTER_S", str(DEFAULT_BELIEVED_AFTER_S)
+    return _from_environ(environ, variable, default, _seconds)
+
+
+def _from_environ(
+    environ: Mapping[str, str], variable: str, default: str, convert: Callable[[str], T]
+) -> T:
+    try:
+        return convert(environ.get(variable) or default)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{variable}: {error}") from None
 
 
 def _sweep_source(environ: Mapping[str, str], index: int | None) -> UnnamedSweep | None:
@@ -159,7 +169,7 @@ def _is_in_job(environ: Mapping[str, str]) -> bool:
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sweepctl_pod.agent",
+        prog="python -m sweepctl_pod",
         description="Take runs from a W&B sweep and train them, one after the other.",
         epilog="Exit codes: 0 no more work, 75 handed back, 76 node unfit, 78 configuration error"
         " or given up; to a person 3: every run failed.",

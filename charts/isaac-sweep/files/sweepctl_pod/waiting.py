@@ -22,8 +22,6 @@ from sweepctl_pod.wandb.client import ApiError
 T = TypeVar("T")
 
 HOPELESS_AFTER_S = 300.0
-BELIEVED_AFTER_S = float(os.environ.get("SWEEPCTL_BELIEVED_AFTER_S") or 30.0)
-"""How long W&B must say that something is not there until that is believed."""
 LEAVING_MARGIN_S = 2.0
 """What is kept of the grace for the way out: the kernel kills what is still here at its end."""
 LAST_WORDS_S = 10.0
@@ -115,20 +113,35 @@ class Backoff:
         self._failures = 0
 
 
+class InterruptedBySignalError(Exception):
+    """This process was told to leave while it waited; `call` is what it waited for, if anything."""
+
+    def __init__(self, signum: int, call: BackgroundCall[Any] | None = None) -> None:
+        super().__init__(signum)
+        self.signum = signum
+        self.call = call
+
+
 class Signals:
-    """The order to leave: noted as it comes, with the time by which this process must be gone."""
+    """The order to leave: the signals as they come, and the time by which the process must be gone.
+
+    The one place that knows of it. What waits asks here, and ends by `raise_if_leaving`.
+    """
 
     def __init__(
         self, wake_up: WakeUp, grace_s: float = 30.0, received: list[int] | None = None
     ) -> None:
-        """`received` is where an earlier handler notes signals: none is lost until `install`."""
+        """Take `grace_s`, the seconds from the first signal to the end of the process.
+
+        `received` is where an earlier handler notes signals, so that none is lost until `install`.
+        """
         self._wake_up = wake_up
         self._grace_s = grace_s
-        self._heard_at = time.monotonic()
-        self.received = [] if received is None else received
+        self._first_at = time.monotonic()
+        self._received = [] if received is None else received
 
     def install(self) -> None:
-        """Take the signals, also a SIGINT that a shell had ignored for a background process.
+        """Take the signals, also a SIGINT that a shell has set to be ignored in the background.
 
         A SIGHUP that is ignored stays so: the process was started by `nohup`.
         """
@@ -139,34 +152,50 @@ class Signals:
                 signal.signal(signum, self.note)
 
     def note(self, signum: int, _frame: object = None) -> None:
-        """Note a signal: the first sets the time to leave."""
-        if not self.received:
-            self._heard_at = time.monotonic()
-        self.received.append(signum)
+        """Note a signal. The first one starts the time to leave."""
+        if not self._received:
+            self._first_at = time.monotonic()
+        self._received.append(signum)
         self._wake_up.set()
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether this process was told to leave."""
+        return bool(self._received)
+
+    @property
+    def count(self) -> int:
+        """How many signals have come; a second one is impatient."""
+        return len(self._received)
+
+    @property
+    def first(self) -> int | None:
+        """The signal that came first; None when there is none."""
+        return self._received[0] if self._received else None
+
+    @property
+    def last(self) -> int | None:
+        """The signal that came last; None when there is none."""
+        return self._received[-1] if self._received else None
+
+    @property
     def left_s(self) -> float:
-        """The seconds that are left, at least 0: the grace less a margin for the way out."""
-        return max(0.0, self._heard_at + self._all_s - time.monotonic())
+        """The seconds that are left to leave, at least 0: the grace less a margin."""
+        return max(0.0, self._first_at + self._usable_s - time.monotonic())
 
     @property
     def last_words_s(self) -> float:
-        """What is kept of them for telling W&B."""
-        return min(LAST_WORDS_S, self._all_s / 2)
+        """The seconds at the end of that time that are kept for W&B."""
+        return min(LAST_WORDS_S, self._usable_s / 2)
 
     @property
-    def _all_s(self) -> float:
+    def _usable_s(self) -> float:
         return self._grace_s - min(LEAVING_MARGIN_S, self._grace_s / 5)
 
-
-class InterruptedBySignalError(Exception):
-    """This process was told to leave while it waited; `call` is what it waited for, if anything."""
-
-    def __init__(self, signum: int, call: BackgroundCall[Any] | None = None) -> None:
-        super().__init__(signum)
-        self.signum = signum
-        self.call = call
+    def raise_if_leaving(self, call: BackgroundCall[Any] | None = None) -> None:
+        """Raise InterruptedBySignalError when told to leave; `call` is what was waited for."""
+        if self._received:
+            raise InterruptedBySignalError(self._received[0], call)
 
 
 class Retrying:
@@ -208,8 +237,7 @@ class Retrying:
 
     def run(self, work: Callable[[], T]) -> T:
         """Do once what may take long, in a thread; raise when this process is told to leave."""
-        if self._signals.received:  # nothing new is begun after that
-            raise InterruptedBySignalError(self._signals.received[0])
+        self._signals.raise_if_leaving()  # nothing new is begun after that
         call = BackgroundCall(work, self._wake_up)
         self.wait(call, float("inf"))
         return call.result()
@@ -218,10 +246,7 @@ class Retrying:
         """Wait for a call's end, at most so long; raise, with the call, when told to leave."""
         until = time.monotonic() + limit_s
         while not call.is_done() and (left_s := until - time.monotonic()) > 0:
-            try:
-                self.sleep(min(left_s, 60.0))
-            except InterruptedBySignalError as interrupted:
-                raise InterruptedBySignalError(interrupted.signum, call) from None
+            self.sleep(min(left_s, 60.0), call)
         return call.is_done()
 
     def rest(self, seconds: float) -> None:
@@ -231,12 +256,11 @@ class Retrying:
         while (left_s := until - time.monotonic()) > 0:
             self.sleep(left_s)
 
-    def sleep(self, timeout_s: float) -> None:
-        """Sleep until woken, at most `timeout_s`; raise when this process is told to leave."""
-        if not self._signals.received:
+    def sleep(self, timeout_s: float, call: BackgroundCall[Any] | None = None) -> None:
+        """Sleep until woken, at most `timeout_s`; raise, with `call`, when told to leave."""
+        if not self._signals.is_leaving:
             self._wake_up.wait(timeout_s)
-        if self._signals.received:
-            raise InterruptedBySignalError(self._signals.received[0])
+        self._signals.raise_if_leaving(call)
 
     def note_failure(self, error: SweepctlError) -> None:
         """Say what is wrong, when that is new."""
@@ -260,13 +284,10 @@ class NoAnswerError(SweepctlError):
 class LastCalls:
     """Calls that must get through: tried until they work, or to the end of the time to leave."""
 
-    def __init__(
-        self, retrying: Retrying, signals: Signals, wake_up: WakeUp, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, retrying: Retrying, signals: Signals, wake_up: WakeUp) -> None:
         self.retrying = retrying
         self._signals = signals
         self._wake_up = wake_up
-        self._say = say
 
     def call(self, work: Callable[[], T]) -> T:
         """Call the API until it works; NoAnswerError when it does not in the time that there is.

@@ -24,7 +24,7 @@ from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.options import read_wrapper_options
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
-from sweepctl_pod.run.supervise import Supervisor
+from sweepctl_pod.run.supervise import train
 from sweepctl_pod.run.training import Pod, Training
 from sweepctl_pod.run.verdict import Ending
 from sweepctl_pod.trainer.bytecode import BytecodeCache
@@ -73,8 +73,8 @@ def _run(
     environ = with_tasks(environ, work)
     python = TrainerPython(environ)
     retrying = Retrying(wake_up, signals, console.say, random.Random())
-    last_calls = LastCalls(retrying, signals, wake_up, console.say)
-    sweep, run = _tasks(argv, environ, client, python, last_calls)
+    last_calls = LastCalls(retrying, signals, wake_up)
+    sweep, run = _assignment(argv, environ, client, python, last_calls)
     grammar = options.grammar or retrying.run(lambda: python.grammar(argv))
     descendants = Descendants(uuid.uuid4().hex)
     guardian = Guardian(descendants)
@@ -87,27 +87,28 @@ def _run(
         descendants=descendants,
         guardian=guardian,
         wake_up=wake_up,
+        signals=signals,
         python=python,
         bytecode=bytecode,
         settings=options.settings,
         close_limit_s=options.close_limit_s,
+        believed_after_s=options.believed_after_s,
     )
     try:
         settings = SettingsCheck(python, wake_up)
         training = retrying.run(lambda: Training(pod, sweep, run, grammar, settings))
-        supervisor = Supervisor(client, last_calls, signals, wake_up, descendants, console.say)
         # How often this run was tried is not known to one process of it: the stock agent goes on.
-        verdict = supervisor.train(training, sweep, attempts=1).verdict
+        verdict = train(client, last_calls, training, attempts=1).verdict
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
-        until = time.monotonic() + (signals.left_s if signals.received else GRACE_S)
+        until = time.monotonic() + (signals.left_s if signals.is_leaving else GRACE_S)
         descendants.kill_leftovers(lambda: time.monotonic() >= until)
         guardian.dismiss(until - time.monotonic())
         bytecode.close()
         console.flush(FLUSH_LIMIT_S)
 
 
-def _tasks(
+def _assignment(
     argv: Sequence[str],
     environ: Mapping[str, str],
     client: WandbClient,

@@ -12,12 +12,10 @@ from sweepctl_pod.run.posting import Output, Poster
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, unknown_ending
 from sweepctl_pod.waiting import (
-    BELIEVED_AFTER_S,
     BackgroundCall,
     InterruptedBySignalError,
     LastCalls,
     NoAnswerError,
-    WakeUp,
 )
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.outputs import last_logged
@@ -29,31 +27,32 @@ _LAG_S = (0.5, 1.0, 2.0, 4.0)
 """When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
 
 
-def ask_run(
-    client: WandbClient, sweep: AssignedSweep, run: AssignedRun, wake_up: WakeUp
-) -> RunQuestion:
+def ask_run(client: WandbClient, training: Training) -> RunQuestion:
     """Ask in the background what W&B knows of a run, while there is other work to do."""
-    return BackgroundCall(lambda: client.run(sweep.entity, sweep.project, run.id), wake_up)
+    sweep, run_id = training.sweep, training.run.id
+    return BackgroundCall(
+        lambda: client.run(sweep.entity, sweep.project, run_id), training.pod.wake_up
+    )
 
 
 def end_run(
     client: WandbClient,
     last_calls: LastCalls,
-    sweep: AssignedSweep,
     training: Training,
     end: TrainerEnd,
-    questions: list[RunQuestion],
+    question: RunQuestion,
     attempts: int,
 ) -> Verdict:
     """Judge a run and post its end to W&B; give the verdict.
 
-    `questions` were asked while the trainer was still being cleaned up. Their answers are used
-    first; then W&B is asked anew.
+    `question` was asked while the trainer was still being cleaned up. Its answer is used first;
+    then W&B is asked anew. `attempts` counts this one as well.
     """
-    run = training.run
+    sweep, run = training.sweep, training.run
+    asked = [question]
 
     def ask_once() -> RunInfo | None:
-        begun = questions.pop() if questions else None
+        begun = asked.pop() if asked else None
         if begun is not None and begun.wait(client.timeout_s):
             return begun.result()
         return client.run(sweep.entity, sweep.project, run.id)
@@ -61,18 +60,18 @@ def end_run(
     info, silence = None, None
     logged: Mapping[str, object] = {}
     try:
-        info = _believable(last_calls, ask_once)
+        info = _believable(last_calls, ask_once, training.pod.believed_after_s)
         if info is None:
             return Verdict(Ending.STOPPED, "it was deleted at W&B", 0)
-        logged = _logged(client, last_calls, sweep, training, end, info)
+        logged = _logged(client, last_calls, training, end, info)
         for lag_s in _LAG_S:
             if logged or not _may_lag(sweep, end, info) or not last_calls.rest(lag_s):
                 break
             info = last_calls.call(ask_once) or info
-            logged = _logged(client, last_calls, sweep, training, end, info)
+            logged = _logged(client, last_calls, training, end, info)
     except NoAnswerError as error:
         silence = error.message
-    verdict = judge(_facts(sweep, training, end, info, logged, silence, attempts))
+    verdict = judge(_facts(training, end, info, logged, silence, attempts))
     verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
         # Its trainer never got as far as to say so, and a later pod of this index counts by host.
@@ -89,14 +88,16 @@ def end_run(
     return verdict
 
 
-def _believable(last_calls: LastCalls, ask: Callable[[], RunInfo | None]) -> RunInfo | None:
-    """Ask for a run; None when W&B has said for half a minute, at every try, that it is gone."""
-    until = time.monotonic() + BELIEVED_AFTER_S
+def _believable(
+    last_calls: LastCalls, ask: Callable[[], RunInfo | None], believed_after_s: float
+) -> RunInfo | None:
+    """Ask for a run; None when W&B says for so long, at every try, that there is none."""
+    until = time.monotonic() + believed_after_s
     while True:
         found = last_calls.call(ask)
         if found is not None or time.monotonic() >= until:
             return found
-        if not last_calls.rest(min(BELIEVED_AFTER_S / 10, until - time.monotonic())):
+        if not last_calls.rest(min(believed_after_s / 10, until - time.monotonic())):
             raise NoAnswerError(
                 "W&B says that there is no such run, and there is no time to ask on"
             )
@@ -126,7 +127,6 @@ def _may_lag(sweep: AssignedSweep, end: TrainerEnd, info: RunInfo | None) -> boo
 def _logged(
     client: WandbClient,
     last_calls: LastCalls,
-    sweep: AssignedSweep,
     training: Training,
     end: TrainerEnd,
     info: RunInfo,
@@ -135,6 +135,7 @@ def _logged(
 
     `define_metric(…, summary="none")` keeps it out. What is not asked for can change no verdict.
     """
+    sweep = training.sweep
     name = sweep.metric
     is_good = end.exit_code == 0 and end.intervention is Intervention.NONE
     if name is None or not (is_good or training.evidence.proves_end()):
@@ -147,7 +148,6 @@ def _logged(
 
 
 def _facts(
-    sweep: AssignedSweep,
     training: Training,
     end: TrainerEnd,
     info: RunInfo | None,
@@ -168,8 +168,8 @@ def _facts(
         settings_required=training.settings_required,
         disk_full=end.disk_full,
         undying=end.undying,
-        metric=sweep.metric,
-        goal=sweep.goal,
+        metric=training.sweep.metric,
+        goal=training.sweep.goal,
         silence=silence,
         summary={**info.summary, **logged} if info else None,
         is_started=info.is_started if info else False,

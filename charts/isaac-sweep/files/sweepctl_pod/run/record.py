@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from sweepctl_pod.assignment import AssignedSweep
 from sweepctl_pod.run.training import Training
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
-from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, Retrying, WakeUp
+from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, Retrying
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import upload_file
 
@@ -17,22 +16,15 @@ _SECOND_TRY_S = 5.0
 class RecordUpload:
     """One upload. Nothing that goes wrong with it harms the run."""
 
-    def __init__(
-        self,
-        client: WandbClient,
-        sweep: AssignedSweep,
-        training: Training,
-        attempt: int,
-        wake_up: WakeUp,
-    ) -> None:
+    def __init__(self, client: WandbClient, training: Training, attempt: int) -> None:
         """Begin it."""
         host = training.host or socket.gethostname()
         record = RunRecord(tuple(training.shown_argv), training.grammar.value, host, attempt)
-        place = (sweep.entity, sweep.project, training.run.id)
+        path = (training.sweep.entity, training.sweep.project, training.run.id)
         content = record.text().encode()
-        self._wake_up = wake_up
-        self._work = lambda: upload_file(client, place, RECORD_FILE, content)
-        self._call = BackgroundCall(self._work, wake_up)
+        self._wake_up = training.pod.wake_up
+        self._work = lambda: upload_file(client, path, RECORD_FILE, content)
+        self._call = BackgroundCall(self._work, self._wake_up)
 
     def finish(self, retrying: Retrying) -> str | None:
         """Try once more what has failed, unless told to leave; say what is wrong then."""

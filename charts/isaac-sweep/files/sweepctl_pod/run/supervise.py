@@ -1,4 +1,4 @@
-"""One run from its start until W&B was told of its end, by agent and wrapper alike: `train`.
+"""One run from its start until W&B knows its end, by agent and wrapper alike: `train`.
 
 Nothing that goes wrong with a heartbeat harms the run. A signal hands the run back in the order
 that W&B understands: the mark `preempting`, the end of the trainer, then (posting.py) the record.
@@ -13,21 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl_pod import log_lines
-from sweepctl_pod.assignment import AssignedSweep
 from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
-from sweepctl_pod.run.process import Descendants
 from sweepctl_pod.run.record import RecordUpload
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Intervention, Verdict
 from sweepctl_pod.run_record import RECORD_FILE
-from sweepctl_pod.waiting import (
-    BackgroundCall,
-    InterruptedBySignalError,
-    LastCalls,
-    Signals,
-    WakeUp,
-)
+from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, LastCalls
 from sweepctl_pod.wandb.client import ApiError, WandbClient
 
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
@@ -38,108 +30,118 @@ _LEAST_CLEANUP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a run, for whoever had it trained."""
+    """What came of a run."""
 
     verdict: Verdict
     lasted_s: float
+    """The seconds from the trainer's start to its end, a second try included."""
     must_exit: bool
     """Whether W&B said that this agent is to go."""
 
 
-class Supervisor:
-    """Has one run trained at a time; without `beat` another agent tells W&B that it lives."""
+def train(
+    client: WandbClient,
+    last_calls: LastCalls,
+    training: Training,
+    attempts: int,
+    *,
+    beat: Beat | None = None,
+    take: Callable[[Command], None] = lambda command: None,
+) -> Trained:
+    """Train a run, judge it and post its end to W&B; give what came of it.
+
+    `attempts` counts this one as well. `beat` sends a heartbeat that names the run; without it
+    another agent says that the run lives. `take` gets each command of W&B that is not about this
+    run as soon as it comes: the next heartbeat must name what was handed out by it.
+    """
+    return _Supervisor(client, last_calls, training, beat, take).train(attempts)
+
+
+class _Supervisor:
+    """Watches over one run: its trainer, its heartbeats, W&B's commands, the order to leave."""
 
     def __init__(
         self,
         client: WandbClient,
         last_calls: LastCalls,
-        signals: Signals,
-        wake_up: WakeUp,
-        descendants: Descendants,
-        say: Callable[[str], None],
-        beat: Beat | None = None,
-        take: Callable[[Command], None] = lambda command: None,
+        training: Training,
+        beat: Beat | None,
+        take: Callable[[Command], None],
     ) -> None:
-        """`take` gets what W&B says meanwhile that is not about the run."""
         self._client = client
         self._last_calls = last_calls
-        self._signals = signals
-        self._wake_up = wake_up
-        self._descendants = descendants
-        self._say = say
+        self._training = training
+        self._run = training.run
+        self._signals = training.pod.signals
+        self._wake_up = training.pod.wake_up
+        self._say = training.pod.console.say
         self._beat = beat
         self._take = take
         self._heartbeats: Heartbeats | None = None
         self._is_unknown = False
         self._must_exit = False
 
-    def train(self, training: Training, sweep: AssignedSweep, attempts: int) -> Trained:
-        """Train a run, judge it and tell W&B; `attempts` counts this one as well."""
-        run = training.run
-        self._must_exit = False
+    def train(self, attempts: int) -> Trained:
+        training, run = self._training, self._run
         for note in training.resolved.notes:
             self._say(log_lines.run_note(run.id, note))
         self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
-        number = run.attempt or attempts
-        record = RecordUpload(self._client, sweep, training, number, self._wake_up)
+        record = RecordUpload(self._client, training, run.attempt or attempts)
         began = time.monotonic()
         try:
-            begun, end = self._try(training, sweep)
+            question, end = self._try()
             if training.may_try_again(end):
-                self._say(
-                    log_lines.run_note(
-                        run.id, f"{training.evidence.spoilt_start}; trying once more"
-                    )
-                )
-                begun, end = self._try(training, sweep)
+                again = f"{training.evidence.spoilt_start}; trying once more"
+                self._say(log_lines.run_note(run.id, again))
+                question, end = self._try()
             lasted_s = time.monotonic() - began
-            verdict = end_run(
-                self._client, self._last_calls, sweep, training, end, [begun], attempts
-            )
+            verdict = end_run(self._client, self._last_calls, training, end, question, attempts)
             self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
         finally:
-            self._end_heartbeats(run.id)
+            self._end_heartbeats()
         if trouble := record.finish(self._last_calls.retrying):
             self._say(log_lines.run_note(run.id, f"its {RECORD_FILE} is not at W&B: {trouble}"))
         return Trained(verdict, lasted_s, self._must_exit)
 
-    def _try(self, training: Training, sweep: AssignedSweep) -> tuple[RunQuestion, TrainerEnd]:
-        """Run a trainer to its end; W&B is asked of the run while the rest of it is cleaned up."""
-        self._supervise(training, sweep)
-        begun = ask_run(self._client, sweep, training.run, self._wake_up)
+    def _try(self) -> tuple[RunQuestion, TrainerEnd]:
+        """Run the trainer to its end; ask W&B about the run while the rest is cleaned up."""
+        self._supervise()
+        question = ask_run(self._client, self._training)
         least = time.monotonic() + _LEAST_CLEANUP_S
-        return begun, training.finish(lambda: self._is_late() and time.monotonic() >= least)
+        end = self._training.finish(lambda: self._is_late() and time.monotonic() >= least)
+        return question, end
 
     def _is_late(self) -> bool:
-        """Say whether the time to leave is all needed for telling W&B."""
+        """Say whether all the time that is left is needed for W&B."""
         signals = self._signals
-        return bool(signals.received) and signals.left_s <= signals.last_words_s / 2
+        return signals.is_leaving and signals.left_s <= signals.last_words_s / 2
 
-    def _supervise(self, training: Training, sweep: AssignedSweep) -> None:
-        """Start a trainer and watch it until it ends; its heartbeats go on after that."""
+    def _supervise(self) -> None:
+        """Start the trainer and watch it until it ends; its heartbeats go on after that."""
+        training = self._training
         training.reset()
         if self._beat is not None and self._heartbeats is None:
-            self._heartbeats = Heartbeats(self._beat, training.run.id, self._wake_up)
+            self._heartbeats = Heartbeats(self._beat, self._run.id, self._wake_up)
         try:
             self._last_calls.retrying.run(training.prepare)
         except InterruptedBySignalError:
             training.end(Intervention.LEAVING, 0.0)
             return
         training.start()
-        heard = 0
+        seen = 0
         while not training.has_ended() and not self._is_late():
             due_s = training.poll(time.monotonic())
-            if len(self._signals.received) > heard:
-                is_first, heard = heard == 0, len(self._signals.received)
-                self._leave(training, sweep, is_first=is_first)
+            if self._signals.count > seen:
+                is_first, seen = seen == 0, self._signals.count
+                self._leave(is_first=is_first)
                 continue
             for answer in self._heartbeats.take() if self._heartbeats else ():
-                self._take_answer(answer, training.run.id, training)
-                self._descendants.reap_orphans()
+                self._take_answer(answer, is_training=True)
+                training.pod.descendants.reap_orphans()
             self._wake_up.wait(due_s)
 
-    def _end_heartbeats(self, run_id: str) -> None:
-        """End the heartbeats of a run once W&B knows its end."""
+    def _end_heartbeats(self) -> None:
+        """End the heartbeats once W&B knows the run's end."""
         heartbeats, self._heartbeats = self._heartbeats, None
         if heartbeats is None:
             return
@@ -150,48 +152,47 @@ class Supervisor:
         except InterruptedBySignalError:
             last.wait(min(1.0, self._signals.left_s))
         for answer in heartbeats.take():
-            self._take_answer(answer, run_id, None)
+            self._take_answer(answer, is_training=False)
 
-    def _take_answer(self, answer: Answer, run_id: str, training: Training | None) -> None:
+    def _take_answer(self, answer: Answer, *, is_training: bool) -> None:
         if isinstance(answer, list):
             self._last_calls.retrying.note_success()
             self._is_unknown = False
             for command in answer:
-                self._act_on(command, run_id, training)
+                self._act_on(command, is_training=is_training)
         elif isinstance(answer, ApiError) and answer.is_missing:
             # The next heartbeat without a run finds out whether the sweep itself is gone.
-            if not self._is_unknown and training is not None:
+            if not self._is_unknown and is_training:
                 self._say("W&B knows this agent no more; the run goes on")
             self._is_unknown = True
         else:
             self._last_calls.retrying.note_failure(answer)
 
-    def _act_on(self, command: Command, run_id: str, training: Training | None) -> None:
-        """Do what W&B says; that the run which is held is to be begun is said too late."""
+    def _act_on(self, command: Command, *, is_training: bool) -> None:
+        """Do what W&B asks for. A command to begin the run that is held comes late, and is none."""
         if command.get("type") == "exit":
             self._must_exit = True
-            if training is not None:
-                training.end(Intervention.STOPPED, 0.0)
+            if is_training:
+                self._training.end(Intervention.STOPPED, 0.0)
         elif command.get("type") != "stop":
-            if command.get("run_id") != run_id:
+            if command.get("run_id") != self._run.id:
                 self._take(command)
-        elif training is not None and command.get("run_id") == run_id:
-            if not training.is_ending:
-                self._say(log_lines.run_note(run_id, "W&B asks to stop it"))
-            training.end(Intervention.STOPPED, STOP_LIMIT_S)
+        elif is_training and command.get("run_id") == self._run.id:
+            if not self._training.is_ending:
+                self._say(log_lines.run_note(self._run.id, "W&B asks to stop it"))
+            self._training.end(Intervention.STOPPED, STOP_LIMIT_S)
 
-    def _leave(self, training: Training, sweep: AssignedSweep, *, is_first: bool) -> None:
-        """Hand the run back; a second signal ends it at once."""
+    def _leave(self, *, is_first: bool) -> None:
+        """Hand the run back; a second signal ends the trainer at once."""
+        training, run, signals = self._training, self._run, self._signals
         if not is_first:
             training.end(Intervention.LEAVING, 0.0)
             return
-        run = training.run
-        name = signal.Signals(self._signals.received[-1]).name
-        self._say(f"{name}: handing run {run.id} back, {self._signals.left_s:.0f} s left")
-        place = (sweep.entity, sweep.project, run.id)
+        name = signal.Signals(signals.last or signal.SIGTERM).name
+        self._say(f"{name}: handing run {run.id} back, {signals.left_s:.0f} s left")
+        path = (training.sweep.entity, training.sweep.project, run.id)
         mark = BackgroundCall(
-            lambda: self._client.mark_preempting(*place, run.attempt), self._wake_up
+            lambda: self._client.mark_preempting(*path, run.attempt), self._wake_up
         )
-        mark.wait(min(_PREEMPTING_LIMIT_S, self._signals.left_s / 4))
-        left_s = self._signals.left_s
-        training.end(Intervention.LEAVING, max(0.0, left_s - self._signals.last_words_s))
+        mark.wait(min(_PREEMPTING_LIMIT_S, signals.left_s / 4))
+        training.end(Intervention.LEAVING, max(0.0, signals.left_s - signals.last_words_s))

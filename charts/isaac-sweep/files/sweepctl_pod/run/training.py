@@ -21,14 +21,13 @@ from pathlib import Path
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.command import args_json
 from sweepctl_pod.console import Console
-from sweepctl_pod.options import SettingsRule
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import full_disk_reason, gpu_count
 from sweepctl_pod.run.process import Child, Descendants, Guardian
 from sweepctl_pod.run.secret_values import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl_pod.run.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
 from sweepctl_pod.run.transcript import Transcript
-from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Intervention
+from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Intervention, SettingsRule
 from sweepctl_pod.run_parameters import run_parameters
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.environment import with_threads, with_vulkan
@@ -38,7 +37,7 @@ from sweepctl_pod.trainer.launchers import TrainerKind
 from sweepctl_pod.trainer.param_file import param_file_text
 from sweepctl_pod.trainer.resolve import Resolved, resolve_run
 from sweepctl_pod.trainer.tasks import unknown_task_hint
-from sweepctl_pod.waiting import WakeUp
+from sweepctl_pod.waiting import Signals, WakeUp
 from sweepctl_pod.wandb.client import ATTEMPT_HEADER, Connection
 
 UNDYING_LIMIT_S = 30.0
@@ -68,10 +67,13 @@ class Pod:
     descendants: Descendants
     guardian: Guardian
     wake_up: WakeUp
+    signals: Signals
     python: TrainerPython
     bytecode: BytecodeCache
     settings: SettingsRule
     close_limit_s: float
+    believed_after_s: float
+    """How long W&B must say that a run is not there until that is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,10 @@ class Training:
         settings: SettingsCheck,
     ) -> None:
         """Make the command; SweepctlError when the parameters make none."""
-        self._pod = pod
+        self.pod = pod
         self.grammar = grammar
         self._settings = settings
+        self.sweep = sweep
         self.run = run
         self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
         self.log = self.folder / "trainer.log"
@@ -145,12 +148,12 @@ class Training:
     @property
     def host(self) -> str:
         """The agent's name, by which its runs are found; empty under somebody else's agent."""
-        return self._pod.environ.get("WANDB_HOST") or ""
+        return self.pod.environ.get("WANDB_HOST") or ""
 
     @property
     def settings_required(self) -> bool:
         """Whether a run counts as failed when nobody could tell its settings."""
-        return self._pod.settings is SettingsRule.REQUIRE
+        return self.pod.settings is SettingsRule.REQUIRE
 
     def reset(self) -> None:
         """Forget an earlier try, all of it."""
@@ -164,10 +167,10 @@ class Training:
     def prepare(self) -> None:
         """Write and ask what the trainer's start needs: what may take long, in any thread."""
         if self._is_broken_bytecode_kept:
-            self._pod.bytecode.discard()
+            self.pod.bytecode.discard()
         try:
             self._write_files()
-            self._start_environ = self._pod.bytecode.environ(self.resolved.argv, self.environ)
+            self._start_environ = self.pod.bytecode.environ(self.resolved.argv, self.environ)
         except OSError as error:
             self._node_error = f"{self.folder}: {_reason(error)}"
         except ValueError as error:
@@ -181,11 +184,11 @@ class Training:
             self._child = Child(
                 self.resolved.argv,
                 environ=self._start_environ,
-                descendants=self._pod.descendants,
-                console=self._pod.console,
+                descendants=self.pod.descendants,
+                console=self.pod.console,
                 log=self.log,
                 on_lines=self._feed,
-                on_end=self._pod.wake_up.set,
+                on_end=self.pod.wake_up.set,
             )
         except OSError as error:
             if error.errno in _COMMANDS_FAULT:
@@ -196,7 +199,7 @@ class Training:
         except ValueError as error:
             self._start_error = str(error)
             return
-        self._pod.guardian.watch(self._child.pid)
+        self.pod.guardian.watch(self._child.pid)
         if self.resolved.trainer is TrainerKind.ISAACLAB3 and self.grammar is Grammar.LITERAL:
             self._settings.begin(self.resolved.argv, self._overrides)
 
@@ -241,7 +244,7 @@ class Training:
         if not self.evidence.said_its_end:
             return 3600.0
         self._closing_since = self._closing_since or now
-        left_s = self._closing_since + self._pod.close_limit_s - now
+        left_s = self._closing_since + self.pod.close_limit_s - now
         if left_s <= 0:
             self._kill(Intervention.CLOSING, "")
         return max(0.01, left_s)
@@ -273,7 +276,7 @@ class Training:
             limit_s = UNDYING_LIMIT_S if self._kill_at is None else UNDYING_LIMIT_S / 6
             until = time.monotonic() + limit_s
             exit_code, undying = self._child.finish(lambda: is_late() or time.monotonic() >= until)
-            self._pod.guardian.watch(0)
+            self.pod.guardian.watch(0)
             if self._intervention is Intervention.NONE:
                 self._check_last()
         return TrainerEnd(
@@ -313,7 +316,7 @@ class Training:
 
     def _new_record(self) -> RecordCheck:
         return RecordCheck(
-            self._pod.python, self._pod.wake_up, self.resolved.argv, self._overrides, self.grammar
+            self.pod.python, self.pod.wake_up, self.resolved.argv, self._overrides, self.grammar
         )
 
     def _has_record(self) -> bool:

@@ -25,6 +25,15 @@ _ORDERLY = _SIGNAL_BASE + signal.SIGTERM
 """The record of a run given up in good order: no attempt of it was lost."""
 
 
+class SettingsRule(str, enum.Enum):
+    """What becomes of a run that finished, when nobody could tell its trainer's settings."""
+
+    REPORT = "report"
+    """It has finished, and its reason says so."""
+    REQUIRE = "require"
+    """It has failed."""
+
+
 class Ending(str, enum.Enum):
     """How a run ends, for W&B and for the log."""
 

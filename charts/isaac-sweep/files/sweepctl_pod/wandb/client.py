@@ -296,13 +296,6 @@ class WandbClient:
         """Say that the run will end early and is to be taken again by some agent."""
         self.post_file_stream(entity, project, run_id, {"preempting": True}, attempt)
 
-    def post_exit_code(
-        self, entity: str, project: str, run_id: str, exit_code: int, attempt: int | None = None
-    ) -> None:
-        """End the run: 0 finishes it, another code fails it (or hands it back when preempting)."""
-        body = {"complete": True, "exitcode": exit_code}
-        self.post_file_stream(entity, project, run_id, body, attempt)
-
     def _run_query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Ask for runs with the optional fields as well, as long as the server knows them."""
         try:
