@@ -24,8 +24,19 @@ RINGS = (
     ("__main__", "pod"),
 )
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
-POD_RINGS = (("wandb",), ("trainer",), ("run",))
-"""The folders of the pod code, each on those before it and on the files beside them."""
+POD_RINGS = (
+    ("errors", "json_text", "log_lines", "run_record", "timestamps"),
+    ("command", "console", "overrides", "preflight", "wandb"),
+    ("assignment", "run_parameters", "shell_script", "waiting"),
+    ("heartbeats", "stored_form", "trainer"),
+    ("find_sweep", "run"),
+    ("first_runs", "helm_test"),
+    ("options",),
+    ("giving_up", "wrapper"),
+    ("agent",),
+    ("__main__",),
+)
+"""The files and folders of the pod code; each imports only from the levels before its own."""
 SERVER_RINGS = (
     ("errors", "lifecycle"),
     ("store",),
@@ -150,20 +161,37 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     assert circle(arrows) == []
 
 
+INNER_RINGS = {"sweepctl.server": SERVER_RINGS, "sweepctl_pod": POD_RINGS}
+
+
+def _inside(package: str) -> list[str]:
+    """List the files of a room, each by its full name, without the room's own face."""
+    return [name for name in MODULES if name.startswith(f"{package}.")]
+
+
+def _place(package: str, module: str) -> str:
+    """Name the folder of a file within its room, or the loose file itself."""
+    return module.removeprefix(f"{package}.").split(".")[0]
+
+
 @pytest.mark.parametrize(
-    "module", [name for name in MODULES if name.startswith("sweepctl.server.")]
+    ("package", "module"), [(package, name) for package in INNER_RINGS for name in _inside(package)]
 )
-def test_a_file_of_the_server_imports_only_its_own_folder_and_those_below(module: str) -> None:
-    rings = {name: number for number, ring in enumerate(SERVER_RINGS) for name in ring}
-
-    def place(name: str) -> str:
-        return name.split(".")[2]
-
-    assert place(module) in rings, f"{place(module)} is in no ring of the server"
-    inside = {name for name in ours(module) if name.startswith("sweepctl.server.")}
-    beside = {name for name in inside if place(name) != place(module)}
-    above = {name for name in beside if rings[place(name)] >= rings[place(module)]}
+def test_a_file_imports_only_its_own_folder_and_those_below_in_its_room(
+    package: str, module: str
+) -> None:
+    rings = {name: number for number, ring in enumerate(INNER_RINGS[package]) for name in ring}
+    own = _place(package, module)
+    assert own in rings, f"{own} is in no ring of {package}"
+    beside = {_place(package, name) for name in ours(module) & set(_inside(package))} - {own}
+    above = {name for name in beside if rings[name] >= rings[own]}
     assert not above, f"{module} imports {sorted(above)}, which is not below it"
+
+
+@pytest.mark.parametrize("package", INNER_RINGS)
+def test_the_rings_of_a_room_name_what_there_is(package: str) -> None:
+    named = [name for ring in INNER_RINGS[package] for name in ring]
+    assert sorted(named) == sorted({_place(package, name) for name in _inside(package)})
 
 
 @pytest.mark.parametrize("package", ["sweepctl.server", "sweepctl_pod"])
