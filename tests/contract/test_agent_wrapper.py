@@ -2,13 +2,19 @@
 
 import json
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.agents import SOURCES, World
+import sweepctl_pod
+from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code
+from tests.contract.agents import World
+from tests.images.test_dockerfile import ROOT, copied
 
 SDK_TRAINER = """
 import os, sys, wandb
@@ -21,6 +27,50 @@ print("trained", run.id, sys.argv[1:])
 """
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the wrapper's code is: the Python that runs it, its environment, its folder."""
+
+    python: tuple[str, ...]
+    environ: Mapping[str, str]
+    folder: Path
+
+    def home_of_the_code(self, environ: Mapping[str, str]) -> Path:
+        """Ask this Python where it finds the wrapper."""
+        words = "import sweepctl_pod.wrapper as wrapper, sweepctl.pod.run; print(wrapper.__file__)"
+        done = subprocess.run(
+            [*self.python, "-c", words], env=environ, capture_output=True, text=True, check=True
+        )
+        return Path(done.stdout.strip())
+
+
+def installed(folder: Path) -> Layout:
+    """Give the code as it is installed beside the `sweepctl` command."""
+    return Layout((sys.executable,), {}, Path(sweepctl_pod.__file__).parent)
+
+
+def mounted(folder: Path) -> Layout:
+    """Lay the code out as the ConfigMap's volume does, for a Python that has nothing else."""
+    code = pod_code()
+    return _laid_out(folder, {path: code.files[key] for key, path in code.paths()})
+
+
+def baked(folder: Path) -> Layout:
+    """Lay the code out as images/Dockerfile does, for a Python that has nothing else."""
+    places = {place.removeprefix(f"{MOUNT_PATH}/"): source for place, source in copied().items()}
+    return _laid_out(
+        folder, {place: (ROOT / source).read_text() for place, source in places.items()}
+    )
+
+
+def _laid_out(folder: Path, files: Mapping[str, str]) -> Layout:
+    for place, text in files.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text)
+    return Layout((sys.executable, "-S"), {"PYTHONPATH": str(folder)}, folder)
+
+
+@pytest.mark.parametrize("lay_out", [installed, mounted, baked])
 @pytest.mark.parametrize(
     ("words", "state", "said"),
     [
@@ -29,14 +79,22 @@ print("trained", run.id, sys.argv[1:])
     ],
 )
 def test_stock_agent_runs_the_wrapper_and_the_wrapper_judges(
-    words: list[str], state: str, said: str, world: World, make_sdk: Callable[[str], Any]
+    words: list[str],
+    state: str,
+    said: str,
+    lay_out: Callable[[Path], Layout],
+    world: World,
+    make_sdk: Callable[[str], Any],
 ) -> None:
+    layout = lay_out(world.folder / "code")
     script = world.folder / "train.py"
     script.write_text(SDK_TRAINER)
-    command = [sys.executable, "-m", "sweepctl.pod.run", sys.executable, str(script), *words]
-    sweep = world.sweep(command)
+    trainer = [sys.executable, str(script), *words]
+    sweep = world.sweep([*layout.python, "-m", "sweepctl.pod.run", *trainer])
     sdk = make_sdk(world.server.url)
-    sdk.environ["PYTHONPATH"] = SOURCES
+    sdk.environ.pop("PYTHONPATH", None)
+    sdk.environ |= layout.environ
+    assert layout.home_of_the_code(sdk.environ).is_relative_to(layout.folder)
     agent = sdk.start_agent(f"local/agents/{sweep.id}", "--count", "1")
     _, out, err = sdk.end(agent)
     assert said in out + err
