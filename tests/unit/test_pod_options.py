@@ -6,8 +6,9 @@ import pytest
 
 from sweepctl_pod.errors import UsageError
 from sweepctl_pod.find_sweep import UnnamedSweep
-from sweepctl_pod.options import SettingsRule, agent_host, read_options, read_wrapper_options
+from sweepctl_pod.options import agent_host, read_options, read_wrapper_options
 from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run.verdict import SettingsRule
 
 
 def test_defaults_are_those_of_a_pod() -> None:
