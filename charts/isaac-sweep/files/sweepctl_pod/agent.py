@@ -1,8 +1,8 @@
-"""The agent: takes runs from a sweep, trains them in turn, tells W&B what became of each.
+"""The agent: it takes runs from a sweep, trains one after the other, and posts their ends to W&B.
 
 `python -m sweepctl_pod --sweep ENTITY/PROJECT/ID`. The loop of W&B's own agent
 (https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py) over plain HTTP. It ends with an
-exit code that the Job's podFailurePolicy understands (errors.ExitCode), never with 0 after SIGTERM.
+exit code that the Job's podFailurePolicy knows (errors.ExitCode), never with 0 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ T = TypeVar("T")
 
 _LEFTOVERS_LIMIT_S = 10.0
 HEARD_OUT_S = 5.0
-"""How long the answer of a heartbeat under way is waited for when this agent leaves."""
+"""How long a leaving agent waits for the answer to its heartbeat."""
 _NOBODY = "sweepctl-agent-is-leaving"
-"""A run that nobody has: a heartbeat without a run asks for one, this one only lets go."""
+"""A run that nobody has. A heartbeat without a run asks for one; with this one it only lets go."""
 
 
 class ConfigurationError(SweepctlError):
-    """What was asked for cannot be, here or anywhere: another try changes nothing."""
+    """What was asked for is not possible, here or anywhere: another try changes nothing."""
 
     exit_code = ExitCode.CONFIGURATION
 
@@ -81,7 +81,7 @@ class SweepGoneError(SweepctlError):
 
 
 class Agent:
-    """One agent from its first word to W&B to its last."""
+    """One agent, from its first call to W&B to its last."""
 
     def __init__(self, options: AgentOptions, client: WandbClient, pod: Pod) -> None:
         self._options = options
@@ -100,7 +100,7 @@ class Agent:
         self._last_calls = LastCalls(self._retrying, pod.signals, pod.wake_up)
 
     def run(self) -> ExitCode:
-        """Take runs until there are no more, or until told to go."""
+        """Take runs until there are no more, or until told to leave; give the exit code."""
         try:
             self._check_node()
             self._find_sweep()
@@ -168,7 +168,7 @@ class Agent:
         )
 
     def _join(self) -> None:
-        """Read the sweep and register; as long as it takes when the API is out of reach."""
+        """Read the sweep and register, however long the API is out of reach."""
         options = self._options
         name = (options.entity, options.project, options.sweep_id)
         try:
@@ -209,7 +209,7 @@ class Agent:
         return AssignedSweep.of(options.entity, options.project, options.sweep_id, config)
 
     def _is_final_at_start(self, error: ApiError, lasted_s: float) -> bool:
-        """Tell when an error ends this agent: a sweep that is gone, or one that never was there.
+        """Say whether an error ends this agent: the sweep is gone, or never was there.
 
         An ingress answers 404 as well, while its server restarts.
         """
@@ -250,7 +250,7 @@ class Agent:
     def _ask_for_runs(self) -> list[Command]:
         """Send the heartbeat of an agent without a run.
 
-        Told to leave meanwhile, its answer is heard out: a run that it hands out would be lost.
+        An agent that is told to leave meanwhile still waits for the answer: a run in it would be lost.
         """
         try:
             return self._retrying.call(
@@ -299,7 +299,7 @@ class Agent:
         )
 
     def _train(self, run: AssignedRun) -> ExitCode | None:
-        """Train one run and tell W&B what became of it; give the exit code if that ends us."""
+        """Train one run and post its end; give the exit code when that ends this agent."""
         try:
             training = self._retrying.run(
                 lambda: Training(self._pod, self._sweep, run, self._grammar, self._settings)
@@ -337,10 +337,9 @@ class Agent:
         return self._client.heartbeat(self._agent_id, ids)
 
     def _say_goodbye(self) -> None:
-        """Let go of what this agent held: named is a run that nobody has.
+        """Let go of what this agent held, by a heartbeat that names a run nobody has.
 
-        W&B hands a run to an agent that names none. Should it hand one out all the same, it is
-        handed back.
+        W&B hands a run to an agent that names none. A run that it hands out all the same goes back.
         """
         if not self._agent_id:
             return
@@ -374,7 +373,7 @@ def run_agent(
     console: Console | None = None,
     received: list[int] | None = None,
 ) -> ExitCode:
-    """Run one agent in this process, which must have no other work: leftovers are killed."""
+    """Run one agent; give its exit code. The process must have no other work: children are killed."""
     wake_up = WakeUp()
     signals = Signals(wake_up, options.grace_s, received)
     signals.install()
@@ -383,7 +382,7 @@ def run_agent(
     python = TrainerPython(environ)
     pod = Pod(
         connection=client.connection,
-        # A run is found by the host of its agent: the SDK would tell the machine's name.
+        # A run is found by the host of its agent: the SDK would give the machine's name.
         environ={**environ, "WANDB_HOST": options.host},
         work=options.work,
         console=console or Console(),
@@ -415,7 +414,7 @@ def run_agent(
 def main(argv: Sequence[str], environ: Mapping[str, str], received: list[int] | None = None) -> int:
     """Run an agent as its command line and environment say; give its exit code.
 
-    `received` is where the signals are noted that come before the agent listens.
+    `received` holds the signals that come before the agent listens.
     """
     console = Console()
     try:

@@ -1,6 +1,6 @@
 """A sweep's `command` with W&B's macros, expanded to the argv of one run.
 
-Ring 0: standard library only, pure. The expansion is the stock agent's to the letter
+Pure. The expansion is exactly the stock agent's
 (wandb/sdk/launch/sweeps/utils.py, wandb/wandb_agent.py), plus `${overrides}`.
 """
 
@@ -33,7 +33,7 @@ _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
 def unknown_macros(command: Sequence[object]) -> list[tuple[int, str]]:
-    """Give the items, with their index, that W&B would drop silently: macros that it lacks."""
+    """Give the items, with their index, that W&B would drop silently: macros that it does not know."""
     found = []
     for index, item in enumerate(command):
         text = str(item)
@@ -43,12 +43,12 @@ def unknown_macros(command: Sequence[object]) -> list[tuple[int, str]]:
 
 
 def uses_args(command: Sequence[object]) -> bool:
-    """Tell whether the parameters reach the command as arguments of their own."""
+    """Say whether the parameters reach the command as arguments of their own."""
     return any(str(item) in _ARGS_MACROS for item in command)
 
 
 def unread_variables(word: str) -> list[str]:
-    """List the `${envvar:x}` in a word that W&B leaves as they stand, for their names."""
+    """List the `${envvar:x}` in a word that W&B does not expand, because of their names."""
     return [
         found[0]
         for found in re.finditer(r"\$\{envvar:[^}]*\}", word)
@@ -57,7 +57,7 @@ def unread_variables(word: str) -> list[str]:
 
 
 def takes_overrides(command: Sequence[object]) -> bool:
-    """Tell whether the overrides go into the command: at their macro, else to its end."""
+    """Say whether overrides go into the command: at their macro, else at its end."""
     words = command or DEFAULT_COMMAND
     return OVERRIDES_MACRO in map(str, words) or not uses_args(words)
 
@@ -118,7 +118,7 @@ def shell_line(argv: Sequence[str]) -> str:
 
 
 def args_json(config: Mapping[str, object]) -> str:
-    """Give what `${args_json}` stands for and what the file of `${args_json_file}` holds."""
+    """Give the text of `${args_json}`, which is also that of the file of `${args_json_file}`."""
     return json.dumps(dict(config))
 
 

@@ -2,7 +2,7 @@
 
 The log of a pod is the log of its run, so a trainer's line has no prefix; the agent's own begin
 with `sweepctl:`. A thread writes, so that a reader who stalls (Ctrl-S, a slow container runtime)
-holds up neither the trainer nor the agent; what he misses then is counted, and told in its place.
+holds up neither the trainer nor the agent; a line in its place counts the bytes that are missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import deque
 from sweepctl_pod.log_lines import PREFIX
 
 MAX_WAITING_BYTES = 16 << 20
-"""How much output waits for a stalled reader before the rest is left out."""
+"""How many bytes wait for a stalled reader before the rest is left out."""
 FLUSH_LIMIT_S = 2.0
 """How long a process that ends waits for the reader of its last lines."""
 
@@ -40,7 +40,7 @@ class Console:
             self._put(self._own_lines(text))
 
     def pass_on(self, data: bytes) -> None:
-        """Write a trainer's bytes unchanged; they are left out while too much waits already."""
+        """Write a trainer's bytes unchanged, or leave them out while too much waits already."""
         with self._changed:
             if self._waiting_bytes + len(data) > self._max_waiting_bytes:
                 self._left_out_bytes += len(data)
@@ -49,7 +49,7 @@ class Console:
                 self._put(data)
 
     def flush(self, limit_s: float) -> bool:
-        """Wait until everything is written, at most so long; say whether it is."""
+        """Wait until everything is written, at most `limit_s`; say whether it is."""
         with self._changed:
             self._tell_what_was_left_out()
             return self._changed.wait_for(
@@ -90,7 +90,7 @@ class Console:
             is_open = self._write(data)
             with self._changed:
                 self._waiting_bytes -= len(data)
-                if not is_open:  # nobody will ever read again: forgotten, never an error
+                if not is_open:  # nobody reads any more: that is no error
                     self._is_open = False
                     self._waiting.clear()
                     self._waiting_bytes = 0

@@ -1,6 +1,6 @@
 """The errors that users meet: their form, their exit codes, the complaint about a place in a file.
 
-Ring 0: standard library only, shared by the command line, the server and the pod. It never prints.
+Shared by the command line, the server and the pod. It never prints.
 """
 
 from __future__ import annotations

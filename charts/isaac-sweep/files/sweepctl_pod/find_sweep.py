@@ -1,9 +1,9 @@
-"""Finding the sweep of a Job that was told none, or creating it: once, whoever comes first.
+"""Find the sweep of a Job that names none, or create it: once, whichever agent comes first.
 
 The sweep's description at W&B says whose it is: `sweepctl:NAMESPACE/NAME/HASH(UID,…)`, the release,
 the hash of its sweep file and the Jobs that serve it. `choose` decides from what W&B lists; nobody
 waits for another agent, and no lock is taken. W&B has no idempotency key
-(https://github.com/wandb/wandb/issues/1501): so after each creation all look again.
+(https://github.com/wandb/wandb/issues/1501), so after each creation every agent looks again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sweepctl_pod.wandb.client import ApiError, SweepInfo, WandbClient
 from sweepctl_pod.wandb.states import SweepState, is_open_sweep
 
 SETTLE_S = 2.0
-"""What lies between two looks; W&B tells when a sweep was created in whole seconds."""
+"""The time between two looks: W&B gives the time of a sweep's creation in whole seconds."""
 
 _SAME_MOMENT_S = 60.0
-"""How long a creation may take that began before another sweep of the key was listed."""
+"""How long a creation may take: one that began before another was listed counts as simultaneous."""
 
 _STAGGER_S = 2.0
 _LONGEST_STAGGER_S = 60.0
@@ -41,7 +41,7 @@ _WITHOUT_YAML = (
 
 @dataclass(frozen=True, slots=True)
 class UnnamedSweep:
-    """Where an agent without a sweep's id takes its sweep from."""
+    """A sweep that no id names: the file and the Job by which its agents find it."""
 
     file: Path
     namespace: str
@@ -53,24 +53,24 @@ class UnnamedSweep:
 
     @property
     def delay_s(self) -> float:
-        """How long this agent lets those before it go first."""
+        """How long this agent waits, so that those before it go first."""
         return min(_STAGGER_S * self.index, _LONGEST_STAGGER_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is to be done about the sweeps of a key, as one look has found them."""
+    """What to do about the sweeps of a key, as one look has found them."""
 
     sweep: SweepInfo | None
-    """The one to serve; None when one has to be created."""
+    """The sweep to serve; None when one has to be created."""
     is_ours: bool = False
     """Whether it names our Job already."""
     superfluous: tuple[SweepInfo, ...] = ()
-    """Sweeps that other agents created at the same moment, and that take runs still."""
+    """Open sweeps that other agents created at the same moment."""
 
 
 def sweep_key(namespace: str, name: str, sweep_text: bytes) -> str:
-    """Name the sweep of a release: another sweep file is another sweep."""
+    """Give the key of a release's sweep; another sweep file gives another key."""
     return f"{namespace}/{name}/{hashlib.sha256(sweep_text).hexdigest()[:16]}"
 
 
@@ -92,10 +92,10 @@ def with_job(description: str | None, key: str, job_uid: str) -> str:
 
 
 def choose(sweeps: Iterable[SweepInfo], key: str, job_uid: str) -> Choice:
-    """Choose the sweep that names our Job, whatever its state; else one that is open still.
+    """Choose the sweep that names our Job, whatever its state; else one that is still open.
 
-    Of several the oldest: those that create one at the same moment all come to the same, the agents
-    of another Job too (an upgrade while the first sweep is created).
+    The oldest of several is chosen, so that agents that create sweeps at the same moment agree. So
+    do those of another Job, in an upgrade while the first sweep is created.
     """
     known = sorted(
         (sweep for sweep in sweeps if jobs_of(sweep, key) is not None),
@@ -132,9 +132,9 @@ def read_sweep_file(file: Path, read_yaml: Callable[[str], Any]) -> tuple[bytes,
 def sweep_place(
     config: Mapping[str, object], entity: str | None, project: str | None
 ) -> tuple[str | None, str]:
-    """Say where a sweep is created: entity (None: the key's own) and project.
+    """Give where a sweep is created: entity (None: the key's own) and project.
 
-    What the settings name stands before what the sweep file says.
+    The settings win over the sweep file.
     """
     named = entity or _text(config.get("entity"))
     return named, project or _text(config.get("project")) or DEFAULT_PROJECT
@@ -203,7 +203,7 @@ class SweepFinder:
         return choose(listed, self._key, self._source.job_uid)
 
     def _create(self, config: dict[str, object]) -> None:
-        """Create a sweep, in one attempt: what became of a lost one, the next look tells."""
+        """Create a sweep in one attempt; if the answer is lost, the next look finds the sweep."""
         if self._created:
             self._in_vain += 1  # it is there, and not in W&B's list yet
             return
@@ -230,7 +230,7 @@ class SweepFinder:
         self._once(lambda: self._client.set_sweep_state(sweep, SweepState.FINISHED.value))
 
     def _once(self, work: Callable[[], None]) -> None:
-        """Make one attempt; of an error that may pass the next look makes the best."""
+        """Make one attempt; raise its error unless that may pass before the next look."""
         try:
             self._retrying.call(work, is_final=lambda error, lasted_s: True)
         except ApiError as error:
@@ -241,7 +241,7 @@ class SweepFinder:
 
 
 def _at_the_same_moment(one: SweepInfo, other: SweepInfo) -> bool:
-    """Tell whether two sweeps may come of Jobs that did not see each other's."""
+    """Say whether two sweeps may come from Jobs that did not see each other's."""
     first, second = read_time(one.created_at), read_time(other.created_at)
     if first is None or second is None:
         return False

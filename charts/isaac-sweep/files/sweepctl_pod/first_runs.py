@@ -1,7 +1,7 @@
-"""Whether an agent is to give up: its first runs all failed at once, and none before succeeded.
+"""Whether an agent should give up: its first runs all failed at once, and none has succeeded.
 
 Pure. An agent that cannot train anything (a wrong trainer, a missing package) would otherwise fail
-every run of its sweep in a minute. What an earlier pod of the same index did counts as well.
+every run of its sweep in a minute. The runs of earlier pods of the same index count as well.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUICK_S = 60.0
 
 
 class FirstRuns:
-    """The runs that an agent began with, as far as they tell whether it can train at all."""
+    """The first runs of an agent, as far as they show whether it can train at all."""
 
     def __init__(self, limit: int) -> None:
         """Give up after `limit` runs; 0 never does."""
@@ -39,14 +39,14 @@ class FirstRuns:
         return self.is_in_doubt and self._failed >= self._limit
 
     def note(self, ending: Ending, lasted_s: float) -> None:
-        """Take in a run that has ended; one that was stopped or handed back soon tells nothing."""
+        """Note a run that has ended; one that was soon stopped or handed back shows nothing."""
         if ending is Ending.FINISHED or lasted_s > QUICK_S:
             self._is_proven = True
         elif ending is Ending.FAILED:
             self._failed += 1
 
     def note_earlier(self, runs: Iterable[RunInfo]) -> None:
-        """Take in what an earlier process had, as the API tells it."""
+        """Note the runs of an earlier process, as the API has them."""
         for run in runs:
             ending = _ENDINGS.get(run.state)
             if ending is not None and not self._is_proven:
@@ -61,7 +61,7 @@ class FirstRuns:
 
 
 def limit_of(text: str) -> int:
-    """Read after how many failed runs to give up: a number, or `off`; ValueError otherwise."""
+    """Read the number of failed runs after which to give up; `off` is 0. ValueError otherwise."""
     limit = 0 if text.strip().lower() == "off" else int(text)
     if limit < 0:
         raise ValueError(f"{limit} is less than 0")
@@ -69,7 +69,7 @@ def limit_of(text: str) -> int:
 
 
 def default_limit(environ: Mapping[str, str]) -> str:
-    """Give the limit where nobody says one: what the stock agent is told, by its own variables."""
+    """Give the limit where nobody sets one: that of the stock agent's own variables."""
     if environ.get("WANDB_AGENT_DISABLE_FLAPPING", "").lower() == "true":
         return "off"
     return environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES") or str(DEFAULT_LIMIT)

@@ -1,7 +1,7 @@
 """When an agent gives up the rest of its sweep, and what it says then.
 
 It asks the API only when runs have failed at once and none has shown that this agent can train:
-once what an earlier pod of the same index had, and before giving up whether there is work left.
+once for the runs of earlier pods of the same index, and before it gives up for the work left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class GaveUpError(SweepctlError):
 
 
 class GivingUp:
-    """The ends of an agent's runs, as far as they decide whether it goes on."""
+    """Decides from the ends of an agent's runs whether it goes on."""
 
     def __init__(self, options: AgentOptions, client: WandbClient, retrying: Retrying) -> None:
         self._options = options
@@ -45,7 +45,7 @@ class GivingUp:
 
     @property
     def end(self) -> ExitCode:
-        """The exit code when there is no more work: a person is told that every run failed."""
+        """The exit code when there is no more work; to a person it says that every run failed."""
         all_failed = self._endings == {Ending.FAILED}
         is_told = all_failed and self._options.asker is Asker.PERSON
         return ExitCode.FAILED_RUNS if is_told else ExitCode.DONE
@@ -53,12 +53,12 @@ class GivingUp:
     def note(
         self, sweep: AssignedSweep, run: AssignedRun, verdict: Verdict, lasted_s: float
     ) -> None:
-        """Take in a run's end; GaveUpError when it is time to give up."""
+        """Note a run's end; GaveUpError when it is time to give up."""
         self._endings.add(verdict.ending)
         self._first_runs.note(verdict.ending, lasted_s)
         name = (sweep.entity, sweep.project, sweep.id)
         if self._first_runs.is_in_doubt and not self._knows_earlier:
-            # The same index may have had other pods before this one, which this cannot remember.
+            # The same index may have had other pods before this one.
             self._knows_earlier = True
             host = self._options.host
             found = self._ask(lambda: list(self._client.runs(*name, host)))
@@ -72,14 +72,14 @@ class GivingUp:
             raise error
 
     def _has_work_left(self, name: tuple[str, str, str]) -> bool:
-        """Say whether giving up saves runs: an agent of a sweep at its end just ends."""
+        """Say whether giving up saves any run: at the end of a sweep the agent just ends."""
         info = self._ask(lambda: self._client.sweep(*name))
         if info is None or info.run_count is None or info.run_count_expected is None:
             return info is None or is_open_sweep(info.state)
         return is_open_sweep(info.state) and info.run_count < info.run_count_expected
 
     def _ask(self, question: Callable[[], T]) -> T | None:
-        """Ask the API, as long as it takes; None where it refuses to say."""
+        """Ask the API, however long it takes; None where it refuses."""
         try:
             return self._retrying.call(question, is_final=lambda error, _: not error.is_transient)
         except ApiError:

@@ -1,7 +1,7 @@
-"""The heartbeats of an agent that holds a run: from its start until W&B was told of its end.
+"""The heartbeats of an agent that holds a run: from its start until W&B knows its end.
 
-A thread of their own sends them. A slow API, the record of a training or a stalled reader must not
-keep them back: a server that hears nothing gives the run to another agent.
+A thread of their own sends them, so that a slow API, a trainer's record or a stalled reader does not
+delay them: a server that hears nothing gives the run to another agent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Answer: TypeAlias = "list[Command] | SweepctlError"
 
 
 def beat_after_s(error: SweepctlError, every_s: float) -> float:
-    """Give the time to the next heartbeat after a failed one: longer only if the API asks for it.
+    """Give the seconds to the next heartbeat after a failed one: more only if the API asks for it.
 
     A server that was away must hear of the run soon, or it gives the run to another agent.
     """
@@ -35,10 +35,10 @@ def beat_after_s(error: SweepctlError, every_s: float) -> float:
 
 
 class Heartbeats:
-    """The heartbeats of one run; `take` gives what has come back."""
+    """The heartbeats of one run; `take` gives the answers."""
 
     def __init__(self, beat: Beat, run_id: str, wake_up: WakeUp) -> None:
-        """Begin them."""
+        """Start them."""
         self._beat = beat
         self._run_id = run_id
         self._wake_up = wake_up
@@ -47,14 +47,14 @@ class Heartbeats:
         self._sending = BackgroundCall(self._send, wake_up)
 
     def take(self) -> list[Answer]:
-        """Give the answers that have come since the last look, oldest first."""
+        """Give the answers that have come since the last call, oldest first."""
         found = []
         while self._answers:
             found.append(self._answers.popleft())
         return found
 
     def end(self) -> BackgroundCall[None]:
-        """End them; when what this gives is done, no heartbeat that names the run is under way."""
+        """End them. Once the call that this gives is done, no heartbeat is under way."""
         self._ending.set()
         return self._sending
 
@@ -66,7 +66,7 @@ class Heartbeats:
                 answer, every_s = self._beat(self._run_id), HEARTBEAT_S
             except SweepctlError as error:
                 answer, every_s = error, beat_after_s(error, every_s)
-            except Exception as error:  # none may end them: the run would be given to another
+            except Exception as error:  # no error may end them: the run would go to another agent
                 answer, every_s = SweepctlError(f"a heartbeat failed: {error!r}"), HEARTBEAT_S
             self._answers.append(answer)
             self._wake_up.set()

@@ -1,7 +1,7 @@
 """What `helm test` asks of a release: does its API answer, take the key, and have the sweep?
 
-Looks as an agent would and changes nothing. A sweep that nobody has created yet is no failure: the
-first agent does that when it has found a node.
+It asks as an agent would and changes nothing. A sweep that nobody has created yet is no failure:
+the first agent creates it when it has a node.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def check_release(environ: Mapping[str, str], *, patience_s: float = PATIENCE_S) -> list[str]:
-    """Say what is found; raise SweepctlError with what is wrong."""
+    """Give what is found, line by line; SweepctlError with what is wrong."""
     client = WandbClient(connection_from_environ(environ, Path.home()), timeout_s=10)
     entity = _patiently(client.viewer_entity, patience_s)
     said = [f"{client.connection.base_url} answers and takes the key of {entity}"]
@@ -61,7 +61,7 @@ def _sweep(environ: Mapping[str, str], client: WandbClient, patience_s: float) -
     listed = _patiently(lambda: client.sweeps(entity, project), patience_s)
     found = [sweep for sweep in listed if jobs_of(sweep, key) is not None]
     newest = max(found, key=lambda sweep: sweep.created_at or "", default=None)
-    # Its Jobs may have come to another: of sweeps created at the same moment, one is gone on with.
+    # Its Jobs may have chosen another: of sweeps created at the same moment, only one goes on.
     jobs = sorted(jobs_of(newest, key) or ()) if newest is not None else []
     return choose(found, key, jobs[-1]).sweep if jobs else newest
 

@@ -1,4 +1,4 @@
-"""What an agent is told: its command line, or the same words in the environment of its pod."""
+"""The agent's options: its command line, or the same words in the environment of its pod."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 DEFAULT_REFUSED_LIMIT_S = 300.0
 DEFAULT_BELIEVED_AFTER_S = 30.0
 DEFAULT_CLOSE_LIMIT_S = 600.0
-"""The trainer's SDK uploads its files while it closes."""
+"""Long, because the trainer's SDK uploads its files while it closes."""
 
 
 class Asker(str, enum.Enum):
-    """Who reads an agent's exit code: failed runs are no failure of a Job's index."""
+    """Who reads an agent's exit code. To a Job, failed runs are no failure of its index."""
 
     JOB = "job"
     PERSON = "person"
@@ -39,7 +39,7 @@ _SETTINGS_RULES = {rule.value: rule for rule in SettingsRule}
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """How one agent works; `grammar` None means: as the installed trainer reads overrides."""
+    """How one agent works; without a `grammar`, the installed trainer is asked for it."""
 
     entity: str
     project: str
@@ -64,13 +64,13 @@ class AgentOptions:
     """How long a trainer may take to close after the end of its training."""
     asker: Asker = Asker.JOB
     is_in_job: bool = False
-    """Whether other pods may have been this agent before."""
+    """Whether earlier pods of the same index may have had runs."""
     source: UnnamedSweep | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WrapperOptions:
-    """What the wrapper is told, by its environment alone: its command line is the trainer's."""
+    """The wrapper's options, from its environment alone: its command line is the trainer's."""
 
     grammar: Grammar | None
     settings: SettingsRule
@@ -93,7 +93,7 @@ def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
 
 
 def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOptions:
-    """Read command line and environment; the command line wins."""
+    """Read command line and environment; the command line wins. UsageError where they make no sense."""
     said = _parser(environ).parse_args(list(argv))
     source = None if said.sweep else _sweep_source(environ, said.index)
     parts = ["", "", ""] if source else (said.sweep or "").split("/")
@@ -141,7 +141,7 @@ def _from_environ(
 
 
 def _sweep_source(environ: Mapping[str, str], index: int | None) -> UnnamedSweep | None:
-    """Say where the sweep comes from that no id names; None outside a Job."""
+    """Read by what a sweep without an id is found; None outside a Job."""
     names = ("SWEEPCTL_SWEEP_FILE", "SWEEPCTL_NAMESPACE", "SWEEPCTL_NAME", "SWEEPCTL_JOB_UID")
     if not all(environ.get(name) for name in names):
         return None
@@ -158,7 +158,7 @@ def _sweep_source(environ: Mapping[str, str], index: int | None) -> UnnamedSweep
 
 
 def agent_host(environ: Mapping[str, str], index: int | None) -> str:
-    """Give the name under which an agent is known: in a Job the pod's, `<job>-<index>`."""
+    """Give the name under which an agent is known; in a Job it is the pod's, `<job>-<index>`."""
     host = environ.get("SWEEPCTL_HOST") or socket.gethostname()
     return host if index is None or _is_in_job(environ) else f"{host}-{index}"
 
@@ -271,7 +271,7 @@ def _limit(text: str) -> int:
 
 
 def _one_of(choices: Mapping[str, T]) -> Callable[[str], T]:
-    """Give the reader of one of several words: argparse checks no `choices` of a default."""
+    """Give a function that reads one of several words: argparse does not check a default."""
 
     def convert(text: str) -> T:
         if text not in choices:

@@ -1,8 +1,8 @@
 """A run's parameters as arguments of the trainer: scaled dictionaries, overrides, the two grammars.
 
-Ring 0: standard library only, no state. A value is written so that the trainer reads back exactly
-that value, or it is refused with a reason; never rounded, never approximated. What is proven here
-is proven by parsing back with the real Hydra parser and with Isaac Lab's own (tests/contract).
+No state. A value is written so that the trainer reads back exactly that value, or it is refused with
+a reason; never rounded, never approximated. The tests prove it by parsing back with the real Hydra
+parser and with Isaac Lab's own (tests/contract).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def scaled_dict_from_config(name: str, config: Mapping[str, object]) -> ScaledDi
 
 
 def inexpressible_path(path: str) -> str | None:
-    """Say why `path` cannot stand left of the `=`; None when it can, in both grammars."""
+    """Say why `path` cannot be left of the `=`; None when it can, in both grammars."""
     if _PATH.fullmatch(path):
         return None
     if not path:
@@ -269,7 +269,7 @@ def _hydra_string(text: str) -> str:
 
 
 def is_bare_word(text: str) -> bool:
-    """Tell whether every trainer reads `text`, without quotes, as that text."""
+    """Say whether every trainer reads `text`, without quotes, as that text."""
     return bool(_BARE_WORD.fullmatch(text)) and text.lower() not in _NOT_BARE
 
 

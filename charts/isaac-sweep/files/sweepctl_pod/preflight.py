@@ -1,7 +1,7 @@
 """Whether this node can train at all: a GPU that answers, room on the disk, a folder to write to.
 
-Each check gives the reason why not, or None. An unfit node is left (exit code 76) before it spoils
-a run; the reason goes to the container's termination message, where `kubectl describe` shows it.
+Each check gives the reason why not, or None. The agent leaves an unfit node (exit code 76) before it
+spoils a run; the reason goes to the container's termination message, for `kubectl describe`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def unwritable_reason(work: Path) -> str | None:
 
 
 def full_disk_reason(work: Path, min_free_mb: int) -> str | None:
-    """Say that the disk of the work folder has too little room left."""
+    """Say that the disk of the work folder has less than `min_free_mb` MB of room."""
     try:
         free_mb = shutil.disk_usage(work).free // 2**20
     except OSError as error:
@@ -66,11 +66,11 @@ def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
 
 
 class NoProgramError(SweepctlError):
-    """There is no nvidia-smi: this machine was not made for GPUs."""
+    """There is no nvidia-smi here: this machine has no GPU."""
 
 
 def listed_gpus(environ: Mapping[str, str], limit_s: float = _NVIDIA_SMI_LIMIT_S) -> str:
-    """Give what `nvidia-smi -L` lists; an error that says why it lists none."""
+    """Give the lines of `nvidia-smi -L`; SweepctlError with the reason why it lists no GPU."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "-L"],
@@ -97,7 +97,7 @@ def listed_gpus(environ: Mapping[str, str], limit_s: float = _NVIDIA_SMI_LIMIT_S
 
 
 def gpu_count(environ: Mapping[str, str]) -> int:
-    """Count the GPUs that a trainer sees, as torch does; 0 where nothing tells."""
+    """Count the GPUs that a trainer sees, as torch does; 0 where that is unknown."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len(visible_gpus(visible))
@@ -109,7 +109,7 @@ def gpu_count(environ: Mapping[str, str]) -> int:
 
 
 def visible_gpus(text: str) -> tuple[str, ...]:
-    """Read CUDA_VISIBLE_DEVICES as CUDA does: what follows a name that means nothing is hidden."""
+    """Read CUDA_VISIBLE_DEVICES as CUDA does: it ignores what follows a name that it does not know."""
     names: list[str] = []
     for name in text.split(","):
         if not GPU_NAME.fullmatch(name.strip()):

@@ -1,8 +1,8 @@
 """A run's parameters: as the stock client has them, and as the sweep's own config means them.
 
-Ring 0, pure. JSON, on a run's way through W&B, may make 1 of 1.0; the sweep's config tells which
-numbers are floats. Sweeps of WBC-AGILE and of earlier versions hold companions as well: a constant
-X_type that names the type of X.
+Pure. JSON, on a run's way through W&B, may make 1 of 1.0; the sweep's config says which numbers are
+floats. Sweeps of WBC-AGILE and of earlier versions have companions as well: a constant X_type that
+names the type of X.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _COUNTED = ("constant", "categorical", "categorical_w_probabilities")
 
 @dataclass(frozen=True, slots=True)
 class RunParameters:
-    """What one run was handed out, {name: value} in W&B's order, without companions."""
+    """The parameters of one run, {name: value} in W&B's order, without companions."""
 
     given: Mapping[str, object]
-    """Each value as it came: what `${args…}` print, and what the trainer's W&B client is told."""
+    """Each value as it came: what `${args…}` print, and what the trainer's W&B client reads."""
     forms: Mapping[str, Mapping[str, object]]
     """What the sweep's config says of each parameter, companions included."""
 
     def meant(self) -> dict[str, object]:
-        """Give each number of the type that the sweep's config gives it: what overrides write."""
+        """Give the values, each number of the type that the sweep's config means: what overrides write."""
         return {name: self._meant(name, value) for name, value in self.given.items()}
 
     def overrides(self) -> list[Override]:
@@ -54,7 +54,7 @@ class RunParameters:
 def run_parameters(config: Mapping[str, object], parameters: object) -> RunParameters:
     """Read a run's config by the `parameters` of its sweep's config.
 
-    A parameter that the sweep does not tell of is taken for a constant.
+    A parameter that the sweep's config lacks counts as a constant.
     """
     told = parameters if isinstance(parameters, Mapping) else {}
     forms = {name: form for name, form in told.items() if isinstance(form, Mapping)}
@@ -64,7 +64,7 @@ def run_parameters(config: Mapping[str, object], parameters: object) -> RunParam
 
 
 def type_owner(name: str, parameters: Mapping[str, object]) -> str | None:
-    """Give X where `name` is a companion X_type, which tells the type of X and is no parameter.
+    """Give X where `name` is a companion X_type, which names the type of X and is no parameter.
 
     It is a constant of the sweep that names a type which X's values are of. Where X is no
     override and no factor of a scaled dictionary that is `float` alone, as WBC-AGILE writes it.
@@ -82,7 +82,7 @@ def type_owner(name: str, parameters: Mapping[str, object]) -> str | None:
 
 
 def tells_type(spec: Mapping[str, object], kind: object) -> bool:
-    """Tell whether a parameter's own form says already that its values are of a type."""
+    """Say whether a parameter's own form shows already that its values are of a type."""
     if kind == "float":
         return _is_float(spec)
     leaves = list(_leaves(spec))
@@ -155,7 +155,7 @@ def _floats(value: object) -> object:
 
 
 def _is_float(spec: Mapping[str, object]) -> bool:
-    """Tell whether a parameter gives floats and nothing else."""
+    """Say whether a parameter gives floats and nothing else."""
     kind = distribution_of(spec)
     if kind in _COUNTED:
         numbers = [leaf for leaf in _leaves(spec) if _is_number(leaf)]
@@ -198,7 +198,7 @@ def _leaves(spec: Mapping[str, object]) -> Iterator[object]:
 
 
 def _is_same(one: object, other: object) -> bool:
-    """Tell whether two values are the same JSON, where 1 and 1.0 are the same number."""
+    """Say whether two values are the same JSON, where 1 and 1.0 are the same number."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if _is_number(one) and _is_number(other):

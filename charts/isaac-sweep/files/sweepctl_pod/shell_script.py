@@ -1,6 +1,6 @@
 """A command that is a shell's script: `bash -c "source setup.sh && exec isaaclab train … \"$@\""`.
 
-Ring 0, pure. The words behind such a script are its $0, $1, …: the first is a name, not an
+Pure. The words behind such a script are its $0, $1, …: the first is a name, not an
 argument, and none reaches the trainer unless the script passes them on
 (https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html, `-c`).
 """
@@ -94,7 +94,7 @@ def lost_argument(command: Sequence[str]) -> tuple[str, str] | None:
 def with_name(command: Sequence[str], is_ours: Callable[[str], bool]) -> list[str]:
     """Put the shell's name behind its script, as $0, where overrides would come first.
 
-    `is_ours` tells the words that stand for overrides; what a user has put there is left alone.
+    `is_ours` says whether a word stands for overrides; a word of the user's stays.
     """
     words = list(command)
     script = find_script(words)

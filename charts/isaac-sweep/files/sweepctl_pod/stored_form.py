@@ -1,7 +1,7 @@
 """A sweep file's content as W&B stores it: what `wandb sweep` sends, scaled dictionaries flattened.
 
-Ring 0: `spec` uses it after its checks, and the pod where nobody has checked the file before. It
-refuses what it cannot flatten, and judges nothing else. No parameter is added to the user's.
+The command line uses it after its checks, the pod where nobody has checked the file. It refuses what
+it cannot flatten, and checks nothing else. It adds no parameter to the user's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_PROJECT = "uncategorized"
 """The project of a sweep whose file and settings name none, as W&B calls it."""
 
 PLACEHOLDER_ENTITY = "YOUR_WANDB_ENTITY"
-"""What the sweep files of this form's inventors have where their users' entity is to stand."""
+"""The placeholder for the user's entity in the sweep files of WBC-AGILE."""
 
 PARAMETER_KEYS = (
     *("distribution", "value", "values", "probabilities"),

@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 HOPELESS_AFTER_S = 300.0
 LEAVING_MARGIN_S = 2.0
-"""What is kept of the grace for the way out: the kernel kills what is still here at its end."""
+"""The part of the grace that is kept for the way out: the kernel kills what is left at its end."""
 LAST_WORDS_S = 10.0
-"""What is kept of the time to leave for telling W&B."""
+"""The part of the time to leave that is kept for W&B."""
 LAST_CALLS_EVERY_S = 0.5
 _LONGEST_RETRY_AFTER_S = 600.0
 
@@ -76,7 +76,7 @@ class BackgroundCall(Generic[T]):
         return self._done.wait(max(0.0, timeout_s))
 
     def result(self) -> T:
-        """Give what the call gave, or raise what it raised."""
+        """Give the call's value, or raise its error."""
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value]  # set when there was no error
@@ -92,7 +92,7 @@ class BackgroundCall(Generic[T]):
 
 
 class Backoff:
-    """When to try again: doubling, capped, jittered, and never before the API's own Retry-After."""
+    """When to try again: the delay doubles up to a limit, varies a little, and obeys Retry-After."""
 
     def __init__(self, first_s: float, longest_s: float, rng: random.Random) -> None:
         self._first_s = first_s
@@ -101,7 +101,7 @@ class Backoff:
         self._failures = 0
 
     def next_s(self, error: SweepctlError) -> float:
-        """Give the time to wait after this failure."""
+        """Give the seconds to wait after this failure."""
         delay_s = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         delay_s *= self._rng.uniform(0.75, 1.25)
@@ -109,7 +109,7 @@ class Backoff:
         return max(delay_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
 
     def reset(self) -> None:
-        """Begin anew after a success."""
+        """Start again after a success."""
         self._failures = 0
 
 
@@ -201,7 +201,7 @@ class Signals:
 class Retrying:
     """Calls that are tried until they work, or until this process is asked to end.
 
-    One line is said for each change of the API's state, however many attempts there are.
+    It prints one line for each change of the API's state, however many attempts there are.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Retrying:
         *,
         is_final: Callable[[ApiError, float], bool] = lambda error, lasted_s: False,
     ) -> T:
-        """Try until it works. `is_final` tells, by error and seconds, when to raise it instead."""
+        """Try until it works; give its value. `is_final` decides, by error and seconds, when to raise."""
         backoff = Backoff(0.5, 30.0, self._rng)
         began = time.monotonic()
         while True:
@@ -236,21 +236,21 @@ class Retrying:
                 return value
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do once what may take long, in a thread; raise when this process is told to leave."""
+        """Do work once, in a thread; InterruptedBySignalError when this process is told to leave."""
         self._signals.raise_if_leaving()  # nothing new is begun after that
         call = BackgroundCall(work, self._wake_up)
         self.wait(call, float("inf"))
         return call.result()
 
     def wait(self, call: BackgroundCall[Any], limit_s: float) -> bool:
-        """Wait for a call's end, at most so long; raise, with the call, when told to leave."""
+        """Wait for a call's end, at most `limit_s`; raise, with the call, when told to leave."""
         until = time.monotonic() + limit_s
         while not call.is_done() and (left_s := until - time.monotonic()) > 0:
             self.sleep(min(left_s, 60.0), call)
         return call.is_done()
 
     def rest(self, seconds: float) -> None:
-        """Wait so long; raise when this process is told to leave."""
+        """Wait `seconds`; raise when this process is told to leave."""
         until = time.monotonic() + seconds
         self.sleep(seconds)
         while (left_s := until - time.monotonic()) > 0:
@@ -263,7 +263,7 @@ class Retrying:
         self._signals.raise_if_leaving(call)
 
     def note_failure(self, error: SweepctlError) -> None:
-        """Say what is wrong, when that is new."""
+        """Print what is wrong, when that is new."""
         if self._trouble is None:
             self._since = time.monotonic()
         if error.message != self._trouble:
@@ -271,18 +271,18 @@ class Retrying:
             self._say(f"{error.line}; trying again until it works")
 
     def note_success(self) -> None:
-        """Say that it works again, when it did not."""
+        """Print that it works again, when it did not before."""
         if self._trouble is not None:
             self._trouble = None
             self._say(f"the API answers again, after {time.monotonic() - self._since:.0f} s")
 
 
 class NoAnswerError(SweepctlError):
-    """The API gave no answer that can be believed, to the end of the time there was."""
+    """The API gave no answer that can be believed in the time that there was."""
 
 
 class LastCalls:
-    """Calls that must get through: tried until they work, or to the end of the time to leave."""
+    """Calls that must get through: they go on until they work, or until the time to leave is over."""
 
     def __init__(self, retrying: Retrying, signals: Signals, wake_up: WakeUp) -> None:
         self.retrying = retrying
@@ -290,7 +290,7 @@ class LastCalls:
         self._wake_up = wake_up
 
     def call(self, work: Callable[[], T]) -> T:
-        """Call the API until it works; NoAnswerError when it does not in the time that there is.
+        """Call the API until it works; NoAnswerError when the time to leave is over before that.
 
         One negative answer is not the truth: an ingress answers 404 while its server restarts.
         """
@@ -314,7 +314,7 @@ class LastCalls:
         raise NoAnswerError(trouble)
 
     def rest(self, seconds: float) -> bool:
-        """Wait so long; False when this process is told to leave."""
+        """Wait `seconds`; give False when this process is told to leave."""
         try:
             self.retrying.rest(seconds)
         except InterruptedBySignalError:
@@ -323,5 +323,5 @@ class LastCalls:
 
 
 def _is_hopeless(error: ApiError, lasted_s: float) -> bool:
-    """Tell what no retrying mends: what is refused, or gone, for minutes."""
+    """Say whether to give up: what is refused, or gone, for minutes stays so."""
     return not error.is_transient and lasted_s > HOPELESS_AFTER_S

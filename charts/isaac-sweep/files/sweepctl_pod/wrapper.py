@@ -97,7 +97,7 @@ def _run(
     try:
         settings = SettingsCheck(python, wake_up)
         training = retrying.run(lambda: Training(pod, sweep, run, grammar, settings))
-        # How often this run was tried is not known to one process of it: the stock agent goes on.
+        # This process cannot know how often the run was tried: the stock agent starts one for each.
         verdict = train(client, last_calls, training, attempts=1).verdict
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
@@ -115,10 +115,10 @@ def _assignment(
     python: TrainerPython,
     last_calls: LastCalls,
 ) -> tuple[AssignedSweep, AssignedRun]:
-    """Read what the stock agent left in the environment, and the sweep's config at the API.
+    """Read the stock agent's environment and the sweep's config; give what there is to train.
 
     The stock agent leaves `${overrides}` out: where the sweep's command names the wrapper, what
-    follows is expanded anew, so that the trainer gets what our own agent would give it.
+    follows is expanded again, so that the trainer gets what our own agent would give it.
     """
     needed = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
     missing = [name for name in needed if not environ.get(name)]

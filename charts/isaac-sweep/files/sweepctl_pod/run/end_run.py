@@ -24,7 +24,7 @@ from sweepctl_pod.wandb.summary import read_metric
 RunQuestion = BackgroundCall["RunInfo | None"]
 
 _LAG_S = (0.5, 1.0, 2.0, 4.0)
-"""When a summary without the metric is asked for again: W&B stores what it was sent a bit later."""
+"""Waits before a summary without the metric is read again: W&B stores what it gets a bit later."""
 
 
 def ask_run(client: WandbClient, training: Training) -> RunQuestion:
@@ -74,7 +74,7 @@ def end_run(
     verdict = judge(_facts(training, end, info, logged, silence, attempts))
     verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
-        # Its trainer never got as far as to say so, and a later pod of this index counts by host.
+        # Its trainer never got so far as to store it, and a later pod of this index counts by host.
         with suppress(ApiError, InterruptedBySignalError):
             last_calls.retrying.call(
                 lambda: _name_host(client, sweep, run, training.host),

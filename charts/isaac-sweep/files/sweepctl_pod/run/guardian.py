@@ -1,9 +1,9 @@
-"""The watcher that outlives a killed agent by moments: it kills the trainer that was left behind.
+"""The watcher that lives a little longer than a killed agent, and kills the trainer that is left.
 
-Run as a script, on its own: `guardian.py MARKER` reads from standard input, in lines, the process
-group of the agent's current child (0: none). At the end of the input the agent is gone, however it
-went: the group is killed, then whatever carries the agent's marker in its environment. Standard
-library only, nothing of sweepctl, so that it starts at once and stays small.
+It is a script of its own: `guardian.py MARKER` reads from standard input, line by line, the process
+group of the agent's current child (0: none). When the input ends the agent is gone: the watcher
+kills the group, then every process with the agent's marker in its environment. It imports the
+standard library alone, so that it starts at once and stays small.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Posting what W&B does not know yet of a run's end: why, what was printed, the exit record.
+"""Post what W&B does not know yet of a run's end: the reason, the output, the exit record.
 
-The order matters: the mark `preempting` comes before the exit record that it gives its meaning, and
-no state is posted that the trainer's own SDK has said already. The exit record must get through;
-what is only told beside it may be refused.
+The order matters: the mark `preempting` comes before the exit record, which means something else
+without it, and no state is posted twice. The exit record must get through; W&B may refuse the rest.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from sweepctl_pod.wandb.summary import reason_of, value_at, with_reason
 T = TypeVar("T")
 
 _SETTLE_S = (1.0, 1.0, 2.0, 2.0)
-"""When a summary is read again, to see that nothing of it is still under way."""
+"""Waits before a summary is read again, to see that nothing of it is still under way."""
 _AGAIN_S = (1.0, 4.0)
-"""When what was refused is tried again: an ingress answers 404 while its server restarts."""
+"""Waits before a refused call is tried again: an ingress answers 404 while its server restarts."""
 _LAST_LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the trainer printed, for a run whose trainer did not tell it itself."""
+    """What the trainer printed, for a run whose trainer's own client did not send it."""
 
     training: Training
     end: TrainerEnd
 
     def is_told(self, verdict: Verdict, info: RunInfo | None) -> bool:
-        """Say whether nothing is to be added to what the trainer's client sent, or has no time."""
+        """Say whether to add nothing: the trainer's client has sent it all, or there is no time."""
         is_off = self.training.environ.get("WANDB_CONSOLE") == "off"
         is_leaving = self.end.intervention is Intervention.LEAVING
         is_finished = verdict.ending is Ending.FINISHED
@@ -60,7 +59,7 @@ class Output:
 
 
 class Poster:
-    """Tells W&B of one run's end."""
+    """Posts the end of one run to W&B."""
 
     def __init__(
         self, client: WandbClient, last_calls: LastCalls, sweep: AssignedSweep, run: AssignedRun
@@ -78,11 +77,11 @@ class Poster:
         output: Output | None = None,
         logged: Mapping[str, object] | None = None,
     ) -> None:
-        """Post what W&B does not know yet; NoAnswerError when the run's end cannot be told.
+        """Post what W&B does not know yet; NoAnswerError when the exit record does not get through.
 
-        A failed run's reason is there before the run has failed; of one that is handed back it
+        A failed run's reason is posted before its exit record; that of a run that is handed back
         comes last, as there may be no time left. `logged` is the metric of a run that keeps it out
-        of its summary, by which it is ranked and searched everywhere: once finished, it goes there.
+        of its summary. Ranking and search read the summary, so a finished run gets it there.
         """
         if verdict.ending is Ending.UNKNOWN:
             return
@@ -102,7 +101,7 @@ class Poster:
     def _missing_lines(
         self, verdict: Verdict, info: RunInfo | None, output: Output | None
     ) -> tuple[int, list[str]]:
-        """Give what is to be added to the run's console log, and behind which line."""
+        """Give the lines that the run's console log lacks, and the number of the first."""
         if output is None or output.is_told(verdict, info):
             return 0, []
         count = self._if_taken(lambda: console_count(self._client, self._place))
@@ -122,10 +121,10 @@ class Poster:
         trained_s: float,
         logged: Mapping[str, object],
     ) -> None:
-        """Lay the reason over the run's summary, or take one of an earlier attempt away.
+        """Put the reason into the run's summary, or take that of an earlier attempt out.
 
-        W&B shows what its client has sent a moment later: there the summary is read until it
-        settles, and once more after it was replaced. The embedded server's reads are never late.
+        W&B shows a moment later what its client has sent, so the summary is read until it no longer
+        changes, and once more after it was replaced. The embedded server is never late.
         """
         is_finished = verdict.ending is Ending.FINISHED
         reason = verdict.unverified if is_finished else verdict.reason
@@ -163,7 +162,7 @@ class Poster:
         return self._if_taken(put) is not None
 
     def _if_taken(self, work: Callable[[], T]) -> T | None:
-        """Make a call that a run's end does not depend on; None when it is refused as such."""
+        """Make a call that the run's end does not depend on; None when W&B refuses it."""
 
         def attempt() -> T | ApiError:
             try:
@@ -193,7 +192,7 @@ def _is_known(verdict: Verdict, info: RunInfo | None) -> bool:
 
 
 def _completed(summary: Mapping[str, object], logged: Mapping[str, object]) -> dict[str, object]:
-    """Put in what a summary lacks."""
+    """Add what a summary lacks."""
     lacking = {name: value for name, value in logged.items() if value_at(summary, name) is None}
     return {**summary, **lacking}
 

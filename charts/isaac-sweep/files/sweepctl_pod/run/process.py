@@ -39,11 +39,11 @@ class Descendants:
         self._is_reaper = become_subreaper()
 
     def spare(self, pid: int) -> None:
-        """Keep a process out of what is killed and reaped."""
+        """Neither kill nor reap this process."""
         self._spared.add(pid)
 
     def forget(self, pid: int) -> None:
-        """Take back `spare`, once the process is reaped: its id may be given to another."""
+        """Undo `spare` once the process is reaped: the kernel may give its id to another."""
         self._spared.discard(pid)
 
     def kill_leftovers(self, is_over: Callable[[], bool]) -> list[int]:
@@ -64,7 +64,7 @@ class Descendants:
                 time.sleep(0.005)
 
     def reap_orphans(self) -> None:
-        """Collect the dead that were given to this process; the living are left alone."""
+        """Reap the dead among the orphans of this process; leave the living alone."""
         zombies = [pid for pid, state in _processes() if state[:1] == [b"Z"]]
         self._reap([pid for pid in self._leftovers() if pid in zombies])
 
@@ -79,7 +79,7 @@ class Descendants:
 
 
 class Guardian:
-    """Our end of the watcher that kills the trainer when this process is killed; best effort."""
+    """The agent's side of the watcher that kills the trainer when the agent is killed; best effort."""
 
     def __init__(self, descendants: Descendants) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,13 +99,13 @@ class Guardian:
             descendants.spare(self._process.pid)
 
     def watch(self, group: int) -> None:
-        """Name the process group that is to die with this process; 0 names none."""
+        """Name the process group that must die with this process; 0 names none."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
                 os.write(self._process.stdin.fileno(), f"{group}\n".encode())
 
     def dismiss(self, limit_s: float) -> None:
-        """End the watcher, which looks for what is left once more; wait for it so long."""
+        """End the watcher, which kills what is left once more; wait for that at most `limit_s`."""
         if self._process is not None and self._process.stdin is not None:
             self.watch(0)
             self._process.stdin.close()
@@ -127,7 +127,7 @@ class Child:
         on_lines: Callable[[bytes], None],
         on_end: Callable[[], None],
     ) -> None:
-        """Start it; OSError when there is no such program or it is none."""
+        """Start it; OSError when there is no such program, or it cannot be run."""
         self._descendants = descendants
         self._console = console
         self._on_lines = on_lines
@@ -173,11 +173,11 @@ class Child:
         return True
 
     def output_is_over(self) -> bool:
-        """Say whether all its output was taken in; one that escaped may keep it open."""
+        """Say whether all its output was read; a process that escaped the group may keep it open."""
         return self._output_over.is_set()
 
     def group_is_alive(self) -> bool:
-        """Say whether any process of the group, the dead but unreaped apart, is there."""
+        """Say whether any process of the group is alive; zombies are not."""
         group = str(self.pid).encode()
         return any(state[2:3] == [group] and state[0] != b"Z" for _, state in _processes())
 
@@ -188,10 +188,10 @@ class Child:
             os.killpg(self.pid, signum)
 
     def finish(self, is_over: Callable[[], bool]) -> tuple[int, list[int]]:
-        """Kill what is left, take in the rest of the output; give exit code and undying processes.
+        """Kill what is left and read the rest of the output; give exit code and undying processes.
 
-        Those are what is not dead when the time is over. The exit code is Popen's: negative for a
-        signal.
+        Undying are those that are not dead when the time is over. The exit code is Popen's: negative
+        for a signal.
         """
         self.signal_group(signal.SIGKILL)
         while not self._ended.wait(0.1) and not is_over():
@@ -211,7 +211,7 @@ class Child:
         self._on_end()
 
     def _pass_output_on(self) -> None:
-        """Pass whole lines on as they come; an unfinished one after a moment, as a prompt is."""
+        """Pass whole lines on as they come, and an unfinished one, such as a prompt, after a moment."""
         line, shown = b"", 0
         while True:
             if shown < len(line) and not select.select([self._output], [], [], _PROMPT_S)[0]:
@@ -224,7 +224,7 @@ class Child:
                 end = len(line)
             if end:
                 # Evidence first: a disk or a reader that hangs must not keep it from being seen.
-                # What is looked for stands on one line, however many pieces that came in.
+                # Each line is looked at whole, in however many pieces it came.
                 self._on_lines(line[:end])
                 self._pass(line[shown:end])
                 line, shown = line[end:], 0
@@ -247,7 +247,7 @@ class Child:
 
 
 def become_subreaper() -> bool:
-    """Have orphaned descendants given to this process, as PID 1 has them; say whether they are."""
+    """Make this process the parent of its orphaned descendants, as PID 1 is; say whether it is."""
     if os.getpid() == 1:
         return True
     try:

@@ -1,4 +1,4 @@
-"""The upload of a run's record (run_record.py) beside its training, by agent and wrapper."""
+"""The upload of a run's record (run_record.py) while it trains, by agent and wrapper."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SECOND_TRY_S = 5.0
 
 
 class RecordUpload:
-    """One upload. Nothing that goes wrong with it harms the run."""
+    """One upload. The run goes on whatever goes wrong with it."""
 
     def __init__(self, client: WandbClient, training: Training, attempt: int) -> None:
-        """Begin it."""
+        """Start it."""
         host = training.host or socket.gethostname()
         record = RunRecord(tuple(training.shown_argv), training.grammar.value, host, attempt)
         path = (training.sweep.entity, training.sweep.project, training.run.id)
@@ -27,7 +27,7 @@ class RecordUpload:
         self._call = BackgroundCall(self._work, self._wake_up)
 
     def finish(self, retrying: Retrying) -> str | None:
-        """Try once more what has failed, unless told to leave; say what is wrong then."""
+        """Try once more if it failed, unless told to leave; give what is still wrong."""
         try:
             retrying.wait(self._call, _SECOND_TRY_S)
             if self._failure() is not None:

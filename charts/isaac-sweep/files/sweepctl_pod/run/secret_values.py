@@ -1,7 +1,7 @@
-"""The secrets of an environment, kept out of what is told: command lines, output, reasons.
+"""The secrets of an environment, kept out of command lines, output and reasons.
 
-Pure. A variable is taken for a secret by its name. A long value is hidden wherever it stands; a
-short one only as a word of its own, since `1` or `true` would hide half of a command line.
+Pure. The name of a variable says whether it is a secret. A long value is hidden everywhere, a short
+one only as a word of its own, since `1` or `true` would hide half of a command line.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 HIDDEN = "***"
 
 CLIENT_TELLS_NO_COMMAND = {"WANDB_X_DISABLE_META": "true", "WANDB__DISABLE_META": "true"}
-"""Has W&B's client, in a trainer, keep to itself its command line, which it else uploads.
+"""Stops W&B's client in a trainer from uploading its command line.
 
-What it knows of the machine goes with that. The second name is that of clients up to 0.18.
+That also stops what it uploads about the machine. The second name is for clients up to 0.18.
 """
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|_PWD$|_PASS$", re.I)
@@ -33,7 +33,7 @@ class Secrets:
         for name, value in environ.items():
             if _SECRET_NAME.search(name):
                 self._names.update((form, name) for form in _forms(value))
-        # The longest first: a secret that is part of another hides the rest of none.
+        # The longest first, so that a secret within another leaves no rest of that one.
         parts = [_pattern(value) for value in sorted(self._names, key=len, reverse=True)]
         self._values = re.compile("|".join(parts)) if parts else None
 
@@ -57,7 +57,7 @@ class Secrets:
 
 
 def _forms(value: str) -> set[str]:
-    """Give what a value looks like where it is printed: whole, line by line, in an address."""
+    """Give the forms in which a value is printed: whole, line by line, quoted in an address."""
     found = {value.strip(), *(line.strip() for line in value.splitlines())}
     found |= {urllib.parse.quote(form, safe="") for form in found}
     return {form for form in found if _is_worth_hiding(form)}

@@ -1,7 +1,7 @@
 """Whether a trainer trains with what it was asked for: by its classes, and by its own record.
 
-Two machines, each polled by the main thread while the trainer runs; the questions themselves are
-asked in threads of their own. Neither takes silence for a good answer.
+Two checks, each polled by the main thread while the trainer runs; their questions run in threads of
+their own. Neither takes silence for a good answer.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LOOK_EVERY_S = 0.5
 class SettingsCheck:
     """Which overrides name settings that the trainer lacks; the paths are the sweep's.
 
-    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names. Asked
-    until there is an answer: the child that is asked ends with a training that is stopped early.
+    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names. It asks
+    until there is an answer: the child that it asks dies with a training that is stopped early.
     """
 
     def __init__(self, python: TrainerPython, wake_up: WakeUp) -> None:
@@ -38,7 +38,7 @@ class SettingsCheck:
         self._call: BackgroundCall[dict[str, list[str]] | None] | None = None
 
     def begin(self, argv: Sequence[str], overrides: Sequence[Override]) -> None:
-        """Ask, unless that was answered before or is being asked."""
+        """Ask, unless the same was answered before or is being asked."""
         paths = frozenset(override.path for override in overrides)
         if not paths or (paths == self._asked and (self.is_pending() or self._answer is not None)):
             return
@@ -89,14 +89,14 @@ class RecordCheck:
         self._suspects: list[Difference] = []
         self._has_ended = False
         self.complaint: str | None = None
-        """How the record differs; two looks have found so, or the last one."""
+        """How the record differs, as two readings have found, or the last one."""
         self.unverified: str | None = "there was no time to read its record"
-        """Why the record tells nothing; None when it was read and compared."""
+        """Why nobody could read the record; None when it was read and compared."""
 
     def poll(self, now: float, find_folder: Callable[[], Path | None]) -> float:
         """Do what is due while the trainer runs; give the seconds until something is due.
 
-        The log folder is looked for no longer than the record is: it may be on a slow volume.
+        It looks for the log folder only as long as it needs the record: the volume may be slow.
         """
         self._take_answer(now)
         if self.unverified is None or self._call is not None:
@@ -109,7 +109,7 @@ class RecordCheck:
         return max(0.01, self._due_at - now)
 
     def end(self, folder: Path | None) -> None:
-        """Have an ended trainer's record read, if it was not: a short training leaves no time."""
+        """Read an ended trainer's record if that was not done: a short training leaves no time."""
         if self._has_ended:
             return
         self._has_ended = True

@@ -10,14 +10,14 @@ import os
 from pathlib import Path
 
 MAX_BYTES = 64 << 20
-"""How much each of the two files holds."""
+"""How many bytes each of the two files holds."""
 
 
 class TrainerLog:
-    """The open file; a second attempt of the run goes on behind the first. For one thread."""
+    """The open file; a second attempt of the run adds to the first. For one thread."""
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
-        """Open it; OSError when that cannot be."""
+        """Open it; OSError when that fails."""
         self._path = path
         self._max_bytes = max_bytes
         self._left_out_bytes = 0

@@ -1,7 +1,6 @@
 """One run: from the parameters that W&B hands out to the facts of its trainer's end.
 
-Used by the agent, and by itself as the wrapper under a stock `wandb agent`:
-`python -m sweepctl.pod.run COMMAND…` (wrapper.py). It asks and tells the API nothing.
+Agent and wrapper (wrapper.py) both use it. It never calls the API.
 """
 
 from __future__ import annotations
@@ -42,23 +41,23 @@ from sweepctl_pod.wandb.client import ATTEMPT_HEADER, Connection
 
 UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
-"""How long an ended training waits for the check of its settings: once in an agent's life."""
+"""How long an ended training waits for the check of its settings, once in an agent's life."""
 _MAX_SCRIPT_CHARS = 1_000_000
 OUTPUT_LIMIT_S = 1.0
-"""How long the rest of an ended trainer's output is waited for: one that escaped keeps it open."""
+"""How long to wait for the rest of an ended trainer's output: an escaped process keeps it open."""
 FULL_DISK_MB = 1
-"""A disk with less room than this is full."""
+"""A disk with less room than this, in MB, is full."""
 _GROUP_LOOK_EVERY_S = 0.05
 _COMMANDS_FAULT = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC),
     *(errno.E2BIG, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
 )
-"""Why execve refuses a command that it would refuse on every node."""
+"""The errors of execve that the command has on every node."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What this process has for training: its processes, its output, its place, its environment."""
+    """What all runs of this process share: connection, environment, folder, output, processes."""
 
     connection: Connection
     environ: Mapping[str, str]
@@ -92,7 +91,7 @@ class TrainerEnd:
 
 
 class Training:
-    """A run's trainer; all methods are for the main thread."""
+    """The trainer of one run; its methods are for the main thread."""
 
     def __init__(
         self,
@@ -142,7 +141,7 @@ class Training:
 
     @property
     def shown_argv(self) -> list[str]:
-        """The argv as it may be told: each `${envvar:X}` as it was written, no secret's value."""
+        """The argv as it may be shown: each `${envvar:X}` as it was written, no secret's value."""
         return self.secrets.hide_in_command(self.resolved.written)
 
     @property
@@ -152,11 +151,11 @@ class Training:
 
     @property
     def settings_required(self) -> bool:
-        """Whether a run counts as failed when nobody could tell its settings."""
+        """Whether a run counts as failed when nobody could read its settings."""
         return self.pod.settings is SettingsRule.REQUIRE
 
     def reset(self) -> None:
-        """Forget an earlier try, all of it."""
+        """Forget everything of an earlier try."""
         self._is_broken_bytecode_kept = self.evidence.bytecode_is_broken
         self.evidence = Evidence(self.resolved.trainer)
         self._record = self._new_record()
@@ -165,7 +164,7 @@ class Training:
         self._kill_at = self._ended_at = self._closing_since = None
 
     def prepare(self) -> None:
-        """Write and ask what the trainer's start needs: what may take long, in any thread."""
+        """Write the files and ask the questions that the start needs; may take long, for any thread."""
         if self._is_broken_bytecode_kept:
             self.pod.bytecode.discard()
         try:
@@ -177,7 +176,7 @@ class Training:
             self._start_error = str(error)
 
     def start(self) -> None:
-        """Start the trainer that was prepared; what prevents that is part of its end."""
+        """Start the prepared trainer; whatever prevents that becomes part of its end."""
         if self._start_error is not None or self._node_error is not None:
             return
         try:
@@ -204,11 +203,11 @@ class Training:
             self._settings.begin(self.resolved.argv, self._overrides)
 
     def has_ended(self) -> bool:
-        """Say whether the trainer has ended, with its whole group where it was asked to end."""
+        """Say whether the trainer has ended, and its whole group if it was asked to end."""
         if self._child is None:
             return True
         if self._kill_at is not None and time.monotonic() > self._kill_at + UNDYING_LIMIT_S:
-            return True  # SIGKILL does not help: `finish` tells who does not die
+            return True  # SIGKILL does not help: `finish` gives what does not die
         if not self._child.has_ended():
             return False
         if self._kill_at is not None:
@@ -224,7 +223,7 @@ class Training:
         return not is_pending or now > self._ended_at + SETTINGS_LIMIT_S
 
     def poll(self, now: float) -> float:
-        """Do what is due; give the seconds until something is due again."""
+        """Do what is due; give the seconds until the next thing is due."""
         if self._kill_at is not None and self._child is not None:
             if now >= self._kill_at:
                 self._child.signal_group(signal.SIGKILL)
@@ -240,7 +239,7 @@ class Training:
         return due_s if self._ended_at is None and not self._overrides else min(due_s, LOOK_EVERY_S)
 
     def _poll_closing(self, now: float) -> float:
-        """Kill a trainer whose training is over and whose process hangs while it closes."""
+        """Kill a trainer whose training is over and whose process hangs as it closes."""
         if not self.evidence.said_its_end:
             return 3600.0
         self._closing_since = self._closing_since or now
@@ -269,7 +268,7 @@ class Training:
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
     def finish(self, is_late: Callable[[], bool]) -> TrainerEnd:
-        """Kill what is left of the trainer, until it is late; give the facts of its end."""
+        """Kill what is left of the trainer, for as long as there is time; give the facts of its end."""
         exit_code: int | None = None
         undying: list[int] = []
         if self._child is not None:
@@ -298,7 +297,7 @@ class Training:
         return unknown_task_hint(self.environ, self.resolved.trainer)
 
     def may_try_again(self, end: TrainerEnd) -> bool:
-        """Say whether this was a first try that its start is known to have spoilt."""
+        """Say whether to try again: this was a first try, and a known trouble at its start spoilt it."""
         again = (
             not self._is_second_try
             and self.evidence.spoilt_start is not None
@@ -322,7 +321,7 @@ class Training:
     def _has_record(self) -> bool:
         """Say whether Isaac Lab trains here, which records its settings, and was asked for some.
 
-        Its own lines tell, where the command hides it behind a script.
+        Where the command hides it behind a script, its own lines show it.
         """
         is_isaaclab = self.resolved.trainer is not TrainerKind.PLAIN or self.evidence.is_isaaclab
         return bool(self._overrides) and is_isaaclab
@@ -334,7 +333,7 @@ class Training:
         (self.folder / "args.json").write_text(args_json(given))
 
     def _check_last(self) -> None:
-        """Take in what the checks have found after the trainer's end."""
+        """Read what the checks have found after the trainer's end."""
         self._record.take_last_answer()
         if wrong := self._settings.complaint():
             self._intervention, self._complaint = Intervention.UNKNOWN_SETTING, wrong
@@ -347,7 +346,7 @@ class Training:
             self.end(why, 0.0)
 
     def _disk_full(self) -> str | None:
-        """Say which disk is full: a write that failed tells, or the disk itself, never a word.
+        """Say which disk is full: by a write that failed, or by the disk itself, never by a word.
 
         Kit prints "No space left on device" when the inotify watches have run out.
         """
@@ -379,7 +378,7 @@ def _script_text(path: str) -> str | None:
 def trainer_environ(
     pod: Pod, sweep: AssignedSweep, run: AssignedRun, folder: Path
 ) -> dict[str, str]:
-    """Give the trainer's environment: ours, with what tells W&B's SDK which run it is."""
+    """Give the trainer's environment: ours, and the variables that name the run to W&B's SDK."""
     environ = dict(pod.environ)
     environ.pop("WANDB_SERVICE", None)  # another process's wandb-core
     # A training that begins anew does not resume its run: W&B would drop the steps that it had, and

@@ -1,7 +1,7 @@
 """What a trainer printed, kept within bounds: its beginning and its end, each block with its time.
 
-For where the trainer itself cannot tell it: a run whose trainer ends before `wandb.init` has no
-console log at W&B. Fed by the thread that passes the output on, read when that has ended.
+For a run whose trainer ends before `wandb.init`: W&B has no console log of it. The thread that
+passes the output on feeds it; it is read when that thread has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HEAD_BYTES = 100_000
 TAIL_BYTES = 400_000
 _LONGEST_LINE = 10_000
 _BLOCK_BYTES = 65_536
-"""How much is left out at a time; of a line that is longer the rest is not kept."""
+"""How many bytes are dropped at a time; a longer line is cut."""
 
 Block = tuple[float, bytes]
 
@@ -72,7 +72,7 @@ def dated(text: str, time_s: float) -> str:
 
 
 def _first_lines(lines: bytes) -> tuple[bytes, bytes]:
-    """Part lines after as many as fit into a block, never within a line: a secret may be there."""
+    """Cut lines after as many as fit into a block, never within a line: a secret may be there."""
     if len(lines) <= _BLOCK_BYTES:
         return lines, b""
     end = lines.rfind(b"\n", 0, _BLOCK_BYTES) + 1 or lines.find(b"\n") + 1 or len(lines)
@@ -84,7 +84,7 @@ def _dated(blocks: Iterable[Block], hide: Callable[[str], str]) -> list[str]:
     for time_s, block in blocks:
         text = hide(block.decode("utf-8", "replace"))
         for line in text.removesuffix("\n").split("\n"):
-            # A carriage return begins the line anew, as progress bars do.
+            # A carriage return starts the line again, as progress bars do.
             shown = line.rstrip("\r").rpartition("\r")[2]
             found.append(dated(shown[:_LONGEST_LINE], time_s))
     return found

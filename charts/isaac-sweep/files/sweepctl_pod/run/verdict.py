@@ -1,4 +1,4 @@
-"""What became of a run, from what is known of its end. Pure: facts in, one verdict out.
+"""What became of a run, judged by what is known of its end. Pure: facts in, one verdict out.
 
 Exit code 0 is no proof: Isaac Lab exits 0 on SIGINT and after masked exceptions, and a run without
 the sweep's metric tells the search nothing. Every verdict has a reason that says what to do.
@@ -15,14 +15,14 @@ from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.summary import OWN_KEYS, UNVERIFIED, metric_trouble, read_metric
 
 MAX_ATTEMPTS = 3
-"""How often a run whose trainer was killed from outside is tried in all."""
+"""How many attempts a run gets whose trainer is killed from outside."""
 
 _LAUNCHERS = ("env", "sh", "bash", "dash", "nice", "isaaclab.sh", "python.sh")
 _SIGNAL_BASE = 128
 KILLED_FROM_OUTSIDE = (-signal.SIGKILL, _SIGNAL_BASE + signal.SIGKILL)
-"""How SIGKILL shows: the trainer's own end, or what a launcher makes of it."""
+"""The exit codes of SIGKILL: of the trainer itself, or of a launcher around it."""
 _ORDERLY = _SIGNAL_BASE + signal.SIGTERM
-"""The record of a run given up in good order: no attempt of it was lost."""
+"""The exit code of a run that is handed back in good order: it costs no attempt."""
 
 
 class SettingsRule(str, enum.Enum):
@@ -42,7 +42,7 @@ class Ending(str, enum.Enum):
     STOPPED = "stopped"
     HANDED_BACK = "handed back"
     UNKNOWN = "left as W&B has it"
-    """Unknown is never failed: without an answer that can be believed W&B is told nothing."""
+    """Unknown is never failed: without an answer that can be believed, nothing is posted."""
 
 
 class Intervention(enum.Enum):
@@ -56,7 +56,7 @@ class Intervention(enum.Enum):
     DIFFERENT = enum.auto()
     """The trainer's configuration is not what was asked for."""
     CLOSING = enum.auto()
-    """The training had come to its end, and its process did not."""
+    """The training was over, and its process did not end."""
     UNKNOWN_SETTING = enum.auto()
     """An override names a setting that the trainer does not have: the sweep is wrong."""
 
@@ -67,22 +67,22 @@ class Facts:
 
     program: str
     exit_code: int | None
-    """As Popen tells it, negative for a signal; None when it could not be started."""
+    """As Popen has it, negative for a signal; None when the trainer could not be started."""
     start_error: str | None = None
     node_error: str | None = None
-    """What kept it from being started that no other command would mend: no memory, no disk."""
+    """Why this node cannot start it, whatever the command: no memory, no disk."""
     intervention: Intervention = Intervention.NONE
     complaint: str | None = None
     """What the check of the configuration found."""
     has_shown_end: bool = True
     has_proven_end: bool = False
-    """Whether what was seen comes of a training's end alone, whatever ended its process."""
+    """Whether something was seen that only the end of a training leaves, however its process ended."""
     unverified: str | None = None
     """Why nobody could tell whether the trainer has the settings that were asked for."""
     settings_required: bool = False
     """Whether a run whose settings are unverified counts as failed."""
     disk_full: str | None = None
-    """What the file system says that has no room."""
+    """The folder that has no room, as the file system says."""
     undying: Sequence[int] = ()
     metric: str | None = None
     goal: str | None = None
@@ -93,12 +93,12 @@ class Facts:
     is_started: bool = False
     """Whether the run was ever opened by W&B's SDK."""
     attempts: int = 1
-    """How often it was tried, this time counted, less what was handed back in good order."""
+    """How often it was tried, this time included, without orderly hand-backs."""
     last_line: str = ""
     advice: str = ""
     """What to do about it, where that is known."""
     unlogged: str | None = None
-    """Why no metric could reach W&B, where the command tells."""
+    """Why no metric could reach W&B, where the command shows that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Verdict:
     exit_code: int
     leave: ExitCode | None = None
     unverified: str | None = None
-    """What is to be told of a finished run beside that it finished."""
+    """What else there is to know of a run that finished."""
 
 
 def judge(facts: Facts) -> Verdict:
@@ -125,7 +125,7 @@ def judge(facts: Facts) -> Verdict:
 
 
 def unknown_ending(verdict: Verdict, silence: str) -> Verdict:
-    """Give the ending of a run of which W&B could not be asked or told: it may be taken again."""
+    """Give the ending of a run about which W&B gave no answer: an agent may take it again."""
     return Verdict(
         Ending.UNKNOWN,
         f"it {_PAST[verdict.ending]} ({verdict.reason}), and W&B gave no answer: {silence}",
@@ -144,7 +144,7 @@ _PAST = {
 
 
 def _not_this_runs_fault(facts: Facts) -> Verdict | None:
-    """Recognise what hands a run back unharmed: leaving, a node or a command that is no good."""
+    """Judge the ends that are not this run's fault, and hand it back: leaving, node, command."""
     if facts.undying:
         pids = ", ".join(map(str, facts.undying))
         return Verdict(
@@ -243,9 +243,9 @@ def _without_metric(facts: Facts) -> Verdict:
 
 
 def _was_over(facts: Facts) -> bool:
-    """Tell whether the training had come to its end, whatever ended the process after that.
+    """Say whether the training was over, however the process ended after that.
 
-    What is closed then (Kit, CUDA, W&B's upload) may crash, hang or be killed.
+    What closes then (Kit, CUDA, W&B's upload) may crash, hang or be killed.
     """
     if not facts.has_proven_end:
         return False
@@ -255,7 +255,7 @@ def _was_over(facts: Facts) -> bool:
 
 
 def _is_unlogged(facts: Facts) -> bool:
-    """Tell whether W&B, having been asked, knows nothing of the metric."""
+    """Say whether W&B was asked and knows nothing of the metric."""
     if facts.metric is None or facts.silence is not None:
         return False
     return read_metric(facts.summary or {}, facts.metric).is_missing

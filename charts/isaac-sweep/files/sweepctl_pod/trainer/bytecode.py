@@ -1,11 +1,11 @@
-"""A bytecode cache for trainers whose image keeps none, which never serves another's code.
+"""A bytecode cache for trainers whose image keeps none; it never serves the code of another.
 
 Isaac Lab's kit-less image sets PYTHONDONTWRITEBYTECODE and holds no bytecode, so every run compiles
-torch and warp anew. Python trusts bytecode by its source's time and size alone: where times are
-normalised, as in images and on some volumes, that of an older file passes for a changed one's. So
-each trainer process gets an empty PYTHONPYCACHEPREFIX of its own, in which only the folders of its
-Python's packages are links to a store that lasts: on the cache volume for what the image itself
-holds, under the image's digest, else in this pod. The user's code is in none of them.
+torch and warp again. Python trusts bytecode by its source's time and size alone: where times are
+normalised, as in images and on some volumes, the bytecode of an older file passes for that of a
+changed one. So each trainer gets an empty PYTHONPYCACHEPREFIX of its own, in which only the folders
+of its Python's packages are links to a store that lasts: on the cache volume for what the image
+itself holds, under the image's digest, else in this pod. The user's code is in none of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEVER = "PYTHONDONTWRITEBYTECODE"
 PREFIX = "PYTHONPYCACHEPREFIX"
 _ROOT = Path("/")
 _UNUSED_LIMIT_S = 30 * 24 * 3600.0
-"""How long the bytecode of an image that no pod starts any more is kept on the cache volume."""
+"""How long the cache volume keeps the bytecode of an image that no pod starts any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class SourceFolder:
 
 
 class BytecodeCache:
-    """The cache of one agent; it may never keep a trainer from starting."""
+    """The cache of one agent. No trouble with it keeps a trainer from starting."""
 
     def __init__(self, environ: Mapping[str, str], python: TrainerPython) -> None:
         self._environ = environ
@@ -49,7 +49,7 @@ class BytecodeCache:
         self._own: Path | None = None
 
     def environ(self, argv: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment of a trainer that is about to start; call it for each anew."""
+        """Give the environment of a trainer that is about to start; call it for each start."""
         if not environ.get("SWEEPCTL_CACHE") or environ.get(PREFIX):
             return dict(environ)  # no pod of ours, or the user has a cache of their own
         try:
@@ -61,12 +61,12 @@ class BytecodeCache:
         return {**{key: environ[key] for key in environ if key != NEVER}, PREFIX: str(prefix)}
 
     def discard(self) -> None:
-        """Remove what is kept: some of it is broken. Whoever reads it besides compiles anew."""
+        """Remove what is kept: some of it is broken. Other readers compile again."""
         for store in (self._links or {}).values():
             shutil.rmtree(store, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove what lasts no longer than this agent."""
+        """Remove what belongs to this agent alone."""
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
             self._own = None
@@ -160,7 +160,7 @@ def mount_points(mountinfo: str) -> list[Path]:
 
 
 def _code_revision(environ: Mapping[str, str]) -> str | None:
-    """Give what identifies the user's code, '' where there is none; None when nothing does."""
+    """Give what identifies the user's code: '' where there is none, None where nothing does."""
     folder, said = environ.get("SWEEPCTL_CODE"), environ.get("SWEEPCTL_CODE_REVISION", "")
     if not folder:
         return None if environ.get("SWEEPCTL_PYTHONPATH") else ""
@@ -172,7 +172,7 @@ def _code_revision(environ: Mapping[str, str]) -> str | None:
 
 
 def _remove_unused(shared: Path, used: Path) -> None:
-    """Mark a store as used, remove those that were not for long; a reader only compiles anew."""
+    """Mark a store as used and remove long unused ones; their readers only compile again."""
     with suppress(OSError):
         used.mkdir(parents=True, exist_ok=True)
         os.utime(used)

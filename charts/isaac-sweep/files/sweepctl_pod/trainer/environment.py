@@ -1,4 +1,4 @@
-"""What a trainer finds around it: threads for each of its processes, the right Vulkan drivers.
+"""Variables of a trainer's environment: threads for each process, the right Vulkan drivers.
 
 NVIDIA's own workflow for clusters does the same as root (Isaac Lab's
 docker/cluster/osmo_multi_gpu_workflow.yaml). What the image or the user has set stays.
@@ -20,9 +20,9 @@ _VULKAN = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 def with_threads(
     environ: Mapping[str, str], argv: Sequence[str], count_gpus: Callable[[], int]
 ) -> dict[str, str]:
-    """Divide the CPUs among a node's processes: each would start as many threads as there are.
+    """Share the CPUs among a node's processes: each would start as many threads as there are CPUs.
 
-    Outside a Job, which says how many CPUs it asked for, one process alone is left as it is.
+    Outside a Job, which names the CPUs it asked for, a single process is left as it is.
     """
     asked = environ.get("SWEEPCTL_CPUS", "")
     here = len(os.sched_getaffinity(0))

@@ -1,8 +1,8 @@
 """What a trainer's output and files show: its log folder, its end, its known start-up troubles.
 
-`Evidence.feed` reads the stream as it passes; nothing is printed and nothing is written here. The
-lines looked for are those of Isaac Lab's training scripts (isaaclab_rl/entrypoints/backends in 3.x,
-scripts/reinforcement_learning in 2.x) and of rsl_rl's logger.
+`Evidence.feed` reads the stream as it passes; it prints and writes nothing. It looks for lines of
+Isaac Lab's training scripts (isaaclab_rl/entrypoints/backends in 3.x, scripts/
+reinforcement_learning in 2.x) and of rsl_rl's logger.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COLD_START_SIGNATURES = (
     re.compile(rb"\[carb\.graphics-vulkan\.plugin\] VkResult: ERROR_DEVICE_LOST"),
     re.compile(rb"\[carb\.crashreporter-breakpad\.plugin\] \[crash\] A crash has occurred"),
 )
-"""How Isaac Sim's start-up fails in a fresh container, to work at the second try."""
+"""How Isaac Sim's start-up fails in a fresh container and works at the second try."""
 
 _TAIL_BYTES = 4096
 
@@ -86,7 +86,7 @@ class Evidence:
         if name := _LOG_NAME.search(lines):
             self._log_name = os.fsdecode(name[1].strip())
         if not self.task_is_unknown and _UNKNOWN_TASK.search(lines):
-            # Behind a shell, say, it is told by the traceback before it.
+            # Behind a shell, say, the traceback before it shows it.
             self.task_is_unknown = (
                 self._trainer is not TrainerKind.PLAIN or b"isaaclab" in self._tail
             )
@@ -120,7 +120,7 @@ class Evidence:
 
     @property
     def spoilt_start(self) -> str | None:
-        """Say what spoilt a start that is likely to work at the second try."""
+        """Give what spoilt a start that is likely to work at the second try."""
         if self.cold_start is not None:
             return "Isaac Sim's cold start failed"
         return "bytecode in the cache was broken" if self.bytecode_is_broken else None
@@ -166,7 +166,7 @@ class Evidence:
         return library == "skrl" and self._bar is None
 
     def proves_end(self) -> bool:
-        """Say whether something was seen that only the end of all that was to be done leaves."""
+        """Say whether something was seen that only the end of the whole training leaves."""
         return not self._may_go_on and self._has_come_to_its_end()
 
     @property

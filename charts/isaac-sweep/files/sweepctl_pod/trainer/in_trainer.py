@@ -1,10 +1,10 @@
-"""What only the trainer's own Python can tell; run by it as a short child, JSON on standard output.
+"""What only the trainer's own Python knows; it runs this as a short child, which prints JSON.
 
 `yaml FILE…` reads YAML (W&B sweep text, Isaac Lab's params/*.yaml): tags ignored, PyYAML's types.
-`features` tells which Isaac Lab is installed, without importing it; `python` where packages are.
-`settings` reads a command and paths from standard input and tells which of the paths Isaac Lab's
+`features` says which Isaac Lab is installed, without importing it; `python` where packages are.
+`settings` reads a command and paths from standard input and gives the paths that Isaac Lab's
 configuration does not know.
-The one pod file that may import PyYAML. Nothing of sweepctl is imported: it stands alone.
+This is the one pod file that may import PyYAML, and it imports nothing of sweepctl.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         answer = answers[argv[0]](argv[1:])
-    except Exception as error:  # whatever the trainer's packages raise is told, not shown whole
+    except Exception as error:  # whatever the trainer's packages raise, in one line
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         if argv[0] != "settings":
             return 1
@@ -84,7 +84,7 @@ def read_yaml(text: bytes) -> object:
 
 
 def _without_tags(kind: Any) -> Any:
-    """Give a loader that takes a value with an unknown tag for what it is written as."""
+    """Give a loader that reads a value with an unknown tag by its form."""
     import yaml
 
     loader_of_ours = type("Loader", (kind,), {})

@@ -1,7 +1,7 @@
-"""The trainer's own Python: where it is, and asking it what only it can tell (in_trainer.py).
+"""The trainer's own Python: where it is, and the questions that only it can answer (in_trainer.py).
 
 The agent runs on whatever Python the image has, and may lack PyYAML; the trainer's has it, through
-Hydra. A question is one short child process; an answer that does not come is None or an error with
+Hydra. A question is one short child process; without an answer it gives None or an error that says
 what to do, never a traceback.
 """
 
@@ -50,7 +50,7 @@ class TrainerPython:
         self._environ = environ
 
     def grammar(self, command: Sequence[object]) -> Grammar:
-        """Choose the grammar by what is installed, not by version; else by what is most likely.
+        """Choose the grammar by what is installed; where nothing answers, by the command.
 
         Isaac Lab 3.x has `_parse_val` in isaaclab_tasks/utils/hydra.py.
         """
@@ -63,7 +63,7 @@ class TrainerPython:
         return default_grammar(command)
 
     def describe(self, argv: Sequence[str]) -> dict[str, Any] | None:
-        """Have the trainer's Python tell which it is and where its packages are."""
+        """Ask the trainer's Python which it is and where its packages are."""
         for python in self._candidates(argv):
             found = self._ask(python, ["python"], limit_s=DESCRIBE_LIMIT_S)
             if isinstance(found, dict):
@@ -87,7 +87,7 @@ class TrainerPython:
         )
 
     def read_params(self, command: Sequence[object], folder: Path) -> dict[str, object]:
-        """Read the trainer's own record of its configuration; SweepctlError when that cannot be."""
+        """Read the trainer's own record of its configuration; SweepctlError when that fails."""
         files = [folder / "params" / "env.yaml", folder / "params" / "agent.yaml"]
         if missing := [file.name for file in files if not os.path.isfile(file)]:
             raise SweepctlError(f"{folder}/params has no {' and no '.join(missing)}")
@@ -108,9 +108,9 @@ class TrainerPython:
     def unknown_settings(
         self, argv: Sequence[str], paths: Sequence[str]
     ) -> dict[str, list[str]] | None:
-        """Tell which paths name no setting, with the names there are; None without an answer.
+        """Give the paths that name no setting, each with the names there are; None without an answer.
 
-        Nothing where the trainer's packages are others than those that can be asked.
+        Empty where the trainer's packages cannot be asked.
         """
         question = json.dumps(
             {"library": library_of(argv), "arguments": arguments_of(argv), "paths": list(paths)}

@@ -1,8 +1,8 @@
 """What a command launches: which trainer, by which Python, in how many processes.
 
-Pure: it reads words and starts nothing. Where a trainer's own arguments begin is decided here for
-all launchers: env, nice, `isaaclab.sh -p`, `python.sh`, torchrun, `isaaclab train_multigpu`. What
-each does was read from https://github.com/isaac-sim/IsaacLab (3.x: isaaclab/cli, 2.x: scripts) and
+Pure: it reads words and starts nothing. It decides where a trainer's own arguments begin, for all
+launchers: env, nice, `isaaclab.sh -p`, `python.sh`, torchrun, `isaaclab train_multigpu`. What each
+does comes from https://github.com/isaac-sim/IsaacLab (3.x: isaaclab/cli, 2.x: scripts) and
 from torch/distributed/run.py.
 """
 
@@ -29,7 +29,7 @@ _OF_TRAIN_MULTIGPU = (
     *("--rdzv_backend", "--rdzv_endpoint", "--rdzv_id", "--max_restarts", "--monitor_interval"),
     *("--start_method", "--role", "--tee", "--redirects", "--local_ranks_filter", "--log_dir"),
 )
-"""What `train_multigpu` keeps for itself; all else it hands to each process (cli/multigpu.py)."""
+"""The options that `train_multigpu` keeps; each process gets the others (cli/multigpu.py)."""
 
 
 class TrainerKind(enum.Enum):
@@ -44,7 +44,7 @@ class TrainerKind(enum.Enum):
 
     @property
     def dies_of_sigterm(self) -> bool:
-        """Whether SIGTERM ends it with a code that is not 0; under Kit (2.x) no code is certain."""
+        """Whether SIGTERM ends it with a code other than 0; under Kit (2.x) no code is certain."""
         return self is not TrainerKind.ISAACLAB2
 
 
@@ -130,23 +130,23 @@ def option(words: Sequence[str], name: str) -> str | None:
 
 
 def only_launches(name: str, word: str) -> bool:
-    """Tell whether a word only sets up how the next one starts, as in `env A=b nice`."""
+    """Say whether a word only sets up how the next one starts, as in `env A=b nice`."""
     return name in ("env", "nice", "exec") or word.startswith("-") or bool(_ASSIGNMENT.match(word))
 
 
 def runs_python(word: str) -> bool:
-    """Tell whether a word is a Python, or a launcher script of one."""
+    """Say whether a word is a Python, or a launcher script of one."""
     name = posixpath.basename(word)
     return name == "isaaclab.sh" or bool(PYTHON.fullmatch(name))
 
 
 def is_ancestor(word: str) -> bool:
-    """Tell WBC-AGILE's own wrapper."""
+    """Say whether a word is WBC-AGILE's own wrapper."""
     return posixpath.join("/", word).endswith("/wandb_sweep/train_wrapper.py")
 
 
 def _is_train_script(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
-    """Tell Isaac Lab's scripts, and those of projects made after it, from any other train.py."""
+    """Say whether a word is a script of Isaac Lab, or of a project like it, and no other train.py."""
     if is_ancestor(word):
         return True
     folder, name = posixpath.split(word)

@@ -1,4 +1,4 @@
-"""What makes each RL library of Isaac Lab log to W&B: the words that a command lacks for it.
+"""How each RL library of Isaac Lab logs to W&B: the words that a command lacks for that.
 
 Pure. Read from Isaac Lab's training scripts (2.x: scripts/reinforcement_learning, 3.x: isaaclab_rl/
 entrypoints/backends): rsl_rl has `--logger`, rl_games `--track` from 2.2 on, skrl a setting of its
@@ -31,7 +31,7 @@ _UNLOGGED = "no metric of this run will reach W&B"
 
 @dataclass(frozen=True, slots=True)
 class LoggedRun:
-    """What the added words name: the run, where it belongs, what reads them."""
+    """The run that the added words name, and the trainer that reads them."""
 
     id: str
     entity: str
@@ -56,14 +56,14 @@ class Unlogged:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """The trainer's own arguments with what was lacking, or why they do not log."""
+    """The trainer's own arguments, completed, or why they do not log."""
 
     own: tuple[str, ...]
     unlogged: Unlogged | None = None
 
 
 def log_to_wandb(library: str, own: Sequence[str], run: LoggedRun) -> Logging:
-    """Make a library log to W&B where it has an option for that; leave what the user chose."""
+    """Add the words by which a library logs to W&B, where it has any; leave what the user chose."""
     known = {RSL_RL: _rsl_rl, "rl_games": _rl_games, "skrl": _skrl}
     if library in known:
         return known[library](own, run)
@@ -134,7 +134,7 @@ def _skrl(own: Sequence[str], run: LoggedRun) -> Logging:
 
 
 def _by_hand(why: str, library: str, run: LoggedRun) -> Unlogged:
-    """Say how W&B's client comes to follow TensorBoard's files: by a call before they are made."""
+    """Say how to make W&B's client follow TensorBoard's files: by a call before they exist."""
     call = "wandb.init(sync_tensorboard=True)"
     if run.trainer is TrainerKind.ISAACLAB2:
         hint = f"call {call} in your train.py before it makes the agent"
@@ -146,9 +146,8 @@ def _by_hand(why: str, library: str, run: LoggedRun) -> Unlogged:
 
 
 def _folder(own: Sequence[str], run: LoggedRun) -> list[str]:
-    """Name the run's folder <timestamp>[_<run name>] by the run; 2.x has a word for none of it.
-
-    rsl_rl's can be given the second part.
+    """Name the run's folder <timestamp>[_<run name>] by the run. 2.x has no option for the first part;
+    rsl_rl has one for the second.
     """
     return (
         _unless_named(own, "--run_timestamp", run.id)

@@ -1,7 +1,7 @@
 """Imports the user's task modules in the trainer's process, as Isaac Lab 3's entry point.
 
-tasks.py writes it, with a call of `register` at its end, into a folder of PYTHONPATH beside the
-metadata of a distribution that has it as an entry point. Nothing of sweepctl is imported there.
+tasks.py writes this file, with a call of `register` at its end, into a folder of PYTHONPATH, beside
+the metadata of a distribution that names it as an entry point. It imports nothing of sweepctl.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def register(names: str) -> None:
     for name in filter(None, names.split(":")):
         try:
             _import(name)
-        except Exception as error:  # whatever the user's code raises is told
+        except Exception as error:  # whatever the user's code raises, in one line
             traceback.print_exc()
             why = " ".join(f"{type(error).__name__}: {error}".split())
             missing = getattr(error, "name", None)
@@ -43,7 +43,7 @@ def _import(name: str) -> None:
         if error.name not in _KIT_UI:
             raise
     # Projects made from Isaac Lab 2.x's template import their example of a window with their tasks;
-    # Kit is not there yet, or never. What was imported half is imported anew.
+    # Kit is not there yet, or never. What was imported half is imported again.
     package = name.partition(".")[0]
     for half in [key for key in sys.modules if key == package or key.startswith(f"{package}.")]:
         del sys.modules[half]
@@ -63,7 +63,7 @@ class _Nothing(types.ModuleType):
 
 @contextlib.contextmanager
 def _no_window() -> Iterator[None]:
-    """Have empty modules stand in for Kit's user interface; what there really is stays."""
+    """Put empty modules in the place of Kit's user interface; modules that exist stay."""
     added: list[str] = []
     for name in _KIT_UI:
         try:

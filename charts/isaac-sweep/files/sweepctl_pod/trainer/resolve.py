@@ -1,7 +1,7 @@
-"""From a sweep's command to the argv of one run: what the trainer lacks is added.
+"""From a sweep's command to the argv of one run: it adds what the trainer lacks.
 
-Pure: the same in agent, wrapper, preview and best. It starts nothing and reads no file. What each
-trainer does was read from its own sources: https://github.com/isaac-sim/IsaacLab (3.x:
+Pure, and the same in agent, wrapper, preview and best: it starts nothing and reads no file. What
+each trainer does comes from its own sources: https://github.com/isaac-sim/IsaacLab (3.x:
 isaaclab_rl/entrypoints, 2.x: scripts) and https://github.com/nvidia-isaac/WBC-AGILE
 (scripts/wandb_sweep/train_wrapper.py).
 """
@@ -37,27 +37,27 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A run's command: the argv, what it launches, and what there is to tell about it."""
+    """A run's command: the argv, what it launches, and notes on it."""
 
     argv: tuple[str, ...]
     trainer: TrainerKind
     notes: tuple[str, ...]
     unlogged: Unlogged | None = None
-    """Why no metric reaches W&B, where that can be told."""
+    """Why no metric reaches W&B, where that is known."""
     written: tuple[str, ...] = ()
     """The argv with each `${envvar:X}` as it stands in the sweep's command."""
     overrides: tuple[Override, ...] = ()
-    """The settings that the command asks for, also where `${args…}` print them."""
+    """The settings that the command asks for, also by `${args…}`."""
 
 
 def trainer_for(command: Sequence[object], grammar: Grammar | None = None) -> TrainerKind:
-    """Tell which trainer a command launches; `grammar` is that of the installed Isaac Lab."""
+    """Give the trainer that a command launches; `grammar` is that of the installed Isaac Lab."""
     words = _without_wrapper([str(word) for word in command])
     return find_launch(words, grammar).trainer
 
 
 def trainer_within(command: Sequence[object]) -> TrainerKind:
-    """Tell which trainer a command launches, itself or in the script of a shell."""
+    """Give the trainer that a command launches, itself or in the script of a shell."""
     words = [str(word) for word in command]
     kinds = [trainer_for(each) for each in (words, *commands_in(words))]
     return next((kind for kind in kinds if kind is not TrainerKind.PLAIN), TrainerKind.PLAIN)
@@ -72,7 +72,7 @@ def library_of(argv: Sequence[str]) -> str:
 
 
 def why_unlogged(command: Sequence[object], grammar: Grammar | None = None) -> Unlogged | None:
-    """Tell of a command, before any run of it, why no metric will reach W&B, if so."""
+    """Say why no metric of a command's runs will reach W&B; None when they do."""
     words = _without_wrapper([str(word) for word in command])
     grammar = grammar or default_grammar(words)
     return complete(words, run_id="", entity="", project="", grammar=grammar).unlogged
@@ -219,7 +219,7 @@ def complete(
     grammar: Grammar,
     script_text: Callable[[str], str | None] = lambda path: None,
 ) -> Resolved:
-    """Add what a sweep's run needs and the argv lacks; leave what the user chose.
+    """Add what a run needs and its argv lacks; leave what the user chose.
 
     Metrics reach W&B only with its logger; the run's folder is found, and resumed, by its name.
     `script_text` reads a train.py where that can be done: older ones lack options.
@@ -253,7 +253,7 @@ def complete(
 
 
 def _printed(parameters: RunParameters) -> list[Override]:
-    """Give the settings that `${args…}` ask for, as far as the trainer's record can tell of them.
+    """Give the settings that `${args…}` ask for, as far as the trainer's record can show them.
 
     Printed as Python prints it, a None or a text such as `true` is read as something else; and what
     is no override at all is the trainer's own affair.
@@ -282,7 +282,7 @@ def _library(script: str, own: Sequence[str], launch: Launch) -> str:
 
 
 def _instead_of_ancestor(launching: list[str], grammar: Grammar, notes: list[str]) -> list[str]:
-    """Put what WBC-AGILE's wrapper launches in the wrapper's place: its parent folder's train.py.
+    """Replace WBC-AGILE's wrapper by what it launches: the train.py of its parent folder.
 
     Where Isaac Lab 3 is installed its own command does the same work; the old script cannot run.
     """
@@ -298,9 +298,9 @@ def _instead_of_ancestor(launching: list[str], grammar: Grammar, notes: list[str
 
 
 def _without_wrapper(words: list[str]) -> list[str]:
-    """Take `python -m sweepctl.pod.run` off: our agent does in its own process what that does.
+    """Take `python -m sweepctl.pod.run` off: our agent does its work in its own process.
 
-    What stands before it (`env FOO=1`, `nice`) holds for the trainer.
+    The words before it (`env FOO=1`, `nice`) stay, for the trainer.
     """
     for index, pair in enumerate(pairwise(words)):
         if pair != ("-m", WRAPPER_MODULE):

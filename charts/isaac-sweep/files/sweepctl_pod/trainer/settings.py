@@ -1,7 +1,7 @@
-"""What the trainer made of what it was asked: the overrides against its own `params/*.yaml`.
+"""Whether the trainer has the settings it was asked for: overrides against its `params/*.yaml`.
 
-Pure. Isaac Lab 3 takes typos and wrong types without a word, and a flag of the command wins over an
-override (isaaclab_tasks/utils/hydra.py), so a run is trusted only when its own record agrees.
+Pure. Isaac Lab 3 accepts typos and wrong types without a word, and a flag of the command wins over
+an override (isaaclab_tasks/utils/hydra.py), so only the trainer's own record proves a run.
 """
 
 from __future__ import annotations

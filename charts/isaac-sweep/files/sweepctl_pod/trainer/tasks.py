@@ -47,14 +47,14 @@ class TasksError(SweepctlError):
 
 
 class UnwritableError(SweepctlError):
-    """The work folder does not take the few files."""
+    """The work folder cannot be written to."""
 
     exit_code = ExitCode.NODE_UNFIT
 
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """What registers the user's tasks: modules, and the folders they are imported from."""
+    """The modules that register the user's tasks, and the folders they are imported from."""
 
     modules: tuple[str, ...]
     folders: tuple[Path, ...]
@@ -75,7 +75,7 @@ def with_tasks(environ: Mapping[str, str], work: Path) -> dict[str, str]:
 
 
 def find_tasks(entries: Sequence[str]) -> Tasks:
-    """Find what registers tasks: each entry is a module's dotted name or a project's folder."""
+    """Find the modules that register tasks; an entry is a module's dotted name or a project's folder."""
     modules: list[str] = []
     folders: list[Path] = []
     for entry in entries:

@@ -1,8 +1,7 @@
 """W&B's operations that sweepctl uses: sweeps, agents, runs and their streams.
 
-Ring 0: standard library only, shared by the pod and the command line. Every method is one attempt;
-trying again is the caller's decision. W&B documents no interface below its own client, so these are
-that client's operations: https://github.com/wandb/wandb/blob/main/wandb/apis/public/sweeps.py
+Shared by the pod and the command line. Every method is one attempt; the caller decides whether to
+try again. W&B documents no interface below its own client, so these are that client's operations: https://github.com/wandb/wandb/blob/main/wandb/apis/public/sweeps.py
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _RUN_FIELDS = "id name displayName sweepName state config createdAt heartbeatAt 
 
 @dataclass(frozen=True, slots=True)
 class SweepInfo:
-    """A sweep as the API tells it; `config_text` is YAML (JSON when sweepctl wrote it)."""
+    """A sweep as the API gives it; `config_text` is YAML (JSON when sweepctl wrote it)."""
 
     entity: str
     project: str
@@ -68,7 +67,7 @@ class SweepInfo:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run as the API tells it; `config` is unwrapped to plain values, without W&B's own part."""
+    """A run as the API gives it; `config` is unwrapped to plain values, without W&B's own part."""
 
     id: str
     node_id: str
@@ -225,7 +224,7 @@ class WandbClient:
         run_ids: Sequence[str],
         metrics: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """Say that the agent lives and which runs it trains; give the commands for it."""
+        """Say that the agent lives and which runs it has; give W&B's commands for it."""
         answer = self.graphql(
             "mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {"
             " agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState})"
@@ -281,8 +280,8 @@ class WandbClient:
     ) -> dict[str, Any]:
         """Post to a run's stream of history, summary, log and state.
 
-        `attempt` is the number that the embedded server gave with the run: it tells this word from
-        a late one of an earlier attempt. W&B gives none.
+        `attempt` is the number that the embedded server gave with the run: by it the server knows a
+        late post of an earlier attempt. W&B gives none.
         """
         place = f"files/{url_path(entity, project, run_id)}/file_stream"
         url = f"{self.connection.base_url}/{place}"
@@ -293,7 +292,7 @@ class WandbClient:
     def mark_preempting(
         self, entity: str, project: str, run_id: str, attempt: int | None = None
     ) -> None:
-        """Say that the run will end early and is to be taken again by some agent."""
+        """Say that the run will end early and that an agent should take it again."""
         self.post_file_stream(entity, project, run_id, {"preempting": True}, attempt)
 
     def _run_query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,7 +377,7 @@ def unwrap_config(wrapped: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(node: Mapping[str, Any], key: str) -> str:
-    """Read what every sweep and run has; an answer without it is asked for again."""
+    """Read what every sweep and run has; ApiError, as of a server in trouble, without it."""
     value = node.get(key)
     if not isinstance(value, str):
         raise ApiError(f"the API answered without {key}", status=502)

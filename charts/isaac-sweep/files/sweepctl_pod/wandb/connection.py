@@ -1,9 +1,8 @@
 """Where W&B's API is, the key that opens it, one HTTP call to it, and what its failures mean.
 
-Ring 0: standard library only (urllib, so proxies and SSL_CERT_FILE are honoured). A call is one
-attempt; whether to try again is the caller's decision, for which `ApiError` says what kind of
-trouble it was. The key is in no error and no repr; nothing is printed, but for one warning when
-certificates are not checked.
+It uses urllib, which reads proxy variables and SSL_CERT_FILE. A call is one attempt; the caller
+decides whether to try again, and `ApiError` says what kind of trouble it was. The key is in no error
+and no repr; nothing is printed, except one warning when certificates are not checked.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class ApiError(SweepctlError):
     ) -> None:
         super().__init__(message, hint)
         self.is_the_apis = is_the_apis
-        """Whether the API itself says so, in its own form: proxies answer 404 and 403 as well."""
+        """Whether the API itself says so, in its own form; proxies answer 404 and 403 as well."""
         self.status = status
         self.retry_after_s = retry_after_s
 
@@ -81,7 +80,7 @@ class ApiError(SweepctlError):
 
 
 class CertificateError(ApiError):
-    """The server's certificate is not trusted: people put that right, time hardly ever."""
+    """The server's certificate is not trusted: a person must correct that, waiting does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class Connection:
     entity: str | None = None
     checks_certificate: bool = True
     name: str | None = None
-    """What people know the API by, where its address is one that sweepctl chose itself."""
+    """The API's name for people, where sweepctl chose its address itself."""
 
 
 def connection_from_environ(environ: Mapping[str, str], home: Path) -> Connection:
@@ -185,8 +184,8 @@ class Transport:
     def within(self, answer: Any, *keys: str) -> dict[str, Any]:
         """Give the map at the end of a path through an answer; empty where the API has nothing.
 
-        ApiError where something stands there that is no map: an answer of another program, or of a
-        server in trouble, is asked for again.
+        ApiError where there is something that is no map: another program answered, or a server in
+        trouble. Such a call may be tried again.
         """
         found = answer
         for key in keys:
@@ -349,7 +348,7 @@ def _graphql_error(errors: Any, status: int) -> ApiError:
 
 
 def _said(text: str) -> str:
-    """Take the reason out of an error's body, in one short line; pages of HTML say nothing."""
+    """Give the reason in an error's body, in one short line; none for a page of HTML."""
     try:
         body = json.loads(text)
     except ValueError:

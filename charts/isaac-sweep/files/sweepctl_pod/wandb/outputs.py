@@ -1,6 +1,6 @@
 """What a run leaves at W&B: its summary, its last values, its console log, single small files.
 
-Ring 0: standard library only. As in `wandb_http`, every function is one attempt.
+Every function is one attempt.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class FileInfo:
 
 
 def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any]) -> None:
-    """Put another summary in the place of a run's own; its state stays as it is.
+    """Replace a run's summary; its state stays as it is.
 
-    A post to the run's stream would do it too, but at W&B wakes a run that has ended.
+    A post to the run's stream would do it too, but at W&B it wakes a run that has ended.
     """
     client.graphql(
         "mutation UpsertBucket($id: String, $summaryMetrics: JSONString) { upsertBucket(input:"
@@ -48,9 +48,9 @@ def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any
 
 
 def last_logged(client: WandbClient, place: Place, name: str) -> object:
-    """Give what a run logged last under a name, by its history; None when it logged nothing.
+    """Give the last value that a run's history has under a name; None when there is none.
 
-    The API gives a sample of the rows: behind its last one it is asked on.
+    The API gives a sample of the rows, so the question goes on behind its last one.
     """
     found: object = None
     step: float = 0
@@ -73,7 +73,7 @@ def console_count(client: WandbClient, place: Place) -> int:
 
 
 def console_lines(client: WandbClient, place: Place) -> list[str]:
-    """Give the lines of a run's console log as far as they were streamed, oldest first."""
+    """Give the lines of a run's console log, as far as they were streamed, oldest first."""
     found: list[str] = []
     cursor: str | None = None
     while True:
@@ -95,7 +95,10 @@ def console_lines(client: WandbClient, place: Place) -> list[str]:
 def end_body(
     exit_code: int, offset: int = 0, console: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Give the body of file_stream that ends a run, with lines for its console log if there are."""
+    """Give the body for file_stream that ends a run, with lines for its console log if there are any.
+
+    Exit code 0 finishes the run; another one fails it, or hands it back where it is preempting.
+    `offset` is the number of the first line."""
     body: dict[str, Any] = {"complete": True, "exitcode": exit_code}
     if console:
         body["files"] = {CONSOLE: {"offset": offset, "content": list(console)}}
@@ -137,7 +140,7 @@ def download_file(client: WandbClient, file: FileInfo, path: Path) -> None:
                 out.write(block)
         except (http.client.HTTPException, OSError) as error:
             raise ApiError(f"fetching {file.name} broke off: {error}") from error
-        if answer.length:  # of a body read in pieces, http.client does not tell this itself
+        if answer.length:  # http.client does not raise this for a body that is read in pieces
             raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
     os.replace(part, path)
 

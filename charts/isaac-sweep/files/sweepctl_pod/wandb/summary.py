@@ -1,4 +1,4 @@
-"""What a run's summary says: the sweep's metric, why the run ended as it did, how long it took.
+"""What a run's summary holds: the sweep's metric, why the run ended as it did, how long it took.
 
 Ring 0, pure. The one place that reads a metric, for verdict, status, ranking, search and the pages.
 A metric counts when it is a finite number. NaN, an infinity or anything else is no result: the
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 OWN_KEYS = "sweepctl/"
-"""What the keys begin with that no trainer logs."""
+"""The beginning of our own keys, which no trainer logs."""
 
 REASON_KEY = f"{OWN_KEYS}reason"
-"""Where the agent leaves why a run did not simply finish."""
+"""The key of the reason why a run did not simply finish."""
 
 UNVERIFIED = "settings unverified"
-"""How the reason of a run begins that has finished, as far as anybody could tell."""
+"""The beginning of the reason of a run that finished with settings that nobody could read."""
 
 _LONGEST_REASON = 2000
 _NOT_FINITE = {"nan": math.nan, "infinity": math.inf, "-infinity": -math.inf}
@@ -32,7 +32,7 @@ _AGGREGATES = {
     "minimize": ("best", "last", "min", "max", "mean"),
     "maximize": ("best", "last", "max", "min", "mean"),
 }
-"""What `define_metric` may have asked for, in the order in which one of them stands for a run."""
+"""The aggregates of `define_metric`, in the order in which one of them is taken for the run."""
 
 
 class MetricKind(enum.Enum):
@@ -105,9 +105,8 @@ def metric_keys(name: str) -> tuple[str, ...]:
 
 
 def metric_trouble(summary: Mapping[str, Any], name: str, reading: MetricReading) -> str | None:
-    """Say what is wrong with a metric that was logged and is no finite number; None if it is one.
-
-    Nothing is said of a metric that is missing.
+    """Say what is wrong with a metric that was logged and is no finite number; None if it is one, or
+    is missing.
     """
     step = _whole(summary.get("_step"))
     at_step = "" if step is None else f" at step {step}"
@@ -136,15 +135,15 @@ def reason_of(summary: Mapping[str, Any]) -> str | None:
 
 
 def unverified_of(summary: Mapping[str, Any]) -> str | None:
-    """Give what is to be known of a run that has finished; of an earlier attempt's end nothing."""
+    """Give the reason of a run that finished unverified; None for any other reason."""
     reason = reason_of(summary)
     return reason if reason and reason.startswith(UNVERIFIED) else None
 
 
 def with_reason(summary: Mapping[str, Any], reason: str | None, trained_s: float) -> dict[str, Any]:
-    """Lay the agent's reason over a summary; None takes an earlier one away.
+    """Give a summary with the agent's reason in it; None takes an earlier one out.
 
-    How long it trained is added where the trainer did not come to say so, in W&B's own keys.
+    `trained_s` goes into W&B's own keys where the trainer did not come so far as to write it.
     """
     told = {key: value for key, value in summary.items() if key != REASON_KEY}
     if reason is None:
@@ -157,7 +156,7 @@ def with_reason(summary: Mapping[str, Any], reason: str | None, trained_s: float
 
 
 def runtime_s(summary: Mapping[str, Any]) -> float | None:
-    """Give how long the trainer says that it ran, up to its last word."""
+    """Give how many seconds the trainer says it ran, up to its last log line."""
     own = summary.get("_wandb")
     said = [summary.get("_runtime"), own.get("runtime") if isinstance(own, Mapping) else None]
     found = [_as_float(value) for value in said if _is_number(value)]
@@ -174,8 +173,8 @@ def duration_s(
 ) -> float | None:
     """Give how long a run has trained; times are seconds since 1970.
 
-    The trainer's own reckoning leaves out what lay between two attempts. A run that never logged
-    lasted from the moment that it was handed out until it was last heard of.
+    The trainer's own figure leaves out the time between two attempts. A run that never logged lasted
+    from when it was handed out until it was last heard of.
     """
     said = runtime_s(summary)
     until_s = now_s if is_live else heard_s
