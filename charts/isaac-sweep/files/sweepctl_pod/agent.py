@@ -250,7 +250,7 @@ class Agent:
     def _ask_for_runs(self) -> list[Command]:
         """Send the heartbeat of an agent without a run.
 
-        An agent that is told to leave meanwhile still waits for the answer: a run in it would be lost.
+        Told to leave meanwhile, it still waits for the answer: a run in it would be lost.
         """
         try:
             return self._retrying.call(
@@ -373,7 +373,7 @@ def run_agent(
     console: Console | None = None,
     received: list[int] | None = None,
 ) -> ExitCode:
-    """Run one agent; give its exit code. The process must have no other work: children are killed."""
+    """Run one agent; give its exit code. The process must be its own: it kills every child."""
     wake_up = WakeUp()
     signals = Signals(wake_up, options.grace_s, received)
     signals.install()

@@ -33,7 +33,7 @@ _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
 def unknown_macros(command: Sequence[object]) -> list[tuple[int, str]]:
-    """Give the items, with their index, that W&B would drop silently: macros that it does not know."""
+    """Give the macros, with their index, that W&B would drop silently as it does not know them."""
     found = []
     for index, item in enumerate(command):
         text = str(item)

@@ -1,7 +1,7 @@
 """The heartbeats of an agent that holds a run: from its start until W&B knows its end.
 
-A thread of their own sends them, so that a slow API, a trainer's record or a stalled reader does not
-delay them: a server that hears nothing gives the run to another agent.
+A thread of their own sends them, so that a slow API, a trainer's record or a stalled reader does
+not delay them: a server that hears nothing gives the run to another agent.
 """
 
 from __future__ import annotations

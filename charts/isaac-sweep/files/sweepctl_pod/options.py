@@ -93,7 +93,7 @@ def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
 
 
 def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOptions:
-    """Read command line and environment; the command line wins. UsageError where they make no sense."""
+    """Read command line and environment, which the command line overrides; or UsageError."""
     said = _parser(environ).parse_args(list(argv))
     source = None if said.sweep else _sweep_source(environ, said.index)
     parts = ["", "", ""] if source else (said.sweep or "").split("/")

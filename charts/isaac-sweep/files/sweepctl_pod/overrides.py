@@ -1,8 +1,8 @@
 """A run's parameters as arguments of the trainer: scaled dictionaries, overrides, the two grammars.
 
-No state. A value is written so that the trainer reads back exactly that value, or it is refused with
-a reason; never rounded, never approximated. The tests prove it by parsing back with the real Hydra
-parser and with Isaac Lab's own (tests/contract).
+No state. A value is written so that the trainer reads back exactly that value, or it is refused
+with a reason; never rounded, never approximated. The tests prove it by parsing back with the real
+Hydra parser and with Isaac Lab's own (tests/contract).
 """
 
 from __future__ import annotations

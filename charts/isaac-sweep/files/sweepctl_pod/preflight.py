@@ -1,7 +1,7 @@
 """Whether this node can train at all: a GPU that answers, room on the disk, a folder to write to.
 
-Each check gives the reason why not, or None. The agent leaves an unfit node (exit code 76) before it
-spoils a run; the reason goes to the container's termination message, for `kubectl describe`.
+Each check gives the reason why not, or None. The agent leaves an unfit node (exit code 76) before
+it spoils a run; the reason goes to the container's termination message, for `kubectl describe`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def gpu_count(environ: Mapping[str, str]) -> int:
 
 
 def visible_gpus(text: str) -> tuple[str, ...]:
-    """Read CUDA_VISIBLE_DEVICES as CUDA does: it ignores what follows a name that it does not know."""
+    """Read CUDA_VISIBLE_DEVICES as CUDA does, which ignores all from the first unknown name on."""
     names: list[str] = []
     for name in text.split(","):
         if not GPU_NAME.fullmatch(name.strip()):

@@ -30,7 +30,7 @@ class RunParameters:
     """What the sweep's config says of each parameter, companions included."""
 
     def meant(self) -> dict[str, object]:
-        """Give the values, each number of the type that the sweep's config means: what overrides write."""
+        """Give the values for overrides: each number of the type that the sweep's config means."""
         return {name: self._meant(name, value) for name, value in self.given.items()}
 
     def overrides(self) -> list[Override]:

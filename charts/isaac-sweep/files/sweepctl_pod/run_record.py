@@ -1,8 +1,8 @@
 """The record of how a run was trained: a small file of the run, `sweepctl.json`.
 
 Pure. It holds what the sweep's config does not: the argv that was executed, completed and in the
-trainer's own grammar, so that the run can be repeated exactly. Each `${envvar:X}` is in it as it was
-written, and no secret is.
+trainer's own grammar, so that the run can be repeated exactly. Each `${envvar:X}` is in it as it
+was written, and no secret is.
 """
 
 from __future__ import annotations

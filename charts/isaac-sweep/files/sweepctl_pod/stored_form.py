@@ -1,7 +1,7 @@
 """A sweep file's content as W&B stores it: what `wandb sweep` sends, scaled dictionaries flattened.
 
-The command line uses it after its checks, the pod where nobody has checked the file. It refuses what
-it cannot flatten, and checks nothing else. It adds no parameter to the user's.
+The command line uses it after its checks, the pod where nobody has checked the file. It refuses
+what it cannot flatten, and checks nothing else. It adds no parameter to the user's.
 """
 
 from __future__ import annotations

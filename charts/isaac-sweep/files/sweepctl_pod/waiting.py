@@ -92,7 +92,7 @@ class BackgroundCall(Generic[T]):
 
 
 class Backoff:
-    """When to try again: the delay doubles up to a limit, varies a little, and obeys Retry-After."""
+    """When to try again: the delay doubles up to a limit, varies, and obeys Retry-After."""
 
     def __init__(self, first_s: float, longest_s: float, rng: random.Random) -> None:
         self._first_s = first_s
@@ -220,7 +220,7 @@ class Retrying:
         *,
         is_final: Callable[[ApiError, float], bool] = lambda error, lasted_s: False,
     ) -> T:
-        """Try until it works; give its value. `is_final` decides, by error and seconds, when to raise."""
+        """Try until it works. `is_final` says, by error and seconds, when to raise instead."""
         backoff = Backoff(0.5, 30.0, self._rng)
         began = time.monotonic()
         while True:
@@ -236,7 +236,7 @@ class Retrying:
                 return value
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do work once, in a thread; InterruptedBySignalError when this process is told to leave."""
+        """Do work once, in a thread; InterruptedBySignalError when told to leave."""
         self._signals.raise_if_leaving()  # nothing new is begun after that
         call = BackgroundCall(work, self._wake_up)
         self.wait(call, float("inf"))
@@ -282,7 +282,7 @@ class NoAnswerError(SweepctlError):
 
 
 class LastCalls:
-    """Calls that must get through: they go on until they work, or until the time to leave is over."""
+    """Calls that must get through: tried until they work, or until the time to leave is over."""
 
     def __init__(self, retrying: Retrying, signals: Signals, wake_up: WakeUp) -> None:
         self.retrying = retrying

@@ -131,7 +131,7 @@ def _logged(
     end: TrainerEnd,
     info: RunInfo,
 ) -> dict[str, object]:
-    """RunQuestion into a run's history for the metric that its summary lacks.
+    """Read the metric from a run's history when its summary lacks it.
 
     `define_metric(…, summary="none")` keeps it out. What is not asked for can change no verdict.
     """

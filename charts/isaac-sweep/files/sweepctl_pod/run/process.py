@@ -79,7 +79,7 @@ class Descendants:
 
 
 class Guardian:
-    """The agent's side of the watcher that kills the trainer when the agent is killed; best effort."""
+    """The agent's side of the watcher that kills the trainer after a killed agent; best effort."""
 
     def __init__(self, descendants: Descendants) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -173,7 +173,7 @@ class Child:
         return True
 
     def output_is_over(self) -> bool:
-        """Say whether all its output was read; a process that escaped the group may keep it open."""
+        """Say whether all its output was read; a process outside the group may keep it open."""
         return self._output_over.is_set()
 
     def group_is_alive(self) -> bool:
@@ -190,8 +190,8 @@ class Child:
     def finish(self, is_over: Callable[[], bool]) -> tuple[int, list[int]]:
         """Kill what is left and read the rest of the output; give exit code and undying processes.
 
-        Undying are those that are not dead when the time is over. The exit code is Popen's: negative
-        for a signal.
+        Undying are those that are not dead when the time is over. The exit code is Popen's:
+        negative for a signal.
         """
         self.signal_group(signal.SIGKILL)
         while not self._ended.wait(0.1) and not is_over():
@@ -211,7 +211,7 @@ class Child:
         self._on_end()
 
     def _pass_output_on(self) -> None:
-        """Pass whole lines on as they come, and an unfinished one, such as a prompt, after a moment."""
+        """Pass whole lines on as they come, and a part of one, such as a prompt, after a moment."""
         line, shown = b"", 0
         while True:
             if shown < len(line) and not select.select([self._output], [], [], _PROMPT_S)[0]:

@@ -27,8 +27,9 @@ LOOK_EVERY_S = 0.5
 class SettingsCheck:
     """Which overrides name settings that the trainer lacks; the paths are the sweep's.
 
-    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names. It asks
-    until there is an answer: the child that it asks dies with a training that is stopped early.
+    Only classes can tell: Isaac Lab 3 sets and records whatever attribute an override names. It
+    asks until there is an answer: the child that it asks dies with a training that is stopped
+    early.
     """
 
     def __init__(self, python: TrainerPython, wake_up: WakeUp) -> None:

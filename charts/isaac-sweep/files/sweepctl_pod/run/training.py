@@ -164,7 +164,7 @@ class Training:
         self._kill_at = self._ended_at = self._closing_since = None
 
     def prepare(self) -> None:
-        """Write the files and ask the questions that the start needs; may take long, for any thread."""
+        """Write the files and ask what the start needs. May take long; for any thread."""
         if self._is_broken_bytecode_kept:
             self.pod.bytecode.discard()
         try:
@@ -268,7 +268,7 @@ class Training:
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
     def finish(self, is_late: Callable[[], bool]) -> TrainerEnd:
-        """Kill what is left of the trainer, for as long as there is time; give the facts of its end."""
+        """Kill what is left of the trainer while there is time; give the facts of its end."""
         exit_code: int | None = None
         undying: list[int] = []
         if self._child is not None:
@@ -297,7 +297,7 @@ class Training:
         return unknown_task_hint(self.environ, self.resolved.trainer)
 
     def may_try_again(self, end: TrainerEnd) -> bool:
-        """Say whether to try again: this was a first try, and a known trouble at its start spoilt it."""
+        """Say whether to try again: this was a first try, and a known trouble spoilt its start."""
         again = (
             not self._is_second_try
             and self.evidence.spoilt_start is not None

@@ -76,7 +76,7 @@ class Facts:
     """What the check of the configuration found."""
     has_shown_end: bool = True
     has_proven_end: bool = False
-    """Whether something was seen that only the end of a training leaves, however its process ended."""
+    """Whether something was seen that only the end of a training leaves, whatever ended it."""
     unverified: str | None = None
     """Why nobody could tell whether the trainer has the settings that were asked for."""
     settings_required: bool = False

@@ -108,7 +108,7 @@ class TrainerPython:
     def unknown_settings(
         self, argv: Sequence[str], paths: Sequence[str]
     ) -> dict[str, list[str]] | None:
-        """Give the paths that name no setting, each with the names there are; None without an answer.
+        """Give the paths that name no setting, with the names there are; None without an answer.
 
         Empty where the trainer's packages cannot be asked.
         """

@@ -146,7 +146,7 @@ def is_ancestor(word: str) -> bool:
 
 
 def _is_train_script(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
-    """Say whether a word is a script of Isaac Lab, or of a project like it, and no other train.py."""
+    """Say whether a word is a script of Isaac Lab or of a project made after it."""
     if is_ancestor(word):
         return True
     folder, name = posixpath.split(word)

@@ -146,8 +146,9 @@ def _by_hand(why: str, library: str, run: LoggedRun) -> Unlogged:
 
 
 def _folder(own: Sequence[str], run: LoggedRun) -> list[str]:
-    """Name the run's folder <timestamp>[_<run name>] by the run. 2.x has no option for the first part;
-    rsl_rl has one for the second.
+    """Name the run's folder <timestamp>[_<run name>] by the run.
+
+    2.x has no option for the first part; rsl_rl has one for the second.
     """
     return (
         _unless_named(own, "--run_timestamp", run.id)

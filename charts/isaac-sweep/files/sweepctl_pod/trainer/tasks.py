@@ -75,7 +75,7 @@ def with_tasks(environ: Mapping[str, str], work: Path) -> dict[str, str]:
 
 
 def find_tasks(entries: Sequence[str]) -> Tasks:
-    """Find the modules that register tasks; an entry is a module's dotted name or a project's folder."""
+    """Find the modules that register tasks; an entry is a module's name or a project's folder."""
     modules: list[str] = []
     folders: list[Path] = []
     for entry in entries:

@@ -1,7 +1,8 @@
 """W&B's operations that sweepctl uses: sweeps, agents, runs and their streams.
 
 Shared by the pod and the command line. Every method is one attempt; the caller decides whether to
-try again. W&B documents no interface below its own client, so these are that client's operations: https://github.com/wandb/wandb/blob/main/wandb/apis/public/sweeps.py
+try again. W&B documents no interface below its own client, so these are that client's operations:
+https://github.com/wandb/wandb/blob/main/wandb/apis/public/sweeps.py
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where W&B's API is, the key that opens it, one HTTP call to it, and what its failures mean.
 
 It uses urllib, which reads proxy variables and SSL_CERT_FILE. A call is one attempt; the caller
-decides whether to try again, and `ApiError` says what kind of trouble it was. The key is in no error
-and no repr; nothing is printed, except one warning when certificates are not checked.
+decides whether to try again, and `ApiError` says what kind of trouble it was. The key is in no
+error and no repr; nothing is printed, except one warning when certificates are not checked.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ApiError(SweepctlError):
 
 
 class CertificateError(ApiError):
-    """The server's certificate is not trusted: a person must correct that, waiting does not help."""
+    """The server's certificate is not trusted: waiting does not help, a person must correct it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ def console_lines(client: WandbClient, place: Place) -> list[str]:
 def end_body(
     exit_code: int, offset: int = 0, console: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Give the body for file_stream that ends a run, with lines for its console log if there are any.
+    """Give the body for file_stream that ends a run, with lines for its console log.
 
     Exit code 0 finishes the run; another one fails it, or hands it back where it is preempting.
     `offset` is the number of the first line."""

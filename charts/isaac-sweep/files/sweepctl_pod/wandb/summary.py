@@ -105,8 +105,9 @@ def metric_keys(name: str) -> tuple[str, ...]:
 
 
 def metric_trouble(summary: Mapping[str, Any], name: str, reading: MetricReading) -> str | None:
-    """Say what is wrong with a metric that was logged and is no finite number; None if it is one, or
-    is missing.
+    """Say what is wrong with a metric that was logged and is no finite number.
+
+    None if it is a finite number, or is missing.
     """
     step = _whole(summary.get("_step"))
     at_step = "" if step is None else f" at step {step}"
@@ -173,8 +174,8 @@ def duration_s(
 ) -> float | None:
     """Give how long a run has trained; times are seconds since 1970.
 
-    The trainer's own figure leaves out the time between two attempts. A run that never logged lasted
-    from when it was handed out until it was last heard of.
+    The trainer's own figure leaves out the time between two attempts. A run that never logged
+    lasted from when it was handed out until it was last heard of.
     """
     said = runtime_s(summary)
     until_s = now_s if is_live else heard_s
