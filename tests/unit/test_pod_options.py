@@ -149,8 +149,23 @@ def test_wrapper_reads_the_agents_words_in_its_environment() -> None:
         ("SWEEPCTL_SETTINGS", "yes"),
         ("SWEEPCTL_CLOSE_LIMIT_S", "nan"),
         ("SWEEPCTL_CLOSE_LIMIT_S", "ten"),
+        ("SWEEPCTL_BELIEVED_AFTER_S", "soon"),
     ],
 )
 def test_wrapper_names_the_variable_that_makes_no_sense(variable: str, value: str) -> None:
     with pytest.raises(UsageError, match=f"{variable}: '{value}' is no"):
         read_wrapper_options({variable: value})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 30.0), ("1.5", 1.5), ("0", 0.0)])
+def test_agent_and_wrapper_read_how_long_a_missing_run_must_be_missing(
+    text: str, seconds: float
+) -> None:
+    environ = {"SWEEPCTL_BELIEVED_AFTER_S": text}
+    assert read_wrapper_options(environ).believed_after_s == seconds
+    assert read_options(["--sweep", "e/p/s"], environ).believed_after_s == seconds
+
+
+def test_agent_names_the_variable_that_makes_no_sense() -> None:
+    with pytest.raises(UsageError, match="SWEEPCTL_BELIEVED_AFTER_S: 'soon' is no number"):
+        read_options(["--sweep", "e/p/s"], {"SWEEPCTL_BELIEVED_AFTER_S": "soon"})

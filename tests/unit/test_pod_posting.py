@@ -101,7 +101,7 @@ class Calls:
 class Lines:
     """An output that is always to be told."""
 
-    def is_told(self, verdict: Verdict, info: RunInfo | None) -> bool:
+    def is_complete(self, verdict: Verdict, info: RunInfo | None) -> bool:
         return False
 
     def lines(self, info: RunInfo | None, count: int) -> list[str]:

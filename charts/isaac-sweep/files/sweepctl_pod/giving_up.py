@@ -47,8 +47,8 @@ class GivingUp:
     def end(self) -> ExitCode:
         """The exit code when there is no more work; to a person it says that every run failed."""
         all_failed = self._endings == {Ending.FAILED}
-        is_told = all_failed and self._options.asker is Asker.PERSON
-        return ExitCode.FAILED_RUNS if is_told else ExitCode.DONE
+        to_person = all_failed and self._options.asker is Asker.PERSON
+        return ExitCode.FAILED_RUNS if to_person else ExitCode.DONE
 
     def note(
         self, sweep: AssignedSweep, run: AssignedRun, verdict: Verdict, lasted_s: float

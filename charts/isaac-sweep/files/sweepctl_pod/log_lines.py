@@ -1,4 +1,4 @@
-"""The agent's own log lines that others read: how they are written, and how they are told apart.
+"""The agent's own log lines that others read: how they are written, and how they are recognised.
 
 Pure. People follow a run in a pod's log; `sweepctl logs` cuts the log at these lines, and `local`
 shows an agent's last one. So each form stands here once, for whoever writes it or reads it.

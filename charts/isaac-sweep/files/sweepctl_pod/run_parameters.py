@@ -56,8 +56,8 @@ def run_parameters(config: Mapping[str, object], parameters: object) -> RunParam
 
     A parameter that the sweep's config lacks counts as a constant.
     """
-    told = parameters if isinstance(parameters, Mapping) else {}
-    forms = {name: form for name, form in told.items() if isinstance(form, Mapping)}
+    stated = parameters if isinstance(parameters, Mapping) else {}
+    forms = {name: form for name, form in stated.items() if isinstance(form, Mapping)}
     forms = {**{name: {"value": value} for name, value in config.items()}, **forms}
     given = {name: value for name, value in config.items() if type_owner(name, forms) is None}
     return RunParameters(given, forms)

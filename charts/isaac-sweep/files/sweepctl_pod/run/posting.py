@@ -38,7 +38,7 @@ class Output:
     training: Training
     end: TrainerEnd
 
-    def is_told(self, verdict: Verdict, info: RunInfo | None) -> bool:
+    def is_complete(self, verdict: Verdict, info: RunInfo | None) -> bool:
         """Say whether to add nothing: the trainer's client has sent it all, or there is no time."""
         is_off = self.training.environ.get("WANDB_CONSOLE") == "off"
         is_leaving = self.end.intervention is Intervention.LEAVING
@@ -102,7 +102,7 @@ class Poster:
         self, verdict: Verdict, info: RunInfo | None, output: Output | None
     ) -> tuple[int, list[str]]:
         """Give the lines that the run's console log lacks, and the number of the first."""
-        if output is None or output.is_told(verdict, info):
+        if output is None or output.is_complete(verdict, info):
             return 0, []
         count = self._if_taken(lambda: console_count(self._client, self._place))
         return (0, []) if count is None else (count, output.lines(info, count))
@@ -144,12 +144,12 @@ class Poster:
                 found = later
                 if not is_settled:
                     continue
-            told = with_reason(_completed(found.summary, missing), reason, trained_s)
-            if _text(told) == _text(found.summary) or not self._replace(found, told):
+            wanted = with_reason(_completed(found.summary, missing), reason, trained_s)
+            if _text(wanted) == _text(found.summary) or not self._replace(found, wanted):
                 return
             if not may_be_late:
                 return
-            found, is_settled = replace(found, summary=told), False
+            found, is_settled = replace(found, summary=wanted), False
 
     def _read(self) -> RunInfo | None:
         return self._if_taken(lambda: self._client.run(*self._place))

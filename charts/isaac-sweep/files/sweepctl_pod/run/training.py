@@ -398,7 +398,7 @@ def trainer_environ(
         environ["WANDB_API_KEY"] = pod.connection.api_key
     if run.attempt is not None:
         # The embedded server knows whose the run is. W&B's client follows no TensorBoard file whose
-        # name has another host than it was told.
+        # name has another host than its own setting.
         environ.pop("WANDB_HOST", None)
         environ["WANDB_X_EXTRA_HTTP_HEADERS"] = _with_header(
             environ.get("WANDB_X_EXTRA_HTTP_HEADERS"), ATTEMPT_HEADER, str(run.attempt)

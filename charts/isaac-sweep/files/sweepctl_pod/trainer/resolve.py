@@ -162,7 +162,7 @@ def resolve(
         script_text=script_text,
     )
     written = [_as_written(word) for word in expanded(_Unread())]
-    lost = [": ".join(told)] if (told := lost_argument(words)) else []
+    lost = [": ".join(trouble)] if (trouble := lost_argument(words)) else []
     return replace(
         found,
         notes=(*found.notes, *lost),

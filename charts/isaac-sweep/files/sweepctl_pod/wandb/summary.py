@@ -146,14 +146,14 @@ def with_reason(summary: Mapping[str, Any], reason: str | None, trained_s: float
 
     `trained_s` goes into W&B's own keys where the trainer did not come so far as to write it.
     """
-    told = {key: value for key, value in summary.items() if key != REASON_KEY}
+    kept = {key: value for key, value in summary.items() if key != REASON_KEY}
     if reason is None:
-        return told
+        return kept
     whole_s = max(0, round(trained_s))
-    own = told.get("_wandb")
-    told.setdefault("_runtime", whole_s)
-    told["_wandb"] = {"runtime": whole_s, **(own if isinstance(own, Mapping) else {})}
-    return {**told, REASON_KEY: reason[:_LONGEST_REASON]}
+    own = kept.get("_wandb")
+    kept.setdefault("_runtime", whole_s)
+    kept["_wandb"] = {"runtime": whole_s, **(own if isinstance(own, Mapping) else {})}
+    return {**kept, REASON_KEY: reason[:_LONGEST_REASON]}
 
 
 def runtime_s(summary: Mapping[str, Any]) -> float | None:
