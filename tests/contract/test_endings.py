@@ -26,7 +26,7 @@ FAKE = Path(__file__).with_name("fake_isaaclab.py")
 DONE, FAILED, HANDED_BACK, NODE_UNFIT, CONFIGURATION, INTERRUPTED = 0, 1, 75, 76, 78, 130
 GOOD = "folder iterate record log end"
 PARAMETERS = {"env.gain": {"distribution": "uniform", "min": 0.5, "max": 2.0}}
-GRACE_S = "8"
+GRACE_S = "10"
 
 
 @dataclass(frozen=True)
@@ -578,7 +578,7 @@ class Stage(World):
         if case.signum:
             agent.send(case.signum)
         began = time.monotonic()
-        agent.wait(60)
+        agent.wait(180)
         self.lasted_s = time.monotonic() - began
         states = {run.state for run in self.runs(sweep)}
         return agent, " ".join(sorted(states))
