@@ -90,7 +90,7 @@ def agent_pods(sweepctl: Sweepctl) -> list[dict[str, Any]]:
 def test_scaled_evicted_paused_and_resumed_every_run_finishes_once_with_its_parameters(
     sweepctl: Sweepctl, tmp_path: Path
 ) -> None:
-    write_sweep(tmp_path, GAINS, steps=STEPS, pause_s=0.25)
+    write_sweep(tmp_path, GAINS, steps=STEPS, pause_s=0.5)
     values = str(write_values(tmp_path))
     sweepctl.answer("submit", "plain.yaml", "--agents", "3", "-f", values, "--create-secret")
     job = sweepctl.status("plain")["job"]["name"]
@@ -128,7 +128,7 @@ def test_scaled_evicted_paused_and_resumed_every_run_finishes_once_with_its_para
     assert failures == ["0"] * 6
 
     assert sweepctl.answer("scale", "plain", "2") == f"job/{job} scaled to 2\n"
-    done = sweepctl("wait", "plain", timeout_s=400)
+    done = sweepctl("wait", "plain", timeout_s=900)
     assert done.returncode == 0, done.stderr
 
     runs = sweepctl.runs("plain")
@@ -145,7 +145,7 @@ def test_scaled_evicted_paused_and_resumed_every_run_finishes_once_with_its_para
 
 
 def test_stopped_sweep_ends_after_its_current_runs(sweepctl: Sweepctl, tmp_path: Path) -> None:
-    write_sweep(tmp_path, GAINS, steps=20, pause_s=0.3)
+    write_sweep(tmp_path, GAINS, steps=20, pause_s=0.6)
     values = str(write_values(tmp_path))
     sweepctl.answer("submit", "plain.yaml", "--agents", "2", "-f", values, "--create-secret")
     wait_for_agents(sweepctl, "plain", 2)
@@ -159,7 +159,7 @@ def test_stopped_sweep_ends_after_its_current_runs(sweepctl: Sweepctl, tmp_path:
 
 
 def test_sizes_that_cannot_work_are_refused(sweepctl: Sweepctl, tmp_path: Path) -> None:
-    write_sweep(tmp_path, [1.0, 2.0], steps=150, pause_s=0.2)
+    write_sweep(tmp_path, [1.0, 2.0], steps=150, pause_s=0.5)
     values = str(write_values(tmp_path))
     # More agents than runs: those without one have ended, the sweep has not.
     sweepctl.answer("submit", "plain.yaml", "--agents", "3", "-f", values, "--create-secret")

@@ -108,7 +108,7 @@ def test_submit_that_fails_half_way_says_what_is_there_and_is_completed_by_anoth
 def test_changed_settings_make_a_new_job_on_the_same_sweep(
     sweepctl: Sweepctl, tmp_path: Path
 ) -> None:
-    write_sweep(tmp_path, GAINS, steps=30, pause_s=0.3)
+    write_sweep(tmp_path, GAINS, steps=30, pause_s=0.8)
     values = str(write_values(tmp_path))
     submit = ("submit", "plain.yaml", "--agents", "2", "-f", values, "--create-secret")
     sweepctl.answer(*submit)
