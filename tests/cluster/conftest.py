@@ -19,6 +19,7 @@ from typing import TextIO
 
 import pytest
 
+from tests.cluster.releases import Release, release_in
 from tests.cluster.sweeps import Sweepctl, offer_plain_trainer
 from tests.testbed import lifecycle
 from tests.testbed.binaries import MODULES, is_built
@@ -127,3 +128,9 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.run(
         "kubectl", "-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false"
     )
+
+
+@pytest.fixture
+def release(cluster: Cluster, namespace: str, tmp_path: Path) -> Release:
+    """A release of the chart that is not installed yet."""
+    return release_in(cluster, namespace, tmp_path)
