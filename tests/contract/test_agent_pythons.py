@@ -74,7 +74,7 @@ def test_agent_trains_under_every_python_without_site_packages(
     python = interpreter(version)
     sweep = world.sweep(world.trainer("escape", "log"), run_cap=2)
     name = f"local/agents/{sweep.id}"
-    agent = world.start_command([python, "-S", "-m", "sweepctl_pod", "--sweep", name])
+    agent = world.start_command([python, "-S", str(code), "--sweep", name])
     assert agent.wait() == 0, agent.said
     assert [run.state for run in world.runs(sweep)] == ["finished"] * 2, agent.said
     assert "Warning" not in agent.said
