@@ -15,11 +15,11 @@ from pathlib import Path as FilePath
 
 import yaml
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweepfile.checker import Checker
 from sweepctl.sweepfile.document import MAX_SIZE_BYTES, Path, Unreadable, read_document, string_text
 from sweepctl.sweepfile.names import fit_name, unfit_name
 from sweepctl.sweepfile.nesting import complain_at_the_top
-from sweepctl.sweepfile.objective import Metric as Metric
 from sweepctl.sweepfile.objective import check_early_terminate, check_metric
 from sweepctl.sweepfile.parameters import Parameters
 from sweepctl.sweepfile.reach import check_reach, check_script

@@ -6,8 +6,8 @@ W&B's rules: bayes and hyperband need a metric, grid and random do not; who name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweepfile.checker import Checker
 from sweepctl.sweepfile.document import Path, number_text
 from sweepctl_pod.errors import nearest
@@ -17,13 +17,6 @@ _METRIC_KEYS = ("name", "goal", "target", "impute", "impute_while_running")
 _GOALS = ("minimize", "maximize")
 _DEFAULT_GOAL = "minimize"
 _HYPERBAND_KEYS = ("type", "min_iter", "max_iter", "s", "eta", "strict")
-
-
-class Metric(NamedTuple):
-    """What the sweep optimizes."""
-
-    name: str
-    goal: str
 
 
 def check_metric(

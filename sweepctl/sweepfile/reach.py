@@ -80,7 +80,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
+class _PlacedWord:
     """A word of the command as the trainer gets it, and its place in the file."""
 
     text: str
@@ -236,7 +236,7 @@ def _check_flags(
     checker: Checker,
     kind: TrainerKind,
     library: str,
-    own: Sequence[_Word],
+    own: Sequence[_PlacedWord],
     settings: Sequence[Setting],
 ) -> None:
     won: set[str] = set()
@@ -275,7 +275,7 @@ def _asks_for(setting: Setting, path: str) -> bool:
 
 
 def _check_options(
-    checker: Checker, trainer: Trainer, own: Sequence[_Word], names: Collection[str]
+    checker: Checker, trainer: Trainer, own: Sequence[_PlacedWord], names: Collection[str]
 ) -> None:
     """Find options behind `${args}` that it writes as well: argparse takes the last."""
     macro = next((place for place, word in enumerate(own) if word.text in _OPTION_MACROS), len(own))
@@ -293,7 +293,7 @@ def _check_options(
 def _check_words(
     checker: Checker,
     trainer: Trainer,
-    own: Sequence[_Word],
+    own: Sequence[_PlacedWord],
     place: int,
     settings: Sequence[Setting],
 ) -> None:
@@ -326,7 +326,7 @@ def _comes_last(one: tuple[bool, int], other: tuple[bool, int], grammar: Grammar
 def _check_word(
     checker: Checker,
     trainer: Trainer,
-    word: _Word,
+    word: _PlacedWord,
     asked: tuple[str, str],
     setting: Setting,
     wins: Sequence[bool],
@@ -362,12 +362,12 @@ def _overlap(one: str, other: str) -> bool:
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
-def _words(command: Sequence[str]) -> list[_Word]:
+def _words(command: Sequence[str]) -> list[_PlacedWord]:
     """Give the command as the trainer gets it: a script taken apart, the overrides in place."""
-    words = [_Word(word, ("command", index)) for index, word in enumerate(command)]
+    words = [_PlacedWord(word, ("command", index)) for index, word in enumerate(command)]
     script = find_script(command)
     if takes_overrides(command) and OVERRIDES_MACRO not in command:
-        words.append(_Word(OVERRIDES_MACRO, ("command",)))
+        words.append(_PlacedWord(OVERRIDES_MACRO, ("command",)))
     if script is None:
         return words
     following = words[script.index + 1 :]
@@ -378,14 +378,14 @@ def _words(command: Sequence[str]) -> list[_Word]:
         if token.startswith(_ALL_ARGUMENTS):
             flat += following
         else:
-            flat.append(_Word(token, ("command", script.index)))
+            flat.append(_PlacedWord(token, ("command", script.index)))
     is_launch = bool(find_launch([word.text for word in flat], None).start)
     if is_launch and takes_overrides(command) and not any(map(_writes, flat)):
-        flat.append(_Word(OVERRIDES_MACRO, ("command", script.index)))
+        flat.append(_PlacedWord(OVERRIDES_MACRO, ("command", script.index)))
     return flat
 
 
-def _writes(word: _Word) -> bool:
+def _writes(word: _PlacedWord) -> bool:
     return word.text in WRITING_MACROS
 
 

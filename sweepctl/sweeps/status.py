@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweeps.progress import Phase, eta_s, progress
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.timestamps import read_time
@@ -26,18 +27,6 @@ from sweepctl_pod.wandb.states import (
     SweepState,
 )
 from sweepctl_pod.wandb.summary import duration_s, read_metric, reason_of, unverified_of
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What the sweep optimises: a key of the run's summary, and the direction."""
-
-    name: str
-    goal: str
-
-    def better(self, one: float, other: float) -> bool:
-        """Say whether `one` is better than `other`."""
-        return one > other if self.goal == "maximize" else one < other
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweepfile.document import MAX_SIZE_BYTES
-from sweepctl.sweepfile.load import Metric, SweepSpec, config_text, load_sweep
+from sweepctl.sweepfile.load import SweepSpec, config_text, load_sweep
 from sweepctl_pod.errors import Problem, SpecError, UsageError
 from sweepctl_pod.overrides import Grammar, ScaledDict
 from sweepctl_pod.run_parameters import run_parameters

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweeps.progress import Phase
-from sweepctl.sweeps.status import Metric, by_interest, changes, metric_of, ranked, sweep_status
+from sweepctl.sweeps.status import by_interest, changes, metric_of, ranked, sweep_status
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 from sweepctl_pod.wandb.summary import REASON_KEY

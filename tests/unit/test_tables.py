@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from sweepctl.search.metric import Metric
 from sweepctl.sweeps import extras
-from sweepctl.sweeps.status import Metric, RunRow, SweepStatus
+from sweepctl.sweeps.status import RunRow, SweepStatus
 from sweepctl.sweeps.tables import column, run_rows, write_tables
 from sweepctl_pod.errors import SweepctlError
 

@@ -13,9 +13,10 @@ from sweepctl.jobs.agents import AgentRow, IndexState, JobStatus
 from sweepctl.jobs.state import SubmittedState
 from sweepctl.jobs.submission import Submission
 from sweepctl.kube.pod_reasons import Reason
+from sweepctl.search.metric import Metric
 from sweepctl.sweeps.best import best_runs
 from sweepctl.sweeps.progress import Phase
-from sweepctl.sweeps.status import Metric, RunRow, SweepStatus, searched_parameters
+from sweepctl.sweeps.status import RunRow, SweepStatus, searched_parameters
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.run_record import RunRecord
 
