@@ -23,7 +23,7 @@ SWEEPCTL = (sys.executable, "-m", "sweepctl")
 _MARK = "SWEEPCTL_TEST_MARK"
 _KINDS = {
     "server": re.compile(r"sweepctl\0server\0"),
-    "agent": re.compile(r"sweepctl\.pod\.agent\0"),
+    "agent": re.compile(r"-m\0sweepctl_pod\0"),
     "trainer": re.compile(r"/isaaclab\0train\0|/quick_trainer\.py\0"),
 }
 
