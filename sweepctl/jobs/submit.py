@@ -140,7 +140,7 @@ class Submitter:
                 sweep = self._find_or_create_sweep(api, values, plan)
                 self._done.page = dashboard_url(api.connection, sweep) if not address else None
             is_open = sweep.state not in ENDED_SWEEPS
-            sweep_id = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+            sweep_id = sweep.full_name
             job = self._with_sweep(existing, values, plan, sweep_id, is_open)
         self._done.sweep = job["metadata"]["annotations"].get(manifest.SWEEP_ANNOTATION)
         self._apply(job)
@@ -221,7 +221,7 @@ class Submitter:
             config_text,
             token=config["metadata"]["uid"],
         )
-        self._say(f"sweep {sweep.entity}/{sweep.project}/{sweep.id}")
+        self._say(f"sweep {sweep.full_name}")
         return sweep
 
     def _sweep_place(self, values: Values) -> tuple[str | None, str]:

@@ -32,7 +32,7 @@ def run_agent(
             environ["WANDB_API_KEY"] = api.connection.api_key
         return run_pod_agent(
             [
-                *("--sweep", f"{sweep.entity}/{sweep.project}/{sweep.id}"),
+                *("--sweep", sweep.full_name),
                 *("--count", str(count), "--grammar", grammar, "--preflight-gpu", "off"),
                 *("--refused-limit-s", "10", "--asker", "person"),  # who is waiting
                 *failures,

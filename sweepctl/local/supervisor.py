@@ -87,7 +87,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
             server.stop()
         raise
     processes = LocalSweep(
-        sweep=f"{sweep.entity}/{sweep.project}/{sweep.id}",
+        sweep=sweep.full_name,
         server=server,
         url=url,
         data=data,

@@ -60,7 +60,7 @@ def init_sweep(
     server = server_of(place, wanted)
     with open_api(place, wanted, say, makes=True) as api:
         sweep = create_sweep(api, spec, entity, project)
-    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    name = sweep.full_name
     if server is None:
         data = ["--data", str(place.data)] if place.data else []
         command = by_name = ["sweepctl", "local", spec.argument, "--sweep", name, *data]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sweepctl.sweeps.api import WandbApi
-from sweepctl.sweeps.names import SweepName, full_name
+from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import (
     Place,
     find_sweep,
@@ -67,9 +67,9 @@ class StateChange:
     """The states in which there is nothing to change."""
 
 
-PAUSE = StateChange("pause", "PAUSED", "paused", frozenset({SweepState.PAUSED}))
-RESUME = StateChange("resume", "RUNNING", "resumed", frozenset({SweepState.RUNNING}))
-STOP = StateChange("stop", "FINISHED", "stopped", ENDED_SWEEPS)
+PAUSE = StateChange("pause", SweepState.PAUSED.value, "paused", frozenset({SweepState.PAUSED}))
+RESUME = StateChange("resume", SweepState.RUNNING.value, "resumed", frozenset({SweepState.RUNNING}))
+STOP = StateChange("stop", SweepState.FINISHED.value, "stopped", ENDED_SWEEPS)
 
 
 class SweepHandle(Protocol):
@@ -127,7 +127,7 @@ class ServerSweep:
                 chosen_runs(sweep, source.runs(sweep), options.run),
                 kept=local_data(self.place) if is_here else None,
                 is_one=options.run is not None,
-                advice=f"sweepctl status {full_name(sweep)} tells how its runs do",
+                advice=f"sweepctl status {sweep.full_name} tells how its runs do",
                 say=self.say,
             )
 
@@ -191,7 +191,7 @@ def set_server_state(
 ) -> Change:
     """Set a sweep's state at its server, unless it is one in which nothing changes."""
     sweep = find_sweep(api, name)
-    own = full_name(sweep)
+    own = sweep.full_name
     ask(own)
     if sweep.state in change.unchanged_in:
         return Change("Sweep", own, "unchanged")

@@ -15,7 +15,6 @@ from sweepctl_pod.stored_form import DEFAULT_PROJECT
 
 if TYPE_CHECKING:
     from sweepctl.sweepfile.load import SweepSpec
-    from sweepctl_pod.wandb.client import SweepInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,6 @@ def parse_sweep_name(text: str | None) -> SweepName:
         )
     entity, project, sweep_id = [None] * (3 - len(parts)) + parts
     return SweepName(entity, project, sweep_id)
-
-
-def full_name(sweep: SweepInfo) -> str:
-    """Write a sweep's whole name: ENTITY/PROJECT/ID."""
-    return f"{sweep.entity}/{sweep.project}/{sweep.id}"
 
 
 def project_of(spec: SweepSpec, option: str | None) -> str:

@@ -41,8 +41,7 @@ class Page:
 def page_at(api: WandbApi, wanted: SweepName) -> Page:
     """Give the page of a sweep at a server that is there."""
     sweep = find_sweep(api, wanted)
-    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
-    return Page(name, dashboard_url(api.connection, sweep))
+    return Page(sweep.full_name, dashboard_url(api.connection, sweep))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sweepctl.server.server_process import ENTITY, agent_logs, default_data
 from sweepctl.sweeps import gpus
 from sweepctl.sweeps.api import SweepSource, WandbApi, read_config
-from sweepctl.sweeps.names import SweepName, full_name
+from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.status import SweepStatus, sweep_status, with_gpus
 from sweepctl_pod.errors import ExitCode
@@ -86,7 +86,7 @@ def list_sweeps(source: SweepSource) -> list[SweepLine]:
     found.sort(key=lambda sweep: sweep.created_at or "", reverse=True)
     return [
         SweepLine(
-            sweep=full_name(sweep),
+            sweep=sweep.full_name,
             name=sweep.display_name,
             state=sweep.state,
             method=sweep.method,

@@ -146,7 +146,7 @@ def sweep_status(
     """Put together what a sweep, its config and its runs say at `now`."""
     metric = metric_of(config)
     return SweepStatus(
-        sweep=f"{sweep.entity}/{sweep.project}/{sweep.id}",
+        sweep=sweep.full_name,
         name=sweep.display_name,
         state=sweep.state,
         method=str(config.get("method")),

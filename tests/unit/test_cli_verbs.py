@@ -340,7 +340,9 @@ class Sweeps:
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Sweeps:
     api = Sweeps()
-    sweep = SimpleNamespace(entity="me", project="legs", id="s1", state="RUNNING")
+    sweep = SimpleNamespace(
+        entity="me", project="legs", id="s1", state="RUNNING", full_name="me/legs/s1"
+    )
     monkeypatch.setattr(targets, "is_in_cluster", lambda *_: False)
     monkeypatch.setattr("sweepctl.sweeps.handle.open_api", lambda *_: nullcontext(api))
     monkeypatch.setattr("sweepctl.sweeps.handle.find_sweep", lambda *_: sweep)

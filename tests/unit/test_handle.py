@@ -33,7 +33,9 @@ def test_a_handle_takes_the_same_wherever_the_sweep_lives(verb: str) -> None:
 def test_what_is_asked_names_the_sweep_and_its_place_so_that_it_can_be_pasted(
     monkeypatch: pytest.MonkeyPatch, change: StateChange
 ) -> None:
-    sweep = SimpleNamespace(entity="me", project="legs", id="s1", state="FINISHED")
+    sweep = SimpleNamespace(
+        entity="me", project="legs", id="s1", state="FINISHED", full_name="me/legs/s1"
+    )
     monkeypatch.setattr("sweepctl.sweeps.handle.open_api", lambda *_: nullcontext(None))
     monkeypatch.setattr("sweepctl.sweeps.handle.find_sweep", lambda *_: sweep)
     place = Place(data=Path("my data"))

@@ -215,13 +215,13 @@ class SweepFinder:
         def create() -> None:
             made = self._client.create_sweep(self._entity, self._project, text, description, name)
             self._created = True
-            self._say(f"created sweep {made.entity}/{made.project}/{made.id}")
+            self._say(f"created sweep {made.full_name}")
 
         self._once(create)
 
     def _join(self, sweep: SweepInfo) -> None:
         description = with_job(sweep.description, self._key, self._source.job_uid)
-        self._say(f"going on with sweep {sweep.entity}/{sweep.project}/{sweep.id}")
+        self._say(f"going on with sweep {sweep.full_name}")
         self._once(lambda: self._client.set_sweep_description(sweep, description))
         self._in_vain += 1
 

@@ -43,7 +43,7 @@ def check_release(environ: Mapping[str, str], *, patience_s: float = PATIENCE_S)
     sweep = _sweep(environ, client, patience_s)
     if sweep is None:
         return [*said, "no sweep yet: the first agent creates it"]
-    return [*said, f"sweep {sweep.entity}/{sweep.project}/{sweep.id} is {sweep.state}"]
+    return [*said, f"sweep {sweep.full_name} is {sweep.state}"]
 
 
 def _sweep(environ: Mapping[str, str], client: WandbClient, patience_s: float) -> SweepInfo | None:

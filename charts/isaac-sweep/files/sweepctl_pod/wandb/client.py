@@ -65,6 +65,11 @@ class SweepInfo:
     run_count: int | None
     run_count_expected: int | None
 
+    @property
+    def full_name(self) -> str:
+        """Write its whole name: ENTITY/PROJECT/ID."""
+        return f"{self.entity}/{self.project}/{self.id}"
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
