@@ -19,6 +19,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("server_image")]
 GAINS = [0.1, 0.30000000000000004, 1e-07, 123.456]
 
 
+def agents_are_done(sweepctl: Sweepctl) -> bool:
+    return [agent["state"] for agent in sweepctl.status("plain")["agents"]] == ["Done", "Done"]
+
+
 def test_every_run_is_trained_once_and_submitting_twice_is_submitting_once(
     sweepctl: Sweepctl, tmp_path: Path
 ) -> None:
@@ -33,7 +37,8 @@ def test_every_run_is_trained_once_and_submitting_twice_is_submitting_once(
     assert {run["state"] for run in runs} == {"finished"}
     assert sorted(run["metric"] for run in runs) == sorted(GAINS)
     assert all(run["parameters"]["task.gain"] == run["metric"] for run in runs)
-    assert [agent["state"] for agent in status["agents"]] == ["Done", "Done"]
+    # The sweep ends with its last run's end, and each agent a moment later.
+    sweepctl.cluster.wait_for("agents that are done", lambda: agents_are_done(sweepctl))
 
     again = sweepctl.answer(*submit)
     assert {line.partition(" ")[2] for line in again.splitlines()} == {"unchanged"}
