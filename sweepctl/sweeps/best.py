@@ -106,6 +106,6 @@ def _ranked_run(
         run=row,
         sampled={name: known[name] for name in searched if name in known},
         overrides=resolved.overrides,
-        command=record.argv if record else resolved.written,
-        is_recorded=record is not None,
+        command=record.argv if record and record.argv else resolved.written,
+        is_recorded=record is not None and bool(record.argv),
     )

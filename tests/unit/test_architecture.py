@@ -25,7 +25,7 @@ RINGS = (
 )
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
 POD_RINGS = (
-    ("errors", "json_text", "log_lines", "run_record", "timestamps"),
+    ("checkpoint", "errors", "json_text", "log_lines", "run_record", "timestamps"),
     ("command", "console", "overrides", "preflight", "wandb"),
     ("assignment", "run_parameters", "shell_script", "waiting"),
     ("heartbeats", "stored_form", "trainer"),

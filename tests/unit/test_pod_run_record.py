@@ -6,14 +6,14 @@ import pytest
 
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.run_parameters import run_parameters
-from sweepctl_pod.run_record import RunRecord, read_record
+from sweepctl_pod.run_record import Attempt, Claim, RunRecord, read_record
 from sweepctl_pod.trainer.resolve import resolve
 
 
 def test_record_is_read_as_it_was_written() -> None:
     record = RunRecord(("a", "ü \ud800", "${envvar:X}"), "hydra", "job-3", 2)
     assert read_record(record.text()) == record
-    for text in ("", "[]", '{"argv": []}', '{"argv": [1]}', "{", json.dumps({"argv": "a b"})):
+    for text in ("", "[]", "{}", '{"argv": [1]}', "{", json.dumps({"argv": "a b"})):
         assert read_record(text) is None
 
 
@@ -48,3 +48,32 @@ def test_command_is_kept_as_written_where_it_takes_from_the_environment(
         environ={"D": "/data", "L": "isaaclab", "MACRO": "${args}"},
     )
     assert list(resolved.written) == written
+
+
+ATTEMPTS = (
+    Attempt(1, "job-0", began_at=1.0, ended_at=9.0, ended_by="SIGKILL", first=0, last=9),
+    Attempt(2, "job-0", began_at=9.5, ended_at=20.0, ended_by="SIGTERM", first=5, last=14),
+    Attempt(3, "job-1", began_at=30.0, first=15),
+)
+
+
+def test_claims_and_attempts_are_read_as_they_were_written() -> None:
+    claims = (Claim("job-0/a", 1, 0.5), Claim("job-1/b", 2, 29.5))
+    record = RunRecord((), "", "job-1", 3, claims, ATTEMPTS)
+    assert read_record(record.text()) == record
+
+
+def test_what_a_later_version_adds_is_left_out_and_what_is_no_attempt_as_well() -> None:
+    form = json.loads(RunRecord(("a",), "", "h", 1, attempts=ATTEMPTS[:1]).text())
+    form["attempts"][0]["from_the_future"] = 1
+    form["attempts"] += [{"host": "no number"}, "no attempt", None]
+    form["claims"] = {"no": "list"}
+    read = read_record(json.dumps(form))
+    assert read is not None
+    assert read.attempts == ATTEMPTS[:1]
+    assert read.claims == ()
+
+
+def test_repeated_iterations_are_those_behind_the_furthest_that_was_reached() -> None:
+    assert RunRecord((), "", "h", 3, attempts=ATTEMPTS).iterations_repeated == 5
+    assert RunRecord((), "", "h", 2, attempts=ATTEMPTS[1:]).iterations_repeated == 0

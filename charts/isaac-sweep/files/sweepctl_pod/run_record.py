@@ -1,26 +1,72 @@
-"""The record of how a run was trained: a small file of the run, `sweepctl.json`.
+"""The record of a run that only we need: one small file of the run, `sweepctl.json`.
 
 Pure. It holds what the sweep's config does not: the argv that was executed, completed and in the
-trainer's own grammar, so that the run can be repeated exactly. Each `${envvar:X}` is in it as it
-was written, and no secret is.
+trainer's own grammar, so that the run can be repeated exactly; who claims the run; and what became
+of each attempt. Each `${envvar:X}` is in it as it was written, and no secret is. It is never a key
+of the run's config or summary, which W&B may replace at each upload of the trainer's client.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 RECORD_FILE = "sweepctl.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """An agent's claim to train a run. Among the claims of one fence the lowest agent wins."""
+
+    agent: str
+    """Names one agent process, and no later one of the same pod: `HOST/TOKEN`."""
+    fence: int
+    """Rises by one whenever the run is taken up anew: older claims count no more."""
+    at: float
+    """When it was written, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to train a run. Times are seconds since 1970, iterations count from 0."""
+
+    number: int
+    host: str
+    node: str = ""
+    agent: str = ""
+    began_at: float = 0.0
+    ended_at: float | None = None
+    ended_by: str = ""
+    """What ended it: finished, failed, SIGTERM, SIGKILL, silence, stopped; empty while it runs."""
+    first: int | None = None
+    """The first iteration that it trained, where that is known."""
+    last: int | None = None
+    """The last one that it completed."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
-    """How one attempt of a run was started."""
+    """How a run was started, who claims it, and its attempts, the oldest first."""
 
     argv: tuple[str, ...]
     grammar: str
     host: str
     attempt: int
+    claims: tuple[Claim, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def iterations_repeated(self) -> int:
+        """Count the iterations that were trained more than once."""
+        repeated, reached = 0, -1
+        for attempt in self.attempts:
+            if attempt.first is not None:
+                repeated += max(0, reached + 1 - attempt.first)
+            if attempt.last is not None:
+                reached = max(reached, attempt.last)
+        return repeated
 
     def text(self) -> str:
         """Write the file."""
@@ -29,6 +75,8 @@ class RunRecord:
             "grammar": self.grammar,
             "host": self.host,
             "attempt": self.attempt,
+            "claims": [_form(claim) for claim in self.claims],
+            "attempts": [_form(attempt) for attempt in self.attempts],
         }
         return json.dumps(form, indent=2) + "\n"
 
@@ -40,7 +88,7 @@ def read_record(text: str) -> RunRecord | None:
     except ValueError:
         return None
     argv = form.get("argv") if isinstance(form, dict) else None
-    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+    if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
         return None
     attempt = form.get("attempt")
     return RunRecord(
@@ -48,4 +96,23 @@ def read_record(text: str) -> RunRecord | None:
         str(form.get("grammar") or ""),
         str(form.get("host") or ""),
         attempt if isinstance(attempt, int) else 1,
+        tuple(_read_all(Claim, form.get("claims"))),
+        tuple(_read_all(Attempt, form.get("attempts"))),
     )
+
+
+def _form(entry: Claim | Attempt) -> dict[str, Any]:
+    return {item.name: getattr(entry, item.name) for item in fields(entry)}
+
+
+def _read_all(kind: type[Any], found: object) -> list[Any]:
+    """Read the entries that have what their kind needs; what a later version added is left out."""
+    known = {item.name for item in fields(kind)}
+    read = []
+    for entry in found if isinstance(found, list) else ():
+        if isinstance(entry, Mapping):
+            try:
+                read.append(kind(**{name: value for name, value in entry.items() if name in known}))
+            except TypeError:
+                continue
+    return read
