@@ -214,6 +214,32 @@ def test_volume_is_written_on_one_node_and_read_on_the_other(
         wait_for_phase(cluster, namespace, node.name, "Succeeded")
 
 
+def test_volumes_that_a_namespace_leaves_are_wiped_and_free_again(
+    cluster: Cluster, the_bed: Bed, namespace: str
+) -> None:
+    """Its stock would end else, and a later claim of any test would never be bound."""
+    size = {"requests": {"storage": "1Gi"}}
+    spec = {"accessModes": ["ReadWriteMany"], "resources": size}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": spec}
+    cluster.apply({**claim, "metadata": {"name": "data"}}, namespace=namespace)
+
+    def bound() -> Any:
+        return cluster.get("-n", namespace, "pvc", "data")["spec"].get("volumeName")
+
+    volume = cluster.wait_for("the claim has a volume", bound)
+    (the_bed.volumes / volume / "left").mkdir()
+    (the_bed.volumes / volume / "left" / "behind").touch()
+    cluster.kubectl("-n", namespace, "delete", "pvc", "data")
+
+    def is_wiped() -> bool:
+        found = cluster.get("pv", volume)
+        is_another_s = found["spec"].get("claimRef", {}).get("namespace") not in (None, namespace)
+        is_free = found["status"]["phase"] == "Available" or is_another_s
+        return is_free and not (the_bed.volumes / volume / "left").exists()
+
+    cluster.wait_for("it is empty, and another claim may have it", is_wiped)
+
+
 def test_dockerfile_becomes_an_image_that_a_pod_mounts_as_a_volume(
     cluster: Cluster, the_bed: Bed, namespace: str, tmp_path: Path
 ) -> None:

@@ -17,11 +17,12 @@ import pytest
 from tests.cluster.conftest import refuse
 from tests.testbed import host, lifecycle
 from tests.testbed.binaries import MODULES, Module, is_built, programs
-from tests.testbed.cluster import Cluster, is_ready
-from tests.testbed.layout import Bed, bed
+from tests.testbed.cluster import Cluster, is_ready, restricted_namespace
+from tests.testbed.layout import TRAINER_HOST_PATH, Bed, bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
 from tests.testbed.requirements import BedUnavailable, Missing, missing
-from tests.testbed.state import State, first_process, node_process
+from tests.testbed.state import State, first_process, in_node, node_process
+from tests.testbed.trainer import offer_trainer
 
 _KERNEL_SETTINGS = (
     "vm/overcommit_memory",
@@ -179,6 +180,45 @@ def test_node_comes_back_after_a_power_cut(small_bed: Bed) -> None:
     lifecycle.power_on(small_bed, node)
     running.wait_for("the node reports again", lambda: ready_since(running, node.name) > heartbeat)
     assert is_ready(running.get("node", node.name))
+
+
+@pytest.mark.cluster
+@pytest.mark.trainer
+def test_trainer_of_a_node_outlives_a_power_cut_and_its_volume_goes_with_its_namespace(
+    small_bed: Bed,
+) -> None:
+    running = lifecycle.up(small_bed, os.environ, lambda line: None)
+    (node,) = small_bed.nodes
+    running.apply(restricted_namespace("offered"))
+    try:
+        offer_trainer(running, small_bed, "offered", os.environ)
+    except BedUnavailable as problem:
+        refuse(str(problem))
+    program = f"{TRAINER_HOST_PATH}/venv/bin/isaaclab"
+    parts = [program, f"{TRAINER_HOST_PATH}/python/bin", f"{TRAINER_HOST_PATH}/code/toy_legs"]
+    for _ in range(2):
+        assert in_node(small_bed, node, ["ls", *parts]).returncode == 0
+        lifecycle.power_off(small_bed, node)
+        lifecycle.power_on(small_bed, node)
+        running.wait_for("the node starts", lambda: is_on(small_bed))
+        running.wait_for(
+            "the trainer is there",
+            lambda: in_node(small_bed, node, ["ls", *parts]).returncode == 0,
+            timeout_s=30,
+        )
+    running.kubectl("delete", "namespace", "offered")
+    running.wait_for(
+        "its volumes are gone",
+        lambda: "offered" not in running.kubectl("get", "pv", "-o", "name"),
+    )
+
+
+def is_on(chosen: Bed) -> bool:
+    try:
+        node_process(chosen, chosen.nodes[0])
+    except BedUnavailable:
+        return False
+    return True
 
 
 def ready_since(cluster: Cluster, node: str) -> str:

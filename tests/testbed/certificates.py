@@ -52,6 +52,7 @@ def identities(bed: Bed) -> tuple[Identity, ...]:
         Identity("proxy", "system:kube-proxy"),
         Identity("coredns", "testbed:coredns"),
         Identity("kwok", "testbed:kwok", "system:masters"),
+        Identity("reclaimer", "testbed:reclaimer", "system:masters"),
         *nodes,
     )
 

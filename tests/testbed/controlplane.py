@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.testbed import simulated
+from tests.testbed.furniture import RECLAIM
 from tests.testbed.layout import (
     API_PORT,
     CONTROL_PLANE_IP,
@@ -56,6 +57,7 @@ _AUDIT_POLICY = {
                 "system:kube-proxy",
                 "testbed:coredns",
                 "testbed:kwok",
+                "testbed:reclaimer",
             ],
         },
         {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
@@ -103,6 +105,7 @@ def plan(bed: Bed, programs: Mapping[str, Path], relay_fd: int) -> Plan:
                 after=_API,
                 unless=str(bed.root / simulated.OFF),
             ),
+            Service("reclaimer", _reclaimer(bed), after=_API),
             *(_node_machine(bed, node) for node in bed.nodes),
         ),
         log_dir=str(bed.logs),
@@ -215,6 +218,16 @@ def _scheduler(bed: Bed, program: Path) -> tuple[str, ...]:
         f"--authorization-kubeconfig={kubeconfig}",
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
+    )
+
+
+def _reclaimer(bed: Bed) -> tuple[str, ...]:
+    """The command line of what gives volumes back (reclaim.py)."""
+    api, pki = f"https://{CONTROL_PLANE_IP}:{API_PORT}", bed.certificates
+    files = (str(pki / name) for name in ("ca.crt", "reclaimer.crt", "reclaimer.key"))
+    return (
+        *(sys.executable, "-I", str(_HERE / "reclaim.py"), api, *files, RECLAIM),
+        str(bed.volumes),
     )
 
 

@@ -9,6 +9,8 @@ from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.layout import GPU_RESOURCE, Bed
 
 STORAGE_CLASS = "standard"
+RECLAIM = "sweepctl.test/reclaim"
+"""Label of the volumes that `reclaim.py` looks after: `recycle` or `delete`."""
 _VOLUMES = 96
 
 
@@ -92,7 +94,7 @@ def _volumes(bed: Bed) -> list[dict[str, Any]]:
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": f"volume-{index:02}"},
+            "metadata": {"name": f"volume-{index:02}", "labels": {RECLAIM: "recycle"}},
             "spec": {
                 "capacity": {"storage": "50Gi"},
                 "accessModes": ["ReadWriteOnce", "ReadWriteMany"],

@@ -41,6 +41,7 @@ _SHAPING = (
     "layout",
     "machine",
     "node",
+    "reclaim",
     "relay",
     "simulated",
 )

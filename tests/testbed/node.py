@@ -50,6 +50,7 @@ def write_files(bed: Bed, node: Node, programs: Mapping[str, Path]) -> None:
     for folder in (*_ON_DISK, "cni", "kernel"):
         (root / folder).mkdir(parents=True)
     (root / "resolv.conf").touch()
+    fstab(bed, node).touch()
     (root / "containerd.toml").write_text(_containerd(root, programs))
     (root / "cni" / "10-pods.conflist").write_text(json.dumps(_cni(node)))
     (root / "kubelet.json").write_text(json.dumps(_kubelet(bed, node), indent=1))
@@ -57,6 +58,11 @@ def write_files(bed: Bed, node: Node, programs: Mapping[str, Path]) -> None:
     for setting, value in _KERNEL_SETTINGS.items():
         (root / "kernel" / setting.replace("/", ".")).write_text(f"{value}\n")
     (root / "plan.json").write_text(plan(bed, node, programs).to_json())
+
+
+def fstab(bed: Bed, node: Node) -> Path:
+    """What is mounted in a node besides its own folders, at each of its starts."""
+    return bed.node_dir(node) / "fstab"
 
 
 def plan(bed: Bed, node: Node, programs: Mapping[str, Path]) -> Plan:
@@ -108,7 +114,7 @@ def _setup(root: Path) -> tuple[tuple[str, ...], ...]:
     commands = ["mount -t tmpfs tmpfs /run", "mount -t tmpfs tmpfs /var/lib"]
     for folder, place in _ON_DISK.items():
         commands += [f"mkdir -p {place}", f"mount --bind {root}/{folder} {place}"]
-    commands.append(f"mkdir -p {TRAINER_HOST_PATH}")
+    commands += [f"mkdir -p {TRAINER_HOST_PATH}", f"mount --all --fstab {root}/fstab"]
     for setting in _KERNEL_SETTINGS:
         source = f"{root}/kernel/{setting.replace('/', '.')}"
         commands.append(f"mount --bind {source} /proc/sys/{setting}")

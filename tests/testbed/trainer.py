@@ -12,14 +12,17 @@ Pod Security "restricted" forbids hostPath in a pod, not behind a claim.
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.testbed.cluster import Cluster
-from tests.testbed.layout import TRAINER_HOST_PATH, Bed
+from tests.testbed.furniture import RECLAIM
+from tests.testbed.layout import TRAINER_HOST_PATH, Bed, Node
+from tests.testbed.node import fstab
 from tests.testbed.requirements import BedUnavailable
 from tests.testbed.state import in_node
 
@@ -62,19 +65,31 @@ def offer_trainer(cluster: Cluster, bed: Bed, namespace: str, environ: Mapping[s
     """Give a namespace the claims `trainer` (read-only) and `caches` (with a warm Warp cache)."""
     found = environment()
     skeleton = bed.root / "trainer"
-    _write_skeleton(found, skeleton)
-    for node in bed.nodes:
-        for source, place in _binds(found, skeleton):
-            if in_node(bed, node, ["mountpoint", "-q", place]).returncode != 0:
-                done = in_node(bed, node, ["mount", "--bind", str(source), place])
-                if done.returncode != 0:
-                    raise RuntimeError(f"{node.name}: {done.stderr.strip()}")
+    with (bed.root / "trainer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second mount of the skeleton would cover the others
+        _write_skeleton(found, skeleton)
+        for node in bed.nodes:
+            _mount(bed, node, _binds(found, skeleton))
     caches = bed.cache / "trainer-caches"
     _warm(caches, environ)
     cluster.apply(
         *_claimed_volume(namespace, CLAIM, TRAINER_HOST_PATH, "ReadOnlyMany"),
         *_claimed_volume(namespace, CACHE_CLAIM, str(caches), "ReadWriteMany"),
     )
+
+
+def _mount(bed: Bed, node: Node, binds: Sequence[tuple[Path, str]]) -> None:
+    """Mount them in a node now, and at each of its later starts."""
+    table = fstab(bed, node)
+    if not table.read_text():
+        # nofail: a node starts without what a removed checkout had offered.
+        lines = (f"{source} {place} none bind,nofail 0 0\n" for source, place in binds)
+        table.write_text("".join(lines))
+    for source, place in binds:
+        if in_node(bed, node, ["mountpoint", "-q", place]).returncode != 0:
+            done = in_node(bed, node, ["mount", "--bind", str(source), place])
+            if done.returncode != 0:
+                raise RuntimeError(f"{node.name}: {done.stderr.strip()}")
 
 
 def _binds(found: Environment, skeleton: Path) -> list[tuple[Path, str]]:
@@ -93,20 +108,32 @@ def _write_skeleton(found: Environment, skeleton: Path) -> None:
     for folder in (packages, skeleton / "python", skeleton / "code"):
         folder.mkdir(parents=True, exist_ok=True)
     home = f"{MOUNT_PATH}/python/bin"
-    (skeleton / "venv" / "pyvenv.cfg").write_text(
-        f"home = {home}\nversion = {found.version}\ninclude-system-site-packages = false\n"
+    about = (
+        f"home = {home}",
+        f"version = {found.version}",
+        "include-system-site-packages = false\n",
     )
+    _put(skeleton / "venv" / "pyvenv.cfg", "\n".join(about).encode())
     programs = skeleton / "venv" / "bin"
-    shutil.rmtree(programs, ignore_errors=True)
-    programs.mkdir()
+    programs.mkdir(exist_ok=True)
     for name in ("python", "python3", f"python{found.version}"):
-        (programs / name).symlink_to(f"{home}/python{found.version}")
+        if not (programs / name).is_symlink():
+            (programs / name).symlink_to(f"{home}/python{found.version}")
     for script in (found.root / "bin").iterdir():
         if script.is_symlink() or not script.is_file() or script.read_bytes()[:2] != b"#!":
             continue
         text = script.read_bytes().replace(str(found.root).encode(), b"/opt/isaaclab-venv")
-        (programs / script.name).write_bytes(text)
-        (programs / script.name).chmod(0o755)
+        _put(programs / script.name, text, 0o755)
+
+
+def _put(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file at once, and only if it differs: pods may be starting from it."""
+    if path.exists() and path.read_bytes() == content:
+        return
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.chmod(mode)
+    part.replace(path)
 
 
 def _warm(caches: Path, environ: Mapping[str, str]) -> None:
@@ -129,7 +156,7 @@ def _claimed_volume(namespace: str, claim: str, path: str, mode: str) -> list[di
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": {RECLAIM: "delete"}},
             "spec": {
                 **shape,
                 "capacity": {"storage": "10Gi"},
