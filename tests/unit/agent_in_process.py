@@ -181,7 +181,9 @@ class Stage:
             environ={"PATH": ""},
             work=read.work,
             console=console,
-            descendants=SimpleNamespace(reap_orphans=lambda: None),  # type: ignore[arg-type]
+            descendants=SimpleNamespace(  # type: ignore[arg-type]
+                marker="token", reap_orphans=lambda: None
+            ),
             guardian=SimpleNamespace(watch=lambda pid: None),  # type: ignore[arg-type]
             wake_up=self.wake_up,
             signals=self.signals,

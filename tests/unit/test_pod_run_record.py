@@ -77,3 +77,42 @@ def test_what_a_later_version_adds_is_left_out_and_what_is_no_attempt_as_well() 
 def test_repeated_iterations_are_those_behind_the_furthest_that_was_reached() -> None:
     assert RunRecord((), "", "h", 3, attempts=ATTEMPTS).iterations_repeated == 5
     assert RunRecord((), "", "h", 2, attempts=ATTEMPTS[1:]).iterations_repeated == 0
+
+
+@pytest.mark.parametrize(
+    ("ends", "losses"),
+    [
+        ([], 0),
+        ([("SIGTERM", None), ("SIGTERM", 3)], 0),
+        ([("SIGKILL", None), ("silence", None)], 2),
+        ([("SIGKILL", None), ("SIGTERM", None), ("SIGKILL", None)], 2),
+        ([("SIGKILL", 5), ("SIGKILL", 9), ("silence", 10)], 1),
+        ([("SIGKILL", 5), ("SIGKILL", 5), ("silence", 4)], 3),
+        ([("SIGKILL", 5), ("SIGKILL", 5), ("SIGTERM", 6)], 0),
+        ([("SIGKILL", 5), ("", None)], 1),
+    ],
+    ids=str,
+)
+def test_attempt_is_lost_by_a_kill_or_silence_and_one_that_came_further_makes_good_for_all_before(
+    ends: list[tuple[str, int | None]], losses: int
+) -> None:
+    attempts = tuple(
+        Attempt(number, "job-0", ended_by=ended_by, last=last)
+        for number, (ended_by, last) in enumerate(ends, start=1)
+    )
+    assert RunRecord((), "", "h", 1, attempts=attempts).losses == losses
+
+
+def test_what_is_learned_of_an_attempt_takes_the_place_of_what_was_known_of_it() -> None:
+    begun = Attempt(2, "job-0", agent="job-0/b", began_at=7.0)
+    record = RunRecord((), "", "h", 1, attempts=ATTEMPTS[:1]).with_attempt(begun)
+    ended = Attempt(2, "job-0", agent="job-0/b", began_at=7.0, ended_by="SIGTERM", last=4)
+    again = Attempt(3, "job-0", agent="job-0/b", began_at=8.0)
+    assert record.with_attempt(ended).with_attempt(again).attempts == (ATTEMPTS[0], ended, again)
+    assert record.next_number == 3
+    assert record.silent(3) == (begun,)
+    assert record.silent(2) == ()
+
+
+def test_first_numbered_attempt_follows_the_count_of_a_record_without_attempts() -> None:
+    assert RunRecord((), "", "h", 4).next_number == 5

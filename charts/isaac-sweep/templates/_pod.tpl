@@ -168,6 +168,10 @@ git
   valueFrom:
     fieldRef:
       fieldPath: metadata.labels['batch.kubernetes.io/controller-uid']
+- name: SWEEPCTL_NODE
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
 {{ include "isaac-sweep.apiKey" . }}
 {{- $looksForGpu := and (eq (toString .Values.preflight.gpu) "auto") (int64 .Values.gpus) -}}
 {{- $plain := list

@@ -318,8 +318,7 @@ class Agent:
                 self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
         self._attempts[run.id] += 1
-        # The embedded server counts for all agents; W&B leaves it to each.
-        attempts = self._attempts[run.id] if run.losses is None else run.losses + 1
+        attempts = self._attempts[run.id]
         trained = train(
             self._client, self._last_calls, training, attempts, beat=self._beat, take=self._take
         )

@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 RECORD_FILE = "sweepctl.json"
+
+SILENCE = "silence"
+"""What ended an attempt of which nobody heard the end."""
+KILLED = "SIGKILL"
+"""What ended an attempt whose trainer was killed from outside."""
+_LOSSES = (SILENCE, KILLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,18 @@ class Attempt:
     agent: str = ""
     began_at: float = 0.0
     ended_at: float | None = None
+    """None while it runs, and where nobody heard its end."""
     ended_by: str = ""
-    """What ended it: finished, failed, SIGTERM, SIGKILL, silence, stopped; empty while it runs."""
+    """What ended it: finished, failed, stopped, handed back, unknown, a signal, silence; empty
+    while it runs."""
     first: int | None = None
     """The first iteration that it trained, where that is known."""
     last: int | None = None
     """The last one that it completed."""
+
+    def is_same_as(self, other: Attempt) -> bool:
+        """Say whether both are of the same attempt, whatever is known of it."""
+        return (self.agent, self.began_at) == (other.agent, other.began_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,37 @@ class RunRecord:
     attempt: int
     claims: tuple[Claim, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    parameters: Mapping[str, object] | None = None
+    """What the run was handed out with: the trainer's own client may change the run's config."""
+
+    @property
+    def next_number(self) -> int:
+        """The number of the attempt that comes next."""
+        return max((attempt.number for attempt in self.attempts), default=self.attempt) + 1
+
+    @property
+    def losses(self) -> int:
+        """Count the attempts that were lost since one came further than all before it.
+
+        A run that is lost again and again at the same place is at fault itself; one that comes on
+        is not, however often its node dies.
+        """
+        losses, reached = 0, -1
+        for attempt in self.attempts:
+            came_on = attempt.last is not None and attempt.last > reached
+            reached = max(reached, attempt.last if attempt.last is not None else -1)
+            losses = (0 if came_on else losses) + (attempt.ended_by in _LOSSES)
+        return losses
+
+    def with_attempt(self, attempt: Attempt) -> RunRecord:
+        """Add an attempt, or put it in the place of what is known of the same one."""
+        others = [known for known in self.attempts if not attempt.is_same_as(known)]
+        attempts = sorted([*others, attempt], key=lambda each: each.number)
+        return replace(self, attempts=tuple(attempts))
+
+    def silent(self, before: int) -> tuple[Attempt, ...]:
+        """Give the attempts before a number of which nobody heard the end."""
+        return tuple(each for each in self.attempts if each.number < before and not each.ended_by)
 
     @property
     def iterations_repeated(self) -> int:
@@ -77,6 +120,7 @@ class RunRecord:
             "attempt": self.attempt,
             "claims": [_form(claim) for claim in self.claims],
             "attempts": [_form(attempt) for attempt in self.attempts],
+            "parameters": self.parameters,
         }
         return json.dumps(form, indent=2) + "\n"
 
@@ -90,7 +134,7 @@ def read_record(text: str) -> RunRecord | None:
     argv = form.get("argv") if isinstance(form, dict) else None
     if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
         return None
-    attempt = form.get("attempt")
+    attempt, parameters = form.get("attempt"), form.get("parameters")
     return RunRecord(
         tuple(argv),
         str(form.get("grammar") or ""),
@@ -98,6 +142,7 @@ def read_record(text: str) -> RunRecord | None:
         attempt if isinstance(attempt, int) else 1,
         tuple(_read_all(Claim, form.get("claims"))),
         tuple(_read_all(Attempt, form.get("attempts"))),
+        parameters if isinstance(parameters, dict) else None,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sweepctl_pod import log_lines
 from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
-from sweepctl_pod.run.record import RecordUpload
+from sweepctl_pod.run.record import RecordKeeper
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Intervention, Verdict
 from sweepctl_pod.run_record import RECORD_FILE
@@ -50,9 +50,10 @@ def train(
 ) -> Trained:
     """Train a run, judge it and post its end to W&B; give what came of it.
 
-    `attempts` counts this one as well. `beat` sends a heartbeat that names the run; without it
-    another agent says that the run lives. `take` gets each command of W&B that is not about this
-    run as soon as it comes: the next heartbeat must name what was handed out by it.
+    `attempts` counts this one as well, for a run whose record does not. `beat` sends a heartbeat
+    that names the run; without it another agent says that the run lives. `take` gets each command
+    of W&B that is not about this run as soon as it comes: the next heartbeat must name what was
+    handed out by it.
     """
     return _Supervisor(client, last_calls, training, beat, take).train(attempts)
 
@@ -86,7 +87,7 @@ class _Supervisor:
         for note in training.resolved.notes:
             self._say(log_lines.run_note(run.id, note))
         self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
-        record = RecordUpload(self._client, training, run.attempt or attempts)
+        record = RecordKeeper(self._client, training)
         began = time.monotonic()
         try:
             question, end = self._try()
@@ -95,12 +96,14 @@ class _Supervisor:
                 self._say(log_lines.run_note(run.id, again))
                 question, end = self._try()
             lasted_s = time.monotonic() - began
+            attempts = record.attempts(attempts)
             verdict = end_run(self._client, self._last_calls, training, end, question, attempts)
             self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
+            # Before the heartbeats end: the run's next agent reads the record.
+            if trouble := record.end(self._last_calls.retrying, verdict, end):
+                self._say(log_lines.run_note(run.id, f"its {RECORD_FILE} is not at W&B: {trouble}"))
         finally:
             self._end_heartbeats()
-        if trouble := record.finish(self._last_calls.retrying):
-            self._say(log_lines.run_note(run.id, f"its {RECORD_FILE} is not at W&B: {trouble}"))
         return Trained(verdict, lasted_s, self._must_exit)
 
     def _try(self) -> tuple[RunQuestion, TrainerEnd]:

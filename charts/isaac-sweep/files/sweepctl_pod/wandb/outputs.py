@@ -21,6 +21,7 @@ CONSOLE = "output.log"
 
 _PAGE_LINES = 5000
 _SAMPLES = 500
+_SMALL_FILE_BYTES = 1 << 20
 
 Place = tuple[str, str, str]
 """Entity, project, run."""
@@ -155,6 +156,26 @@ def find_file(client: WandbClient, place: Place, name: str) -> FileInfo | None:
             url = urllib.parse.urljoin(client.connection.base_url, str(node["url"]))
             return FileInfo(name, url, _count(client, node, "sizeBytes"))
     return None
+
+
+def file_text(client: WandbClient, place: Place, name: str) -> str | None:
+    """Give the text of a small file of a run; None when it has none of that name."""
+    file = find_file(client, place, name)
+    if file is None:
+        return None
+    url = urllib.parse.urljoin(client.connection.base_url, file.url)
+    with client.transport.open(client.transport.request("GET", url)) as answer:
+        try:
+            content = answer.read(_SMALL_FILE_BYTES)
+        except (http.client.HTTPException, OSError) as error:
+            raise ApiError(f"fetching {name} broke off: {error}") from error
+    return bytes(content).decode("utf-8", "replace")
+
+
+def last_step(client: WandbClient, place: Place) -> int | None:
+    """Give the last step of a run's history; None when it has none."""
+    step = _run(client, place, "lastHistoryStep", {}).get("lastHistoryStep")
+    return step if isinstance(step, int) and step >= 0 else None
 
 
 _TYPES = {"first": "Int", "after": "String", "file": "String!", "specs": "[JSONString!]!"}

@@ -1,0 +1,71 @@
+"""What the record of a run, `sweepctl.json`, says of its attempts: real agents, a real server."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
+from sweepctl_pod.wandb.client import RunInfo
+from sweepctl_pod.wandb.outputs import file_text
+from tests.contract.agents import World
+from tests.serving import wait_for
+
+
+def record_of(world: World, run: RunInfo) -> RunRecord | None:
+    text = file_text(world.client, ("local", "agents", run.id), RECORD_FILE)
+    return None if text is None else read_record(text)
+
+
+def begun(world: World, sweep: Any, number: int) -> RunRecord:
+    """Wait until the record says that an attempt has begun."""
+
+    def look() -> RunRecord | None:
+        record = record_of(world, world.run(sweep))
+        return record if record is not None and len(record.attempts) >= number else None
+
+    return wait_for(f"attempt {number} in the record", look)
+
+
+@pytest.mark.parametrize("world", [["--agent-timeout-s", "2"]], indirect=True)
+def test_record_tells_each_attempt_what_ended_it_and_where(world: World) -> None:
+    sweep = world.sweep(world.trainer("note:began", "hang-once", "log"))
+    first = world.start(sweep, SWEEPCTL_HOST="job-0", SWEEPCTL_NODE="node-a")
+    world.wait_noted("began")
+    begun(world, sweep, 1)
+    first.send(signal.SIGKILL)
+    first.wait()
+    second = world.start(sweep, SWEEPCTL_HOST="job-1", SWEEPCTL_NODE="node-b")
+    assert second.wait() == 0
+    record = record_of(world, world.run(sweep))
+    assert record is not None
+    told = [(each.number, each.host, each.node, each.ended_by) for each in record.attempts]
+    assert told == [(1, "job-0", "node-a", "silence"), (2, "job-1", "node-b", "finished")]
+    assert record.attempts[0].ended_at is None
+    assert (record.attempts[1].ended_at or 0) > record.attempts[1].began_at > 0
+    assert record.attempts[0].agent != record.attempts[1].agent
+    assert (record.host, record.attempt, record.losses) == ("job-1", 2, 1)
+    assert record.parameters == world.run(sweep).config
+    world.nothing_is_left()
+
+
+def test_record_names_the_signal_that_took_the_agent_away(world: World) -> None:
+    sweep = world.sweep(world.trainer("note:began", "hang"))
+    agent = world.start(sweep)
+    world.wait_noted("began")
+    begun(world, sweep, 1)
+    agent.send(signal.SIGTERM)
+    assert agent.wait() == 75
+    record = record_of(world, world.run(sweep))
+    assert record is not None
+    assert [each.ended_by for each in record.attempts] == ["SIGTERM"]
+
+
+def test_record_counts_the_kills_of_a_trainer(world: World) -> None:
+    sweep = world.sweep(world.trainer("note:began", f"signal:{signal.SIGKILL.value}"))
+    agent = world.start(sweep)
+    agent.wait()
+    record = record_of(world, world.run(sweep))
+    assert record is not None
+    assert [each.ended_by for each in record.attempts] == ["SIGKILL"] * 3
+    assert len(world.noted("began")) == 3
