@@ -129,7 +129,9 @@ def test_what_can_be_wrong_with_a_text_is_said_in_words() -> None:
     silent = [
         path
         for path, part in parts(SCHEMA)
-        if "pattern" in part and "title" not in part and not path.endswith(("/not", "/0"))
+        if isinstance(part.get("pattern"), str)  # a setting may have this name
+        and "title" not in part
+        and not path.endswith(("/not", "/0"))
     ]
     assert silent == []
 

@@ -10,6 +10,7 @@ from sweepctl_pod.checkpoint import (
     digest_of,
     newest_good,
     read_manifest,
+    read_progress,
     trouble_with,
 )
 
@@ -87,3 +88,23 @@ def test_other_files_of_the_folder_are_no_checkpoints(tmp_path: Path) -> None:
     assert found is not None
     assert found.manifest.iteration == 3
     assert found.passed_over == ()
+
+
+def test_progress_is_read_as_the_companion_writes_it() -> None:
+    form = {
+        **{"iteration": 14, "of": 40, "iteration_s": 0.5, "at": 1.5, "pid": 7, "first": 10},
+        **{"library": "rsl_rl", "is_listening": True, "note": None, "of_a_later_version": 1},
+    }
+    progress = read_progress(json.dumps(form))
+    assert progress is not None
+    assert (progress.iteration, progress.first, progress.of) == (14, 10, 40)
+    assert progress.is_listening
+    assert progress.has_trained
+    begun = read_progress(json.dumps({**form, "iteration": 9}))
+    assert begun is not None
+    assert not begun.has_trained
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"iteration": "x"}', '{"iteration": 1', "1e999"])
+def test_what_is_no_progress_tells_nothing(text: str) -> None:
+    assert read_progress(text) is None

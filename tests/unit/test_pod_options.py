@@ -8,6 +8,7 @@ from sweepctl_pod.errors import UsageError
 from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.options import agent_host, read_options, read_wrapper_options
 from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.run.checkpoints import CheckpointRule
 from sweepctl_pod.run.verdict import SettingsRule
 
 
@@ -42,6 +43,23 @@ def test_environment_says_the_same_and_the_command_line_wins() -> None:
     assert (options.grace_s, options.refused_limit_s, options.min_free_mb) == (120.0, 5.0, 9)
     assert (options.max_initial_failures, options.is_in_job) == (7, True)
     assert (options.settings, options.close_limit_s) == (SettingsRule.REQUIRE, 30.0)
+
+
+def test_what_is_said_of_checkpoints_is_read_alike_by_agent_and_wrapper() -> None:
+    environ = {
+        "SWEEPCTL_SWEEP": "e/p/s",
+        "SWEEPCTL_CHECKPOINT_COMPANION": "off",
+        "SWEEPCTL_CHECKPOINT_EVERY_S": "60",
+        "SWEEPCTL_CHECKPOINT_KEEP": "3",
+        "SWEEPCTL_CHECKPOINT_PATTERN": "*.pt",
+        "SWEEPCTL_CHECKPOINT_URI": "s3://bucket/runs",
+    }
+    rule = CheckpointRule(False, 60.0, 3, "*.pt", "s3://bucket/runs")
+    assert read_options([], environ).checkpoints == rule
+    assert read_wrapper_options(environ).checkpoints == rule
+    typed = read_options(["--checkpoint-pattern", "*.ckpt"], environ).checkpoints
+    assert (typed.pattern, typed.uri) == ("*.ckpt", "s3://bucket/runs")
+    assert read_options(["--sweep", "e/p/s"], {}).checkpoints == CheckpointRule()
 
 
 @pytest.mark.parametrize("name", ["", "s", "p/s", "e/p/s/x", "e//s"])

@@ -295,6 +295,7 @@ class Agent:
                 config=unwrap_config(args if isinstance(args, dict) else {}),
                 attempt=attempt if isinstance(attempt, int) else None,
                 losses=losses if isinstance(losses, int) else None,
+                was_begun=command["type"] == "resume",
             )
         )
 
@@ -394,6 +395,7 @@ def run_agent(
         settings=options.settings,
         close_limit_s=options.close_limit_s,
         believed_after_s=options.believed_after_s,
+        checkpoints=options.checkpoints,
     )
     try:
         return Agent(options, client, pod).run()

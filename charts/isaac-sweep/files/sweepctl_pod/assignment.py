@@ -51,3 +51,5 @@ class AssignedRun:
     """The embedded server's number of this attempt; W&B gives none."""
     losses: int | None = None
     """How many attempts were lost to crashes before, as the embedded server counts for all."""
+    was_begun: bool = False
+    """Whether it was begun before, here or elsewhere: it may have a checkpoint to go on from."""

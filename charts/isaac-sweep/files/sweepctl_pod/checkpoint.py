@@ -27,6 +27,30 @@ _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training has come, as the companion says in its process. Iterations are from 0."""
+
+    iteration: int
+    """The last one that it completed; one less than `first` before there is one."""
+    first: int
+    """The first one of this attempt."""
+    of: int | None = None
+    iteration_s: float = 0.0
+    at: float = 0.0
+    """When this was written, in seconds since 1970."""
+    pid: int = 0
+    library: str = ""
+    is_listening: bool = False
+    """Whether SIGTERM makes it save and leave with a code that is not 0."""
+    note: str | None = None
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether this attempt has completed an iteration."""
+        return self.iteration >= self.first
+
+
+@dataclass(frozen=True, slots=True)
 class FileDigest:
     """What a file of a checkpoint must be to be good."""
 
@@ -111,6 +135,26 @@ def read_manifest(text: str) -> Manifest | None:
             written_at=float(form.get("written_at") or 0.0),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def read_progress(text: str) -> Progress | None:
+    """Read what the companion says of its training; None when it is none of its words."""
+    try:
+        form = json.loads(text)
+        iteration, of, note = int(form["iteration"]), form.get("of"), form.get("note")
+        return Progress(
+            iteration=iteration,
+            first=int(form.get("first") or 0),
+            of=None if of is None else int(of),
+            iteration_s=float(form.get("iteration_s") or 0.0),
+            at=float(form.get("at") or 0.0),
+            pid=int(form.get("pid") or 0),
+            library=str(form.get("library") or ""),
+            is_listening=form.get("is_listening") is True,
+            note=None if note is None else str(note),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
 
 

@@ -6,7 +6,7 @@ import argparse
 import enum
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import DEFAULT_MIN_FREE_MB
+from sweepctl_pod.run.checkpoints import CheckpointRule
 from sweepctl_pod.run.verdict import SettingsRule
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Asker(str, enum.Enum):
 
 
 _GRAMMARS = {"auto": None, **{grammar.value: grammar for grammar in Grammar}}
+_SWITCH = {"on": True, "off": False}
 _SETTINGS_RULES = {rule.value: rule for rule in SettingsRule}
 
 
@@ -66,6 +68,7 @@ class AgentOptions:
     is_in_job: bool = False
     """Whether earlier pods of the same index may have had runs."""
     source: UnnamedSweep | None = None
+    checkpoints: CheckpointRule = field(default_factory=CheckpointRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class WrapperOptions:
     settings: SettingsRule
     close_limit_s: float
     believed_after_s: float
+    checkpoints: CheckpointRule
 
 
 def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
@@ -89,6 +93,7 @@ def read_wrapper_options(environ: Mapping[str, str]) -> WrapperOptions:
         settings=said("SWEEPCTL_SETTINGS", SettingsRule.REPORT.value, _one_of(_SETTINGS_RULES)),
         close_limit_s=said("SWEEPCTL_CLOSE_LIMIT_S", str(DEFAULT_CLOSE_LIMIT_S), _seconds),
         believed_after_s=_believed_after_s(environ),
+        checkpoints=_checkpoint_rule(environ),
     )
 
 
@@ -122,6 +127,22 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         asker=said.asker,
         is_in_job=_is_in_job(environ),
         source=source,
+        checkpoints=_checkpoint_rule(
+            environ, pattern=said.checkpoint_pattern or "", uri=said.checkpoint_uri or ""
+        ),
+    )
+
+
+def _checkpoint_rule(environ: Mapping[str, str], **said: str) -> CheckpointRule:
+    """Read how checkpoints are kept; what the command line says comes first."""
+    default = CheckpointRule()
+    every_s, keep = str(default.every_s), str(default.keep)
+    return CheckpointRule(
+        companion=_from_environ(environ, "SWEEPCTL_CHECKPOINT_COMPANION", "on", _one_of(_SWITCH)),
+        every_s=_from_environ(environ, "SWEEPCTL_CHECKPOINT_EVERY_S", every_s, _seconds),
+        keep=_from_environ(environ, "SWEEPCTL_CHECKPOINT_KEEP", keep, _positive),
+        pattern=said.get("pattern", environ.get("SWEEPCTL_CHECKPOINT_PATTERN", "")),
+        uri=said.get("uri", environ.get("SWEEPCTL_CHECKPOINT_URI", "")),
     )
 
 
@@ -252,6 +273,20 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         str(DEFAULT_CLOSE_LIMIT_S),
         "seconds that a trainer may take to close after the end of its training",
         type=_seconds,
+    )
+    add(
+        "--checkpoint-pattern",
+        "SWEEPCTL_CHECKPOINT_PATTERN",
+        None,
+        "the files that a trainer of any kind leaves to go on from",
+        metavar="GLOB",
+    )
+    add(
+        "--checkpoint-uri",
+        "SWEEPCTL_CHECKPOINT_URI",
+        None,
+        "a bucket folder that keeps checkpoints",
+        metavar="URI",
     )
     add(
         "--asker",

@@ -189,6 +189,11 @@ class Signals:
         return min(LAST_WORDS_S, self._usable_s / 2)
 
     @property
+    def training_s(self) -> float:
+        """The seconds from the order to leave to the end of what trains."""
+        return max(0.0, self._usable_s - self.last_words_s)
+
+    @property
     def _usable_s(self) -> float:
         return self._grace_s - min(LEAVING_MARGIN_S, self._grace_s / 5)
 

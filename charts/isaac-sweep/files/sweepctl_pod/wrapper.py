@@ -93,6 +93,7 @@ def _run(
         settings=options.settings,
         close_limit_s=options.close_limit_s,
         believed_after_s=options.believed_after_s,
+        checkpoints=options.checkpoints,
     )
     try:
         settings = SettingsCheck(python, wake_up)

@@ -87,6 +87,7 @@ class _Supervisor:
         for note in training.resolved.notes:
             self._say(log_lines.run_note(run.id, note))
         self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
+        training.go_on_from(None, run.attempt or attempts)
         record = RecordKeeper(self._client, training)
         began = time.monotonic()
         try:

@@ -6,7 +6,6 @@ Agent and wrapper (wrapper.py) both use it. It never calls the API.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
@@ -14,17 +13,25 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.checkpoint import Found, Progress
 from sweepctl_pod.command import args_json
 from sweepctl_pod.console import Console
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import full_disk_reason, gpu_count
+from sweepctl_pod.run.checkpoints import (
+    CheckpointRule,
+    checkpoint_environ,
+    forget_progress,
+    progress_in,
+)
 from sweepctl_pod.run.process import Child, Descendants, Guardian
 from sweepctl_pod.run.secret_values import CLIENT_TELLS_NO_COMMAND, Secrets
 from sweepctl_pod.run.settings_check import LOOK_EVERY_S, RecordCheck, SettingsCheck
+from sweepctl_pod.run.trainer_environ import trainer_environ
 from sweepctl_pod.run.transcript import Transcript
 from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Intervention, SettingsRule
 from sweepctl_pod.run_parameters import run_parameters
@@ -37,7 +44,7 @@ from sweepctl_pod.trainer.param_file import param_file_text
 from sweepctl_pod.trainer.resolve import Resolved, resolve_run
 from sweepctl_pod.trainer.tasks import unknown_task_hint
 from sweepctl_pod.waiting import Signals, WakeUp
-from sweepctl_pod.wandb.client import ATTEMPT_HEADER, Connection
+from sweepctl_pod.wandb.client import Connection
 
 UNDYING_LIMIT_S = 30.0
 SETTINGS_LIMIT_S = 60.0
@@ -73,6 +80,7 @@ class Pod:
     close_limit_s: float
     believed_after_s: float
     """How long W&B must say that a run is not there until that is believed."""
+    checkpoints: CheckpointRule = field(default_factory=CheckpointRule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,11 @@ class Training:
             script_text=_script_text,
         )
         self._overrides = self.resolved.overrides
-        environ = with_vulkan(trainer_environ(pod, sweep, run, self.folder))
+        environ = with_vulkan(
+            trainer_environ(
+                pod.environ, pod.connection, sweep, run, work=pod.work, folder=self.folder
+            )
+        )
         self.environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
         self._start_environ: dict[str, str] = {}
         self._child: Child | None = None
@@ -138,6 +150,22 @@ class Training:
         self.secrets = Secrets(self.environ)
         if self.secrets.are_in(self.resolved.argv):
             self.environ = {**self.environ, **CLIENT_TELLS_NO_COMMAND}
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far this attempt has come; None where the companion says nothing."""
+        return progress_in(self.folder)
+
+    def go_on_from(self, found: Found | None, attempt: int) -> None:
+        """Have the next start go on from a checkpoint, or begin anew where there is none."""
+        self.environ = checkpoint_environ(
+            self.environ,
+            self.pod.checkpoints,
+            self.folder,
+            found,
+            attempt=attempt,
+            leave_within_s=self.pod.signals.training_s,
+        )
 
     @property
     def shown_argv(self) -> list[str]:
@@ -264,7 +292,7 @@ class Training:
         if self._child is None or not self._child.has_ended():
             self._intervention = why  # what has ended by itself was not ended by us
         if self._child is not None:
-            is_gentle = self.resolved.trainer.dies_of_sigterm and limit_s > 0
+            is_gentle = self._dies_of_sigterm() and limit_s > 0
             self._child.signal_group(signal.SIGTERM if is_gentle else signal.SIGKILL)
 
     def finish(self, is_late: Callable[[], bool]) -> TrainerEnd:
@@ -309,6 +337,13 @@ class Training:
         self._is_second_try = self._is_second_try or again
         return again
 
+    def _dies_of_sigterm(self) -> bool:
+        """Say whether SIGTERM ends this trainer with a code that is not 0."""
+        if self.resolved.trainer.dies_of_sigterm:
+            return True
+        progress = self.progress
+        return progress is not None and progress.is_listening
+
     def _feed(self, lines: bytes) -> None:
         self.evidence.feed(lines)
         self.transcript.feed(lines)
@@ -328,6 +363,7 @@ class Training:
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        forget_progress(self.folder)
         given = self._parameters.given
         (self.folder / "config.yaml").write_text(param_file_text(given), encoding="utf-8")
         (self.folder / "args.json").write_text(args_json(given))
@@ -373,46 +409,3 @@ def _script_text(path: str) -> str | None:
             return file.read(_MAX_SCRIPT_CHARS)
     except (OSError, ValueError):
         return None
-
-
-def trainer_environ(
-    pod: Pod, sweep: AssignedSweep, run: AssignedRun, folder: Path
-) -> dict[str, str]:
-    """Give the trainer's environment: ours, and the variables that name the run to W&B's SDK."""
-    environ = dict(pod.environ)
-    environ.pop("WANDB_SERVICE", None)  # another process's wandb-core
-    # A training that begins anew does not resume its run: W&B would drop the steps that it had, and
-    # rsl_rl's `wandb.config.update` fails on the configuration that an earlier attempt stored.
-    environ.pop("WANDB_RESUME", None)
-    environ.update(
-        WANDB_RUN_ID=run.id,
-        WANDB_SWEEP_ID=sweep.id,
-        WANDB_SWEEP_PARAM_PATH=str(folder / "config.yaml"),
-        WANDB_PROJECT=sweep.project,
-        WANDB_ENTITY=sweep.entity,
-        WANDB_BASE_URL=pod.connection.base_url,
-        WANDB_DIR=str(pod.work),
-        PYTHONUNBUFFERED="1",
-    )
-    if pod.connection.api_key:
-        environ["WANDB_API_KEY"] = pod.connection.api_key
-    if run.attempt is not None:
-        # The embedded server knows whose the run is. W&B's client follows no TensorBoard file whose
-        # name has another host than its own setting.
-        environ.pop("WANDB_HOST", None)
-        environ["WANDB_X_EXTRA_HTTP_HEADERS"] = _with_header(
-            environ.get("WANDB_X_EXTRA_HTTP_HEADERS"), ATTEMPT_HEADER, str(run.attempt)
-        )
-    # getpass.getuser, which torch calls, fails for a uid without a name; so does GitPython, which
-    # rsl_rl imports, without git.
-    environ.setdefault("USER", "sweepctl")
-    environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    return environ
-
-
-def _with_header(existing: str | None, name: str, value: str) -> str:
-    try:
-        headers = json.loads(existing or "{}")
-    except ValueError:
-        headers = {}
-    return json.dumps({**(headers if isinstance(headers, dict) else {}), name: value})
