@@ -93,7 +93,7 @@ class Cluster:
         resource = RESOURCES[kind]
         call = self._call("get", resource, name, namespace)
         try:
-            return self._json("GET", resource.path(namespace, name), call)
+            return self.send("GET", resource.path(namespace, name), call)
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -208,7 +208,7 @@ class Cluster:
         call = self._call("delete", resource, name, namespace)
         query = {"propagationPolicy": "Background", **({"dryRun": "All"} if dry_run else {})}
         try:
-            self._json("DELETE", resource.path(namespace, name), call, query)
+            self.send("DELETE", resource.path(namespace, name), call, query)
         except ClusterError as error:
             if error.status == 404:
                 return False
@@ -256,20 +256,35 @@ class Cluster:
     def version(self) -> str:
         """Give the version of the Kubernetes API."""
         call = Call("get", "version", "version", None, None, self.server)
-        return str(self._json("GET", "/version", call)["gitVersion"])
+        return str(self.send("GET", "/version", call)["gitVersion"])
 
     def api_groups(self) -> dict[str, str]:
         """Give the API groups that the cluster serves, each with its preferred version."""
         call = Call("get", "apis", "apis", None, None, self.server)
-        groups = self._json("GET", "/apis", call)["groups"]
+        groups = self.send("GET", "/apis", call)["groups"]
         return {group["name"]: group["preferredVersion"]["version"] for group in groups}
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        call: Call,
+        query: Mapping[str, str | None] | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        attempts: int = _ATTEMPTS,
+    ) -> Object:
+        """Send a request of any kind to a path of the API and give its answer."""
+        return _decoded(
+            self._open(method, path, call, query, body=body, attempts=attempts).data, call
+        )
 
     def _review(self, kind: str, spec: Object) -> Object:
         resource = RESOURCES[kind]
         call = self._call("create", resource, None, None)
         version = f"{resource.group}/{resource.version}"
         body = {"apiVersion": version, "kind": kind, "spec": spec}
-        return self._json("POST", resource.path(None), call, body=body)
+        return self.send("POST", resource.path(None), call, body=body)
 
     def _call(self, verb: str, resource: Resource, name: str | None, namespace: str | None) -> Call:
         return Call(verb, resource.full_name, resource.kind, name, namespace, self.server)
@@ -279,7 +294,7 @@ class Cluster:
     ) -> Object:
         query = {"labelSelector": selector, "fieldSelector": fields}
         call = self._call("list", resource, None, namespace)
-        return self._json("GET", resource.path(namespace), call, query)
+        return self.send("GET", resource.path(namespace), call, query)
 
     def _change(
         self,
@@ -298,17 +313,6 @@ class Cluster:
             query["dryRun"] = "All"
         response = self._open(method, path, call, query, body=body, kind=kind, attempts=attempts)
         return _decoded(response.data, call), _warnings(response.headers)
-
-    def _json(
-        self,
-        method: str,
-        path: str,
-        call: Call,
-        query: Mapping[str, str | None] | None = None,
-        *,
-        body: Mapping[str, Any] | None = None,
-    ) -> Object:
-        return _decoded(self._open(method, path, call, query, body=body).data, call)
 
     def _open(
         self,

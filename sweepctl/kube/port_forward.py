@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.kube.client import Cluster, Object, dynamic_client
-from sweepctl.kube.errors import Call, ClusterError, explain, first_line
+from sweepctl.kube.client import Cluster, Object
+from sweepctl.kube.errors import Call, ClusterError
 from sweepctl.kube.kinds import RESOURCES
+from sweepctl.kube.streams import Upgradable, stream_refusal
 
 _BLOCK = 1 << 16
 
@@ -132,29 +133,14 @@ def _container_port(pod: Object, port: str | int) -> int:
     raise ClusterError(f"pod {pod['metadata']['name']} has no port named '{port}'")
 
 
-class _Upgradable:
-    """An ApiClient in the shape that the client's `portforward` wants: the owner of a method."""
-
-    def __init__(self, api_client: Any) -> None:
-        self.api_client = api_client
-        self._dynamic = dynamic_client(api_client)
-
-    def connect(self, path: str, port: int, **_: Any) -> Any:
-        query = [("ports", str(port))]
-        return self._dynamic.request("GET", path, query_params=query, serialize=False)
-
-
 class _Relay:
     """Accepts local connections and joins each with a stream to the pod."""
 
     def __init__(self, cluster: Cluster, address: ServiceAddress, pod: str, port: int) -> None:
-        from kubernetes import client
-
         self._cluster = cluster
         self._address = address
         self._target = (pod, port)
-        # The client's port-forward swaps a method of its ApiClient while it connects.
-        self._api = _Upgradable(client.ApiClient(cluster.client.configuration))
+        self._api = Upgradable(cluster.client)
         self._connecting = threading.Lock()
         self._first: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.opened: Future[None] = Future()
@@ -219,20 +205,9 @@ class _Relay:
                 stream = portforward(self._api.connect, path, port)
             return stream.socket(port)
         except (ApiException, WebSocketException, OSError) as error:
-            raise self._explained(error, pod) from error
-
-    def _explained(self, error: Exception, pod: str) -> ClusterError:
-        from websocket import WebSocketBadStatusException
-
-        cause: BaseException | None = error  # the client keeps of the answer no more than a text
-        while cause is not None and not isinstance(cause, WebSocketBadStatusException):
-            cause = cause.__context__
-        if cause is not None:
-            body = (cause.resp_body or b"").decode("utf-8", "replace")
             where = (pod, self._address.namespace, self._cluster.server)
-            return explain(cause.status_code, body, Call("get", "pods/portforward", "Pod", *where))
-        reason = first_line(getattr(error, "reason", None) or error)
-        return ClusterError(f"cannot forward to pod {pod}: {reason}")
+            call = Call("get", "pods/portforward", "Pod", *where)
+            raise stream_refusal(error, call, f"cannot forward to pod {pod}") from error
 
 
 def _pump(source: Any, sink: Any) -> None:

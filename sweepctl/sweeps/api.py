@@ -171,6 +171,10 @@ class WandbApi:
             lambda: list(self._client.runs(sweep.entity, sweep.project, sweep.id))
         )
 
+    def run(self, sweep: SweepInfo, run_id: str) -> RunInfo | None:
+        """Give one run; None when there is none of that id."""
+        return self._retrying(lambda: self._client.run(sweep.entity, sweep.project, run_id))
+
     def run_log(self, sweep: SweepInfo, run_id: str) -> list[str]:
         """Give the lines that a run has printed; none when nothing was uploaded.
 

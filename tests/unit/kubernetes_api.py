@@ -28,14 +28,18 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: list[Answer] = []
         self.asked: list[str] = []
+        self.sent: list[tuple[str, Any]] = []
+        """The query and the body of each request that was asked."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         api = self.server
         assert isinstance(api, Api)
-        api.asked.append(f"{self.command} {self.path.partition('?')[0]}")
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        api.asked.append(f"{self.command} {path}")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        api.sent.append((query, json.loads(body) if body else None))
         status, kind, body, missing = api.answers.pop(0) if api.answers[1:] else api.answers[0]
         self.send_response(status)
         self.send_header("Content-Type", kind)

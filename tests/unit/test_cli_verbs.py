@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,8 @@ from sweepctl.jobs.change import DeletePlan
 from sweepctl.jobs.cluster_sweep import ClusterSweep
 from sweepctl.jobs.submission import Submission
 from sweepctl.jobs.submit import Submitted
+from sweepctl.sweeps.disrupt import Disrupted
+from sweepctl.sweeps.disruption import Disruption, Kind, Outcome, Target
 from sweepctl.sweeps.names import SweepName
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
@@ -396,3 +399,90 @@ def test_resume_of_a_sweep_that_runs_changes_nothing_in_any_form(run: Run, serve
     }
     assert yaml.safe_load(run("stop", "--dry-run=client", "-o", "yaml")[1])["result"] == "stopped"
     assert served.set == []
+
+
+class Stage:
+    """A scene with two agents that train; none is ever hit."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def targets(self) -> list[Target]:
+        return [
+            Target(f"legs-1a2b3c4d-{n}", f"r{n}", n, f"legs-1a2b3c4d-{n}-x", f"u{n}", "node-1")
+            for n in range(2)
+        ]
+
+    def strike(self, kind: Kind, target: Target, *, is_dry: bool) -> bool:
+        assert is_dry
+        self.asked.append(target.run)
+        return True
+
+
+@pytest.mark.parametrize(("strategy", "asked"), [("client", 0), ("server", 2)])
+def test_disrupt_says_which_pods_it_would_hit(
+    monkeypatch: pytest.MonkeyPatch, run: Run, strategy: str, asked: int
+) -> None:
+    stage = Stage()
+    target(monkeypatch, job(2))
+    monkeypatch.setattr("sweepctl.jobs.disrupt.cluster_scene", lambda _: nullcontext(stage))
+    tried = {"client": "dry run", "server": "server dry run"}[strategy]
+    words = ["disrupt", "legs", "--kind", "evict", "--count", "3", f"--dry-run={strategy}"]
+    code, out, err = run(*words)
+    assert (code, sorted(out.splitlines())) == (
+        0,
+        [f"pod/legs-1a2b3c4d-{n}-x evict, run r{n} ({tried})" for n in range(2)],
+    )
+    assert err == "note: 2 pods train a run now; the others are drawn later\n"
+    assert len(stage.asked) == asked
+    shown = json.loads(run(*words, "-o", "json")[1])
+    assert {each["pod"] for each in shown} == {"legs-1a2b3c4d-0-x", "legs-1a2b3c4d-1-x"}
+
+
+HIT = Disruption(
+    *(1, Kind.FORCE, Target("legs-0", "r0", 0, "legs-0-x", "u", "node-1"), 100.0, 1, True, True, 9),
+    outcome=Outcome.AGAIN,
+    took_s=12.3,
+    went_to="legs-1",
+    repeated=4,
+    attempts=2,
+)
+
+
+@pytest.mark.parametrize(
+    ("done", "code", "told"),
+    [
+        (Disrupted((HIT,)), 0, ""),
+        (Disrupted((HIT,), is_interrupted=True), 130, ""),
+        (Disrupted((HIT, replace(HIT, outcome=Outcome.FAILED, went_to=None))), 3, ""),
+        (
+            Disrupted((HIT,), "sweep e/p/s has ended"),
+            1,
+            "error: sweep e/p/s has ended; 1 of 2 disruptions were made\n",
+        ),
+    ],
+    ids=["all went on", "interrupted", "one failed", "fewer than planned"],
+)
+def test_disrupt_tells_what_it_cost_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, run: Run, done: Disrupted, code: int, told: str
+) -> None:
+    target(monkeypatch, job(2))
+    monkeypatch.setattr("sweepctl.jobs.disrupt.cluster_scene", lambda _: nullcontext(Stage()))
+    monkeypatch.setattr("sweepctl.sweeps.disrupt.disrupt", lambda *_, **__: done)
+    words = ["disrupt", "legs", "--kind", "force", "--count", "2"]
+    ended, out, err = run(*words)
+    assert ended == code
+    titles, first, *_ = out.splitlines()
+    assert " ".join(titles.split()) == "KIND POD RUN OUTCOME AFTER NOW AT REPEATED ATTEMPTS"
+    assert " ".join(first.split()) == "force legs-0-x r0 trains again 12s legs-1 4 2"
+    assert err.startswith(f"{len(done.disruptions)} disruption")
+    assert err.endswith(told)
+    ended, out, _ = run(*words, "-o", "json")
+    (first_data, *_) = json.loads(out)["disruptions"]
+    assert (ended, first_data["iterations_repeated"], first_data["took_s"]) == (code, 4, 12.3)
+
+
+def test_disrupt_without_a_kind_or_with_a_wrong_time_is_refused(run: Run) -> None:
+    assert run("disrupt", "legs")[0] == 2
+    code, _, err = run("disrupt", "legs", "--kind", "crash", "--every", "soon")
+    assert (code, err.splitlines()[0]) == (2, "error: --every soon is no length of time")
