@@ -26,8 +26,8 @@ RINGS = (
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
 POD_RINGS = (
     ("checkpoint", "errors", "json_text", "log_lines", "run_record", "timestamps"),
-    ("command", "console", "overrides", "preflight", "wandb"),
-    ("assignment", "run_parameters", "shell_script", "waiting"),
+    ("command", "companion", "console", "overrides", "preflight", "wandb"),
+    ("assignment", "pythonpath", "run_parameters", "shell_script", "waiting"),
     ("heartbeats", "stored_form", "trainer"),
     ("find_sweep", "run"),
     ("first_runs", "helm_test"),

@@ -1,0 +1,90 @@
+"""Patches modules of the trainer as they are imported: only those that it knows, and only once.
+
+A module is executed as ever, then handed to its patch. One that the trainer never imports costs
+nothing, and one of another shape than a patch expects is left as it is, with one line.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+
+from sweepctl_pod.companion.orders import VARIABLE, Orders, read_orders
+from sweepctl_pod.companion.speech import never_breaking, say
+
+Patch = Callable[[types.ModuleType, Orders], None]
+
+
+def install(environ: Mapping[str, str]) -> None:
+    """Watch the imports of this process from now on."""
+    try:
+        orders = read_orders(environ[VARIABLE])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        say(f"{VARIABLE} is not understood: {error}")
+        return
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder(orders))
+
+
+def _patch_rsl_rl(module: types.ModuleType, orders: Orders) -> None:
+    from sweepctl_pod.companion.rsl_rl_runner import patch
+
+    patch(module, orders)
+
+
+def _patch_wandb(module: types.ModuleType, orders: Orders) -> None:
+    from sweepctl_pod.companion.wandb_run import patch
+
+    patch(module)
+
+
+PATCHES: Mapping[str, Patch] = {
+    "rsl_rl.runners.on_policy_runner": _patch_rsl_rl,
+    "wandb": _patch_wandb,
+    "wandb.sdk.wandb_config": _patch_wandb,
+    "wandb.sdk.wandb_run": _patch_wandb,
+}
+"""By the full name of the module."""
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._waiting = dict(PATCHES)
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find a module as all others do, and have it patched when it is executed."""
+        if fullname not in self._waiting:
+            return None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = None if finder is self or find is None else find(fullname, path, target)
+            if isinstance(spec, importlib.machinery.ModuleSpec):
+                with never_breaking(f"{fullname} stays as it is"):
+                    self._patch_when_executed(spec)
+                return spec
+        return None
+
+    def _patch_when_executed(self, spec: importlib.machinery.ModuleSpec) -> None:
+        loader = spec.loader
+        if loader is None:
+            return
+        execute = loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            execute(module)
+            patch = self._waiting.pop(spec.name, None)
+            if patch is not None:
+                with never_breaking(f"{spec.name} stays as it is"):
+                    patch(module, self._orders)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign] # of this loader alone

@@ -1,0 +1,65 @@
+"""Tells the agent how far the training is: `progress.json`, so that no output has to be parsed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_PAUSE_S = 1.0
+"""Between two writings, where iterations are shorter."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """One training's progress: iterations count from 0, `iteration` is the last completed."""
+
+    file: Path
+    library: str
+    first: int
+    """The first iteration of this attempt."""
+    of: int
+    """The iterations of the whole training."""
+    is_listening: bool
+    """SIGTERM is handled: this process will save and leave with a code that is not 0."""
+    note: str | None = None
+    iteration: int = field(init=False)
+    iteration_s: float = field(default=0.0, init=False)
+    _written: float = field(default=float("-inf"), init=False)
+
+    def __post_init__(self) -> None:
+        self.iteration = self.first - 1
+
+    def tell(self, iteration: int, iteration_s: float) -> None:
+        """Note a completed iteration, and write it unless that was done a moment ago."""
+        self.iteration, self.iteration_s = iteration, iteration_s
+        if time.monotonic() - self._written >= _PAUSE_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write the file at once, whole."""
+        self._written = time.monotonic()
+        write_whole(self.file, json.dumps(self._form()))
+
+    def _form(self) -> dict[str, Any]:
+        return {
+            "iteration": self.iteration,
+            "of": self.of,
+            "iteration_s": round(self.iteration_s, 4),
+            "at": round(time.time(), 3),
+            "pid": os.getpid(),
+            "library": self.library,
+            "is_listening": self.is_listening,
+            "first": self.first,
+            "note": self.note,
+        }
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that a reader finds all of it or the one before."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(file)

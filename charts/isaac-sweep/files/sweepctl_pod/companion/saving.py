@@ -1,0 +1,144 @@
+"""Writes checkpoints of a training: model, state, and last the manifest that makes them good.
+
+The trainer's thread is held up for as long as the model is taken from the trainer's memory;
+copying, hashing and deleting are done beside it. Nothing is deleted but files of
+`.sweepctl/checkpoints/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweepctl_pod import checkpoint
+from sweepctl_pod.companion.orders import Orders
+from sweepctl_pod.companion.progress import write_whole
+from sweepctl_pod.companion.speech import never_breaking
+
+_SHARE = 0.005
+"""Saving holds up the trainer for at most this share of the time."""
+
+Write = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What one checkpoint is made of; each is written once, to the path it is given."""
+
+    iteration: int
+    write_model: Write
+    write_state: Write
+    models_file: Path | None = None
+    """The trainer's own file of the same iteration, which is copied in place of a second save."""
+
+
+class Checkpoints:
+    """The checkpoints of one attempt of a run."""
+
+    def __init__(self, orders: Orders, library: str, of: int) -> None:
+        self._folder = orders.folder / checkpoint.CHECKPOINTS
+        self._orders, self._library, self._of = orders, library, of
+        self._beside: threading.Thread | None = None
+        self._saved_at = time.monotonic()
+        self.newest: int | None = None
+        """The iteration of the newest one that was begun."""
+        self.cost_s = 0.0
+        """How long the last one held up the trainer."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for part in self._folder.glob("*.part"):
+            part.unlink(missing_ok=True)
+
+    def is_due(self, has_trainer_saved: bool) -> bool:
+        """Say whether it is time: the trainer has saved, or nobody has for too long."""
+        age_s = time.monotonic() - self._saved_at
+        if self._is_busy or age_s * _SHARE < self.cost_s:
+            return False
+        return has_trainer_saved or age_s >= self._orders.every_s
+
+    def save(self, content: Content, is_last: bool = False) -> None:
+        """Keep a checkpoint; the last of a process is complete when this returns."""
+        if self._beside is not None:
+            self._beside.join()
+        if self.newest == content.iteration:
+            return
+        began = time.monotonic()
+        model, state = self._part(content.iteration, "pt"), self._part(content.iteration, "state")
+        source = content.models_file
+        if source is None:
+            content.write_model(model)
+        content.write_state(state)
+        self.newest, self._saved_at = content.iteration, time.monotonic()
+        self.cost_s = self._saved_at - began
+
+        def finish() -> None:
+            with never_breaking(f"checkpoint {content.iteration} is not kept"):
+                if source is not None:
+                    # No link: the trainer may write that file once more.
+                    shutil.copyfile(source, model)
+                self._complete(content.iteration, is_synced=not is_last)
+
+        if is_last:
+            finish()
+        else:
+            self._beside = threading.Thread(target=finish, name="sweepctl-checkpoint", daemon=True)
+            self._beside.start()
+
+    def wait(self, limit_s: float) -> None:
+        """Wait for what is being written beside the training."""
+        if self._beside is not None:
+            self._beside.join(limit_s)
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._beside is not None and self._beside.is_alive()
+
+    def _part(self, iteration: int, kind: str) -> Path:
+        return self._folder / f"{iteration}.{kind}.part"
+
+    def _complete(self, iteration: int, is_synced: bool) -> None:
+        # An older one of the same iteration is none from the moment that a file of it is replaced.
+        (self._folder / f"{iteration}.json").unlink(missing_ok=True)
+        names = [f"{iteration}.pt", f"{iteration}.state"]
+        digests = {}
+        for name in names:
+            part = self._folder / f"{name}.part"
+            if is_synced:
+                _sync(part)
+            digests[name] = checkpoint.digest_of(part)
+            part.replace(self._folder / name)
+        manifest = checkpoint.Manifest(
+            iteration=iteration,
+            files=digests,
+            model=names[0],
+            state=names[1],
+            of=self._of,
+            library=self._library,
+            attempt=self._orders.attempt,
+            written_at=time.time(),
+        )
+        write_whole(self._folder / manifest.name, manifest.text())
+        self._prune(iteration)
+
+    def _prune(self, newest: int) -> None:
+        """Delete all but the newest; a higher number belongs to a line that was given up."""
+        numbers = sorted(_numbers(self._folder), reverse=True)
+        kept = [number for number in numbers if number <= newest][: self._orders.keep]
+        for number in set(numbers) - set(kept):
+            for kind in ("json", "pt", "state"):
+                (self._folder / f"{number}.{kind}").unlink(missing_ok=True)
+
+
+def _numbers(folder: Path) -> set[int]:
+    names = (path.stem for path in folder.iterdir() if path.suffix in (".json", ".pt", ".state"))
+    return {int(name) for name in names if name.isascii() and name.isdigit()}
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        os.fsync(file.fileno())
