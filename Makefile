@@ -63,6 +63,8 @@ bench-agent: setup ## idle time between two runs: our agent and the stock wandb 
 	@$(BIN)/python benchmarks/agent.py
 bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
 	@$(BIN)/python benchmarks/bytecode.py
+bench-reward-debt: trainer ## what an interruption costs in reward: 20 pairs of real trainings, an hour or two
+	@$(TRAINER)/bin/python benchmarks/reward_debt.py
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
 
@@ -79,5 +81,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode \
+.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode bench-reward-debt \
 	bench-cluster chart test-parity lock version clean
