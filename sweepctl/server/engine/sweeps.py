@@ -16,9 +16,10 @@ from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
+from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows, Sweep
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.wandb.states import ENDED_SWEEPS, SweepState
+from sweepctl_pod.wandb.states import ENDED_BADLY, ENDED_SWEEPS, RunState, SweepState
 
 _MAX_CONFIG_BYTES = 4 << 20
 _MAX_CONFIG_NODES = 200_000
@@ -67,6 +68,50 @@ class Sweeps:
             if state is not None:
                 sweep = self._set_state(tx, sweep, state)
         return sweep, warnings
+
+    def retry(self, run: Run) -> tuple[Run, bool]:
+        """Queue a run that has ended badly; give it as it is then, and whether that is new.
+
+        It keeps its id and parameters, and its losses count anew. A SweepError says why it cannot
+        be.
+        """
+        with self.database.write() as tx:
+            found = run_store.find_run(tx, pk=run.pk)
+            if found is None or found.sweep is None:
+                raise SweepError(f"run {run.id} is of no sweep that could hand it out again")
+            if found.queued is not None:
+                return found, False
+            if found.agent is not None or found.state not in ENDED_BADLY:
+                held = ", and its agent still has it" if found.agent is not None else ""
+                raise SweepError(f"run {found.id} is {found.state.value}{held}")
+            self._open_for(tx, sweep_store.sweep_by_pk(tx, found.sweep), found)
+            fields = {
+                "state": RunState.PREEMPTED.value,
+                "queued": self.now(),
+                "losses": 0,
+                **dict.fromkeys(("is_silent", "is_stop_asked", "is_preempting"), 0),
+                "exit_code": None,
+            }
+            run_store.update_run(tx, found.pk, fields, self.now())
+            self.log(f"run {found.id} waits to be taken again: somebody asked for it")
+            return run_store.run_by_pk(tx, found.pk), True
+
+    def _open_for(self, tx: Rows, sweep: Sweep, run: Run) -> None:
+        """Have a sweep hand out runs again; it must not hand out others that nobody wants."""
+        if sweep.state not in ENDED_SWEEPS:
+            return
+        state = sweep.state.value
+        if sweep.state == SweepState.CANCELED:
+            raise SweepError(f"sweep {sweep.id} is {state}: it hands out no run any more")
+        if not sweep.is_exhausted and self.work.is_left(tx, sweep):
+            raise SweepError(
+                f"sweep {sweep.id} was stopped with runs left, which would be handed out beside"
+                f" run {run.id}: resume it first"
+            )
+        # It ends by itself again after this run.
+        values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
+        sweep_store.update_sweep(tx, sweep.pk, values, self.now())
+        self.log(f"sweep {sweep.id} goes on: run {run.id} is to be tried again")
 
     def _check_engine(self, spec: Mapping[str, Any]) -> list[str]:
         """Let W&B's engine try what it will have to search; give warnings."""

@@ -174,6 +174,11 @@ def _delete_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str,
     return {}
 
 
+def _retry_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
+    run, is_queued = context_of(info).sweeps.retry(_run_of(info, input["id"]))
+    return {"run": run, "success": is_queued}
+
+
 def _run_of(info: Info, id: str) -> Run:
     pk = row_of("Run", id)
     with context_of(info).database.read() as rows:
@@ -200,5 +205,6 @@ MUTATION: Fields = {
     "deleteFiles": _delete_files,
     "stopRun": _stop_run,
     "deleteRun": _delete_run,
+    "retryRun": _retry_run,
     "notifyScriptableRunAlert": _alert,
 }
