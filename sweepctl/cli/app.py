@@ -12,13 +12,13 @@ import typer
 
 from sweepctl.cli import (
     change_verbs,
-    disrupt_verbs,
     file_verbs,
     job_verbs,
     machine_verbs,
     output,
     process,
     read_verbs,
+    recovery_verbs,
 )
 
 _EPILOG = """\
@@ -95,7 +95,8 @@ VERBS = (
     (change_verbs.pause, "pause toy-legs"),
     (change_verbs.resume, "resume toy-legs"),
     (change_verbs.stop, "stop toy-legs"),
-    (disrupt_verbs.disrupt, "disrupt toy-legs --kind delete --count 3 --dry-run=client"),
+    (recovery_verbs.retry, "retry toy-legs --failed"),
+    (recovery_verbs.disrupt, "disrupt toy-legs --kind delete --count 3 --dry-run=client"),
     (read_verbs.report, "report toy-legs --to report"),
     (job_verbs.delete, "delete toy-legs --yes"),
     (job_verbs.doctor, "doctor -n robots -f values.yaml"),

@@ -6,14 +6,14 @@ server is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweepctl.jobs.change import pause, resume, scale
 from sweepctl.jobs.logs import follow_logs, read_logs
-from sweepctl.jobs.state import SubmittedState, read_state, wait_for_end
+from sweepctl.jobs.state import SubmittedState, next_job, read_state, wait_for_end
 from sweepctl.jobs.submission import (
     Submission,
     find_submission,
@@ -29,6 +29,7 @@ from sweepctl.sweeps.handle import STOP, Change, StateChange, set_server_state
 from sweepctl.sweeps.log_lines import Line, LogOptions
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep
+from sweepctl.sweeps.retry import Retry, retry_runs
 from sweepctl.sweeps.run_output import RunOutput, chosen_runs, run_outputs
 from sweepctl.sweeps.seen import read_best
 from sweepctl.sweeps.status import SweepStatus
@@ -114,6 +115,19 @@ class ClusterSweep:
         """Change the number of agents."""
         submission = self.submission()
         return scale(self.cluster, submission, agents, is_open=self._is_open, dry_run=is_dry)
+
+    def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
+        """Give runs back that have ended badly; say how agents come to them where none is left."""
+        with self.api() as (api, name):
+            done = retry_runs(api, name, named, states, is_dry=is_dry)
+        submission = self.submission()
+        job = submission.job
+        notes = list(done.notes)
+        if done.runs and (job is None or job_end(job) is not None):
+            notes.append(f"no agent is left: {next_job(submission)} starts another Job")
+        elif done.runs and job is not None and job["spec"].get("suspend"):
+            notes.append(f"the Job is paused: sweepctl resume {self.here}")
+        return replace(done, notes=tuple(notes))
 
     def best(
         self, top: int, grammar: Grammar | None, recorded: int

@@ -53,15 +53,18 @@ class SubmittedState:
             return None
         if self.sweep.state in ENDED_SWEEPS or self.sweep.has_ended:
             return None
-        higher = f"generation={self.submission.generation + 1}"
-        release = self.submission.helm_release
-        if release is not None:
-            starts = f"helm upgrade {release} … --set {higher}"
-        elif self.submission.is_from_chart:
-            starts = f"{higher} where it is rendered"
-        else:
-            starts = "the same submit again"
-        return f"has work left: {starts} starts another"
+        return f"has work left: {next_job(self.submission)} starts another"
+
+
+def next_job(submission: Submission) -> str:
+    """Say what starts another Job on the same sweep: what is typed, or set."""
+    higher = f"generation={submission.generation + 1}"
+    release = submission.helm_release
+    if release is not None:
+        return f"helm upgrade {release} … --set {higher}"
+    if submission.is_from_chart:
+        return f"{higher} where it is rendered"
+    return "the same submit again"
 
 
 @dataclass(frozen=True, slots=True)

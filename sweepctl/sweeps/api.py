@@ -27,12 +27,24 @@ from sweepctl_pod.wandb.client import (
     sweep_url,
 )
 from sweepctl_pod.wandb.connection import CertificateError, how_to_log_in
-from sweepctl_pod.wandb.outputs import CONSOLE, Place, console_lines, download_file, find_file
+from sweepctl_pod.wandb.outputs import (
+    CONSOLE,
+    Place,
+    console_lines,
+    download_file,
+    end_body,
+    find_file,
+    upload_file,
+)
+from sweepctl_pod.wandb.states import RunState
 
 T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
+
+_HANDED_BACK_CODE = 143
+"""The exit record of a run that is handed back in good order."""
 
 
 class SweepSource(Protocol):
@@ -209,6 +221,40 @@ class WandbApi:
     def set_state(self, sweep: SweepInfo, state: str) -> None:
         """Set RUNNING, PAUSED, FINISHED (no new runs) or CANCELED (runs under way are killed)."""
         self._retrying(lambda: self._client.set_sweep_state(sweep, state))
+
+    def retry_run(self, run: RunInfo) -> bool | None:
+        """Queue a run that has ended badly; False if it waits already.
+
+        None where the server has no such operation: only the embedded one has.
+        """
+        query = "mutation RetryRun($id: ID!) { retryRun(input: {id: $id}) { success } }"
+        try:
+            answer = self._retrying(lambda: self._client.graphql(query, {"id": run.node_id}))
+        except ApiError as error:
+            if "Cannot query field" in error.message:
+                return None
+            raise
+        payload = answer.get("retryRun")
+        return None if not payload else bool(payload.get("success"))
+
+    def hand_back(self, sweep: SweepInfo, run: RunInfo) -> None:
+        """Open a run again and hand it back, as an agent does that was told to leave."""
+        place = (sweep.entity, sweep.project, run.id)
+        query = (
+            "mutation UpsertBucket($id: String, $state: String) {"
+            " upsertBucket(input: {id: $id, state: $state}) { bucket { id } } }"
+        )
+        running = {"id": run.node_id, "state": RunState.RUNNING.value}
+        self._retrying(lambda: self._client.graphql(query, running))
+        self._retrying(lambda: self._client.mark_preempting(*place))
+        body = end_body(_HANDED_BACK_CODE)
+        self._retrying(lambda: self._client.post_file_stream(*place, body))
+
+    def write_record(self, sweep: SweepInfo, run_id: str, record: RunRecord) -> None:
+        """Store a run's record in the place of the one before."""
+        place = (sweep.entity, sweep.project, run_id)
+        content = record.text().encode()
+        self._retrying(lambda: upload_file(self._client, place, RECORD_FILE, content))
 
     def _retrying(self, call: Callable[[], T]) -> T:
         deadline = self._clock() + self._patience_s

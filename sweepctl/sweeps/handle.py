@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from sweepctl.sweeps.api import WandbApi
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sweepctl.sweeps.best import RankedRun
     from sweepctl.sweeps.log_lines import Line, LogOptions
     from sweepctl.sweeps.page import Page
+    from sweepctl.sweeps.retry import Retry
     from sweepctl.sweeps.run_output import RunOutput
     from sweepctl_pod.errors import ExitCode
     from sweepctl_pod.overrides import Grammar
@@ -86,6 +87,9 @@ class SweepHandle(Protocol):
 
     def set_state(self, change: StateChange, *, ask: Callable[[str], None], is_dry: bool) -> Change:
         """Pause, resume or stop it. `ask` is told which it is before anything is changed."""
+
+    def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
+        """Give runs back that have ended badly: those named, else all in one of the states."""
 
     def best(
         self, top: int, grammar: Grammar | None, recorded: int
@@ -147,6 +151,18 @@ class ServerSweep:
         """Pause, resume or stop it: its server hands out no new runs, or does so again."""
         with self.api() as (api, name):
             return set_server_state(api, name, change, ask=self._asking(ask), is_dry=is_dry)
+
+    def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
+        """Give runs back that have ended badly."""
+        from sweepctl.sweeps.retry import retry_runs
+
+        with self.api() as (api, name):
+            done = retry_runs(api, name, named, states, is_dry=is_dry)
+        if not done.runs or server_of(self.place, self.name) is not None:
+            return done
+        option = f" --data {shlex.quote(str(self.place.data))}" if self.place.data else ""
+        note = f"if no agent runs any more: sweepctl local FILE --sweep {done.sweep}{option}"
+        return replace(done, notes=(*done.notes, note))
 
     def best(
         self, top: int, grammar: Grammar | None, recorded: int

@@ -70,6 +70,14 @@ class RunRecord:
     attempts: tuple[Attempt, ...] = ()
     parameters: Mapping[str, object] | None = None
     """What the run was handed out with: the trainer's own client may change the run's config."""
+    retry_asked_at: float | None = None
+    """When a person last gave the run back after it had ended, in seconds since 1970."""
+
+    @property
+    def is_retry_asked(self) -> bool:
+        """Whether somebody wants the run to be tried again, and nobody has begun to."""
+        asked_at = self.retry_asked_at
+        return asked_at is not None and all(each.began_at < asked_at for each in self.attempts)
 
     @property
     def next_number(self) -> int:
@@ -81,13 +89,15 @@ class RunRecord:
         """Count the attempts that were lost since one came further than all before it.
 
         A run that is lost again and again at the same place is at fault itself; one that comes on
-        is not, however often its node dies.
+        is not, however often its node dies. What was lost before a person gave the run back counts
+        no more.
         """
         losses, reached = 0, -1
         for attempt in self.attempts:
             came_on = attempt.last is not None and attempt.last > reached
             reached = max(reached, attempt.last if attempt.last is not None else -1)
-            losses = (0 if came_on else losses) + (attempt.ended_by in _LOSSES)
+            if self.retry_asked_at is None or attempt.began_at >= self.retry_asked_at:
+                losses = (0 if came_on else losses) + (attempt.ended_by in _LOSSES)
         return losses
 
     def with_attempt(self, attempt: Attempt) -> RunRecord:
@@ -121,6 +131,7 @@ class RunRecord:
             "claims": [_form(claim) for claim in self.claims],
             "attempts": [_form(attempt) for attempt in self.attempts],
             "parameters": self.parameters,
+            "retry_asked_at": self.retry_asked_at,
         }
         return json.dumps(form, indent=2) + "\n"
 
@@ -135,6 +146,7 @@ def read_record(text: str) -> RunRecord | None:
     if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
         return None
     attempt, parameters = form.get("attempt"), form.get("parameters")
+    asked_at = form.get("retry_asked_at")
     return RunRecord(
         tuple(argv),
         str(form.get("grammar") or ""),
@@ -143,6 +155,7 @@ def read_record(text: str) -> RunRecord | None:
         tuple(_read_all(Claim, form.get("claims"))),
         tuple(_read_all(Attempt, form.get("attempts"))),
         parameters if isinstance(parameters, dict) else None,
+        asked_at if isinstance(asked_at, (int, float)) else None,
     )
 
 

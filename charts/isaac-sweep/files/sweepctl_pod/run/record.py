@@ -115,6 +115,7 @@ class RecordKeeper:
             claims=present.claims if present else (),
             attempts=present.attempts if present else (),
             parameters=training.run.config,
+            retry_asked_at=present.retry_asked_at if present else None,
         )
         for silent in record.silent(record.attempt):
             last = silent.last

@@ -1,4 +1,4 @@
-"""The verbs about runs that were taken away from their agents: disrupt.
+"""The verbs about runs that were disturbed: disrupt, retry.
 
 Parse, one call, one print.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import random
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -15,20 +16,24 @@ import typer
 from sweepctl.cli import output
 from sweepctl.cli.options import (
     Context,
+    Data,
     DryRun,
     DryRunOption,
     Namespace,
     Output,
+    Server,
     SubmittedName,
+    complete_names,
     dry_text,
     print_lines,
 )
 from sweepctl.cli.output import Form
-from sweepctl_pod.errors import ExitCode, SweepctlError
+from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
 
 if TYPE_CHECKING:
     from sweepctl.sweeps.disrupt import Disrupted, Plan
     from sweepctl.sweeps.disruption import Target
+    from sweepctl.sweeps.retry import Retried, Retry
 
 
 class DisruptionKind(str, enum.Enum):
@@ -87,6 +92,84 @@ def disrupt(
             return
         done = disrupt(scene, plan, random.Random(), say=output.say)
     _print_disrupted(done, count, form)
+
+
+def retry(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The submitted sweep, or ENTITY/PROJECT/ID of a server's.",
+            autocompletion=complete_names,
+        ),
+    ],
+    runs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[RUN]...", help="These runs; default: all failed and crashed."),
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed.")] = False,
+    crashed: Annotated[
+        bool, typer.Option("--crashed", help="All of which nothing was heard any more.")
+    ] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    server: Server = None,
+    data: Data = None,
+    dry_run: DryRunOption = DryRun.NONE,
+    form: Output = Form.TABLE,
+) -> None:
+    """Give failed runs back: the same run with the same parameters goes to the next free agent.
+
+    It goes on from its last checkpoint, if it has one. A finished sweep is opened again. Exit code
+    1 when the server did not take a run back.
+    """
+    from sweepctl.jobs import targets
+    from sweepctl.sweeps.place import Place
+
+    named, states = runs or [], _states(runs, failed, crashed)
+    sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
+    done = sweep.retry(named, states, is_dry=dry_run is not DryRun.NONE)
+    _print_retried(done, dry_run, form)
+
+
+def _states(runs: Sequence[str] | None, failed: bool, crashed: bool) -> tuple[str, ...]:
+    """Give the states of the runs that are meant where none is named."""
+    from sweepctl.sweeps.retry import RETRIED
+    from sweepctl_pod.wandb.states import RunState
+
+    if runs and (failed or crashed):
+        raise UsageError(
+            "some runs are named, and --failed or --crashed choose others", "leave one of them out"
+        )
+    if failed == crashed:
+        return RETRIED
+    return (RunState.FAILED.value if failed else RunState.CRASHED.value,)
+
+
+def _print_retried(done: Retry, dry_run: DryRun, form: Form) -> None:
+    if form.is_data:
+        runs = [{"run": each.run, "was": each.was, "result": each.result} for each in done.runs]
+        answer = {"sweep": done.sweep, "runs": runs, "dry_run": dry_run.value}
+        output.data({**answer, "notes": list(done.notes)}, form)
+    elif form is Form.NAME:
+        print_lines(f"run/{each.run}" for each in done.runs)
+    elif done.runs:
+        print_lines(f"run/{each.run} {each.result}{dry_text(dry_run)}" for each in done.runs)
+    else:
+        output.answer(f"sweep/{done.sweep} unchanged: it has no such run")
+    for note in done.notes if form.is_for_people else ():
+        output.say(f"note: {note}")
+    if done.not_taken:
+        raise _not_taken(done.not_taken)
+
+
+def _not_taken(runs: Sequence[Retried]) -> SweepctlError:
+    """Say which runs the server has left as they were, why, and what trains them all the same."""
+    reasons = dict.fromkeys(each.why for each in runs if each.why)
+    names = ", ".join(each.run for each in runs)
+    typed = [f"run {each.run}: {shlex.join(each.command)}" for each in runs if each.command]
+    hint = "\n".join(["what trained them, to type by hand:", *typed]) if typed else None
+    return SweepctlError(f"not queued: {names}: {'; '.join(reasons)}", hint)
 
 
 def _plan(kind: DisruptionKind, count: int, every: str | None, timeout: str) -> Plan:
