@@ -94,6 +94,19 @@ def do(word: str) -> None:
     elif what == "hang-once":
         if is_first_try():
             do("hang")
+    elif what == "beat":
+        until = time.monotonic() + float(value)
+        while time.monotonic() < until:
+            stream({})
+            time.sleep(0.2)
+    elif what == "beat-once":
+        while is_first_try():
+            stream({})
+            time.sleep(0.2)
+    elif what == "beat-until":
+        while not os.path.exists(value):
+            stream({})
+            time.sleep(0.2)
     elif what == "wait":
         while not os.path.exists(value):
             time.sleep(0.02)

@@ -104,7 +104,9 @@ class ScriptedClient(WandbClient):
         self.posted.append({"run": run_id, **body})
         return {}
 
-    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def graphql(
+        self, query: str, variables: Mapping[str, Any], attempt: int | None = None
+    ) -> dict[str, Any]:
         return dict(self._answer("graphql", {}))
 
 

@@ -27,9 +27,10 @@ RINGS = (
 POD_RINGS = (
     ("checkpoint", "errors", "json_text", "log_lines", "run_record", "timestamps"),
     ("command", "companion", "console", "overrides", "preflight", "wandb"),
-    ("assignment", "pythonpath", "run_parameters", "shell_script", "waiting"),
+    ("assignment", "claims", "pythonpath", "run_parameters", "shell_script", "waiting"),
     ("heartbeats", "stored_form", "trainer"),
     ("find_sweep", "run"),
+    ("adoption", "handed_out"),
     ("first_runs", "helm_test"),
     ("options",),
     ("giving_up", "wrapper"),

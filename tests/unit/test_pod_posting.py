@@ -61,7 +61,9 @@ class FakeWandb:
             self.summary = self.reads.pop(0)
         return info(self.summary)
 
-    def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def graphql(
+        self, query: str, variables: dict[str, Any], attempt: int | None = None
+    ) -> dict[str, Any]:
         if "logLineCount" in query:
             self._take("count")
             return {"project": {"run": {"logLineCount": 7}}}

@@ -99,7 +99,7 @@ def test_an_agent_that_comes_back_too_late_is_told_to_stop(server: InProcessServ
     server.wait(70)
     other = server.agent(sweep)
     again = server.take(other)
-    assert server.beat(late, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(late, run) == [{"type": "stop", "run_id": run, "is_lost": True}]
     assert server.beat(late) != [], "it leaves, or waits for the other"
     assert server.run(run).agent == other.pk
     server.end(run, 0, attempt=again["attempt"])
@@ -115,7 +115,7 @@ def test_an_agent_that_let_its_run_go_does_not_get_it_back_by_an_old_word(
     server.set_state(sweep, "PAUSED")
     server.beat(agent)
     assert server.states(sweep) == ["crashed"]
-    assert server.beat(agent, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(agent, run) == [{"type": "stop", "run_id": run, "is_lost": True}]
     assert server.states(sweep) == ["crashed"]
 
 

@@ -227,7 +227,7 @@ def test_only_the_agent_that_holds_a_run_ends_it_by_its_heartbeat(server: InProc
     run = server.take(first)["run_id"]
     server.take(second)
     assert server.run(run).agent == first.pk
-    assert server.beat(second, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(second, run) == [{"type": "stop", "run_id": run, "is_lost": True}]
     assert server.run(run).agent == first.pk
     assert server.run(run).state.value == "running"
 

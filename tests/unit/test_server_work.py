@@ -76,7 +76,7 @@ def test_a_run_that_its_trainer_handed_back_is_handed_on_at_once(
     server.end(run, code)
     (command,) = server.beat(other)
     assert (command["run_id"], command["type"]) == (run, "resume")
-    assert server.beat(leaving, run) == [{"type": "stop", "run_id": run}]
+    assert server.beat(leaving, run) == [{"type": "stop", "run_id": run, "is_lost": True}]
 
 
 def test_an_agent_that_stays_is_not_told_to_stop_a_trainer_that_is_about_to_end(

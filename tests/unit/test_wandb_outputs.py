@@ -22,7 +22,9 @@ class Sampling(WandbClient):
         self._knows_min_step = knows_min_step
         self._rng = random.Random(7)
 
-    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def graphql(
+        self, query: str, variables: Mapping[str, Any], attempt: int | None = None
+    ) -> dict[str, Any]:
         (spec,) = map(json.loads, variables["specs"])
         rows = self._rows
         if isinstance(rows, Sequence) and self._knows_min_step:

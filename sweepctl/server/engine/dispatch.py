@@ -1,8 +1,9 @@
 """Answers agents: register, heartbeat. A run is handed out exactly once, in one transaction.
 
 The commands and their rules are W&B's
-(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with one more
-field: `attempt`, the number of the run's attempt, which tells it from earlier ones.
+(https://github.com/wandb/wandb/blob/main/wandb/wandb_agent.py, `_process_command`), with some
+fields of our own: `attempt`, the number of the run's attempt, which tells it from earlier ones,
+`losses`, and `is_lost` in a `stop` for a run that is another agent's by now.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Dispatcher:
                 self.work.release_run(tx, run, sweep, why, was_delivered=was_delivered)
                 sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
         stops = [
-            {"type": "stop", "run_id": run_id}
+            self._stop(tx, agent, sweep, run_id)
             for run_id in reported
             if not self._may_train(tx, agent, sweep, run_id)
         ]
@@ -156,6 +157,15 @@ class Dispatcher:
         if run.agent != agent.pk:
             return False
         return sweep.state != SweepState.CANCELED and not run.is_stop_asked
+
+    def _stop(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, run_id: str) -> Command:
+        """Tell an agent to stop a run, and whether that is because it has lost it.
+
+        Of a run that it has lost it is to tell nothing: another agent does, or has done so.
+        """
+        run = run_store.find_run(tx, project=sweep.project, id=run_id)
+        is_lost = run is not None and run.sweep == sweep.pk and run.agent != agent.pk
+        return {"type": "stop", "run_id": run_id, **({"is_lost": True} if is_lost else {})}
 
     def _next_command(
         self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, suggestion: _Suggestion | None = None

@@ -33,7 +33,9 @@ def _agent_heartbeat(root: object, info: Info, input: Mapping[str, Any]) -> dict
     reported = json_map(input.get("runState") or "{}", "runState")
     pk = row_of("Agent", input["id"])
     agent, commands = context.dispatcher.heartbeat(pk, [run for run in reported if reported[run]])
-    return {"agent": agent, "commands": json.dumps(commands)}
+    # This server gives back what its agents lose: no agent need wait for a run that may be lost.
+    final = [{**c, "is_final": True} if c["type"] == "exit" else c for c in commands]
+    return {"agent": agent, "commands": json.dumps(final)}
 
 
 _RUN_FIELDS = {

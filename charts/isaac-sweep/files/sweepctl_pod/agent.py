@@ -12,7 +12,7 @@ import random
 import signal
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,19 +20,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sweepctl_pod import log_lines, preflight
+from sweepctl_pod.adoption import Adopter
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.claims import agent_name
 from sweepctl_pod.console import FLUSH_LIMIT_S, Console
 from sweepctl_pod.errors import ExitCode, SweepctlError
 from sweepctl_pod.find_sweep import SweepFinder
 from sweepctl_pod.giving_up import GivingUp
+from sweepctl_pod.handed_out import HandedOut
 from sweepctl_pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl_pod.options import AgentOptions, read_options
-from sweepctl_pod.run.posting import Poster
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.run.supervise import train
 from sweepctl_pod.run.training import Pod, Training
-from sweepctl_pod.run.verdict import Ending, Verdict, unknown_ending
+from sweepctl_pod.run.verdict import Ending, Verdict
 from sweepctl_pod.trainer.bytecode import BytecodeCache
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.tasks import with_tasks
@@ -40,7 +42,6 @@ from sweepctl_pod.waiting import (
     BackgroundCall,
     InterruptedBySignalError,
     LastCalls,
-    NoAnswerError,
     Retrying,
     Signals,
     WakeUp,
@@ -50,7 +51,6 @@ from sweepctl_pod.wandb.client import (
     WandbClient,
     connection_from_environ,
     sweep_url,
-    unwrap_config,
 )
 
 T = TypeVar("T")
@@ -92,12 +92,21 @@ class Agent:
         self._retrying = Retrying(pod.wake_up, pod.signals, self._say, random.Random())
         self._giving_up = GivingUp(options, client, self._retrying)
         self._settings = SettingsCheck(pod.python, pod.wake_up)
-        self._waiting: deque[AssignedRun] = deque()
         self._attempts: Counter[str] = Counter()
         self._had_run = False
         self._taken = 0
         self._agent_id = ""
         self._last_calls = LastCalls(self._retrying, pod.signals, pod.wake_up)
+        self._waiting = HandedOut(client, self._last_calls, self._say)
+        self._adopter = Adopter(
+            client,
+            self._retrying,
+            agent_name(options.host, pod.descendants.marker),
+            options.host,
+            options.claim_times,
+            self._say,
+            replaces_host=options.is_in_job,
+        )
 
     def run(self) -> ExitCode:
         """Take runs until there are no more, or until told to leave; give the exit code."""
@@ -105,6 +114,8 @@ class Agent:
             self._check_node()
             self._find_sweep()
             self._join()
+            if run := self._adopter.of_earlier_pod(self._sweep):
+                self._waiting.put_first(run)
             code = self._take_runs()
         except InterruptedBySignalError:
             code = self._interrupted_code()
@@ -113,7 +124,7 @@ class Agent:
             code = error.exit_code
             if code in (ExitCode.NODE_UNFIT, ExitCode.CONFIGURATION):
                 preflight.write_termination_message(error.line, self._pod.environ)
-        self._hand_back_waiting()
+        self._waiting.hand_back(lambda: self._sweep)
         self._say_goodbye()
         if self._signals.is_leaving:
             code = self._interrupted_code()
@@ -240,12 +251,27 @@ class Agent:
                 self._retrying.rest(asked_at + HEARTBEAT_S - time.monotonic())
                 continue
             for command in commands:
-                if command.get("type") == "exit":
+                if command.get("type") == "exit" and not self._stays_for_a_run(command):
                     return None
-                self._take(command)
+                self._waiting.take(command)
+            if not self._waiting and (run := self._adopter.while_idle(self._sweep)):
+                self._waiting.put_first(run)
             if not self._waiting:
                 self._retrying.rest(asked_at + HEARTBEAT_S - time.monotonic())
-        return self._waiting.popleft()
+        self._adopter.busy()
+        return self._waiting.next()
+
+    def _stays_for_a_run(self, exit_command: Command) -> bool:
+        """Take up a run that W&B gives back to nobody, before this agent ends; or wait for one.
+
+        The embedded server gives its runs back itself, and says that it means its `exit`.
+        """
+        if self._waiting.by_own_server or exit_command.get("is_final"):
+            return False
+        run, is_expecting = self._adopter.before_end(self._sweep)
+        if run is not None:
+            self._waiting.put_first(run)
+        return run is not None or is_expecting
 
     def _ask_for_runs(self) -> list[Command]:
         """Send the heartbeat of an agent without a run.
@@ -268,36 +294,7 @@ class Agent:
         if call.wait(min(HEARD_OUT_S, limit_s)):
             with suppress(SweepctlError):
                 for command in call.result():
-                    self._take(command)
-
-    def _hand_back_waiting(self) -> None:
-        """Hand back the runs that were given to this agent and that it will not train."""
-        while self._waiting:
-            run = self._waiting.popleft()
-            verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", 143)
-            try:
-                Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
-            except NoAnswerError as silence:
-                verdict = unknown_ending(verdict, silence.message)
-            self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
-
-    def _take(self, command: Mapping[str, Any]) -> None:
-        """Take a run that a command hands out; `resume` is a run that was begun before."""
-        if command.get("type") not in ("run", "resume") or not command.get("run_id"):
-            return
-        attempt, losses = command.get("attempt"), command.get("losses")
-        run_id, args = str(command["run_id"]), command.get("args")
-        for known in [run for run in self._waiting if run.id == run_id]:
-            self._waiting.remove(known)
-        self._waiting.append(
-            AssignedRun(
-                id=run_id,
-                config=unwrap_config(args if isinstance(args, dict) else {}),
-                attempt=attempt if isinstance(attempt, int) else None,
-                losses=losses if isinstance(losses, int) else None,
-                was_begun=command["type"] == "resume",
-            )
-        )
+                    self._waiting.take(command)
 
     def _train(self, run: AssignedRun) -> ExitCode | None:
         """Train one run and post its end; give the exit code when that ends this agent."""
@@ -306,22 +303,23 @@ class Agent:
                 lambda: Training(self._pod, self._sweep, run, self._grammar, self._settings)
             )
         except InterruptedBySignalError:
-            self._waiting.appendleft(run)
+            self._waiting.put_first(run)
             raise
         except SweepctlError as error:
             verdict = Verdict(Ending.FAILED, error.reason, 1)
-            try:
-                Poster(self._client, self._last_calls, self._sweep, run).post_end(verdict, None)
-            except NoAnswerError as silence:
-                verdict = unknown_ending(verdict, silence.message)
-            self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
+            verdict = self._waiting.post_end(self._sweep, run, verdict)
             if verdict.leave is None:
                 self._giving_up.note(self._sweep, run, verdict, 0.0)
             return verdict.leave
         self._attempts[run.id] += 1
         attempts = self._attempts[run.id]
         trained = train(
-            self._client, self._last_calls, training, attempts, beat=self._beat, take=self._take
+            self._client,
+            self._last_calls,
+            training,
+            attempts,
+            beat=self._beat,
+            take=self._waiting.take,
         )
         verdict = trained.verdict
         if verdict.leave is not None:
@@ -333,8 +331,7 @@ class Agent:
         return verdict.leave
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
-        ids = [run_id, *(run.id for run in tuple(self._waiting))]
-        return self._client.heartbeat(self._agent_id, ids)
+        return self._client.heartbeat(self._agent_id, [run_id, *self._waiting.ids])
 
     def _say_goodbye(self) -> None:
         """Let go of what this agent held, by a heartbeat that names a run nobody has.
@@ -349,7 +346,7 @@ class Agent:
         self._take_late_answer(
             last, self._signals.left_s if self._signals.is_leaving else HEARD_OUT_S
         )
-        self._hand_back_waiting()
+        self._waiting.hand_back(lambda: self._sweep)
 
     def _interrupted_code(self) -> ExitCode:
         is_terminal = self._signals.first == signal.SIGINT
@@ -396,6 +393,7 @@ def run_agent(
         close_limit_s=options.close_limit_s,
         believed_after_s=options.believed_after_s,
         checkpoints=options.checkpoints,
+        claim_times=options.claim_times,
     )
     try:
         return Agent(options, client, pod).run()

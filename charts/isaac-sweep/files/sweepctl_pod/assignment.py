@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sweepctl_pod.command import DEFAULT_COMMAND
+from sweepctl_pod.run_record import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +52,7 @@ class AssignedRun:
     """The embedded server's number of this attempt; W&B gives none."""
     losses: int | None = None
     """How many attempts were lost to crashes before, as the embedded server counts for all."""
+    claim: Claim | None = None
+    """The claim by which this agent took it up itself; None where it was handed out."""
     was_begun: bool = False
     """Whether it was begun before, here or elsewhere: it may have a checkpoint to go on from."""

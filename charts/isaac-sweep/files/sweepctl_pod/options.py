@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sweepctl_pod.claims import ClaimTimes
 from sweepctl_pod.errors import UsageError
 from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
@@ -23,6 +24,7 @@ T = TypeVar("T")
 DEFAULT_GRACE_S = 30.0  # Kubernetes' terminationGracePeriodSeconds
 DEFAULT_REFUSED_LIMIT_S = 300.0
 DEFAULT_BELIEVED_AFTER_S = 30.0
+DEFAULT_ADOPT_AFTER_S = ClaimTimes().adopt_after_s
 DEFAULT_CLOSE_LIMIT_S = 600.0
 """Long, because the trainer's SDK uploads its files while it closes."""
 
@@ -69,6 +71,8 @@ class AgentOptions:
     """Whether earlier pods of the same index may have had runs."""
     source: UnnamedSweep | None = None
     checkpoints: CheckpointRule = field(default_factory=CheckpointRule)
+    claim_times: ClaimTimes = field(default_factory=ClaimTimes)
+    """How long a run must be silent until another agent takes it up, and what follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,9 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         source=source,
         checkpoints=_checkpoint_rule(
             environ, pattern=said.checkpoint_pattern or "", uri=said.checkpoint_uri or ""
+        ),
+        claim_times=ClaimTimes(
+            _from_environ(environ, "SWEEPCTL_ADOPT_AFTER_S", str(DEFAULT_ADOPT_AFTER_S), _seconds)
         ),
     )
 

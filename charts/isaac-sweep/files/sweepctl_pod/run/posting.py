@@ -83,7 +83,7 @@ class Poster:
         comes last, as there may be no time left. `logged` is the metric of a run that keeps it out
         of its summary. Ranking and search read the summary, so a finished run gets it there.
         """
-        if verdict.ending is Ending.UNKNOWN:
+        if verdict.ending in (Ending.UNKNOWN, Ending.LOST):
             return
         is_handed_back = verdict.ending is Ending.HANDED_BACK
         if is_handed_back:
@@ -156,7 +156,7 @@ class Poster:
 
     def _replace(self, info: RunInfo, summary: Mapping[str, object]) -> bool:
         def put() -> bool:
-            replace_summary(self._client, info, summary)
+            replace_summary(self._client, info, summary, self._run.attempt)
             return True
 
         return self._if_taken(put) is not None

@@ -1,7 +1,8 @@
 """The run's record (run_record.py) at W&B while an agent trains it: read, completed, written.
 
 It is read before each write: an earlier agent may have written it, or one that claims the run now.
-Everything here happens beside the training, which goes on whatever goes wrong with the record.
+Everything here happens beside the training, which goes on whatever goes wrong with the record; only
+a better claim in it ends the training.
 """
 
 from __future__ import annotations
@@ -11,6 +12,17 @@ import socket
 import time
 from dataclasses import replace
 
+from sweepctl_pod.checkpoint import Progress
+from sweepctl_pod.claims import (
+    ClaimTimes,
+    Standing,
+    agent_name,
+    best_claim,
+    new_claim,
+    standing,
+    with_claim,
+)
+from sweepctl_pod.run.checkpoints import progress_in
 from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Ending, Intervention, Verdict
 from sweepctl_pod.run_record import (
@@ -18,6 +30,7 @@ from sweepctl_pod.run_record import (
     RECORD_FILE,
     SILENCE,
     Attempt,
+    Claim,
     RunRecord,
     read_record,
 )
@@ -33,8 +46,8 @@ _LAST_WORDS_S = 2.0
 class RecordKeeper:
     """The record of one run, from the start of an attempt to its end."""
 
-    def __init__(self, client: WandbClient, training: Training) -> None:
-        """Begin to write that this attempt has begun."""
+    def __init__(self, client: WandbClient, training: Training, times: ClaimTimes | None) -> None:
+        """Begin to write that this attempt has begun; without `times` no claim is made."""
         self._client = client
         self._training = training
         self._wake_up = training.pod.wake_up
@@ -45,11 +58,41 @@ class RecordKeeper:
             number=training.run.attempt or 0,
             host=host,
             node=training.pod.environ.get("SWEEPCTL_NODE", ""),
-            agent=f"{host}/{training.pod.descendants.marker[:8]}",
+            agent=agent_name(host, training.pod.descendants.marker),
             began_at=time.time(),
         )
+        self._times = times
+        self._left = progress_in(training.folder)
+        self._claim = training.run.claim
         self._written: RunRecord | None = None
-        self._begin()
+        self._heard_at = self._looked_at = time.monotonic()
+        self.is_lost = False
+        """Whether another agent has a better claim to the run."""
+        self._begin(is_news=True)
+        self._due_at = time.monotonic() + (times.wait_s if times else 0.0)
+
+    def heard(self) -> None:
+        """Note that W&B has answered a heartbeat: after a long silence the claim is looked at."""
+        now = time.monotonic()
+        if self._times is not None and now - self._heard_at > self._times.look_every_s:
+            self._due_at = now
+        self._heard_at = now
+
+    def poll(self, now: float) -> float:
+        """Look at the claim when that is due; give the seconds until something is due."""
+        if self._attempt.first is None and self._call.is_done() and self._progress():
+            self._begin(is_news=True)  # whoever goes on after a sudden end then knows where it was
+        times = self._times
+        if times is None or self.is_lost:
+            return 3600.0
+        if self._call.is_done() and not self._is_taken:
+            if self._take() is None:
+                self._due_at = max(self._due_at, now + times.look_every_s)
+            else:  # W&B is asked again soon: to train on without a claim is no good
+                self._due_at = max(self._due_at, now + times.look_every_s / 4)
+        if now >= self._due_at and self._call.is_done():
+            self._begin(is_news=False)
+        return max(0.05, self._due_at - now) if self._call.is_done() else times.look_every_s
 
     def attempts(self, counted: int) -> int:
         """Count the attempts that were lost, and this one; `counted` where nobody knows better."""
@@ -57,6 +100,21 @@ class RecordKeeper:
             return self._training.run.losses + 1  # the embedded server counts for all agents
         self._take()
         return counted if self._written is None else self._written.losses + 1
+
+    def confirm(self, retrying: Retrying) -> bool:
+        """Look at the claim before the run's end is told; say whether that is this agent's to do.
+
+        Without an answer in time it is: what is known says so.
+        """
+        if self._times is None or self.is_lost:
+            return not self.is_lost
+        self._wait(retrying)
+        if self._call.is_done():
+            self._take()
+            self._begin(is_news=False)
+            self._wait(retrying)
+            self._take()
+        return not self.is_lost
 
     def end(self, retrying: Retrying, verdict: Verdict, end: TrainerEnd) -> str | None:
         """Write how the attempt has ended; give what is wrong if that does not work.
@@ -69,62 +127,107 @@ class RecordKeeper:
         self._attempt = replace(self._attempt, ended_at=time.time(), ended_by=ended_by)
         trouble: str | None = "no answer yet"
         for _ in range(2):
-            if not self._call.is_done():
+            if not self._call.is_done() or self.is_lost:
                 break
-            self._begin()
+            self._begin(is_news=True)
             self._wait(retrying)
             trouble = self._take()
             if trouble is None or signals.is_leaving:
                 break
-        return None if signals.is_leaving else trouble
+        return None if signals.is_leaving or self.is_lost else trouble
 
-    def _begin(self) -> None:
-        """Begin to write what is known by now."""
-        attempt = self._attempt
-        self._call = BackgroundCall(lambda: self._write(attempt), self._wake_up)
+    def _begin(self, *, is_news: bool) -> None:
+        """Begin to read the record, and to write what is known by now where it is not there."""
+        if progress := self._progress():
+            last = progress.iteration if progress.has_trained else None
+            self._attempt = replace(self._attempt, first=progress.first, last=last)
+        attempt, claim = self._attempt, self._claim
+        self._is_taken = False
+        self._call = BackgroundCall(lambda: self._bring(attempt, claim, is_news), self._wake_up)
+
+    def _progress(self) -> Progress | None:
+        """Give what the trainer of this attempt says, and not what an earlier one has left."""
+        found = self._training.progress
+        return found if found is not None and found.at >= self._attempt.began_at else None
 
     def _wait(self, retrying: Retrying) -> None:
         try:
             retrying.wait(self._call, _TRY_S)
         except InterruptedBySignalError:
             left_s = self._training.pod.signals.left_s
-            self._call.wait(min(_LAST_WORDS_S, left_s / 3))
+            self._call.wait(min(_LAST_WORDS_S, left_s / 4))
 
     def _take(self) -> str | None:
-        """Take what the last call has written; give what is wrong where it has not."""
+        """Take what the last call has found; give what is wrong where it has not."""
         if not self._call.is_done():
             return "no answer yet"
+        self._is_taken = True
         try:
-            self._written = self._call.result()
+            found = self._call.result()
         except Exception as error:
             return str(error) or type(error).__name__
-        own = [each for each in self._written.attempts if each.is_same_as(self._attempt)]
-        self._attempt = replace(self._attempt, number=own[0].number)
+        if found is None:
+            self.is_lost = True
+            return None
+        self._written = found
+        for claim in found.claims:
+            if claim.agent == self._attempt.agent and self._times is not None:
+                self._claim = claim
+        for attempt in found.attempts:
+            if attempt.is_same_as(self._attempt):
+                self._attempt = replace(self._attempt, number=attempt.number)
         return None
 
-    def _write(self, attempt: Attempt) -> RunRecord:
-        """Read the record as it is, complete it, write it, and give it. For any thread."""
-        training = self._training
+    def _bring(self, attempt: Attempt, claim: Claim | None, is_news: bool) -> RunRecord | None:
+        """Read the record, complete and write it where it lacks something, and give it.
+
+        None: another agent has a better claim, and nothing was written. For any thread.
+        """
+        training, now = self._training, time.time()
         text = file_text(self._client, self._place, RECORD_FILE)
         present = None if text is None else read_record(text)
+        claims = present.claims if present else ()
+        if self._times is not None:
+            claim = claim or _own_claim(claims, attempt.agent, now)
+            found = standing(claims, claim)
+            if found is Standing.LOST:
+                return None
+            is_old = now - claim.at >= self._times.renew_after_s
+            if present is not None and found is Standing.BEST and not is_old and not is_news:
+                return present
+            claims = with_claim(claims, replace(claim, at=now) if is_old else claim)
         record = RunRecord(
             argv=tuple(training.shown_argv),
             grammar=training.grammar.value,
             host=attempt.host,
             attempt=attempt.number or _number(present, attempt),
-            claims=present.claims if present else (),
+            claims=claims,
             attempts=present.attempts if present else (),
             parameters=training.run.config,
             retry_asked_at=present.retry_asked_at if present else None,
         )
         for silent in record.silent(record.attempt):
-            last = silent.last
-            if silent.first is not None:  # it counted iterations, so steps are iterations
-                last = last_step(self._client, self._place)
-            record = record.with_attempt(replace(silent, ended_by=SILENCE, last=last))
+            record = record.with_attempt(self._silenced(silent))
         record = record.with_attempt(replace(attempt, number=record.attempt))
         upload_file(self._client, self._place, RECORD_FILE, record.text().encode())
         return record
+
+    def _silenced(self, attempt: Attempt) -> Attempt:
+        """End an attempt of which nobody heard the end, with how far it is known to have come."""
+        known = [attempt.last]
+        if attempt.first is not None:  # it counted iterations, so its steps are iterations
+            known.append(last_step(self._client, self._place))
+            left = self._left
+            if left is not None and left.has_trained and left.first == attempt.first:
+                known.append(left.iteration)
+        last = max((each for each in known if each is not None), default=None)
+        return replace(attempt, ended_by=SILENCE, last=last)
+
+
+def _own_claim(claims: tuple[Claim, ...], agent: str, now: float) -> Claim:
+    """Give an agent's claim: the one that a try to write it may have left, else a new one."""
+    best = best_claim(claims)
+    return best if best is not None and best.agent == agent else new_claim(claims, agent, now)
 
 
 def _number(present: RunRecord | None, attempt: Attempt) -> int:

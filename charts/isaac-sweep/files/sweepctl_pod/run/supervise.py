@@ -17,7 +17,7 @@ from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
 from sweepctl_pod.run.record import RecordKeeper
 from sweepctl_pod.run.training import TrainerEnd, Training
-from sweepctl_pod.run.verdict import Intervention, Verdict
+from sweepctl_pod.run.verdict import Intervention, Verdict, lost_ending
 from sweepctl_pod.run_record import RECORD_FILE
 from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, LastCalls
 from sweepctl_pod.wandb.client import ApiError, WandbClient
@@ -79,6 +79,11 @@ class _Supervisor:
         self._beat = beat
         self._take = take
         self._heartbeats: Heartbeats | None = None
+        # On the embedded server no claim is needed, and under another agent none is possible.
+        is_claimed = beat is not None and training.run.attempt is None
+        times = training.pod.claim_times if is_claimed else None
+        self._record = RecordKeeper(client, training, times)
+        self._is_lost = False
         self._is_unknown = False
         self._must_exit = False
 
@@ -88,7 +93,7 @@ class _Supervisor:
             self._say(log_lines.run_note(run.id, note))
         self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
         training.go_on_from(None, run.attempt or attempts)
-        record = RecordKeeper(self._client, training)
+        record = self._record
         began = time.monotonic()
         try:
             question, end = self._try()
@@ -97,8 +102,11 @@ class _Supervisor:
                 self._say(log_lines.run_note(run.id, again))
                 question, end = self._try()
             lasted_s = time.monotonic() - began
-            attempts = record.attempts(attempts)
-            verdict = end_run(self._client, self._last_calls, training, end, question, attempts)
+            if self._is_lost or not record.confirm(self._last_calls.retrying):
+                verdict = lost_ending()
+            else:
+                attempts = record.attempts(attempts)
+                verdict = end_run(self._client, self._last_calls, training, end, question, attempts)
             self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
             # Before the heartbeats end: the run's next agent reads the record.
             if trouble := record.end(self._last_calls.retrying, verdict, end):
@@ -134,7 +142,9 @@ class _Supervisor:
         training.start()
         seen = 0
         while not training.has_ended() and not self._is_late():
-            due_s = training.poll(time.monotonic())
+            due_s = min(training.poll(time.monotonic()), self._record.poll(time.monotonic()))
+            if self._record.is_lost:
+                self._lose()
             if self._signals.count > seen:
                 is_first, seen = seen == 0, self._signals.count
                 self._leave(is_first=is_first)
@@ -161,6 +171,7 @@ class _Supervisor:
     def _take_answer(self, answer: Answer, *, is_training: bool) -> None:
         if isinstance(answer, list):
             self._last_calls.retrying.note_success()
+            self._record.heard()
             self._is_unknown = False
             for command in answer:
                 self._act_on(command, is_training=is_training)
@@ -178,6 +189,8 @@ class _Supervisor:
             self._must_exit = True
             if is_training:
                 self._training.end(Intervention.STOPPED, 0.0)
+        elif command.get("is_lost") and command.get("run_id") == self._run.id:
+            self._lose()  # the embedded server has given it to another agent
         elif command.get("type") != "stop":
             if command.get("run_id") != self._run.id:
                 self._take(command)
@@ -186,10 +199,17 @@ class _Supervisor:
                 self._say(log_lines.run_note(self._run.id, "W&B asks to stop it"))
             self._training.end(Intervention.STOPPED, STOP_LIMIT_S)
 
+    def _lose(self) -> None:
+        """End the trainer of a run that is another agent's by now."""
+        if not self._is_lost:
+            self._is_lost = self._record.is_lost = True
+            self._say(log_lines.run_note(self._run.id, "another agent has taken it over"))
+        self._training.end(Intervention.LOST, 0.0)
+
     def _leave(self, *, is_first: bool) -> None:
         """Hand the run back; a second signal ends the trainer at once."""
         training, run, signals = self._training, self._run, self._signals
-        if not is_first:
+        if not is_first or self._is_lost:
             training.end(Intervention.LEAVING, 0.0)
             return
         name = signal.Signals(signals.last or signal.SIGTERM).name

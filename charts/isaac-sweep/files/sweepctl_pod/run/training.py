@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.checkpoint import Found, Progress
+from sweepctl_pod.claims import ClaimTimes
 from sweepctl_pod.command import args_json
 from sweepctl_pod.console import Console
 from sweepctl_pod.overrides import Grammar
@@ -81,6 +82,7 @@ class Pod:
     believed_after_s: float
     """How long W&B must say that a run is not there until that is believed."""
     checkpoints: CheckpointRule = field(default_factory=CheckpointRule)
+    claim_times: ClaimTimes = field(default_factory=ClaimTimes)
 
 
 @dataclass(frozen=True, slots=True)

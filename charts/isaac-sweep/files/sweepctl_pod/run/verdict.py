@@ -41,6 +41,8 @@ class Ending(str, enum.Enum):
     FAILED = "failed"
     STOPPED = "stopped"
     HANDED_BACK = "handed back"
+    LOST = "left to another agent"
+    """Another agent trains it by now: nothing is posted."""
     UNKNOWN = "left as W&B has it"
     """Unknown is never failed: without an answer that can be believed, nothing is posted."""
 
@@ -57,6 +59,8 @@ class Intervention(enum.Enum):
     """The trainer's configuration is not what was asked for."""
     CLOSING = enum.auto()
     """The training was over, and its process did not end."""
+    LOST = enum.auto()
+    """Another agent has taken the run over."""
     UNKNOWN_SETTING = enum.auto()
     """An override names a setting that the trainer does not have: the sweep is wrong."""
 
@@ -124,6 +128,11 @@ def judge(facts: Facts) -> Verdict:
     return replace(verdict, reason=f"{verdict.reason}; {unverified}", unverified=unverified)
 
 
+def lost_ending() -> Verdict:
+    """Give the ending of a run that another agent has taken over: it is that agent's to tell."""
+    return Verdict(Ending.LOST, "it was taken over while nothing was heard of this agent", 0)
+
+
 def unknown_ending(verdict: Verdict, silence: str) -> Verdict:
     """Give the ending of a run about which W&B gave no answer: an agent may take it again."""
     return Verdict(
@@ -139,6 +148,7 @@ _PAST = {
     Ending.FAILED: "failed",
     Ending.STOPPED: "was stopped",
     Ending.HANDED_BACK: "was to be handed back",
+    Ending.LOST: "was taken over",
     Ending.UNKNOWN: "has ended",
 }
 

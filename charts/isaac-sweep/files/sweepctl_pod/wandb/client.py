@@ -100,9 +100,12 @@ class WandbClient:
         # Not in the schema of every server: asked for until one refuses to know them.
         self._run_extras = "host exitcode"
 
-    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one GraphQL operation and give its `data`."""
-        return self.transport.graphql(query, variables)
+    def graphql(
+        self, query: str, variables: Mapping[str, Any], attempt: int | None = None
+    ) -> dict[str, Any]:
+        """Send one GraphQL operation and give its `data`; `attempt` as for `post_file_stream`."""
+        headers = {} if attempt is None else {ATTEMPT_HEADER: str(attempt)}
+        return self.transport.graphql(query, variables, headers)
 
     def viewer_entity(self) -> str:
         """Give the entity that the key's owner uses by default."""
@@ -257,16 +260,23 @@ class WandbClient:
         return run_info(node) if node else None
 
     def runs(
-        self, entity: str, project: str, sweep_id: str, host: str | None = None
+        self,
+        entity: str,
+        project: str,
+        sweep_id: str,
+        host: str | None = None,
+        states: Sequence[str] = (),
     ) -> Iterator[RunInfo]:
-        """Give the runs of a sweep, or those of one host, oldest first, page by page."""
+        """Give the runs of a sweep, or of one host or of some states, oldest first."""
         query = (
             "query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int,"
             " $order: String, $filters: JSONString) { project(name: $project, entityName: $entity)"
             " { runs(filters: $filters, after: $cursor, first: $perPage, order: $order)"
             " { edges { node { FIELDS } cursor } pageInfo { endCursor hasNextPage } } } }"
         )
-        wanted = [{"sweep": sweep_id}, *([{"host": host}] if host else [])]
+        wanted: list[dict[str, Any]] = [{"sweep": sweep_id}, *([{"host": host}] if host else [])]
+        if states:
+            wanted.append({"$or": [{"state": state} for state in states]})
         variables = {
             "project": project,
             "entity": entity,

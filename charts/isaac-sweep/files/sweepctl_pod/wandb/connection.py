@@ -169,10 +169,15 @@ class Transport:
         """The API as it may be shown: by its name, else by its address."""
         return self.connection.name or _without_userinfo(self.connection.base_url)
 
-    def graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def graphql(
+        self,
+        query: str,
+        variables: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """Send one GraphQL operation and give its `data`."""
         body = json.dumps({"query": query, "variables": dict(variables)}).encode()
-        answer = self.json("POST", f"{self.connection.base_url}/graphql", body)
+        answer = self.json("POST", f"{self.connection.base_url}/graphql", body, headers)
         errors = answer.get("errors") if isinstance(answer, dict) else None
         if errors:
             raise _graphql_error(errors, status=200)

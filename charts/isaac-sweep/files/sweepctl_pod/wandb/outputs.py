@@ -36,7 +36,9 @@ class FileInfo:
     size_bytes: int
 
 
-def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any]) -> None:
+def replace_summary(
+    client: WandbClient, run: RunInfo, summary: Mapping[str, Any], attempt: int | None = None
+) -> None:
     """Replace a run's summary; its state stays as it is.
 
     A post to the run's stream would do it too, but at W&B it wakes a run that has ended.
@@ -45,6 +47,7 @@ def replace_summary(client: WandbClient, run: RunInfo, summary: Mapping[str, Any
         "mutation UpsertBucket($id: String, $summaryMetrics: JSONString) { upsertBucket(input:"
         " {id: $id, summaryMetrics: $summaryMetrics}) { bucket { id } } }",
         {"id": run.node_id, "summaryMetrics": json.dumps(dict(summary))},
+        attempt,
     )
 
 
