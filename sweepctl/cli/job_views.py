@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sweepctl.cli import output
 from sweepctl.cli.views import (
+    attempt_cells,
     counts_text,
     metric_text,
     progress_text,
@@ -23,6 +24,7 @@ from sweepctl.cli.views import (
     sweep_table,
 )
 from sweepctl.jobs.agents import LIVE, AgentRow, JobStatus, troubles
+from sweepctl.jobs.handed_on import handed_on
 
 if TYPE_CHECKING:
     from sweepctl.cli.screen import Room
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from sweepctl.jobs.state import JobLine, SubmittedState
     from sweepctl.jobs.submit import Submitted
     from sweepctl.kube.client import Object
+    from sweepctl.sweeps.status import RunRow
 
 _AGENT_COLUMNS = (
     output.Column("AGENT", 9),
@@ -106,6 +109,8 @@ def state_view(state: SubmittedState, room: Room | None = None, *, wide: bool) -
     foot: list[RenderableType] = []
     if state.job is not None:
         foot += _trouble_lines(state.job, wide=wide)
+        runs = state.sweep.runs if state.sweep is not None else ()
+        foot += [Text(each.text()) for each in handed_on(state.job, runs)]
     else:
         foot.append(Text("no Job: the same submit again completes it"))
     if state.unread:
@@ -125,7 +130,22 @@ def state_view(state: SubmittedState, room: Room | None = None, *, wide: bool) -
             parts += [Text(), agents_table(shown, wide=wide)]
         if len(shown) < len(state.job.agents):
             parts.append(Text(f"… and {len(state.job.agents) - len(shown)} more: -o wide"))
+    if wide and state.sweep is not None:
+        parts += _disturbed_runs(state.sweep.runs)
     return Group(*parts, *([Text()] if foot else []), *foot)
+
+
+def _disturbed_runs(runs: Sequence[RunRow]) -> list[RenderableType]:
+    """Lay out the runs that had more than one attempt."""
+    cells = [
+        [row.id, row.state, *attempt_cells(row), row.agent or "<none>"]
+        for row in runs
+        if row.record is not None and len(row.record.attempts) > 1
+    ]
+    if not cells:
+        return []
+    columns = ["RUN", "STATE", "ATTEMPTS", "ENDED BY", "REPEATED", "LAST AT"]
+    return [Text(), output.table(columns, cells)]
 
 
 def _agents_that_fit(
@@ -182,8 +202,16 @@ def state_data(state: SubmittedState) -> dict[str, Any]:
         },
         "agents": [_agent_data(agent) for agent in job.agents] if job else [],
         "sweep": status_data(state.sweep) if state.sweep else None,
+        "handed_on": _handed_on_data(state),
         "unread": state.unread,
     }
+
+
+def _handed_on_data(state: SubmittedState) -> list[dict[str, Any]]:
+    if state.job is None or state.sweep is None:
+        return []
+    found = handed_on(state.job, state.sweep.runs)
+    return [{"agent": each.index, "run": each.run, "to": each.agent} for each in found]
 
 
 def submitted_data(done: Submitted) -> dict[str, Any]:

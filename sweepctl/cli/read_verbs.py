@@ -79,14 +79,17 @@ def status(
     """Show a sweep: state, agents, runs, and why agents do not run.
 
     Without a name: the newest sweep of W&B or of this machine; with -n, or where there is neither,
-    the only one of the namespace.
+    the only one of the namespace. -o wide and json also tell the attempts of each run, what ended
+    them and how many iterations were trained again; W&B is asked that for 60 runs at most.
     """
     from sweepctl.cli.snapshots import show_snapshots, snapshot_of
     from sweepctl.jobs import targets
     from sweepctl.sweeps.place import Place
 
     sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
-    show_snapshots((snapshot_of(seen, form) for seen in sweep.status()), watch)
+    has_records = form is Form.WIDE or form.is_data
+    seen = sweep.status(has_records=has_records)
+    show_snapshots((snapshot_of(each, form) for each in seen), watch)
 
 
 def logs(

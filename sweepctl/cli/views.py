@@ -25,6 +25,7 @@ from sweepctl_pod.wandb.states import ENDED_BADLY
 
 if TYPE_CHECKING:
     from sweepctl.sweeps.seen import SweepLine
+    from sweepctl_pod.run_record import Attempt
 
 _SWEEP_COLUMNS = (
     output.Column("SWEEP", 9, elastic=True),
@@ -43,7 +44,12 @@ _RUN_COLUMNS = (
     output.Column("AGENT", 3, elastic=True),
     output.Column("GPU", 2),
 )
-_AGE = output.Column("AGE", 1)
+_WIDE_COLUMNS = (
+    output.Column("AGE", 1),
+    output.Column("ATTEMPTS", 1),
+    output.Column("ENDED BY", 1),
+    output.Column("REPEATED", 1),
+)
 _HEAD_LINES = 4
 """The sweep's two lines, an empty one, and the titles of the runs."""
 
@@ -106,7 +112,7 @@ def sweep_table(status: SweepStatus, width: int | None = None) -> Lines:
 
 def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool = False) -> Lines:
     """Lay out one line for each run; columns that say nothing here are left out."""
-    columns = [*_RUN_COLUMNS, *([_AGE] if wide else [])]
+    columns = [*_RUN_COLUMNS, *(_WIDE_COLUMNS if wide else ())]
     cells = [
         [
             row.id,
@@ -117,7 +123,7 @@ def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool =
             output.age(row.duration_s),
             row.agent or "<none>",
             gpu_label(row.gpus),
-            *([output.age(row.age_s)] if wide else []),
+            *([output.age(row.age_s), *attempt_cells(row)] if wide else []),
         ]
         for row in rows
     ]
@@ -125,6 +131,16 @@ def runs_table(rows: Sequence[RunRow], width: int | None = None, *, wide: bool =
     return output.fitted_table(
         [columns[place] for place in said], [[row[place] for place in said] for row in cells], width
     )
+
+
+def attempt_cells(row: RunRow) -> list[str]:
+    """Write how many attempts a run has had, what ended them, how many iterations it repeated."""
+    record = row.record
+    if record is None or not record.attempts:
+        return ["", "", ""]
+    repeated = record.iterations_repeated
+    told = "<unknown>" if repeated is None else str(repeated)
+    return [str(len(record.attempts)), record.endings, told]
 
 
 def reason_lines(status: SweepStatus) -> list[Text]:
@@ -365,6 +381,21 @@ def _run_data(row: RunRow, searched: Sequence[str]) -> dict[str, Any]:
         "duration_s": row.duration_s,
         "age_s": row.age_s,
         "parameters": {name: row.parameters[name] for name in searched if name in row.parameters},
+        "attempts": None if row.record is None else [_attempt_data(a) for a in row.record.attempts],
+        "iterations_repeated": row.record.iterations_repeated if row.record else None,
+    }
+
+
+def _attempt_data(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "agent": attempt.host,
+        "node": attempt.node or None,
+        "began_at": attempt.began_at,
+        "ended_at": attempt.ended_at,
+        "ended_by": attempt.ended_by or None,
+        "first_iteration": attempt.first,
+        "last_iteration": attempt.last,
     }
 
 

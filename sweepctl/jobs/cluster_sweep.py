@@ -29,6 +29,7 @@ from sweepctl.sweeps.handle import STOP, Change, StateChange, set_server_state
 from sweepctl.sweeps.log_lines import Line, LogOptions
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep
+from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.retry import Retry, retry_runs
 from sweepctl.sweeps.run_output import RunOutput, chosen_runs, run_outputs
 from sweepctl.sweeps.seen import read_best
@@ -60,10 +61,18 @@ class ClusterSweep:
         """Read what is in the cluster."""
         return get_submission(self.cluster, self.name, self.namespace)
 
-    def status(self) -> Iterator[SubmittedState]:
+    def status(self, *, has_records: bool) -> Iterator[SubmittedState]:
         """Read it, again and again for as long as somebody looks."""
+        records = RecordReader()
         while True:
-            yield read_state(self.cluster, self.name, self.namespace, self.say)
+            yield read_state(
+                self.cluster,
+                self.name,
+                self.namespace,
+                self.say,
+                records=records,
+                has_records=has_records,
+            )
 
     def logs(self, options: LogOptions) -> Iterator[Line | RunOutput]:
         """Give the lines of all agents; for a run that no pod has lines of, what was uploaded."""

@@ -25,6 +25,7 @@ from sweepctl.jobs.submission import (
 )
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.errors import ClusterError
+from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.seen import READ_EVERY_S, SeenSweep, counted_runs, read_status, runs_verdict
 from sweepctl.sweeps.status import SweepStatus
 from sweepctl_pod.errors import ExitCode, SweepctlError
@@ -95,11 +96,23 @@ def list_jobs(cluster: Cluster, namespace: str | None, selector: str | None) -> 
 
 
 def read_state(
-    cluster: Cluster, name: str, namespace: str, say: Callable[[str], None]
+    cluster: Cluster,
+    name: str,
+    namespace: str,
+    say: Callable[[str], None],
+    *,
+    records: RecordReader | None = None,
+    has_records: bool = False,
 ) -> SubmittedState:
-    """Read a submitted sweep: cluster and server at the same time."""
+    """Read a submitted sweep: cluster and server at the same time.
+
+    With `records` the records of its runs are read as well, if they are wanted, or if an index has
+    failed: they tell who goes on with its run.
+    """
     submission = get_submission(cluster, name, namespace)
-    asked = _begun(lambda: _read_sweep(cluster, submission, say))
+    has_failed = bool(((submission.job or {}).get("status") or {}).get("failedIndexes"))
+    reader = records if has_records or has_failed else None
+    asked = _begun(lambda: _read_sweep(cluster, submission, say, reader))
     pods = cluster.list("Pod", namespace, selector=manifest.selector_text(name, "agent"))
     now = datetime.now(timezone.utc)
     events = _events(cluster, submission, pods, now)
@@ -183,11 +196,14 @@ def verdict(state: SubmittedState) -> tuple[ExitCode, str]:
 
 
 def _read_sweep(
-    cluster: Cluster, submission: Submission, say: Callable[[str], None]
+    cluster: Cluster,
+    submission: Submission,
+    say: Callable[[str], None],
+    records: RecordReader | None,
 ) -> tuple[SeenSweep | None, str | None]:
     try:
         with open_submission_api(cluster, submission, say) as api:
-            return read_status(api, sweep_name(submission, api)), None
+            return read_status(api, sweep_name(submission, api), records=records), None
     except SweepctlError as error:
         return None, error.message
 

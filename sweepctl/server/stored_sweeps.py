@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweepctl.server.store import file_store, lines, run_store, sweep_store
+from sweepctl.server.store import file_store, lines, record_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.database import read_only
 from sweepctl.server.store.filters import TRUE
@@ -93,6 +93,12 @@ class StoredSweeps:
             run = run_store.find_run_by_path(rows, entity, project, run_id)
             text = self._file_text(rows, run, RECORD_FILE) if run else None
         return None if text is None else read_record(text)
+
+    def run_records(self, sweep: str) -> dict[str, RunRecord] | None:
+        """Give the records of all runs of ENTITY/PROJECT/SWEEP that have one."""
+        with read_only(self._folder) as rows:
+            owner = sweep_store.find_sweep(rows, id=sweep.rpartition("/")[2])
+            return record_store.named_records(rows, self._folder, owner.pk) if owner else {}
 
     def _file_text(self, rows: Rows, run: Run, name: str) -> str | None:
         file = file_store.find_file(rows, run.pk, name)

@@ -6,6 +6,7 @@ protocol's errors into ones that say what to do. The protocol itself is in `swee
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -75,6 +76,12 @@ class SweepSource(Protocol):
     def run_record(self, sweep: str, run_id: str) -> RunRecord | None:
         """Give what the agent kept of how a run of ENTITY/PROJECT/SWEEP was started."""
 
+    def run_records(self, sweep: str) -> dict[str, RunRecord] | None:
+        """Give the records of all runs of ENTITY/PROJECT/SWEEP at once, perhaps without commands.
+
+        None where each has to be asked for.
+        """
+
 
 class WandbApi:
     """One W&B server, as a use case sees it.
@@ -98,6 +105,7 @@ class WandbApi:
         self._on_wait = on_wait
         self._sleep = sleep
         self._clock = clock
+        self._has_records = True
 
     @property
     def base_url(self) -> str:
@@ -203,6 +211,28 @@ class WandbApi:
         entity, project, _ = sweep.split("/")
         text = self.run_file((entity, project, run_id), RECORD_FILE)
         return None if text is None else read_record(text)
+
+    def run_records(self, sweep: str) -> dict[str, RunRecord] | None:
+        """Give the records of all runs at once, without commands; None where that cannot be."""
+        if not self._has_records:
+            return None
+        entity, project, name = sweep.split("/")
+        query = (
+            "query SweepRecords($project: String!, $entity: String!, $name: String!) { project("
+            "name: $project, entityName: $entity) { sweep(sweepName: $name) { sweepctlRecords } } }"
+        )
+        variables = {"project": project, "entity": entity, "name": name}
+        try:
+            answer = self._retrying(lambda: self._client.graphql(query, variables))
+        except ApiError as error:
+            if "Cannot query field" not in error.message:
+                raise
+            self._has_records = False
+            return None
+        found = ((answer.get("project") or {}).get("sweep") or {}).get("sweepctlRecords")
+        forms = json.loads(found) if isinstance(found, str) else {}
+        read = {run: read_record(json.dumps(form)) for run, form in forms.items()}
+        return {run: record for run, record in read.items() if record is not None}
 
     def run_file(self, place: Place, name: str) -> str | None:
         """Give the text of a small file of a run; None when it has none of that name."""

@@ -168,11 +168,10 @@ def repeated_after(record: RunRecord, ended: int | None) -> int | None:
     """Count what the attempt after attempt `ended` trained again; None when that is not known."""
     if ended is None:
         return None
-    before = [each for each in record.attempts if each.number <= ended]
-    after = next((each for each in record.attempts if each.number > ended), None)
-    reached = max((each.last for each in before if each.last is not None), default=None)
-    if after is None or after.first is None or reached is None:
+    told = [each for each in record.attempts if each.first is not None]
+    before = [each for each in told if each.number <= ended]
+    after = next((each for each in told if each.number > ended), None)
+    if after is None or after.first is None or not before or before[-1].last is None:
         return None
-    if before[-1].last is None:  # it trained on after what is known of it
-        return None
+    reached = max(each.last for each in before if each.last is not None)
     return max(0, reached + 1 - after.first)

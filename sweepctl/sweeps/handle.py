@@ -24,6 +24,7 @@ from sweepctl.sweeps.place import (
     open_source,
     server_of,
 )
+from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.seen import SeenSweep, read_best, read_status, wait_for_sweep_end
 from sweepctl.sweeps.status import SweepStatus
 from sweepctl_pod.wandb.states import ENDED_SWEEPS, SweepState
@@ -76,8 +77,11 @@ STOP = StateChange("stop", SweepState.FINISHED.value, "stopped", ENDED_SWEEPS)
 class SweepHandle(Protocol):
     """A sweep that a verb means."""
 
-    def status(self) -> Iterator[object]:
-        """Read it, again and again for as long as somebody looks."""
+    def status(self, *, has_records: bool) -> Iterator[object]:
+        """Read it, again and again for as long as somebody looks.
+
+        With the records of its runs, which may cost a request a run.
+        """
 
     def logs(self, options: LogOptions) -> Iterator[Line | RunOutput]:
         """Give what its agents and runs have printed; if there is nothing, that is an error."""
@@ -111,11 +115,12 @@ class ServerSweep:
     place: Place
     say: Callable[[str], None]
 
-    def status(self) -> Iterator[SeenSweep]:
+    def status(self, *, has_records: bool) -> Iterator[SeenSweep]:
         """Read it, again and again for as long as somebody looks."""
+        records = RecordReader() if has_records else None
         with open_source(self.place, self.name, self.say) as source:
             while True:
-                yield read_status(source, self.name, self.place.data)
+                yield read_status(source, self.name, self.place.data, records)
 
     def logs(self, options: LogOptions) -> Iterator[RunOutput]:
         """Give what its runs have printed; what only pods can tell is refused."""

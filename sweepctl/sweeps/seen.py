@@ -16,6 +16,7 @@ from sweepctl.sweeps import gpus
 from sweepctl.sweeps.api import SweepSource, WandbApi, read_config
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep
+from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.status import SweepStatus, sweep_status, with_gpus
 from sweepctl_pod.errors import ExitCode
 
@@ -48,14 +49,24 @@ class SweepLine:
     created_at: str | None
 
 
-def read_status(api: SweepSource, name: SweepName, data: Path | None = None) -> SeenSweep:
-    """Read a sweep, its config and its runs; for one of this machine (in `data`) also the GPUs."""
+def read_status(
+    api: SweepSource,
+    name: SweepName,
+    data: Path | None = None,
+    records: RecordReader | None = None,
+) -> SeenSweep:
+    """Read a sweep, its config and its runs; for one of this machine (in `data`) also the GPUs.
+
+    With `records` also what became of each attempt of a run.
+    """
     sweep = find_sweep(api, name)
     config = read_config(sweep.config_text)
     status = sweep_status(sweep, config, api.runs(sweep), datetime.now(timezone.utc))
     if sweep.entity == ENTITY:
         logs = agent_logs(data or default_data(), sweep.id)
         status = with_gpus(status, gpus.recorded(logs))
+    if records is not None:
+        status = records.add_to(status, api)
     return SeenSweep(status, config)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sweepctl.search.metric import Metric
 from sweepctl.sweeps.progress import Phase, eta_s, progress
 from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.run_record import RunRecord
 from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 from sweepctl_pod.wandb.states import (
@@ -54,6 +55,8 @@ class RunRow:
     steps: int | None = None
     gpus: tuple[str, ...] = ()
     """The GPUs that its agent has of this machine, where agents have some of their own."""
+    record: RunRecord | None = None
+    """What became of each of its attempts, where that was read and its agents have told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,12 @@ def with_gpus(status: SweepStatus, gpus: Mapping[str, tuple[str, ...]]) -> Sweep
     """Add to each run the GPUs of its agent; `gpus` has them by the agent's host."""
     runs = tuple(replace(row, gpus=gpus.get(row.agent or "", ())) for row in status.runs)
     return replace(status, runs=runs) if gpus else status
+
+
+def with_records(status: SweepStatus, records: Mapping[str, RunRecord]) -> SweepStatus:
+    """Add to each run its record, by the run's id."""
+    runs = tuple(replace(row, record=records.get(row.id)) for row in status.runs)
+    return replace(status, runs=runs) if records else status
 
 
 def ranked(rows: Sequence[RunRow], metric: Metric | None) -> list[RunRow]:

@@ -116,3 +116,30 @@ def test_what_is_learned_of_an_attempt_takes_the_place_of_what_was_known_of_it()
 
 def test_first_numbered_attempt_follows_the_count_of_a_record_without_attempts() -> None:
     assert RunRecord((), "", "h", 4).next_number == 5
+
+
+@pytest.mark.parametrize(
+    ("known", "repeated"),
+    [
+        ([(None, None)], 0),
+        ([(None, None), (None, None)], None),
+        ([(0, 9), (None, None), (10, None)], 0),
+        ([(0, None), (5, None)], None),
+        ([(0, 9), (5, 7), (8, 20)], 7),
+        ([], None),
+    ],
+    ids=["one attempt", "nobody counts", "one began nothing", "silent", "back twice", "no record"],
+)
+def test_repeated_iterations_are_counted_only_where_the_attempts_tell(
+    known: list[tuple[int | None, int | None]], repeated: int | None
+) -> None:
+    attempts = tuple(
+        Attempt(n, "h", first=first, last=last) for n, (first, last) in enumerate(known)
+    )
+    assert RunRecord((), "", "h", 1, attempts=attempts).iterations_repeated == repeated
+
+
+def test_endings_are_told_in_their_order_and_counted_where_they_follow_each_other() -> None:
+    ends = ("SIGTERM", "SIGKILL", "SIGKILL", "SIGTERM", "")
+    attempts = tuple(Attempt(n, "h", ended_by=end) for n, end in enumerate(ends))
+    assert RunRecord((), "", "h", 5, attempts=attempts).endings == "SIGTERM, 2 × SIGKILL, SIGTERM"

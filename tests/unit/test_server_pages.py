@@ -13,9 +13,10 @@ import pytest
 from sweepctl.server.engine.results import Results
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import lines, summary_store, sweep_store
+from sweepctl.server.store import file_store, lines, summary_store, sweep_store
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.plot import Mark, lay_out, short
+from sweepctl_pod.run_record import RECORD_FILE, Attempt, RunRecord
 from sweepctl_pod.wandb.summary import REASON_KEY
 from tests.unit.server_in_process import GRID, InProcessServer
 
@@ -446,3 +447,31 @@ def test_nested_metric_is_plotted_and_counted_from_the_history(
         (told,) = Results().whole(rows, found)
     assert told["history"] == [{"m.error": 2.0}, {"m.error": 3.0}]
     assert Strict(pages.run("local", "p", run, None)).tags.count("circle") == 2
+
+
+def test_the_pages_tell_the_attempts_of_a_disturbed_run(
+    server: InProcessServer, pages: Pages
+) -> None:
+    sweep = server.sweep(GRID)
+    run = server.run(server.take(server.agent(sweep, "legs-0"))["run_id"])
+    assert "Ended by" not in pages.sweep("local", "p", sweep.id)
+    attempts = (
+        Attempt(1, "legs-0", "node-1", "", server.clock(), None, "SIGTERM", 0, 41),
+        Attempt(2, "legs-1<", "node-2", "", server.clock(), first=40),
+    )
+    record = RunRecord(("x",), "literal", "legs-1", 2, attempts=attempts)
+    path = server.folder / "files" / "record"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(record.text())
+    values = {"stored": "record", "size_bytes": 1, "md5": "", "updated": 1.0}
+    with server.database.write() as tx:
+        file_store.put_file(tx, run.pk, RECORD_FILE, values)
+    listed = Strict(pages.sweep("local", "p", sweep.id)).text
+    assert "Attempt Ended by Repeated Host" in listed
+    assert "1 SIGTERM 2 legs-0" in listed
+    own = Strict(pages.run("local", "p", run.id, None)).text
+    assert "iterations trained again 2" in own
+    assert "1 legs-0 node-1 0 s ago SIGTERM 0 to 41" in own
+    assert "2 legs-1< node-2 0 s ago 40 to …" in own
+    path.unlink()  # replaced in this moment
+    assert "Ended by" not in pages.sweep("local", "p", sweep.id)

@@ -19,7 +19,7 @@ from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, find_sweep, open_source
 from sweepctl.sweeps.seen import read_status
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.run_record import RECORD_FILE, RunRecord
+from sweepctl_pod.run_record import RECORD_FILE, Attempt, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient
 from sweepctl_pod.wandb.outputs import end_body, upload_file
 from tests.serving import API_KEY, ServerProcess
@@ -63,8 +63,12 @@ def fill(server: ServerProcess) -> str:
         client.post_file_stream("local", "legs", run, {"files": files})
         if code is not None:
             upload_file(client, ("local", "legs", run), "output.log", f"hello {run}\n\nx".encode())
-            record = RunRecord(("python", "t.py"), "hydra", "legs-0", 1).text().encode()
-            upload_file(client, ("local", "legs", run), RECORD_FILE, record)
+            attempts = (
+                Attempt(1, "legs-0", "node-1", "legs-0/a", 5.0, 9.5, "SIGTERM", 0, 41),
+                Attempt(2, "legs-1", began_at=12.0, first=42),
+            )
+            record = RunRecord(("python", "t.py"), "hydra", "legs-0", 2, attempts=attempts)
+            upload_file(client, ("local", "legs", run), RECORD_FILE, record.text().encode())
         if code is not None:
             client.post_file_stream("local", "legs", run, end_body(code))
     return f"local/legs/{sweep.id}"
@@ -72,7 +76,7 @@ def fill(server: ServerProcess) -> str:
 
 def everything(source: SweepSource) -> Any:
     """Read all that can be read."""
-    told = []
+    told: list[Any] = []
     entity = source.default_entity()
     for project in source.projects(entity):
         for sweep in source.sweeps(entity, project):
@@ -83,6 +87,9 @@ def everything(source: SweepSource) -> Any:
             name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
             records = [source.run_record(name, run.id) for run in runs]
             told.append((sweep, [(run, repr(run.summary)) for run in runs], logs, records))
+            at_once = source.run_records(name) or {}
+            # A server leaves out the commands, which nobody needs of all runs at once.
+            told.append({run: replace(at_once[run], argv=()) for run in sorted(at_once)})
     return [repr(entry) for entry in told]
 
 
@@ -92,7 +99,8 @@ def test_a_folder_says_what_its_server_says_while_that_runs_and_after(
     fill(server)
     api = WandbApi(Connection(base_url=server.url, api_key=API_KEY, entity="local"))
     said = everything(api)
-    assert len(said) == 2
+    assert len(said) == 4
+    assert "ended_by='SIGTERM'" in str(said[3])
     assert "hello" in str(said)
     assert "streamed é" in str(said)
     assert "RunRecord(" in str(said)

@@ -18,7 +18,7 @@ from sweepctl.sweeps.best import best_runs
 from sweepctl.sweeps.progress import Phase
 from sweepctl.sweeps.status import RunRow, SweepStatus, searched_parameters
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.run_record import RunRecord
+from sweepctl_pod.run_record import Attempt, RunRecord
 
 TABLE = {".*_hip_(yaw|roll)_joint": 100.0, ".*_knee_joint": 200.0}
 CONFIG: dict[str, Any] = {
@@ -425,3 +425,69 @@ def test_a_finished_run_of_a_sweep_without_a_metric_is_told_at_once(
     with views.LocalView() as view:
         view.show(status(row("a1", 1.0, None), metric=None))
         assert capsys.readouterr().out.startswith("run a1: finished on host-0 [")
+
+
+def text_of(view: Any) -> list[str]:
+    console = output.console()
+    with console.capture() as drawn:
+        console.print(view)
+    return drawn.get().splitlines()
+
+
+DISTURBED = RunRecord(
+    *((), "literal", "host-1", 3),
+    attempts=(
+        Attempt(1, "host-0", "node-1", "", 1.0, 9.0, "SIGTERM", 0, 41),
+        Attempt(2, "host-0", "node-1", "", 10.0, None, "silence", 42, 50),
+        Attempt(3, "host-1", began_at=99.0, first=45),
+    ),
+)
+
+
+def test_wide_shows_the_attempts_of_runs_what_ended_them_and_what_was_trained_again() -> None:
+    disturbed = replace(row("r1", 1.0, 2.0, "running"), record=DISTURBED)
+    calm = replace(
+        row("r2", 1.0, 2.0), record=RunRecord((), "", "h", 1, attempts=(Attempt(1, "h"),))
+    )
+    status = SweepStatus("e/p/s", None, "RUNNING", "random", None, None, (disturbed, calm))
+    lines = text_of(views.status_view(status, wide=True))
+    told = [" ".join(line.partition("host-0")[2].split()) for line in lines[4:6]]
+    assert told == ["1m10s 3 SIGTERM, silence 6", "1m10s 1 0"]
+    assert "ATTEMPTS  ENDED BY          REPEATED" in lines[3]
+    assert "ATTEMPTS" not in "".join(text_of(views.status_view(status)))
+    (first, _) = views.status_data(status)["runs"]
+    assert first["iterations_repeated"] == 6
+    assert [each["ended_by"] for each in first["attempts"]] == ["SIGTERM", "silence", None]
+    assert first["attempts"][2] == {
+        "attempt": 3,
+        "agent": "host-1",
+        "node": None,
+        "began_at": 99.0,
+        "ended_at": None,
+        "ended_by": None,
+        "first_iteration": 45,
+        "last_iteration": None,
+    }
+
+
+def test_a_submitted_sweep_tells_who_goes_on_with_the_run_of_an_index_that_failed() -> None:
+    attempts = (Attempt(1, "legs-1a2b3c4d-1", began_at=1.0), Attempt(2, "legs-1a2b3c4d-0"))
+    record = RunRecord((), "", "h", 2, attempts=attempts)
+    disturbed = replace(row("r1", 1.0, None, "running"), record=record)
+    status = SweepStatus("e/p/s", None, "RUNNING", "random", None, None, (disturbed,))
+    agents = tuple(
+        AgentRow(n, f"legs-1a2b3c4d-{n}", state, None, None, None, 0, None, None)
+        for n, state in enumerate((IndexState.RUNNING, IndexState.FAILED))
+    )
+    state = SubmittedState(
+        Submission("legs", "robots", None, ()),
+        JobStatus("legs", "legs-1a2b3c4d", "robots", 2, 1, False, None, None, 60.0, agents),
+        status,
+        {},
+        None,
+    )
+    said = text_of(job_views.state_view(state, wide=False))
+    assert "index 1 failed; its run r1 goes on at agent 0" in said
+    wide = text_of(job_views.state_view(state, wide=True))
+    assert "RUN  STATE    ATTEMPTS  ENDED BY  REPEATED   LAST AT" in wide
+    assert job_views.state_data(state)["handed_on"] == [{"agent": 1, "run": "r1", "to": "0"}]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from graphql import GraphQLError
@@ -19,7 +21,7 @@ from sweepctl.server.graphql.context import (
 )
 from sweepctl.server.graphql.mutations import MUTATION
 from sweepctl.server.graphql.run_fields import FILE, RUN
-from sweepctl.server.store import run_store, summary_store, sweep_store
+from sweepctl.server.store import record_store, run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.filters import run_filter, sweep_filter
 from sweepctl.server.store.run_store import Run
@@ -194,6 +196,15 @@ def _sweep_agents(
     return page(lambda o, n: found[o : o + n], lambda info: len(found), first or len(found), after)
 
 
+def _records(sweep: Sweep, info: Info) -> str:
+    """Give the records of all its runs, without their commands: what became of each attempt."""
+    database = context_of(info).database
+    with database.read() as rows:
+        found = record_store.named_records(rows, database.folder, sweep.pk)
+    forms = {run: json.loads(replace(record, argv=()).text()) for run, record in found.items()}
+    return json.dumps(forms)
+
+
 SWEEP: Fields = {
     "id": lambda sweep, info: node_id("Sweep", sweep.pk),
     "name": lambda sweep, info: sweep.id,
@@ -213,6 +224,7 @@ SWEEP: Fields = {
     "priorRuns": _prior_runs,
     "agent": _sweep_agent,
     "agents": _sweep_agents,
+    "sweepctlRecords": _records,
 }
 
 

@@ -55,6 +55,16 @@ def files(
     return [StoredFile(*row) for row in found]
 
 
+def files_of_sweep(rows: Rows, sweep: int, name: str) -> dict[int, StoredFile]:
+    """Give the file of that name of each of a sweep's runs, by run."""
+    query = (
+        f"SELECT {_FILE} FROM files JOIN runs ON runs.pk = files.run"
+        " WHERE runs.sweep = ? AND files.name = ?"
+    )
+    found = (StoredFile(*row) for row in rows.execute(query, (sweep, name)))
+    return {file.run: file for file in found}
+
+
 def count_files(rows: Rows, run: int) -> int:
     """Count a run's files."""
     query = "SELECT count(*) FROM files WHERE run = ?"

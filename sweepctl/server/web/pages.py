@@ -18,7 +18,14 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import AgentState, Limits
 from sweepctl.server.runs.files import RunFiles
-from sweepctl.server.store import file_store, lines, run_store, summary_store, sweep_store
+from sweepctl.server.store import (
+    file_store,
+    lines,
+    record_store,
+    run_store,
+    summary_store,
+    sweep_store,
+)
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
@@ -27,7 +34,7 @@ from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sw
 from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
 from sweepctl.server.web.plot import Mark, lay_out, short
-from sweepctl.server.web.run_table import RunTableRow, address, best_run, ranked, run_marks
+from sweepctl.server.web.run_table import address, best_run, ranked, run_marks, run_row
 from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 
@@ -126,14 +133,16 @@ class Pages:
             agents = self._agents(rows, sweep, runs)
             best = best_run(sweep, runs, metrics)
             names = wording.searched(spec)
+            records = record_store.records_of_sweep(rows, self._database.folder, sweep.pk)
             table = [
-                RunTableRow(
+                run_row(
                     run,
                     wording.metric(readings.get(run.pk)),
                     wording.values_at(run_store.settings_of(rows, run.pk), names),
                     run.pk == best,
                     wording.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
                     self._duration_s(run, summaries.get(run.pk, {})),
+                    records.get(run.pk),
                 )
                 for run in ranked(sweep, runs, metrics)[:_MAX_RUNS]
             ]
@@ -172,6 +181,7 @@ class Pages:
             files = file_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
             agent = sweep_store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
             parameters = run_store.params_of(rows, run.pk)
+            record = record_store.record_of_run(rows, self._database.folder, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
         log = [_shown(lines.console_line(text)) for _, text in tail]
         return self._write(
@@ -196,6 +206,8 @@ class Pages:
             why=wording.why_not_finished(run, summary, self._limits, _last_line(log)),
             trouble=wording.sweep_metric_trouble(sweep, summary),
             duration_s=self._duration_s(run, summary),
+            attempts=record.attempts if record else (),
+            repeated=record.iterations_repeated if record else None,
             files=[(file, self._files.url("", run.pk, file.name)) for file in files],
         )
 

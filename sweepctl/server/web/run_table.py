@@ -13,6 +13,7 @@ from sweepctl.server.store import lines
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Sweep
 from sweepctl.server.web.plot import Mark, short
+from sweepctl_pod.run_record import RunRecord
 from sweepctl_pod.wandb.states import RunState
 
 
@@ -28,6 +29,33 @@ class RunTableRow:
     why: str | None
     """Why it did not finish."""
     duration_s: float | None
+    endings: str
+    """What ended its attempts, as its agents told."""
+    repeated: int | None
+    """Iterations that were trained more than once."""
+
+
+def run_row(
+    run: Run,
+    metric: str,
+    parameters: tuple[str, ...],
+    is_best: bool,
+    why: str | None,
+    duration_s: float | None,
+    record: RunRecord | None,
+) -> RunTableRow:
+    """Give the line of a run; its agents' record tells what became of its attempts."""
+    has_more = record is not None and len(record.attempts) > 1
+    return RunTableRow(
+        run,
+        metric,
+        parameters,
+        is_best,
+        why,
+        duration_s,
+        endings=record.endings if record is not None and has_more else "",
+        repeated=record.iterations_repeated if record is not None and has_more else None,
+    )
 
 
 def address(*names: str) -> str:

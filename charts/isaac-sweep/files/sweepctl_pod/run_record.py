@@ -8,6 +8,7 @@ of the run's config or summary, which W&B may replace at each upload of the trai
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -111,15 +112,29 @@ class RunRecord:
         return tuple(each for each in self.attempts if each.number < before and not each.ended_by)
 
     @property
-    def iterations_repeated(self) -> int:
-        """Count the iterations that were trained more than once."""
+    def iterations_repeated(self) -> int | None:
+        """Count the iterations that were trained more than once; None where that is not known.
+
+        An attempt that names none has trained none, where another one names some.
+        """
+        counted = [attempt for attempt in self.attempts if attempt.first is not None]
+        if not counted:
+            return 0 if len(self.attempts) == 1 else None
         repeated, reached = 0, -1
-        for attempt in self.attempts:
-            if attempt.first is not None:
-                repeated += max(0, reached + 1 - attempt.first)
+        for attempt in counted:
+            repeated += max(0, reached + 1 - (attempt.first or 0))
             if attempt.last is not None:
                 reached = max(reached, attempt.last)
+            elif attempt is not counted[-1]:
+                return None
         return repeated
+
+    @property
+    def endings(self) -> str:
+        """Say what ended the attempts, in their order: `SIGTERM, 2 × silence`."""
+        words = [attempt.ended_by for attempt in self.attempts if attempt.ended_by]
+        told = [(word, sum(1 for _ in same)) for word, same in itertools.groupby(words)]
+        return ", ".join(word if count == 1 else f"{count} × {word}" for word, count in told)
 
     def text(self) -> str:
         """Write the file."""
