@@ -6,43 +6,40 @@ nothing, and one of another shape than a patch expects is left as it is, with on
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
-import importlib.util
+import os
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from sweepctl_pod.companion.orders import VARIABLE, Orders, read_orders
-from sweepctl_pod.companion.speech import never_breaking, say
+from sweepctl_pod.companion.speech import never_breaking
 
-Patch = Callable[[types.ModuleType, Orders], None]
+Patch = Callable[[types.ModuleType], None]
 
 
-def install(environ: Mapping[str, str]) -> None:
+def install() -> None:
     """Watch the imports of this process from now on."""
-    try:
-        orders = read_orders(environ[VARIABLE])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        say(f"{VARIABLE} is not understood: {error}")
-        return
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(orders))
+        sys.meta_path.insert(0, _Finder())
 
 
-def _patch_rsl_rl(module: types.ModuleType, orders: Orders) -> None:
+# Imported when they are needed: every Python that the trainer starts comes by here.
+
+
+def _patch_rsl_rl(module: types.ModuleType) -> None:
+    from sweepctl_pod.companion.orders import VARIABLE, read_orders
     from sweepctl_pod.companion.rsl_rl_runner import patch
 
-    patch(module, orders)
+    patch(module, read_orders(os.environ[VARIABLE]))
 
 
-def _patch_wandb(module: types.ModuleType, orders: Orders) -> None:
+def _patch_wandb(module: types.ModuleType) -> None:
     from sweepctl_pod.companion.wandb_run import patch
 
     patch(module)
 
 
-PATCHES: Mapping[str, Patch] = {
+_PATCHES: dict[str, Patch] = {
     "rsl_rl.runners.on_policy_runner": _patch_rsl_rl,
     "wandb": _patch_wandb,
     "wandb.sdk.wandb_config": _patch_wandb,
@@ -51,10 +48,9 @@ PATCHES: Mapping[str, Patch] = {
 """By the full name of the module."""
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, orders: Orders) -> None:
-        self._orders = orders
-        self._waiting = dict(PATCHES)
+class _Finder:
+    def __init__(self) -> None:
+        self._waiting = dict(_PATCHES)
 
     def find_spec(
         self,
@@ -85,6 +81,6 @@ class _Finder(importlib.abc.MetaPathFinder):
             patch = self._waiting.pop(spec.name, None)
             if patch is not None:
                 with never_breaking(f"{spec.name} stays as it is"):
-                    patch(module, self._orders)
+                    patch(module)
 
         loader.exec_module = exec_module  # type: ignore[method-assign] # of this loader alone

@@ -71,8 +71,11 @@ class Leaving:
                 timer.start()
 
 
-def leave(left_s: float) -> None:
-    """End the process for good, with W&B's client told of it where that is possible in time."""
+def leave(left_s: float, meet: Callable[[], None]) -> None:
+    """End the process for good, with W&B's client told of it where that is possible in time.
+
+    `meet` waits for the other processes of the training.
+    """
     watchdog = threading.Timer(max(0.1, left_s), os._exit, [EXIT_CODE])
     watchdog.daemon = True
     watchdog.start()
@@ -80,6 +83,8 @@ def leave(left_s: float) -> None:
         wandb = sys.modules.get("wandb")
         if wandb is not None and getattr(wandb, "run", None) is not None:
             wandb.finish(exit_code=EXIT_CODE)
+    with never_breaking("the other processes are not waited for"):
+        meet()
     for stream in (sys.stdout, sys.stderr):
         with never_breaking("output is not flushed"):
             stream.flush()

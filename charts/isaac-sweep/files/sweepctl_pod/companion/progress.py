@@ -15,7 +15,7 @@ _PAUSE_S = 1.0
 
 @dataclass(slots=True)
 class Progress:
-    """One training's progress: iterations count from 0, `iteration` is the last completed."""
+    """One training's progress: iterations count from 0, `iteration` is the last complete one."""
 
     file: Path
     library: str
@@ -23,7 +23,7 @@ class Progress:
     """The first iteration of this attempt."""
     of: int
     """The iterations of the whole training."""
-    is_listening: bool
+    is_listening: bool = False
     """SIGTERM is handled: this process will save and leave with a code that is not 0."""
     note: str | None = None
     iteration: int = field(init=False)
@@ -33,14 +33,13 @@ class Progress:
     def __post_init__(self) -> None:
         self.iteration = self.first - 1
 
-    def tell(self, iteration: int, iteration_s: float) -> None:
-        """Note a completed iteration, and write it unless that was done a moment ago."""
-        self.iteration, self.iteration_s = iteration, iteration_s
-        if time.monotonic() - self._written >= _PAUSE_S:
-            self.write()
+    @property
+    def is_due(self) -> bool:
+        """Whether the file was written long enough ago."""
+        return time.monotonic() - self._written >= _PAUSE_S
 
     def write(self) -> None:
-        """Write the file at once, whole."""
+        """Write the file, whole."""
         self._written = time.monotonic()
         write_whole(self.file, json.dumps(self._form()))
 

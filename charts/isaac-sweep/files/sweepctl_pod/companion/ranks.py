@@ -6,22 +6,29 @@ import sys
 from typing import Any
 
 
-def rank() -> int:
-    """Give this process's number; 0 writes for all."""
-    distributed = _distributed()
-    return 0 if distributed is None else int(distributed.get_rank())
+class Ranks:
+    """The processes of this training; alone, every answer is one's own."""
 
+    def __init__(self, device: Any = "cpu") -> None:
+        self._device = device
+        self._distributed = _distributed()
+        self.own = 0 if self._distributed is None else int(self._distributed.get_rank())
+        """This process's number; 0 writes for all."""
 
-def any_of(fact: bool, device: Any) -> bool:
-    """Say whether a fact holds in any of the processes; all of them ask at the same point."""
-    distributed = _distributed()
-    if distributed is None:
-        return fact
-    torch = sys.modules["torch"]
-    is_on_gpu = distributed.get_backend() == "nccl"
-    found = torch.tensor([int(fact)], device=device if is_on_gpu else "cpu")
-    distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
-    return bool(found.item())
+    @property
+    def are_several(self) -> bool:
+        """Whether there are others."""
+        return self._distributed is not None
+
+    def most(self, number: int) -> int:
+        """Give the highest number that any of them gives; all come here at the same point."""
+        if self._distributed is None:
+            return number
+        torch = sys.modules["torch"]
+        is_on_gpu = self._distributed.get_backend() == "nccl"
+        found = torch.tensor([number], device=self._device if is_on_gpu else "cpu")
+        self._distributed.all_reduce(found, op=self._distributed.ReduceOp.MAX)
+        return int(found.item())
 
 
 def _distributed() -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sweepctl_pod import checkpoint
 from sweepctl_pod.companion.orders import Orders
+from sweepctl_pod.companion.saving import state_name
 from sweepctl_pod.companion.speech import say
 
 
@@ -18,14 +19,14 @@ class Resume:
 
     iteration: int
     model: Path
-    state: Path | None
 
-    def read_state(self) -> dict[str, Any]:
-        """Read what the trainer does not save."""
-        if self.state is None:
+    def read_state(self, rank: int) -> dict[str, Any]:
+        """Read what the trainer of one rank does not save; nothing where nothing was kept."""
+        path = self.model.with_name(state_name(self.iteration, rank))
+        if not path.exists():
             return {}
         # On the CPU: random states are there, and whoever takes a tensor moves it.
-        found = sys.modules["torch"].load(self.state, map_location="cpu", weights_only=False)
+        found = sys.modules["torch"].load(path, map_location="cpu", weights_only=False)
         return found if isinstance(found, dict) else {}
 
 
@@ -42,13 +43,8 @@ def find_resume(orders: Orders) -> Resume | None:
     if manifest is not None:
         trouble = checkpoint.trouble_with(manifest, path.parent)
         if trouble is None:
-            return _resume(manifest, path.parent)
+            return Resume(manifest.iteration, path.parent / manifest.model)
         why = trouble
     say(f"checkpoint {path.stem} is not good: {why}")
     found = checkpoint.newest_good(path.parent)
-    return None if found is None else _resume(found.manifest, found.folder)
-
-
-def _resume(manifest: checkpoint.Manifest, folder: Path) -> Resume:
-    state = None if manifest.state is None else folder / manifest.state
-    return Resume(manifest.iteration, folder / manifest.model, state)
+    return None if found is None else Resume(found.manifest.iteration, found.model)

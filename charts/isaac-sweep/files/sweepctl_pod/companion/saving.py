@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,25 +39,27 @@ class Content:
 
 
 class Checkpoints:
-    """The checkpoints of one attempt of a run."""
+    """The checkpoints of one attempt of a run; ranks but the first write their states alone."""
 
-    def __init__(self, orders: Orders, library: str, of: int) -> None:
+    def __init__(self, orders: Orders, library: str, of: int, rank: int = 0) -> None:
         self._folder = orders.folder / checkpoint.CHECKPOINTS
-        self._orders, self._library, self._of = orders, library, of
+        self._orders, self._library, self._of, self._rank = orders, library, of, rank
         self._beside: threading.Thread | None = None
         self._saved_at = time.monotonic()
-        self.newest: int | None = None
-        """The iteration of the newest one that was begun."""
         self.cost_s = 0.0
         """How long the last one held up the trainer."""
+        self.complete: int | None = None
+        """The iteration of the newest one of this attempt that has its manifest."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._folder.glob("*.part"):
-            part.unlink(missing_ok=True)
+        if rank == 0:
+            for part in self._folder.glob("*.part"):
+                part.unlink(missing_ok=True)
 
     def is_due(self, has_trainer_saved: bool) -> bool:
         """Say whether it is time: the trainer has saved, or nobody has for too long."""
         age_s = time.monotonic() - self._saved_at
-        if self._is_busy or age_s * _SHARE < self.cost_s:
+        is_busy = self._beside is not None and self._beside.is_alive()
+        if is_busy or age_s * _SHARE < self.cost_s:
             return False
         return has_trainer_saved or age_s >= self._orders.every_s
 
@@ -65,23 +67,27 @@ class Checkpoints:
         """Keep a checkpoint; the last of a process is complete when this returns."""
         if self._beside is not None:
             self._beside.join()
-        if self.newest == content.iteration:
+        iteration = content.iteration
+        if self.complete == iteration:
             return
         began = time.monotonic()
-        model, state = self._part(content.iteration, "pt"), self._part(content.iteration, "state")
-        source = content.models_file
+        source, model = content.models_file, self._part(f"{iteration}.pt")
+        state = self._part(state_name(iteration, self._rank))
+        content.write_state(state)
+        if self._rank != 0:
+            state.replace(state.with_suffix(""))
+            return
         if source is None:
             content.write_model(model)
-        content.write_state(state)
-        self.newest, self._saved_at = content.iteration, time.monotonic()
+        self._saved_at = time.monotonic()
         self.cost_s = self._saved_at - began
 
         def finish() -> None:
-            with never_breaking(f"checkpoint {content.iteration} is not kept"):
+            with never_breaking(f"checkpoint {iteration} is not kept"):
                 if source is not None:
                     # No link: the trainer may write that file once more.
                     shutil.copyfile(source, model)
-                self._complete(content.iteration, is_synced=not is_last)
+                self._finish(iteration, is_synced=not is_last)
 
         if is_last:
             finish()
@@ -94,20 +100,16 @@ class Checkpoints:
         if self._beside is not None:
             self._beside.join(limit_s)
 
-    @property
-    def _is_busy(self) -> bool:
-        return self._beside is not None and self._beside.is_alive()
+    def _part(self, name: str) -> Path:
+        return self._folder / f"{name}.part"
 
-    def _part(self, iteration: int, kind: str) -> Path:
-        return self._folder / f"{iteration}.{kind}.part"
-
-    def _complete(self, iteration: int, is_synced: bool) -> None:
+    def _finish(self, iteration: int, is_synced: bool) -> None:
         # An older one of the same iteration is none from the moment that a file of it is replaced.
         (self._folder / f"{iteration}.json").unlink(missing_ok=True)
-        names = [f"{iteration}.pt", f"{iteration}.state"]
+        model, state = f"{iteration}.pt", state_name(iteration, 0)
         digests = {}
-        for name in names:
-            part = self._folder / f"{name}.part"
+        for name in (model, state):
+            part = self._part(name)
             if is_synced:
                 _sync(part)
             digests[name] = checkpoint.digest_of(part)
@@ -115,28 +117,36 @@ class Checkpoints:
         manifest = checkpoint.Manifest(
             iteration=iteration,
             files=digests,
-            model=names[0],
-            state=names[1],
+            model=model,
+            state=state,
             of=self._of,
             library=self._library,
             attempt=self._orders.attempt,
             written_at=time.time(),
         )
         write_whole(self._folder / manifest.name, manifest.text())
+        self.complete = iteration
         self._prune(iteration)
 
     def _prune(self, newest: int) -> None:
         """Delete all but the newest; a higher number belongs to a line that was given up."""
-        numbers = sorted(_numbers(self._folder), reverse=True)
+        numbers = sorted({number for number, _ in _files(self._folder)}, reverse=True)
         kept = [number for number in numbers if number <= newest][: self._orders.keep]
-        for number in set(numbers) - set(kept):
-            for kind in ("json", "pt", "state"):
-                (self._folder / f"{number}.{kind}").unlink(missing_ok=True)
+        for number, path in _files(self._folder):
+            if number not in kept:
+                path.unlink(missing_ok=True)
 
 
-def _numbers(folder: Path) -> set[int]:
-    names = (path.stem for path in folder.iterdir() if path.suffix in (".json", ".pt", ".state"))
-    return {int(name) for name in names if name.isascii() and name.isdigit()}
+def state_name(iteration: int, rank: int) -> str:
+    """Name the file with what the trainer does not save."""
+    return f"{iteration}.state" if rank == 0 else f"{iteration}.rank{rank}.state"
+
+
+def _files(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in list(folder.iterdir()):
+        number = path.name.partition(".")[0]
+        if path.suffix in (".json", ".pt", ".state") and number.isascii() and number.isdigit():
+            yield int(number), path
 
 
 def _sync(path: Path) -> None:

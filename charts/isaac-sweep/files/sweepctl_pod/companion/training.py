@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl_pod import checkpoint
-from sweepctl_pod.companion import ranks
 from sweepctl_pod.companion.leaving import Leaving, leave
 from sweepctl_pod.companion.orders import Orders
 from sweepctl_pod.companion.progress import Progress
+from sweepctl_pod.companion.ranks import Ranks
 from sweepctl_pod.companion.saving import Checkpoints, Content
 from sweepctl_pod.companion.speech import never_breaking, say
+
+_GO_ON, _SAVE, _LEAVE = range(3)
+"""What is due between two iterations; the most that any rank asks for is done by all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +36,19 @@ class Trainer:
     """Give what the trainer does not save."""
     arm: Callable[[], None]
     """Have `between` called before the next action is drawn."""
-    device: Any = "cpu"
 
 
 class Training:
     """A training that runs: what was done, what was saved, and whether it is to end."""
 
-    def __init__(self, orders: Orders, trainer: Trainer, first: int, of: int) -> None:
-        self._orders, self._trainer = orders, trainer
-        self._first = first
-        self._is_writer = ranks.rank() == 0
-        self._checkpoints = Checkpoints(orders, trainer.library, of) if self._is_writer else None
-        self._progress = Progress(
-            orders.folder / checkpoint.PROGRESS_FILE, trainer.library, first, of, False
-        )
+    def __init__(self, orders: Orders, trainer: Trainer, ranks: Ranks, first: int, of: int) -> None:
+        self._trainer, self._ranks = trainer, ranks
+        self._first, self._of = first, of
+        self._is_writer = ranks.own == 0
+        self._checkpoints = Checkpoints(orders, trainer.library, of, ranks.own)
+        file = orders.folder / checkpoint.PROGRESS_FILE
+        self._progress = Progress(file, trainer.library, first, of)
         self._leaving = Leaving(orders.leave_within_s, self._patience_s, trainer.arm)
-        self._of = of
         self._begun_at = time.monotonic()
         self._saved: tuple[int, Path] | None = None
 
@@ -56,83 +56,84 @@ class Training:
         """Listen for SIGTERM and tell that the training begins."""
         self._progress.note = note
         self._progress.is_listening = self._leaving.listen()
-        if self._is_writer:
-            with never_breaking("progress is not told"):
-                self._progress.write()
+        self._tell()
 
     def end(self) -> None:
         """Give back SIGTERM; what is being written is waited for."""
         self._leaving.unlisten()
-        if self._is_writer:
-            with never_breaking("progress is not told"):
-                self._progress.write()
-        if self._checkpoints is not None:
-            self._checkpoints.wait(30)
+        self._progress.is_listening = False
+        self._tell()
+        self._checkpoints.wait(30)
 
     def trainer_saved(self, iteration: int, path: Path) -> None:
         """Note that the trainer has saved its model itself."""
         self._saved = (iteration, path)
-        if iteration == self._of - 1:
+        if iteration == self._of - 1 and iteration > self._progress.iteration:
             # No action follows the last iteration, and closing may take long.
-            self.completed(iteration)
-            with never_breaking(f"checkpoint {iteration} is not kept"):
-                self._keep(iteration, is_last=False)
-
-    def completed(self, iteration: int) -> None:
-        """Note that an iteration is complete."""
-        now = time.monotonic()
-        iteration_s, self._begun_at = now - self._begun_at, now
-        if self._is_writer:
-            self._progress.tell(iteration, iteration_s)
+            self._completed(iteration)
+            self._tell()
+            self._keep(iteration, is_last=False)
 
     def between(self, iteration: int, is_complete: bool) -> None:
-        """Do what is due before the first action of an iteration, or of one that is broken off."""
+        """Do what is due before the first action of an iteration, or of one that is broken off.
+
+        `iteration` is the last complete one.
+        """
         if is_complete:
-            with never_breaking("progress is not told"):
-                self.completed(iteration)
-        is_asked = self._leaving.asked_at is not None
+            self._completed(iteration)
+        due = self._due(iteration)
         if is_complete:
-            # In the middle of an iteration the other ranks are not waiting for this one.
-            is_asked = ranks.any_of(is_asked, self._trainer.device)
-        if is_asked:
+            # In the middle of an iteration the other ranks do not wait for this one.
+            due = self._ranks.most(due)
+        if due == _LEAVE:
             self._leave(iteration, is_complete)
-        with never_breaking(f"checkpoint {iteration} is not kept"):
-            if self._checkpoints is not None and self._checkpoints.is_due(
-                self._has_trainer_saved(iteration)
-            ):
-                self._keep(iteration, is_last=False)
+        elif due == _SAVE:
+            self._keep(iteration, is_last=False)
 
-    def _has_trainer_saved(self, iteration: int) -> bool:
-        return self._saved is not None and self._saved[0] == iteration
+    def _due(self, iteration: int) -> int:
+        if self._leaving.asked_at is not None:
+            return _LEAVE
+        has_saved = self._saved is not None and self._saved[0] == iteration
+        return _SAVE if self._is_writer and self._checkpoints.is_due(has_saved) else _GO_ON
 
-    def _keep(self, iteration: int, is_last: bool) -> None:
-        if self._checkpoints is None:
-            return
-        source = self._saved[1] if self._saved and self._saved[0] == iteration else None
-        content = Content(iteration, self._trainer.save, self._write_state, source)
-        self._checkpoints.save(content, is_last)
+    def _completed(self, iteration: int) -> None:
+        now = time.monotonic()
+        iteration_s, self._begun_at = now - self._begun_at, now
+        self._progress.iteration, self._progress.iteration_s = iteration, iteration_s
+        if self._progress.is_due:
+            self._tell()
 
-    def _write_state(self, path: Path) -> None:
-        state: dict[str, Any] = {"trainer": {}}
-        with never_breaking("the state of the training is not kept"):
-            state["trainer"] = dict(self._trainer.capture())
-        sys.modules["torch"].save(state, path)
-
-    def _leave(self, iteration: int, is_complete: bool) -> None:
-        if iteration >= self._first:
-            with never_breaking(f"checkpoint {iteration} is not kept"):
-                self._keep(iteration, is_last=True)
-                if self._is_writer:
-                    say(f"SIGTERM: checkpoint {iteration} is kept, leaving")
+    def _tell(self) -> None:
         if self._is_writer:
             with never_breaking("progress is not told"):
                 self._progress.write()
-        leave(self._leaving.left_s())
+
+    def _keep(self, iteration: int, is_last: bool) -> None:
+        with never_breaking(f"checkpoint {iteration} is not kept"):
+            source = self._saved[1] if self._saved and self._saved[0] == iteration else None
+            content = Content(iteration, self._trainer.save, self._write_state, source)
+            self._checkpoints.save(content, is_last)
+
+    def _write_state(self, path: Path) -> None:
+        sys.modules["torch"].save(dict(self._trainer.capture()), path)
+
+    def _leave(self, iteration: int, is_complete: bool) -> None:
+        if iteration >= self._first:
+            self._keep(iteration, is_last=True)
+            if self._is_writer and self._checkpoints.complete == iteration:
+                say(f"SIGTERM: checkpoint {iteration} is kept, leaving")
+        self._tell()
+
+        def meet() -> None:
+            # The launcher kills all when one is gone: rank 0 closes W&B's run first.
+            if is_complete:
+                self._ranks.most(_LEAVE)
+
+        leave(self._leaving.left_s(), meet)
 
     def _patience_s(self, within_s: float) -> float:
         """Say how long an iteration may go on after SIGTERM; 0: it is broken off at once."""
-        saving_s = self._checkpoints.cost_s * 2 if self._checkpoints is not None else 0.0
-        patience_s = within_s / 2 - saving_s
+        patience_s = within_s / 2 - 2 * self._checkpoints.cost_s
         left_s = self._progress.iteration_s - (time.monotonic() - self._begun_at)
-        is_known = self._progress.iteration_s > 0
-        return patience_s if is_known and left_s * 1.2 <= patience_s else 0.0
+        is_near = self._progress.iteration_s > 0 and left_s * 1.2 <= patience_s
+        return patience_s if is_near or self._ranks.are_several else 0.0

@@ -29,7 +29,7 @@ def _start_companion() -> None:
             spec.loader.exec_module(module)
         from sweepctl_pod.companion.hook import install
 
-        install(os.environ)
+        install()
     except Exception as error:  # whatever it is, the interpreter is not ours
         why = " ".join(f"{type(error).__name__}: {error}".split())
         sys.stderr.write(f"sweepctl: companion: not started: {why}\n")
