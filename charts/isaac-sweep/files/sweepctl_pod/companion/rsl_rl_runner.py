@@ -78,6 +78,7 @@ class _Learning:
         self._to_upload: list[tuple[Path, int]] = []
         self._training: Training | None = None
         self._undo: list[Callable[[], None]] = []
+        self._disarm: Callable[[], None] = lambda: None
 
     def begin(self, may_resume: bool) -> None:
         """Load the checkpoint to go on from, and follow the training."""
@@ -97,6 +98,7 @@ class _Learning:
     def end(self) -> None:
         """Leave the runner as it was."""
         with never_breaking("the end of the training"):
+            self._disarm()
             while self._undo:
                 self._undo.pop()()
             if self._training is not None:
@@ -121,13 +123,16 @@ class _Learning:
 
         def act(*args: Any, **kwargs: Any) -> Any:
             with never_breaking("between two iterations"):
-                if vars(alg).get("act") is act:
-                    setattr(alg, "act", before) if had else delattr(alg, "act")
+                disarm()
                 self._between()
             return before(*args, **kwargs)
 
+        def disarm() -> None:
+            if vars(alg).get("act") is act:
+                setattr(alg, "act", before) if had else delattr(alg, "act")
+
         act.is_of_companion = True  # type: ignore[attr-defined]
-        alg.act = act
+        alg.act, self._disarm = act, disarm
 
     def _between(self) -> None:
         is_complete, self._is_complete = self._is_complete, False

@@ -24,7 +24,7 @@ from sweepctl_pod.companion.speech import never_breaking
 _SHARE = 0.005
 """Saving holds up the trainer for at most this share of the time."""
 
-Write = Callable[[Path], None]
+Write = Callable[[Path], object]
 
 
 @dataclass(frozen=True, slots=True)
