@@ -120,6 +120,7 @@ def test_the_api_key_is_in_no_object() -> None:
 def test_the_pods_environment_is_the_contract_with_the_pod_code() -> None:
     assert env_of("resources.requests.cpu=null") == {
         "SWEEPCTL_NAME": "legs",
+        "SWEEPCTL_NODE": {"fieldRef": {"fieldPath": "spec.nodeName"}},
         "SWEEPCTL_CHECKPOINT_COMPANION": "on",
         "SWEEPCTL_CHECKPOINT_EVERY_S": "600",
         "SWEEPCTL_CHECKPOINT_KEEP": "2",
