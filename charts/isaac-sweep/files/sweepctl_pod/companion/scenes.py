@@ -32,6 +32,13 @@ _NOT_STATE = re.compile(
 """Attributes of actuators and sensors that are wiring, or another name for what is kept."""
 _OF_SOLVER = ("qacc_warmstart", "act", "ctrl", "qfrc_applied", "xfrc_applied", "time")
 """What MuJoCo Warp carries from one step to the next besides Newton's own state."""
+_OF_MODEL = re.compile(
+    r"body_(inv_)?(mass|inertia)|body_com|shape_material_\w+|gravity"
+    r"|joint_(target_k[ed]|armature|friction|damping|effort_limit|velocity_limit|limit_\w+)"
+)
+"""What events randomize of Newton's model, at each reset or from time to time."""
+_OF_JOINTS = ("stiffness", "damping", "armature")
+"""The same of another backend's joints, by Isaac Lab's names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,13 @@ class SceneParts:
 
     def all(self) -> list[object]:
         """List all objects that belong to the scene."""
-        return [self.scene, self.terrain, *self.assets.values(), *self.sensors.values()]
+        actuators = [
+            actuator
+            for asset in self.assets.values()
+            for actuator in (getattr(asset, "actuators", None) or {}).values()
+        ]
+        own = (self.scene, self.terrain)
+        return [*own, *self.assets.values(), *self.sensors.values(), *actuators]
 
 
 def capture_scene(env: Any) -> dict[str, Any]:
@@ -77,7 +90,12 @@ def capture_scene(env: Any) -> dict[str, Any]:
         }
         for kind, assets in parts.scene.get_state().items()
     }
-    return {"poses": poses, "rest": kept(_slots(env, parts)), "solver": kept(_solver_slots(env))}
+    return {
+        "poses": poses,
+        "rest": kept(_slots(env, parts)),
+        "solver": kept(_solver_slots(env)),
+        "model": kept(_model_slots(env)) or kept(_joint_slots(parts)),
+    }
 
 
 def restore_scene(env: Any, part: Mapping[str, Any]) -> list[str]:
@@ -85,7 +103,8 @@ def restore_scene(env: Any, part: Mapping[str, Any]) -> list[str]:
     parts = SceneParts.of(env)
     parts.scene.reset_to(part["poses"])
     env.sim.forward()
-    refused = put_back(_solver_slots(env), part["solver"])
+    refused = _restore_model(env, parts, part["model"])
+    refused += put_back(_solver_slots(env), part["solver"])
     _mark_old(parts)
     return refused + put_back(_slots(env, parts), part["rest"])
 
@@ -128,6 +147,53 @@ def _solver_slots(env: Any) -> Iterator[Slot]:
     for name in _OF_SOLVER:
         if tensor_of(getattr(solver, name, None)) is not None:
             yield Slot(f"solver.{name}", getattr(solver, name), partial(setattr, solver, name))
+
+
+def _model_slots(env: Any) -> Iterator[Slot]:
+    """List the arrays of Newton's model that events may have changed; nothing without one."""
+    model = getattr(getattr(env.sim, "physics_manager", None), "get_model", lambda: None)()
+    for name, value in vars(model).items() if model is not None else ():
+        if _OF_MODEL.fullmatch(name) and tensor_of(value) is not None:
+            yield Slot(name, value, partial(setattr, model, name))
+
+
+def _joint_slots(parts: SceneParts) -> Iterator[Slot]:
+    """List the gains of the simulated joints; a value put is written to the simulation."""
+    for asset_name, asset in parts.assets.items():
+        for name in _OF_JOINTS:
+            value = getattr(getattr(asset, "data", None), f"joint_{name}", None)
+            value = getattr(value, "torch", value)
+            if tensor_of(value) is not None:
+                yield Slot(f"{asset_name}.{name}", value, partial(_write_joints, asset, name))
+
+
+def _write_joints(asset: Any, name: str, value: Any) -> None:
+    write = getattr(asset, f"write_joint_{name}_to_sim_index", None)
+    if write is not None:
+        write(**{name: value})
+    else:  # before Isaac Lab 3
+        getattr(asset, f"write_joint_{name}_to_sim")(value)
+
+
+def _restore_model(env: Any, parts: SceneParts, data: Mapping[str, Any]) -> list[str]:
+    """Write what differs: most tasks randomize nothing after their start, which is the same."""
+    slots = list(_model_slots(env))
+    changed = [slot for slot in slots or _joint_slots(parts) if _differs(slot, data)]
+    if slots:
+        refused = put_back(changed, data)
+        if changed:
+            env.sim.physics_manager.add_model_change(sys.modules["newton"].ModelFlags.ALL)
+        return refused
+    for slot in changed:
+        slot.put(data[slot.path].to(slot.value.device))
+    return []
+
+
+def _differs(slot: Slot, data: Mapping[str, Any]) -> bool:
+    new, old = data.get(slot.path), tensor_of(slot.value)
+    if new is None or old is None or new.shape != old.shape:
+        return False
+    return not bool((new.to(old.device) == old).all())
 
 
 def _mark_old(parts: SceneParts) -> None:

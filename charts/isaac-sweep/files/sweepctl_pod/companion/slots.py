@@ -14,7 +14,7 @@ import random
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -102,11 +102,14 @@ def kept(slots: Iterable[Slot]) -> dict[str, Any]:
     return {slot.path: _copy(slot.value, copies) for slot in slots if slot.value is not None}
 
 
-def put_back(slots: Iterable[Slot], data: dict[str, Any]) -> list[str]:
-    """Write to slots what `kept` has for their paths; list the paths that would not take it."""
+def put_back(slots: Iterable[Slot], data: Mapping[str, Any], device: Any = "cpu") -> list[str]:
+    """Write to slots what `kept` has for their paths; list the paths that would not take it.
+
+    What is made lazily and is not there yet is put on `device`.
+    """
     refused = []
     for slot in slots:
-        if slot.path in data and not _put(slot, data[slot.path]):
+        if slot.path in data and not _put(slot, data[slot.path], device):
             refused.append(slot.path)
     return refused
 
@@ -190,8 +193,9 @@ def _copy(value: Any, copies: dict[tuple[object, ...], Any]) -> Any:
         return value.getstate()
     if _is_generator(value):
         return value.get_state() if hasattr(value, "get_state") else value.bit_generator.state
-    if isinstance(value, (list, deque)):
-        return [_copy(each, copies) for each in value]
+    if isinstance(value, (list, deque, tuple)):
+        copied = [_copy(each, copies) for each in value]
+        return tuple(copied) if isinstance(value, tuple) else copied
     return value
 
 
@@ -202,19 +206,31 @@ def _compact(tensor: Any) -> Any:
     return tensor.contiguous()
 
 
-def _put(slot: Slot, new: Any) -> bool:
+def _on(device: Any, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on(device, each) for each in value)
+    return value.to(device) if isinstance(value, sys.modules["torch"].Tensor) else value
+
+
+def _put(slot: Slot, new: Any, device: Any) -> bool:
     """Write one value; False when it does not fit."""
     torch, old = sys.modules["torch"], slot.value
     try:
         tensor = tensor_of(old)
         if tensor is not None:
-            if not isinstance(new, torch.Tensor) or tensor.numel() != new.numel():
+            new = torch.as_tensor(new)
+            if tensor.numel() != new.numel():
                 return False
             if tensor.shape != new.shape and tensor.dim() and new.dim() and new.numel() != 1:
                 return False  # as many values, for other things
             tensor.copy_(new.reshape(tensor.shape))
-        elif old is None:
-            slot.put(new)
+        elif old is None or (isinstance(new, torch.Tensor) and isinstance(old, (int, float))):
+            slot.put(_on(device, new))
+        elif isinstance(old, tuple) and any(tensor_of(each) is not None for each in old):
+            return len(old) == len(new) and all(
+                _put(Slot("", before, _refuse), after, device)
+                for before, after in zip(old, new, strict=True)
+            )
         elif isinstance(old, random.Random):
             old.setstate(new)
         elif _is_generator(old):

@@ -32,6 +32,7 @@ _NOT_STATE = frozenset(
     }
 )
 """Attributes through which no walk goes: what they hold is another's, or a picture of it."""
+_WIRING = ("handle", "debug_vis", "visualizer")
 
 
 def capture(runner: Any) -> dict[str, Any]:
@@ -154,15 +155,8 @@ def _algorithm_slots(runner: Any) -> Iterator[Slot]:
                 for attribute in ("hidden_state", "hidden_states", "update_counter", "weight"):
                     if attribute not in module.__dict__:
                         continue
-                    yield from _under(f"{name}.{inner}".strip("."), module, attribute)
-
-
-def _under(path: str, module: Any, attribute: str) -> Iterator[Slot]:
-    """List one attribute of a network: a number, a tensor, or a pair of them (LSTM)."""
-    slot = _attribute(module, attribute)
-    yield Slot(f"{path}.{attribute}", slot.value, slot.put)
-    if isinstance(slot.value, tuple):
-        yield from Walk(1).slots(slot.value, f"{path}.{attribute}")
+                    slot = _attribute(module, attribute)
+                    yield Slot(f"{name}.{inner}.{attribute}", slot.value, slot.put)
 
 
 def _attribute(holder: Any, name: str) -> Slot:
@@ -179,7 +173,7 @@ def _walk(runner: Any) -> Walk:
     return Walk(
         runner.env.num_envs,
         closed=(runner, runner.env, runner.env.env, env, *scene.all()),
-        skips=lambda name: name in _NOT_STATE or "handle" in name or "debug_vis" in name,
+        skips=lambda name: name in _NOT_STATE or any(part in name for part in _WIRING),
         has_settings=_has_curriculum(env),
     )
 
@@ -237,7 +231,7 @@ def _part(
     """Make a part of what is found slot by slot."""
     return (
         lambda runner: kept(slots(runner)),
-        lambda runner, part: put_back(slots(runner), part),
+        lambda runner, part: put_back(slots(runner), part, runner.env.device),
     )
 
 
