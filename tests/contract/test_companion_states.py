@@ -1,7 +1,8 @@
 """What the companion keeps beside a checkpoint, with the real trainer: as if nothing had happened.
 
 The undisturbed training and the interrupted one are processes of `isaaclab train`; what they logged
-is compared number by number.
+is compared number by number. What is kept of a user's own terms, and when not, is seen in the
+trainer's interpreter too (`states_in_trainer.py`): it has torch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +90,7 @@ class Training:
         return {tag: sorted(values) for tag, values in found.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def _trainer_is_there() -> None:
     check = [sys.executable, str(TRAINER.parents[1] / "setup_trainer.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True)
@@ -118,3 +120,77 @@ def test_real_trainer_that_sigterm_interrupted_logs_the_very_numbers_of_one_that
     expected, found = undisturbed.logged(), interrupted.logged()
     assert len(expected["Loss/value"]) == ITERATIONS
     assert found == expected
+
+
+@pytest.fixture(scope="module")
+def facts(_trainer_is_there: None) -> dict[str, Any]:
+    """Give what states_in_trainer.py has found, by the name of the fact."""
+    script = Path(__file__).with_name("states_in_trainer.py")
+    done = subprocess.run([TRAINER / "python", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+ALL = ["algorithm", "counters", "environment", "episode_lengths", "random", "totals"]
+
+
+def test_terms_of_a_users_own_are_restored_with_all_they_hold(facts: dict[str, Any]) -> None:
+    found = facts["terms_of_a_users_own_are_restored_with_all_they_hold"]
+    assert found["restored"] == ALL
+    assert found["said"] == []
+    assert found["values"] == [
+        *([5], [5], 5),
+        *([5], 5, 5),
+        *([5], [5]),
+        *([5, 5, 5], True),
+        *(True, [5]),
+    ]
+    assert found["draws on"]
+    assert found["not what was drawn"]
+
+
+def test_counters_totals_and_the_learning_rate_are_restored(facts: dict[str, Any]) -> None:
+    found = facts["counters_totals_and_the_learning_rate_are_restored"]
+    assert found == {"counter": 7, "totals": 70, "rate": 0.007, "lengths": [7]}
+
+
+def test_chance_goes_on_where_it_was(facts: dict[str, Any]) -> None:
+    assert facts["chance_goes_on_where_it_was"] == {"same": True}
+
+
+def test_settings_are_the_configured_ones_unless_a_curriculum_is_at_work(
+    facts: dict[str, Any],
+) -> None:
+    found = facts["settings_are_the_configured_ones_unless_a_curriculum_is_at_work"]
+    assert found == {"without": [1.0, [0.0, 1.0]], "with": [3.0, [-2.0, 2.0]]}
+
+
+def test_of_another_number_of_environments_only_what_all_have_is_restored(
+    facts: dict[str, Any],
+) -> None:
+    found = facts["of_another_number_of_environments_only_what_all_have_is_restored"]
+    assert found["restored"] == ["algorithm", "counters", "totals"]
+    assert found["counter"] == 5
+    assert [line.partition("companion: ")[2] for line in found["said"]] == [
+        "4 environments where the checkpoint had 8: theirs begin anew"
+    ]
+
+
+def test_part_that_fails_is_one_line_and_the_others_are_restored(facts: dict[str, Any]) -> None:
+    found = facts["part_that_fails_is_one_line_and_the_others_are_restored"]
+    assert found["restored"] == [part for part in ALL if part != "random"]
+    assert found["lines"] == 1
+    assert "random is not restored: " in found["said"]
+
+
+def test_runner_of_another_shape_loses_only_what_it_has_not(facts: dict[str, Any]) -> None:
+    found = facts["runner_of_another_shape_loses_what_it_has_not"]
+    assert found == {"kept": ["random"], "restored": ["random"], "lines": True}
+
+
+def test_data_is_no_state_and_what_all_environments_share_is_stored_once(
+    facts: dict[str, Any],
+) -> None:
+    found = facts["data_is_no_state_and_what_all_environments_share_is_stored_once"]
+    assert found == {"kept": ["same"], "is small": True, "refused": [], "back": True}
