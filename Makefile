@@ -67,6 +67,8 @@ bench-reward-debt: trainer ## what an interruption costs in reward: 20 pairs of 
 	@$(TRAINER)/bin/python benchmarks/reward_debt.py
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
+bench-disruptions: trainer ## 100 mixed disruptions of 24 agents and as many stock wandb agents (root, Linux; half an hour)
+	@$(BIN)/python benchmarks/disruptions.py
 
 chart: setup ## renew the settings in its README; write dist/isaac-sweep-VERSION.tgz, reproducibly
 	@$(BIN)/python -m tools.chart --package dist
@@ -82,4 +84,4 @@ clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode bench-reward-debt \
-	bench-cluster chart test-parity lock version clean
+	bench-cluster bench-disruptions chart test-parity lock version clean

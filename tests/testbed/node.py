@@ -206,6 +206,8 @@ def _kubelet(bed: Bed, node: Node) -> dict[str, object]:
             "nodefs.inodesFree": "1%",
             "imagefs.available": "1%",
         },
+        # A node that had too little memory takes pods again at once, not after five minutes.
+        "evictionPressureTransitionPeriod": "5s",
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "nodeStatusUpdateFrequency": "5s",

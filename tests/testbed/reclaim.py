@@ -83,7 +83,8 @@ class Reclaimer:
 
 def _is_left(volume: dict[str, Any]) -> bool:
     """Tell whether the claim that a volume was bound to is gone."""
-    return bool(volume.get("status", {}).get("phase") == "Released")
+    is_released = volume.get("status", {}).get("phase") == "Released"
+    return bool(is_released and "claimRef" in volume["spec"])
 
 
 def _empty(folder: Path, volumes: Path) -> None:

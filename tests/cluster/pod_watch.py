@@ -1,0 +1,153 @@
+"""What becomes of each pod of a namespace, as the API tells it while it happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tests.testbed.cluster import Cluster
+
+HANDED_BACK = 75
+
+
+@dataclass
+class Seen:
+    """One pod, as it was last seen."""
+
+    item: dict[str, Any]
+    is_gone: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.item["metadata"]["name"])
+
+    @property
+    def host(self) -> str:
+        """The name under which its agent is known: JOB-INDEX."""
+        labels = self.item["metadata"]["labels"]
+        index = labels.get("batch.kubernetes.io/job-completion-index", "")
+        return f"{labels.get('batch.kubernetes.io/job-name', self.name)}-{index}"
+
+    @property
+    def instance(self) -> str:
+        return str(self.item["metadata"]["labels"].get("app.kubernetes.io/instance", ""))
+
+    @property
+    def is_running(self) -> bool:
+        return not self.is_leaving and self.item["status"]["phase"] == "Running"
+
+    @property
+    def is_leaving(self) -> bool:
+        return self.is_gone or "deletionTimestamp" in self.item["metadata"]
+
+    @property
+    def deleted_at(self) -> float | None:
+        """When it was told to leave, its grace not included."""
+        metadata = self.item["metadata"]
+        if "deletionTimestamp" not in metadata:
+            return None
+        grace_s = metadata.get("deletionGracePeriodSeconds") or 0
+        return epoch_of(metadata["deletionTimestamp"]) - grace_s
+
+    @property
+    def disruption(self) -> str:
+        """Why Kubernetes took it away, where it says so."""
+        conditions = self.item["status"].get("conditions", ())
+        found = (c.get("reason", "") for c in conditions if c["type"] == "DisruptionTarget")
+        return next(found, "")
+
+    @property
+    def ended(self) -> dict[str, Any] | None:
+        """How its agent's container ended."""
+        for status in self.item["status"].get("containerStatuses", ()):
+            if status["name"] == "agent" and "terminated" in status["state"]:
+                return dict(status["state"]["terminated"])
+        return None
+
+
+class PodWatch:
+    """Follows the pods of a namespace in a thread of its own until the block ends."""
+
+    def __init__(self, cluster: Cluster, namespace: str, selector: str) -> None:
+        self._command = [
+            *(str(cluster.programs.get("kubectl", "kubectl")), "-n", namespace, "get", "pods"),
+            *("-l", selector, "--watch", "--output-watch-events", "-o", "json"),
+        ]
+        self._environ = cluster.environ
+        self._lock = threading.Lock()
+        self._seen: dict[str, Seen] = {}
+        self._is_over = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> PodWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        if self._process is not None:
+            self._process.kill()
+        self._thread.join(10)
+
+    def pods(self) -> dict[str, Seen]:
+        """Give all pods that there were, by UID."""
+        with self._lock:
+            return dict(self._seen)
+
+    def _follow(self) -> None:
+        while not self._is_over.is_set():
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                self._take(json.loads(line))
+            self._process.wait()
+            self._is_over.wait(1)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        item = event["object"]
+        if item.get("kind") != "Pod":
+            return
+        with self._lock:
+            is_gone = event["type"] == "DELETED"
+            self._seen[item["metadata"]["uid"]] = Seen(item, is_gone)
+
+
+def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
+    """Say what is wrong with a pod's exit status; `allowed` is what was done to it besides."""
+    ended = seen.ended
+    code = None if ended is None else int(ended["exitCode"])
+    if code in allowed:
+        return None
+    told_at = seen.deleted_at
+    is_told = told_at is not None or seen.disruption != ""
+    if code == HANDED_BACK and is_told:
+        return None
+    if code == 0:
+        ended_at = epoch_of(ended["finishedAt"]) if ended else 0.0
+        if told_at is None or ended_at <= told_at + 1:
+            return None
+    if ended is None and (not seen.is_leaving or _never_ran(seen)):
+        return None
+    why = f" ({seen.disruption})" if seen.disruption else ""
+    return f"{seen.name}: {code}, {'told to leave' if is_told else 'not told to leave'}{why}"
+
+
+def _never_ran(seen: Seen) -> bool:
+    return bool(seen.item["status"]["phase"] == "Pending")
+
+
+def epoch_of(text: str) -> float:
+    """Read a time as Kubernetes writes it."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
