@@ -43,6 +43,12 @@ class Env:
         self.obs = torch.rand(ENVS, OBSERVATIONS)
         self.steps = 0
 
+    @property
+    def unwrapped(self) -> "Env":
+        return self
+
+    env = unwrapped
+
     def get_observations(self) -> Any:
         if self.is_dict:
             from tensordict import TensorDict

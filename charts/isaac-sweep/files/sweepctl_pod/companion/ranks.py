@@ -31,6 +31,11 @@ class Ranks:
         return int(found.item())
 
 
+def rank() -> int:
+    """Give this process's number."""
+    return Ranks().own
+
+
 def _distributed() -> Any:
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)

@@ -9,10 +9,20 @@ from contextlib import contextmanager
 PREFIX = "sweepctl: companion: "
 
 
+_said: set[str] = set()
+
+
 def say(text: str) -> None:
-    """Say one line on stderr; a stderr that is gone is no reason to end a training."""
+    """Say one line on stderr, and the same only once: a training has many checkpoints.
+
+    A stderr that is gone is no reason to end a training.
+    """
+    line = " ".join(text.split())
+    if line in _said:
+        return
+    _said.add(line)
     try:
-        sys.stderr.write(f"{PREFIX}{' '.join(text.split())}\n")
+        sys.stderr.write(f"{PREFIX}{line}\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         pass
