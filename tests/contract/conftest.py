@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract.agents import World
+from tests.contract.small_runs import Small, end_all, require_trainer
 from tests.serving import ServerProcess, sdk_environ
 
 AGENT_LAUNCHER = """
@@ -123,3 +124,18 @@ def world(
     world = World(start_server(*getattr(request, "param", [])), tmp_path)
     yield world
     world.end()
+
+
+@pytest.fixture
+def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
+    """Give the function that makes a small training of the real rsl_rl, of one generation."""
+    require_trainer()
+    made: list[Small] = []
+
+    def make(generation: str = "5") -> Small:
+        made.append(Small(tmp_path / f"run-{len(made)}", generation))
+        return made[-1]
+
+    yield make
+    for each in made:
+        end_all(each)

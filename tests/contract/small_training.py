@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -32,10 +33,16 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@dataclass
+class Gains:
+    hip: float = 1.5
+
+
 class Env:
     """Rewards actions that are near to the observation; an episode has twenty steps."""
 
-    num_envs, num_actions, max_episode_length, device, cfg = ENVS, ACTIONS, 20, "cpu", {"gain": 1.5}
+    num_envs, num_actions, max_episode_length, device = ENVS, ACTIONS, 20, "cpu"
+    cfg = Gains()
 
     def __init__(self, pace_s: float, is_dict: bool) -> None:
         self.pace_s, self.is_dict = pace_s, is_dict

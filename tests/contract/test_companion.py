@@ -5,182 +5,21 @@ trainings of Isaac Lab itself are in test_companion_isaaclab.py.
 """
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from sweepctl_pod.checkpoint import newest_good
-from tests.contract.agents import ROOT
-from tests.contract.wheels import Wheel, unpacked
+from tests.contract.small_runs import PACED, RSL_RL, Small
 from tests.serving import wait_for
 
-HOOK = ROOT / "charts" / "isaac-sweep" / "files" / "sweepctl_pod" / "pythonpath"
-SCRIPT = Path(__file__).with_name("small_training.py")
-EXAMPLE = ROOT / "examples" / "toy_legs"
-RSL_RL = {
-    "5": None,  # the trainer's own
-    "3": Wheel(
-        "rsl-rl-lib", "3.1.2", "406867356b70920e99ed8fd12c5b3463a64895407cc3ed96c917fddb9bfae06d"
-    ),
-    "2": Wheel(
-        "rsl-rl-lib", "2.3.3", "289761caf660e6f9eadc1f5b14224d7715c45e036c4dc00b2abf51d209f0d1a1"
-    ),
-}
 pytestmark = pytest.mark.trainer
-
-
-class Small:
-    """A run of the small training: its folder, and the processes that train it."""
-
-    def __init__(self, folder: Path, generation: str = "5") -> None:
-        self.folder = folder
-        self.generation = generation
-        self.own = folder / ".sweepctl"
-        self.children: list[subprocess.Popen[bytes]] = []
-        self.orders: dict[str, Any] = {"every_s": 600, "leave_within_s": 20, "keep": 2}
-        self.environ: dict[str, str] = {}
-        self.started_at = 0.0
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def start(
-        self,
-        *words: str,
-        resume: Path | None = None,
-        companion: bool = True,
-        launcher: tuple[str, ...] = (),
-    ) -> subprocess.Popen[bytes]:
-        wheel = RSL_RL[self.generation]
-        library = [] if wheel is None else [str(unpacked(wheel))]
-        orders = {
-            **self.orders,
-            "folder": str(self.own),
-            "attempt": len(self.children) + 1,
-            "resume": None if resume is None else str(resume),
-        }
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "OMP_NUM_THREADS": "1",
-            "PYTHONUNBUFFERED": "1",
-            "RSL_RL": self.generation,
-            "PYTHONPATH": os.pathsep.join([*([str(HOOK)] if companion else []), *library]),
-            **({"SWEEPCTL_COMPANION": json.dumps(orders)} if companion else {}),
-            **self.environ,
-        }
-        python = str(EXAMPLE / ".venv" / "bin" / "python")
-        self.started_at = time.time()
-        with self.log.open("wb") as log:
-            child = subprocess.Popen(
-                [python, *launcher, str(SCRIPT), *words],
-                env=environ,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.children.append(child)
-        return child
-
-    @property
-    def log(self) -> Path:
-        return self.folder / f"log-{len(self.children)}.txt"
-
-    def said(self, attempt: int = 0) -> str:
-        number = attempt or len(self.children)
-        return (self.folder / f"log-{number - 1}.txt").read_text()
-
-    def lines(self, attempt: int = 0) -> list[str]:
-        """Give what the companion said."""
-        prefix = "sweepctl: companion: "
-        found = (line for line in self.said(attempt).splitlines() if prefix in line)
-        return [line.partition(prefix)[2] for line in found]
-
-    def ends(self, code: int = 0) -> None:
-        found = self.children[-1].wait(180)
-        assert found == code, f"{found}\n{self.said()}"
-
-    def end(self) -> dict[str, Any]:
-        """Wait for a training's good end, and give what it said there."""
-        self.ends()
-        found: dict[str, Any] = json.loads(self.said().splitlines()[-1])
-        return found
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = json.loads((self.own / "progress.json").read_text())
-        except FileNotFoundError:
-            return {}
-        return found
-
-    def reaches(self, iteration: int) -> None:
-        """Wait until the newest process has completed an iteration."""
-        child = self.children[-1]
-
-        def is_there() -> bool:
-            assert child.poll() is None, self.said()
-            done = self.progress
-            is_far = int(done.get("iteration", -1)) >= iteration
-            return is_far and float(done["at"]) > self.started_at
-
-        wait_for(f"iteration {iteration}", is_there, 120)
-
-    def iterations(self, attempt: int = 0) -> list[int]:
-        found = re.findall(r"Learning iteration (\d+)/", self.said(attempt))
-        return [int(number) for number in found]
-
-    @property
-    def manifests(self) -> list[int]:
-        return sorted(int(path.stem) for path in (self.own / "checkpoints").glob("*.json"))
-
-    @property
-    def newest(self) -> Path:
-        found = newest_good(self.own / "checkpoints")
-        assert found is not None
-        return found.folder / found.manifest.name
-
-    @property
-    def models(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "log").glob("*.pt"))
-
-
-@pytest.fixture
-def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
-    check = [sys.executable, str(EXAMPLE / "setup_trainer.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    if done.returncode != 0:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"{done.stderr.strip()}: run `make trainer`")
-    made: list[Small] = []
-
-    def make(generation: str = "5") -> Small:
-        made.append(Small(tmp_path / f"run-{len(made)}", generation))
-        return made[-1]
-
-    yield make
-    for small in made:
-        for child in small.children:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
 
 
 @pytest.fixture
 def small(make_small: Callable[..., Small]) -> Small:
     return make_small()
-
-
-PACED = ("--pace", "0.03")
-"""An iteration takes an eighth of a second."""
 
 
 @pytest.mark.parametrize("generation", RSL_RL)
@@ -295,7 +134,7 @@ def test_training_that_was_over_when_it_was_killed_closes_at_once(small: Small) 
     (small.folder / "log" / "model_6.pt").unlink()
     small.start("--iterations", "7", resume=small.newest)
     again = small.end()
-    assert (again["at"], again["steps"]) == (6, 0)
+    assert (again["at"], again["steps"]) == (6, done["steps"]), "not a step more"
     assert again["weights"] == done["weights"]
     assert small.models == ["model_0.pt", "model_5.pt", "model_6.pt"]
 
