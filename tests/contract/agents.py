@@ -66,6 +66,28 @@ class Agent:
             raise AssertionError(f"no end within {limit_s:g} s:\n{self.said}") from None
 
 
+def family(agent: Agent) -> list[int]:
+    """Give the processes of an agent, itself first."""
+    found = [agent.process.pid]
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += [int(child) for child in children.read_text().split()]
+    return found
+
+
+def freeze(agent: Agent) -> list[int]:
+    """Stop an agent and all that it started, as a node does that sleeps."""
+    pids = family(agent)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    return pids
+
+
+def thaw(pids: list[int]) -> None:
+    for pid in reversed(pids):
+        os.kill(pid, signal.SIGCONT)
+
+
 class World:
     """A server, a folder, and what runs there."""
 

@@ -36,7 +36,11 @@ def stream(body: "dict[str, object]") -> None:
     headers |= json.loads(ENVIRON.get("WANDB_X_EXTRA_HTTP_HEADERS", "{}"))
     url = f"{ENVIRON['WANDB_BASE_URL']}/files/{path}/file_stream"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+    try:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request).close()
+    except OSError:
+        if "bear-all" not in WORDS:
+            raise
 
 
 def log(name: str = "loss") -> None:
@@ -67,7 +71,9 @@ def is_first_try() -> bool:
 
 def do(word: str) -> None:
     what, _, value = word.partition(":")
-    if what == "note":
+    if what == "bear-all":
+        pass
+    elif what == "note":
         note(value)
     elif what == "note-and-exit":
         note(value)
@@ -100,7 +106,8 @@ def do(word: str) -> None:
             stream({})
             time.sleep(0.2)
     elif what == "beat-once":
-        while is_first_try():
+        is_first = is_first_try()
+        while is_first:
             stream({})
             time.sleep(0.2)
     elif what == "beat-until":

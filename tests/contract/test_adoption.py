@@ -3,17 +3,21 @@
 The server is the embedded one, shown as W&B proper by a proxy; all limits are a hundredth.
 """
 
+import json
 import signal
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
-from sweepctl_pod.wandb.client import RunInfo, SweepInfo
+from sweepctl_pod.wandb.client import Connection, RunInfo, SweepInfo, WandbClient
 from sweepctl_pod.wandb.outputs import file_text
-from tests.contract.agents import Agent, World
+from tests.contract.agents import Agent, World, freeze, thaw
+from tests.contract.faulty_proxy import FaultyProxy, Instead
 from tests.contract.wandb_proper import ProperProxy
-from tests.serving import wait_for
+from tests.serving import API_KEY, wait_for
 
 NEVER = ["--agent-timeout-s", "100000", "--run-timeout-s", "100000"]
 """W&B hands nothing out again that died without a word."""
@@ -25,6 +29,7 @@ class Proper(World):
     def __init__(self, world: World, proxy: ProperProxy) -> None:
         super().__init__(world.server, world.folder)
         self.proxy = proxy
+        self.client_of_proxy = WandbClient(Connection(proxy.url, API_KEY, "local"))
         self.environ |= {"WANDB_BASE_URL": proxy.url, "SWEEPCTL_ADOPT_AFTER_S": "6"}
 
     def pod(self, sweep: SweepInfo, host: str, **environ: str) -> Agent:
@@ -60,7 +65,7 @@ class Proper(World):
 
 
 @pytest.fixture
-def proper(world: World, request: pytest.FixtureRequest) -> Iterator[Proper]:
+def proper(world: World) -> Iterator[Proper]:
     proxy = ProperProxy(world.server.url)
     proper = Proper(world, proxy)
     yield proper
@@ -68,29 +73,186 @@ def proper(world: World, request: pytest.FixtureRequest) -> Iterator[Proper]:
     proxy.close()
 
 
+pytestmark = pytest.mark.parametrize("world", [NEVER], indirect=True)
+
+
 def once(proper: Proper, *words: str) -> list[str]:
-    """Give a trainer that dies with its agent the first time, and comes to its end the second."""
-    return proper.trainer(
-        "note:began", "beat-once", *words, "log", "note:ended", "${args_no_hyphens}"
-    )
+    """Give a trainer that trains for ever at first, and comes to its end the second time."""
+    words = ("note:began", "beat-once", *words, "log", "note:ended")
+    return proper.trainer(*words, "${args_no_hyphens}")
 
 
-@pytest.mark.parametrize("world", [NEVER], indirect=True)
-def test_replaced_pod_takes_up_at_once_what_the_pod_before_it_had(proper: Proper) -> None:
-    sweep = proper.sweep(once(proper))
-    first = proper.pod(sweep, "job-a-0", SWEEPCTL_ADOPT_AFTER_S="600")
+def begun_and_killed(proper: Proper, sweep: SweepInfo, host: str) -> None:
+    """Have a pod begin the run of a sweep, and die without a word, for good."""
+    pod = proper.pod(sweep, host)
     proper.wait_noted("began")
     proper.claimed(sweep)
-    first.send(signal.SIGKILL)
-    first.wait()
-    second = proper.pod(sweep, "job-a-0", SWEEPCTL_ADOPT_AFTER_S="600")
-    second.says("claiming it", 20)
+    pod.send(signal.SIGKILL)
+    pod.wait()
+
+
+def test_replaced_pod_takes_up_at_once_what_the_pod_before_it_had(proper: Proper) -> None:
+    proper.environ["SWEEPCTL_ADOPT_AFTER_S"] = "600"
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-0")
+    second = proper.pod(sweep, "job-a-0")
+    second.says("claiming it")
     proper.proxy.is_over = True
     assert second.wait() == 0
     proper.went_well(sweep)
     record = proper.claimed(sweep)
-    assert [(each.number, each.ended_by) for each in record.attempts] == [
-        (1, "silence"),
-        (2, "finished"),
-    ]
+    told = [(each.number, each.ended_by) for each in record.attempts]
+    assert told == [(1, "silence"), (2, "finished")]
     assert [claim.fence for claim in record.claims] == [2]
+
+
+@pytest.mark.parametrize("is_told_to_exit", [False, True])
+def test_run_of_an_index_that_is_gone_for_good_is_taken_up_by_an_agent_without_work(
+    is_told_to_exit: bool, proper: Proper
+) -> None:
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-7")
+    proper.proxy.is_over = is_told_to_exit
+    other = proper.pod(sweep, "job-b-0")  # as of a Job that helm upgrade made
+    other.says("claiming it")
+    proper.proxy.is_over = True
+    assert other.wait() == 0
+    proper.went_well(sweep)
+    record = proper.claimed(sweep)
+    assert [each.host for each in record.attempts] == ["job-a-7", "job-b-0"]
+
+
+def test_of_two_agents_that_claim_a_run_at_the_same_moment_one_trains_it(proper: Proper) -> None:
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-7")
+    proper.proxy.together = threading.Barrier(2)
+    pods = [proper.pod(sweep, host) for host in ("job-b-1", "job-b-0")]
+    for pod in pods:
+        pod.says("claiming it")
+    proper.wait_noted("ended")
+    proper.proxy.is_over = True
+    assert [pod.wait() for pod in pods] == [0, 0]
+    assert ["another agent takes it up" in pod.said for pod in pods] == [True, False]
+    assert ["starts" in pod.said for pod in pods] == [False, True], "the lowest name wins"
+    proper.went_well(sweep)
+
+
+def test_agent_that_comes_back_after_its_run_was_taken_up_kills_its_trainer_and_tells_nothing(
+    proper: Proper,
+) -> None:
+    sweep = proper.sweep(once(proper))
+    first = proper.pod(sweep, "job-a-0")
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    frozen = freeze(first)
+    other = proper.pod(sweep, "job-a-1")
+    other.says("finished: loss = 1.5")
+    before = len(proper.proxy.posts)
+    proper.proxy.is_over = True
+    thaw(frozen)
+    first.says("left to another agent")
+    assert first.wait() == 0
+    assert other.wait() == 0
+    assert "another agent has taken it over" in first.said
+    said = [body for _, body in proper.proxy.posts[before:] if body]
+    assert said == [], "its trainer's signs of life may come, and no word of the agent"
+    proper.went_well(sweep)
+    record = proper.claimed(sweep)
+    assert [each.ended_by for each in record.attempts] == ["silence", "finished"]
+
+
+@pytest.mark.parametrize("trainer", ["lives-on", "dies-of-it"])
+def test_agent_that_was_cut_off_leaves_the_run_to_who_took_it_up(
+    trainer: str, proper: Proper
+) -> None:
+    is_cut = threading.Event()
+    network = FaultyProxy(
+        proper.proxy.url, before=lambda path, body: Instead(503, b"") if is_cut.is_set() else None
+    )
+    words = ["bear-all"] if trainer == "lives-on" else []
+    sweep = proper.sweep(proper.trainer(*words, *once(proper)[4:]))
+    first = proper.pod(sweep, "job-a-0", WANDB_BASE_URL=network.url)
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    is_cut.set()
+    other = proper.pod(sweep, "job-a-1")
+    other.says("finished: loss = 1.5")
+    proper.proxy.is_over = True
+    is_cut.clear()
+    assert first.wait() == 0
+    assert other.wait() == 0
+    assert "left to another agent" in first.said
+    proper.went_well(sweep)
+    network.close()
+
+
+def test_run_that_was_handed_back_in_good_order_is_left_to_wandb(proper: Proper) -> None:
+    sweep = proper.sweep(once(proper))
+    first = proper.pod(sweep, "job-a-0")
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    first.send(signal.SIGTERM)
+    assert first.wait() == 75
+    second = proper.pod(sweep, "job-a-0")
+    second.says("finished: loss = 1.5")
+    proper.proxy.is_over = True
+    assert second.wait() == 0
+    assert "claiming it" not in second.said
+    proper.went_well(sweep)
+    record = proper.claimed(sweep)
+    assert [each.ended_by for each in record.attempts] == ["SIGTERM", "finished"]
+    assert [claim.fence for claim in record.claims] == [2]
+
+
+def test_what_a_trainer_stores_as_config_takes_nothing_from_the_next_attempt(
+    proper: Proper,
+) -> None:
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-0")
+    run = proper.run(sweep)
+    proper.client_of_proxy.graphql(
+        "mutation UpsertBucket($name: String, $project: String, $entity: String, $config:"
+        " JSONString) { upsertBucket(input: {name: $name, modelName: $project, entityName:"
+        " $entity, config: $config}) { bucket { id } } }",
+        {
+            **{"name": run.id, "project": "agents", "entity": "local"},
+            "config": json.dumps({"_wandb": {"value": {}}, "env.gain": {"value": 77}}),
+        },
+    )
+    second = proper.pod(sweep, "job-a-0")
+    second.says("finished: loss = 1.5")
+    proper.proxy.is_over = True
+    assert second.wait() == 0
+    proper.went_well(sweep)
+
+
+def test_cancelled_sweep_has_no_run_taken_up(proper: Proper) -> None:
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-0")
+    proper.client.set_sweep_state(sweep, "CANCELED")
+    second = proper.pod(sweep, "job-a-0")
+    assert second.wait() == 0
+    assert "claiming it" not in second.said
+    assert len(proper.noted("began")) == 1
+
+
+def test_claims_cost_a_training_agent_and_an_idle_one_few_requests(proper: Proper) -> None:
+    """Count them over a time in which an agent may look ten times; heartbeats are every 5 s."""
+    sweep = proper.sweep(
+        proper.trainer("note:began", "beat-until:" + str(proper.folder / "end"), "log")
+    )
+    trains = proper.pod(sweep, "job-a-0", SWEEPCTL_ADOPT_AFTER_S="20")
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    idle = proper.pod(sweep, "job-a-1", SWEEPCTL_ADOPT_AFTER_S="20")
+    idle.says("overrides")
+    before, began = proper.proxy.counts(), time.monotonic()
+    wait_for("20 s of looks", lambda: time.monotonic() - began > 20)
+    asked = proper.proxy.counts() - before
+    (proper.folder / "end").touch()
+    proper.proxy.is_over = True
+    assert (trains.wait(), idle.wait()) == (0, 0)
+    # In a real minute both numbers are a tenth of these: a look is due after 60 s, not 2.
+    assert 3 <= asked["Run"] <= 14, asked
+    assert asked["Runs"] <= 5, asked
+    assert asked["CreateRunFiles"] <= 3, asked

@@ -1,6 +1,7 @@
 """What the record of a run, `sweepctl.json`, says of its attempts: real agents, a real server."""
 
 import signal
+import threading
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl_pod.wandb.client import RunInfo
 from sweepctl_pod.wandb.outputs import file_text
-from tests.contract.agents import World
+from tests.contract.agents import World, freeze, thaw
+from tests.contract.faulty_proxy import FaultyProxy, Instead
 from tests.serving import wait_for
 
 
@@ -69,3 +71,62 @@ def test_record_counts_the_kills_of_a_trainer(world: World) -> None:
     assert record is not None
     assert [each.ended_by for each in record.attempts] == ["SIGKILL"] * 3
     assert len(world.noted("began")) == 3
+
+
+HUNG = ("bear-all", "note:began", "beat-once", "log", "note:ended")
+
+
+@pytest.mark.parametrize("world", [["--agent-timeout-s", "3"]], indirect=True)
+def test_agent_that_slept_while_its_run_went_to_another_tells_nothing_of_it(world: World) -> None:
+    sweep = world.sweep(world.trainer(*HUNG))
+    first = world.start(sweep, SWEEPCTL_HOST="job-0", SWEEPCTL_WORK=str(world.folder / "first"))
+    world.wait_noted("began")
+    begun(world, sweep, 1)
+    frozen = freeze(first)
+    second = world.start(sweep, SWEEPCTL_HOST="job-1")
+    second.says("finished: loss = 1.5")
+    thaw(frozen)
+    assert first.wait() == 0
+    assert second.wait() == 0
+    left_without_a_word(world, sweep, first.said)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("world", [["--agent-timeout-s", "3"]], indirect=True)
+def test_agent_that_was_cut_off_while_its_run_went_to_another_tells_nothing_of_it(
+    world: World, dies: bool
+) -> None:
+    is_cut = threading.Event()
+    network = FaultyProxy(
+        world.server.url, before=lambda path, body: Instead(503, b"") if is_cut.is_set() else None
+    )
+    sweep = world.sweep(world.trainer(*HUNG[dies:]))
+    first = world.start(
+        sweep,
+        SWEEPCTL_HOST="job-0",
+        WANDB_BASE_URL=network.url,
+        SWEEPCTL_WORK=str(world.folder / "first"),
+    )
+    world.wait_noted("began")
+    begun(world, sweep, 1)
+    is_cut.set()
+    second = world.start(sweep, SWEEPCTL_HOST="job-1")
+    second.says("finished: loss = 1.5")
+    is_cut.clear()
+    assert first.wait() == 0
+    assert second.wait() == 0
+    left_without_a_word(world, sweep, first.said)
+    network.close()
+
+
+def left_without_a_word(world: World, sweep: Any, said: str) -> None:
+    assert "left to another agent: " in said
+    run = world.run(sweep)
+    assert (run.state, run.exit_code) == ("finished", 0)
+    assert "sweepctl/reason" not in run.summary
+    assert len(world.noted("ended")) == 1
+    record = record_of(world, run)
+    assert record is not None
+    assert [each.ended_by for each in record.attempts] == ["silence", "finished"]
+    assert record.claims == (), "the server itself says whose a run is"
+    world.nothing_is_left()

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,8 +30,8 @@ class ProperProxy:
         self.is_over = is_over
         self.stopped: set[str] = set()
         """The runs that a person has stopped: W&B asks nobody to stop another."""
-        self.cut_off: set[str] = set()
-        """The hosts whose agents and trainers do not get through."""
+        self.together: threading.Barrier | None = None
+        """Holds uploads back until so many have come: all their senders have read by then."""
         self.asked: list[tuple[float, str]] = []
         self.posts: list[tuple[str, dict[str, Any]]] = []
         """What was posted to the streams of runs: the run, the body."""
@@ -83,6 +84,11 @@ class ProperProxy:
         self, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, str, bytes]:
         name = "file" if path.startswith("/storage") else operation(body)
+        together = self.together
+        if name == "CreateRunFiles" and together is not None:
+            with suppress(threading.BrokenBarrierError):
+                together.wait(25)
+            self.together = None
         with self._guard:
             self.asked.append((time.monotonic(), name))
             if name == "file_stream":

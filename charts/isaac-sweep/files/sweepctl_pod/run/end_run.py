@@ -10,7 +10,15 @@ from dataclasses import replace
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.run.posting import Output, Poster
 from sweepctl_pod.run.training import TrainerEnd, Training
-from sweepctl_pod.run.verdict import Ending, Facts, Intervention, Verdict, judge, unknown_ending
+from sweepctl_pod.run.verdict import (
+    Ending,
+    Facts,
+    Intervention,
+    Verdict,
+    judge,
+    lost_ending,
+    unknown_ending,
+)
 from sweepctl_pod.waiting import (
     BackgroundCall,
     InterruptedBySignalError,
@@ -42,12 +50,16 @@ def end_run(
     end: TrainerEnd,
     question: RunQuestion,
     attempts: int,
+    is_ours: Callable[[], bool] = lambda: True,
 ) -> Verdict:
     """Judge a run and post its end to W&B; give the verdict.
 
     `question` was asked while the trainer was still being cleaned up. Its answer is used first;
-    then W&B is asked anew. `attempts` counts this one as well.
+    then W&B is asked anew. `attempts` counts this one as well. `is_ours` says, before anything is
+    posted, whether the run's end is still this agent's to tell.
     """
+    if end.intervention is Intervention.LOST:
+        return lost_ending()
     sweep, run = training.sweep, training.run
     asked = [question]
 
@@ -73,6 +85,8 @@ def end_run(
         silence = error.message
     verdict = judge(_facts(training, end, info, logged, silence, attempts))
     verdict = replace(verdict, reason=training.secrets.hide(verdict.reason))
+    if not is_ours():
+        return lost_ending()
     if verdict.ending is Ending.FAILED and info is not None and info.host is None and training.host:
         # Its trainer never got so far as to store it, and a later pod of this index counts by host.
         with suppress(ApiError, InterruptedBySignalError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from sweepctl_pod.checkpoint import Progress
@@ -34,7 +35,13 @@ from sweepctl_pod.run_record import (
     RunRecord,
     read_record,
 )
-from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, Retrying
+from sweepctl_pod.waiting import (
+    BackgroundCall,
+    InterruptedBySignalError,
+    LastCalls,
+    NoAnswerError,
+    Retrying,
+)
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import Place, file_text, last_step, upload_file
 
@@ -101,19 +108,26 @@ class RecordKeeper:
         self._take()
         return counted if self._written is None else self._written.losses + 1
 
-    def confirm(self, retrying: Retrying) -> bool:
+    def confirm(self, last_calls: LastCalls) -> bool:
         """Look at the claim before the run's end is told; say whether that is this agent's to do.
 
-        Without an answer in time it is: what is known says so.
+        After a network's cut the first answer decides, however late it comes: another agent may
+        have trained the run to its end meanwhile. Told to leave, this agent has no time for that.
         """
         if self._times is None or self.is_lost:
             return not self.is_lost
-        self._wait(retrying)
+        self._wait(last_calls.retrying)
         if self._call.is_done():
             self._take()
-            self._begin(is_news=False)
-            self._wait(retrying)
-            self._take()
+        if self._training.pod.signals.is_leaving:
+            if self._call.is_done():
+                self._begin(is_news=False)
+                self._wait(last_calls.retrying)
+                self._take()
+            return not self.is_lost
+        attempt, claim = self._attempt, self._claim
+        with suppress(NoAnswerError):
+            self._note(last_calls.call(lambda: self._bring(attempt, claim, False)))
         return not self.is_lost
 
     def end(self, retrying: Retrying, verdict: Verdict, end: TrainerEnd) -> str | None:
@@ -166,9 +180,14 @@ class RecordKeeper:
             found = self._call.result()
         except Exception as error:
             return str(error) or type(error).__name__
+        self._note(found)
+        return None
+
+    def _note(self, found: RunRecord | None) -> None:
+        """Note what the record says, or that the claim is lost."""
         if found is None:
             self.is_lost = True
-            return None
+            return
         self._written = found
         for claim in found.claims:
             if claim.agent == self._attempt.agent and self._times is not None:
@@ -176,7 +195,6 @@ class RecordKeeper:
         for attempt in found.attempts:
             if attempt.is_same_as(self._attempt):
                 self._attempt = replace(self._attempt, number=attempt.number)
-        return None
 
     def _bring(self, attempt: Attempt, claim: Claim | None, is_news: bool) -> RunRecord | None:
         """Read the record, complete and write it where it lacks something, and give it.

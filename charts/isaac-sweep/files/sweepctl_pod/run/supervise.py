@@ -10,6 +10,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sweepctl_pod import log_lines
@@ -17,9 +18,14 @@ from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
 from sweepctl_pod.run.record import RecordKeeper
 from sweepctl_pod.run.training import TrainerEnd, Training
-from sweepctl_pod.run.verdict import Intervention, Verdict, lost_ending
+from sweepctl_pod.run.verdict import Intervention, Verdict
 from sweepctl_pod.run_record import RECORD_FILE
-from sweepctl_pod.waiting import BackgroundCall, InterruptedBySignalError, LastCalls
+from sweepctl_pod.waiting import (
+    BackgroundCall,
+    InterruptedBySignalError,
+    LastCalls,
+    NoAnswerError,
+)
 from sweepctl_pod.wandb.client import ApiError, WandbClient
 
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
@@ -83,7 +89,7 @@ class _Supervisor:
         is_claimed = beat is not None and training.run.attempt is None
         times = training.pod.claim_times if is_claimed else None
         self._record = RecordKeeper(client, training, times)
-        self._is_lost = False
+        self._is_told = self._is_out_of_touch = False
         self._is_unknown = False
         self._must_exit = False
 
@@ -97,16 +103,21 @@ class _Supervisor:
         began = time.monotonic()
         try:
             question, end = self._try()
-            if training.may_try_again(end):
+            if training.may_try_again(end) and not record.is_lost:
                 again = f"{training.evidence.spoilt_start}; trying once more"
                 self._say(log_lines.run_note(run.id, again))
                 question, end = self._try()
             lasted_s = time.monotonic() - began
-            if self._is_lost or not record.confirm(self._last_calls.retrying):
-                verdict = lost_ending()
-            else:
-                attempts = record.attempts(attempts)
-                verdict = end_run(self._client, self._last_calls, training, end, question, attempts)
+            attempts = record.attempts(attempts)
+            verdict = end_run(
+                self._client,
+                self._last_calls,
+                training,
+                end,
+                question,
+                attempts,
+                is_ours=self._is_ours,
+            )
             self._say(log_lines.run_ends(run.id, verdict.ending.value, verdict.reason))
             # Before the heartbeats end: the run's next agent reads the record.
             if trouble := record.end(self._last_calls.retrying, verdict, end):
@@ -172,7 +183,7 @@ class _Supervisor:
         if isinstance(answer, list):
             self._last_calls.retrying.note_success()
             self._record.heard()
-            self._is_unknown = False
+            self._is_out_of_touch = self._is_unknown = False
             for command in answer:
                 self._act_on(command, is_training=is_training)
         elif isinstance(answer, ApiError) and answer.is_missing:
@@ -181,7 +192,19 @@ class _Supervisor:
                 self._say("W&B knows this agent no more; the run goes on")
             self._is_unknown = True
         else:
+            self._is_out_of_touch = True
             self._last_calls.retrying.note_failure(answer)
+
+    def _is_ours(self) -> bool:
+        """Say whether the run's end is this agent's to tell, however long it was out of touch."""
+        for answer in self._heartbeats.take() if self._heartbeats else ():
+            self._take_answer(answer, is_training=False)
+        beat = self._beat
+        if self._is_out_of_touch and beat is not None and not self._signals.is_leaving:
+            with suppress(NoAnswerError):
+                answer = self._last_calls.call(lambda: beat(self._run.id))
+                self._take_answer(answer, is_training=False)
+        return self._record.confirm(self._last_calls)
 
     def _act_on(self, command: Command, *, is_training: bool) -> None:
         """Do what W&B asks for. A command to begin the run that is held comes late, and is none."""
@@ -201,15 +224,16 @@ class _Supervisor:
 
     def _lose(self) -> None:
         """End the trainer of a run that is another agent's by now."""
-        if not self._is_lost:
-            self._is_lost = self._record.is_lost = True
+        self._record.is_lost = True
+        if not self._is_told:
+            self._is_told = True
             self._say(log_lines.run_note(self._run.id, "another agent has taken it over"))
         self._training.end(Intervention.LOST, 0.0)
 
     def _leave(self, *, is_first: bool) -> None:
         """Hand the run back; a second signal ends the trainer at once."""
         training, run, signals = self._training, self._run, self._signals
-        if not is_first or self._is_lost:
+        if not is_first or self._record.is_lost:
             training.end(Intervention.LEAVING, 0.0)
             return
         name = signal.Signals(signals.last or signal.SIGTERM).name
