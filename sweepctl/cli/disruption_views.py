@@ -68,15 +68,13 @@ def summary_lines(done: Disrupted) -> list[str]:
     counts = Counter(each.outcome.value for each in made)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     times = [each.took_s for each in made if each.went_to is not None and each.took_s is not None]
-    line = f"{len(made)} disruptions: {told}"
+    line = f"{len(made)} {'disruption' if len(made) == 1 else 'disruptions'}: {told}"
     if times:
-        line += (
-            f"; after {statistics.median(times):.0f} s in the middle, {max(times):.0f} s at most"
-        )
+        line += f"; after {statistics.median(times):.0f} s (median), {max(times):.0f} s at most"
     known = [each.repeated for each in made if each.repeated is not None]
-    line += f"; iterations trained again: {sum(known)}"
-    if len(known) < len(made):
-        line += f", not known of {len(made) - len(known)}"
+    line += f"; iterations trained again: {sum(known) if known else 'not known'}"
+    if known and len(known) < len(made):
+        line += f", and not known of {len(made) - len(known)}"
     return [line]
 
 
