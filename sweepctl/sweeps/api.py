@@ -267,15 +267,18 @@ class WandbApi:
         payload = answer.get("retryRun")
         return None if not payload else bool(payload.get("success"))
 
-    def hand_back(self, sweep: SweepInfo, run: RunInfo) -> None:
-        """Open a run again and hand it back, as an agent does that was told to leave."""
-        place = (sweep.entity, sweep.project, run.id)
+    def open_run(self, run: RunInfo) -> None:
+        """Show a run that has ended as running again, as its trainer does that resumes it."""
         query = (
             "mutation UpsertBucket($id: String, $state: String) {"
             " upsertBucket(input: {id: $id, state: $state}) { bucket { id } } }"
         )
-        running = {"id": run.node_id, "state": RunState.RUNNING.value}
-        self._retrying(lambda: self._client.graphql(query, running))
+        variables = {"id": run.node_id, "state": RunState.RUNNING.value}
+        self._retrying(lambda: self._client.graphql(query, variables))
+
+    def hand_back(self, sweep: SweepInfo, run: RunInfo) -> None:
+        """Hand a run back that is open, as an agent does that was told to leave."""
+        place = (sweep.entity, sweep.project, run.id)
         self._retrying(lambda: self._client.mark_preempting(*place))
         body = end_body(_HANDED_BACK_CODE)
         self._retrying(lambda: self._client.post_file_stream(*place, body))

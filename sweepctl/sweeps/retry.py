@@ -3,8 +3,8 @@
 The embedded server has an operation for it. W&B has none; its own way to hand a run on is that the
 run is marked `preempting` and then ends with another code than 0
 (https://docs.wandb.ai/guides/runs/resuming, "preemptible sweeps"). So the run is opened once more
-and handed back like that, and its record asks the agents for it as well. What became of it is read
-afterwards, never assumed.
+and handed back like that. What W&B made of it is read afterwards, never assumed: where it is in no
+queue it is left open and silent, which the sweep's agents take up as any run that was lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from sweepctl.server.server_process import ENTITY
 from sweepctl.sweeps.api import WandbApi
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep
+from sweepctl_pod.claims import ClaimTimes
 from sweepctl_pod.errors import SweepctlError, UsageError
+from sweepctl_pod.run_record import RunRecord
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 from sweepctl_pod.wandb.states import (
     ENDED_BADLY,
@@ -32,9 +34,12 @@ RETRIED = (RunState.FAILED.value, RunState.CRASHED.value)
 QUEUED = "queued"
 UNCHANGED = "unchanged"
 """It waits for an agent already."""
+OPENED = "opened"
+"""It is in no queue; an agent takes it up when it has been silent long enough."""
 NOT_TAKEN = "not queued"
 """The server left it as it was."""
 
+_ADOPTED_AFTER_S = ClaimTimes().adopt_after_s
 _LOOKS = 6
 _LOOK_EVERY_S = 2.0
 _MOST_NAMED = 10
@@ -49,7 +54,7 @@ class Retried:
     """Its state before."""
     result: str
     why: str | None = None
-    """Why it was not queued, as the server says it."""
+    """Why it was not queued, or what else is in its way, as the server says it."""
     command: tuple[str, ...] = ()
     """What its agent executed, where nobody will but who types it."""
 
@@ -87,9 +92,15 @@ def retry_runs(
             sweep.full_name, tuple(Retried(each.id, each.state, QUEUED) for each in chosen)
         )
     done = [_retried(api, sweep, run, sleep, now) for run in chosen]
-    is_paused = sweep.state == SweepState.PAUSED
-    notes = [f"the sweep is paused: sweepctl resume {sweep.full_name}"] if is_paused else []
-    return Retry(sweep.full_name, tuple(done), tuple(notes))
+    notes = []
+    if sweep.state == SweepState.PAUSED:
+        notes.append(f"the sweep is paused: sweepctl resume {sweep.full_name}")
+    if any(each.result == OPENED for each in done):
+        minutes = _ADOPTED_AFTER_S / 60
+        who = f"an agent that is there in {minutes:.0f} min takes it up"
+        notes.append(f"W&B queued none that is opened: {who}")
+    notes += [each.why for each in done if each.why and each.result != NOT_TAKEN]
+    return Retry(sweep.full_name, tuple(done), tuple(dict.fromkeys(notes)))
 
 
 def _retried(
@@ -163,17 +174,64 @@ def _handed_back(
     _check_open(sweep)
     record = api.run_record(sweep.full_name, run.id)
     if record is not None:
+        _check_left(record, now())
         api.write_record(sweep, run.id, replace(record, retry_asked_at=now()))
-    if sweep.state == SweepState.FINISHED:
-        api.set_state(sweep, SweepState.RUNNING.value)
+    api.open_run(run)
     api.hand_back(sweep, run)
-    state = ""
-    for _ in range(_LOOKS):
+    result, command = NOT_TAKEN, record.argv if record is not None else ()
+    state = _state_after(api, sweep, run, {RunState.PREEMPTED}, sleep)
+    if state == RunState.PREEMPTED:
+        result = QUEUED
+    elif record is not None and record.claims:  # agents take up no other run
+        api.open_run(run)
+        if _state_after(api, sweep, run, _SILENT, sleep) in _SILENT:
+            result = OPENED
+    if result == NOT_TAKEN:
+        why = f"W&B shows it as {state}, and queues only what it shows as preempted"
+        return Retried(run.id, run.state, result, why, command)
+    return Retried(run.id, run.state, result, _opened(api, sweep))
+
+
+def _opened(api: WandbApi, sweep: SweepInfo) -> str | None:
+    """Have a finished sweep hand out runs again; give what W&B has against it."""
+    if sweep.state != SweepState.FINISHED:
+        return None
+    try:
+        api.set_state(sweep, SweepState.RUNNING.value)
+    except SweepctlError as error:
+        return f"sweep {sweep.full_name} stays {sweep.state}: {error.message}"
+    return None
+
+
+_SILENT = frozenset({RunState.RUNNING, RunState.CRASHED})
+"""The states of a run that nobody trains, until an agent takes it up."""
+
+
+def _state_after(
+    api: WandbApi,
+    sweep: SweepInfo,
+    run: RunInfo,
+    wanted: Collection[str],
+    sleep: Callable[[float], None],
+) -> str:
+    """Give the state that W&B shows, which may take a while to become one of those wanted."""
+    state = "gone"
+    for look in range(_LOOKS):
+        if look:
+            sleep(_LOOK_EVERY_S)
         found = api.run(sweep, run.id)
         state = found.state if found is not None else "gone"
-        if state == RunState.PREEMPTED:
-            return Retried(run.id, run.state, QUEUED)
-        sleep(_LOOK_EVERY_S)
-    why = f"W&B shows it as {state}, and queues only what it shows as preempted"
-    command = record.argv if record is not None else ()
-    return Retried(run.id, run.state, NOT_TAKEN, why, command)
+        if state in wanted:
+            break
+    return state
+
+
+def _check_left(record: RunRecord, now: float) -> None:
+    """Refuse a run that may still be trained: W&B shows one as crashed that is only cut off."""
+    is_open = bool(record.attempts) and not record.attempts[-1].ended_by
+    claimed_at = max((claim.at for claim in record.claims), default=0.0)
+    if is_open and now - claimed_at < _ADOPTED_AFTER_S:
+        raise SweepctlError(
+            f"agent {record.host} has renewed its claim {now - claimed_at:.0f} s ago: it may still"
+            " train it"
+        )

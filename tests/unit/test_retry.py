@@ -10,6 +10,7 @@ import pytest
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.retry import (
     NOT_TAKEN,
+    OPENED,
     QUEUED,
     RETRIED,
     UNCHANGED,
@@ -18,7 +19,7 @@ from sweepctl.sweeps.retry import (
     runs_to_retry,
 )
 from sweepctl_pod.errors import SweepctlError, UsageError
-from sweepctl_pod.run_record import Attempt, RunRecord
+from sweepctl_pod.run_record import Attempt, Claim, RunRecord
 from sweepctl_pod.wandb.client import ApiError, RunInfo, SweepInfo
 from tests.unit.test_cli_verbs import run_info, sweep_info
 
@@ -96,10 +97,13 @@ class Cloud:
     def set_state(self, _: SweepInfo, state: str) -> None:
         self.done.append(state)
 
+    def open_run(self, given: RunInfo) -> None:
+        self.done.append(f"open {given.id}")
+        self.states[given.id] = "running"
+
     def hand_back(self, _: SweepInfo, given: RunInfo) -> None:
         self.done.append(given.id)
-        if self.takes:
-            self.states[given.id] = "preempted"
+        self.states[given.id] = "preempted" if self.takes else "failed"
 
 
 def retried(api: Any, *named: str, is_dry: bool = False) -> Retry:
@@ -114,14 +118,35 @@ def test_at_wandb_a_run_is_handed_back_as_its_agent_would_and_its_record_asks_fo
     cloud = Cloud(SWEEP)
     done = retried(cloud, "b")
     assert [(each.run, each.was, each.result) for each in done.runs] == [("b", "failed", QUEUED)]
-    assert cloud.done == ["b"]
+    assert cloud.done == ["open b", "b"]
     assert cloud.written["b"].retry_asked_at == 77.0
 
 
-def test_a_finished_sweep_is_opened_first() -> None:
+def test_a_finished_sweep_is_opened_as_well() -> None:
     cloud = Cloud(replace(SWEEP, state="FINISHED", run_count=6, run_count_expected=6))
     retried(cloud, "b")
-    assert cloud.done == ["RUNNING", "b"]
+    assert cloud.done == ["open b", "b", "RUNNING"]
+
+
+def test_what_wandb_does_not_queue_is_left_open_for_the_agents_that_have_a_claim_in_it() -> None:
+    cloud = Cloud(SWEEP, takes=False)
+    cloud.known = RunRecord(("train",), "", "h", 1, (Claim("h/a", 1, 5.0),))
+    done = retried(cloud, "b")
+    assert [each.result for each in done.runs] == [OPENED]
+    assert cloud.done == ["open b", "b", "open b"]
+    assert done.notes == (
+        "W&B queued none that is opened: an agent that is there in 10 min takes it up",
+    )
+
+
+def test_a_run_is_not_taken_from_an_agent_that_may_only_be_cut_off() -> None:
+    cloud = Cloud(SWEEP)
+    attempt = Attempt(1, "h", began_at=5.0)
+    cloud.known = RunRecord(("train",), "", "h", 1, (Claim("h/a", 1, 37.0),), (attempt,))
+    (each,) = retried(cloud, "c").runs
+    assert each.result == NOT_TAKEN
+    assert each.why == "agent h has renewed its claim 40 s ago: it may still train it"
+    assert cloud.done == []
 
 
 @pytest.mark.parametrize(
@@ -181,8 +206,8 @@ def test_losses_from_before_a_run_was_given_back_count_no_more() -> None:
         Attempt(number, "h", began_at=10.0 * number, ended_by="SIGKILL") for number in (1, 2, 3)
     )
     record = RunRecord(("train",), "literal", "h", 3, attempts=lost)
-    assert (record.losses, record.is_retry_asked) == (3, False)
+    assert record.losses == 3
     asked = replace(record, retry_asked_at=35.0)
-    assert (asked.losses, asked.is_retry_asked) == (0, True)
+    assert asked.losses == 0
     begun = asked.with_attempt(Attempt(4, "h", began_at=40.0, ended_by="SIGKILL"))
-    assert (begun.losses, begun.is_retry_asked) == (1, False)
+    assert begun.losses == 1

@@ -75,12 +75,6 @@ class RunRecord:
     """When a person last gave the run back after it had ended, in seconds since 1970."""
 
     @property
-    def is_retry_asked(self) -> bool:
-        """Whether somebody wants the run to be tried again, and nobody has begun to."""
-        asked_at = self.retry_asked_at
-        return asked_at is not None and all(each.began_at < asked_at for each in self.attempts)
-
-    @property
     def next_number(self) -> int:
         """The number of the attempt that comes next."""
         return max((attempt.number for attempt in self.attempts), default=self.attempt) + 1
