@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 
 LEDGER, *WORDS = sys.argv[1:]
 OVERRIDES = [word for word in WORDS if "=" in word]
@@ -64,6 +65,31 @@ def fill(path: str) -> None:
             file.write(bytes(1 << 16))
 
 
+def count(of: int, pause_s: float, every: int = 1, size_bytes: int = 0) -> None:
+    """Train: go on from the checkpoint, and save in one file that is written again and again.
+
+    On SIGTERM it ends with the iteration that it is in, saves and leaves.
+    """
+    asked: list[int] = []
+    signal.signal(signal.SIGTERM, lambda signum, frame: asked.append(signum))
+    first = 0
+    if found := ENVIRON["SWEEPCTL_CHECKPOINT"]:
+        with zipfile.ZipFile(found) as file:
+            first = int(file.read("iteration")) + 1
+    note(f"from:{first}")
+    for iteration in range(first, of):
+        time.sleep(pause_s)
+        note(f"step:{iteration}")
+        if asked or iteration % every == every - 1:
+            os.makedirs("kept", exist_ok=True)
+            # A ZIP, as torch's files are.
+            with zipfile.ZipFile(f"kept/{ENVIRON['WANDB_RUN_ID']}.ckpt", "w") as file:
+                file.writestr("weights", os.urandom(size_bytes))
+                file.writestr("iteration", str(iteration))
+        if asked:
+            save_and_end()
+
+
 def is_first_try() -> bool:
     with open(LEDGER) as file:
         return sum(ENVIRON["WANDB_RUN_ID"] in line for line in file) <= 1
@@ -85,6 +111,9 @@ def do(word: str) -> None:
             argv = [word.decode() for word in words.read().split(b"\0")[:-1]]
         with open(f"{value}-{ENVIRON['WANDB_RUN_ID']}", "w") as file:
             json.dump(argv, file)
+    elif what == "count":
+        of, pause_s, *more = value.split(":")
+        count(int(of), float(pause_s), *map(int, more))
     elif what == "exit":
         sys.exit(int(value))
     elif what == "signal":

@@ -14,6 +14,7 @@ import wandb.wandb_agent
 from sweepctl_pod.command import (
     DEFAULT_COMMAND,
     KNOWN_MACROS,
+    OWN_MACROS,
     args_json,
     expand_command,
     shell_line,
@@ -35,6 +36,9 @@ CONFIG = {
     "gain_cli_path": "env.x",
     "gain_base_dict": '{"a": 1.0}',
 }
+
+
+STOCK_MACROS = [macro for macro in KNOWN_MACROS if macro not in OWN_MACROS]
 
 
 def expand(command: list[object], **changes: Any) -> list[str]:
@@ -92,7 +96,7 @@ def stock_argv(
     [
         pytest.param([], id="default"),
         pytest.param(["python", "train.py"], id="no macro"),
-        *(pytest.param(["x", macro, "y"], id=macro) for macro in KNOWN_MACROS[:-1]),
+        *(pytest.param(["x", macro, "y"], id=macro) for macro in STOCK_MACROS),
         pytest.param(["${args}", "${args}"], id="twice"),
         pytest.param([64, 1.5, True, None], id="no texts"),
         pytest.param(["x${args}y", "${args", "args}"], id="parts of macros"),
@@ -120,7 +124,7 @@ def test_expansion_is_that_of_the_stock_agent_for_random_commands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
-    words = [*KNOWN_MACROS[:-1], "${envvar:HOME}", "a", 1, 2.5, "${x}", "--k=${args}"]
+    words = [*STOCK_MACROS, "${envvar:HOME}", "a", 1, 2.5, "${x}", "--k=${args}"]
     monkeypatch.setenv("HOME", "/home/x")
     file = str(tmp_path / "wandb" / "sweep-s" / "config-r.json")
     for _ in range(200):
@@ -147,6 +151,20 @@ def test_expansion_is_that_of_the_stock_agent_for_random_commands(
 )
 def test_where_overrides_go(command: list[object], expected: list[str]) -> None:
     assert expand(command) == expected
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"),
+    [("/w/3.pt", ["t", "/w/3.pt", "--from=/w/3.pt"]), ("", ["t", "", "--from="])],
+)
+def test_the_checkpoint_stands_where_its_macro_does(checkpoint: str, expected: list[str]) -> None:
+    command: list[object] = ["t", "${checkpoint}", "--from=${checkpoint}", "${args_no_hyphens}"]
+    assert expand(command, checkpoint=checkpoint) == [*expected, "a=1"]
+
+
+def test_a_script_with_a_variable_of_its_own_of_that_name_keeps_it() -> None:
+    script = 'checkpoint=$(ls *.pt | tail -1); python train.py ${checkpoint} "$@"'
+    assert expand(["sh", "-c", script], overrides=[], checkpoint="/w/3.pt") == ["sh", "-c", script]
 
 
 @pytest.mark.parametrize("macro", ["${program}", "${args_json_file}"])

@@ -156,6 +156,14 @@ UNVERIFIED = {**GOOD, "unverified": "no record"}
             id="killed-too-often",
         ),
         pytest.param(
+            {**GOOD, "exit_code": -9, "attempts": 3, "has_saved": True},
+            "handed back",
+            "it goes on from what it saved",
+            143,
+            None,
+            id="killed-often-and-coming-on",
+        ),
+        pytest.param(
             {**GOOD, "exit_code": -15, "intervention": Intervention.STOPPED},
             "stopped",
             "W&B asked for it",

@@ -193,6 +193,11 @@ def newest_good(folder: Path) -> Found | None:
     return None
 
 
+def local_manifests(folder: Path) -> dict[int, Manifest | None]:
+    """Give the manifests of a folder by their iterations; None for one that is broken."""
+    return {_number(path): manifest for path, manifest in _manifests(folder)}
+
+
 def _manifests(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
     try:
         paths = [path for path in folder.iterdir() if path.suffix == ".json" and _number(path) >= 0]

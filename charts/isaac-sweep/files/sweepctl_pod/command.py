@@ -1,7 +1,7 @@
 """A sweep's `command` with W&B's macros, expanded to the argv of one run.
 
 Pure. The expansion is exactly the stock agent's
-(wandb/sdk/launch/sweeps/utils.py, wandb/wandb_agent.py), plus `${overrides}`.
+(wandb/sdk/launch/sweeps/utils.py, wandb/wandb_agent.py), plus `${overrides}` and `${checkpoint}`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from sweepctl_pod.errors import SweepctlError
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 OVERRIDES_MACRO = "${overrides}"
 ARGS_JSON_FILE_MACRO = "${args_json_file}"
+CHECKPOINT_MACRO = "${checkpoint}"
+"""The newest good checkpoint of the run, an empty text where there is none; also within a word."""
 
 _ARGS_MACROS = (
     "${args}",
@@ -28,7 +30,11 @@ _ARGS_MACROS = (
     "${args_override_hydra}",
     "${args_dict}",
 )
-KNOWN_MACROS = ("${env}", "${interpreter}", "${program}", *_ARGS_MACROS, OVERRIDES_MACRO)
+OWN_MACROS = (OVERRIDES_MACRO, CHECKPOINT_MACRO)
+"""Those that only sweepctl knows: a stock agent leaves them out."""
+KNOWN_MACROS = ("${env}", "${interpreter}", "${program}", *_ARGS_MACROS, *OWN_MACROS)
+_ITS_OWN_CHECKPOINT = re.compile(r"\bcheckpoint=|\bfor checkpoint\b|\bread (-\w+ )*checkpoint\b")
+"""A script that has a variable of the macro's name."""
 _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 
 
@@ -75,13 +81,14 @@ def expand_command(
     program: str | None,
     environ: Mapping[str, str],
     args_json_file: str | None = None,
+    checkpoint: str = "",
 ) -> list[str]:
     """Give the argv of one run.
 
     `config` is the run's {name: value} in W&B's order as the stock agent has it
     (`RunParameters.given`). `overrides` go where `${overrides}` stands, else to the
     end unless an `${args…}` macro is used. Whoever uses `${args_json_file}` has written that file
-    (`args_json`) and gives its path.
+    (`args_json`) and gives its path. `checkpoint` is the newest good checkpoint's path, if any.
     """
     words = {
         "${env}": ["/usr/bin/env"],
@@ -92,7 +99,9 @@ def expand_command(
     argv: list[str] = []
     for item in command or DEFAULT_COMMAND:
         text = _ENVVAR.sub(lambda match: environ.get(match[1], match[1]), str(item))
-        if text == "${program}":
+        if CHECKPOINT_MACRO in text and not _ITS_OWN_CHECKPOINT.search(text):
+            argv.append(text.replace(CHECKPOINT_MACRO, checkpoint))
+        elif text == "${program}":
             argv.append(_required(program, text, "add `program: train.py` to the sweep"))
         elif text == ARGS_JSON_FILE_MACRO:
             argv.append(_required(args_json_file, text, "use ${args_json} instead"))

@@ -91,6 +91,38 @@ class BackgroundCall(Generic[T]):
             self._wake_up.set()
 
 
+class GivenUpError(SweepctlError):
+    """Work in a thread that nobody waits for any more, or whose time is over."""
+
+
+class Limit:
+    """How long work in a thread may go on; the main thread may end it sooner."""
+
+    def __init__(self, limit_s: float) -> None:
+        """Give `limit_s` from now on."""
+        self._until = time.monotonic() + limit_s
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """Have the work end at its next look."""
+        self._over.set()
+
+    @property
+    def left_s(self) -> float:
+        """The seconds that are left, at least 0."""
+        return 0.0 if self._over.is_set() else max(0.0, self._until - time.monotonic())
+
+    def look(self) -> None:
+        """Raise when there is no more time."""
+        if self.left_s <= 0:
+            raise GivenUpError("the time for it was over")
+
+    def rest(self, seconds: float) -> None:
+        """Wait, and raise when there is no more time."""
+        self._over.wait(min(seconds, self.left_s))
+        self.look()
+
+
 class Backoff:
     """When to try again: the delay doubles up to a limit, varies, and obeys Retry-After."""
 

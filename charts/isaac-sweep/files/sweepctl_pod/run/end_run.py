@@ -187,6 +187,7 @@ def _facts(
         silence=silence,
         summary={**info.summary, **logged} if info else None,
         is_started=info.is_started if info else False,
+        has_saved=end.has_saved,
         attempts=attempts,
         last_line=training.evidence.last_line,
         advice=training.advice(),

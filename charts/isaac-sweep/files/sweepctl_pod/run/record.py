@@ -215,7 +215,7 @@ class RecordKeeper:
                 return present
             claims = with_claim(claims, replace(claim, at=now) if is_old else claim)
         record = RunRecord(
-            argv=tuple(training.shown_argv),
+            argv=tuple(training.repeatable_argv),
             grammar=training.grammar.value,
             host=attempt.host,
             attempt=attempt.number or _number(present, attempt),

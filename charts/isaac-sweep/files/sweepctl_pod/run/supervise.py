@@ -11,10 +11,11 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweepctl_pod import log_lines
 from sweepctl_pod.heartbeats import Answer, Beat, Command, Heartbeats
+from sweepctl_pod.run.checkpoint_keeper import CheckpointKeeper
 from sweepctl_pod.run.end_run import RunQuestion, ask_run, end_run
 from sweepctl_pod.run.record import RecordKeeper
 from sweepctl_pod.run.training import TrainerEnd, Training
@@ -98,7 +99,7 @@ class _Supervisor:
         for note in training.resolved.notes:
             self._say(log_lines.run_note(run.id, note))
         self._say(log_lines.run_begins(run.id, shlex.join(training.shown_argv)))
-        training.go_on_from(None, run.attempt or attempts)
+        self._checkpoints = CheckpointKeeper(self._client, training, attempts)
         record = self._record
         began = time.monotonic()
         try:
@@ -132,6 +133,8 @@ class _Supervisor:
         question = ask_run(self._client, self._training)
         least = time.monotonic() + _LEAST_CLEANUP_S
         end = self._training.finish(lambda: self._is_late() and time.monotonic() >= least)
+        self._checkpoints.finish(end, self._is_late)
+        end = replace(end, has_saved=self._checkpoints.has_saved)
         return question, end
 
     def _is_late(self) -> bool:
@@ -146,11 +149,13 @@ class _Supervisor:
         if self._beat is not None and self._heartbeats is None:
             self._heartbeats = Heartbeats(self._beat, self._run.id, self._wake_up)
         try:
+            self._checkpoints.go_on(self._last_calls.retrying)
             self._last_calls.retrying.run(training.prepare)
         except InterruptedBySignalError:
             training.end(Intervention.LEAVING, 0.0)
             return
         training.start()
+        self._checkpoints.begin()
         seen = 0
         while not training.has_ended() and not self._is_late():
             due_s = min(training.poll(time.monotonic()), self._record.poll(time.monotonic()))
@@ -160,6 +165,7 @@ class _Supervisor:
                 is_first, seen = seen == 0, self._signals.count
                 self._leave(is_first=is_first)
                 continue
+            self._checkpoints.tell()
             for answer in self._heartbeats.take() if self._heartbeats else ():
                 self._take_answer(answer, is_training=True)
                 training.pod.descendants.reap_orphans()
@@ -236,6 +242,7 @@ class _Supervisor:
         if not is_first or self._record.is_lost:
             training.end(Intervention.LEAVING, 0.0)
             return
+        self._checkpoints.hurry()
         name = signal.Signals(signals.last or signal.SIGTERM).name
         self._say(f"{name}: handing run {run.id} back, {signals.left_s:.0f} s left")
         path = (training.sweep.entity, training.sweep.project, run.id)

@@ -19,7 +19,7 @@ from pathlib import Path
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.checkpoint import Found, Progress
 from sweepctl_pod.claims import ClaimTimes
-from sweepctl_pod.command import args_json
+from sweepctl_pod.command import CHECKPOINT_MACRO, args_json
 from sweepctl_pod.console import Console
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.preflight import full_disk_reason, gpu_count
@@ -98,6 +98,8 @@ class TrainerEnd:
     disk_full: str | None
     unverified: str | None
     trained_s: float
+    has_saved: bool = False
+    """Whether it has left a checkpoint that is newer than the one it began with."""
 
 
 class Training:
@@ -120,14 +122,7 @@ class Training:
         self.folder = pod.work / re.sub(r"[^A-Za-z0-9_-]", "_", run.id)
         self.log = self.folder / "trainer.log"
         self._parameters = run_parameters(run.config, sweep.parameters)
-        self.resolved: Resolved = resolve_run(
-            sweep,
-            run,
-            grammar=grammar,
-            environ=pod.environ,
-            args_json_file=str(self.folder / "args.json"),
-            script_text=_script_text,
-        )
+        self.resolved = self._resolved("")
         self._overrides = self.resolved.overrides
         environ = with_vulkan(
             trainer_environ(
@@ -158,8 +153,20 @@ class Training:
         """How far this attempt has come; None where the companion says nothing."""
         return progress_in(self.folder)
 
+    def _resolved(self, checkpoint: str) -> Resolved:
+        return resolve_run(
+            self.sweep,
+            self.run,
+            grammar=self.grammar,
+            environ=self.pod.environ,
+            args_json_file=str(self.folder / "args.json"),
+            checkpoint=checkpoint,
+            script_text=_script_text,
+        )
+
     def go_on_from(self, found: Found | None, attempt: int) -> None:
         """Have the next start go on from a checkpoint, or begin anew where there is none."""
+        self.resolved = self._resolved(str(found.model) if found else "")
         self.environ = checkpoint_environ(
             self.environ,
             self.pod.checkpoints,
@@ -168,11 +175,20 @@ class Training:
             attempt=attempt,
             leave_within_s=self.pod.signals.training_s,
         )
+        self.environ.pop("WANDB_RESUME", None)
+        if found is not None and self.resolved.trainer is TrainerKind.PLAIN:
+            # Its own client goes on with the run; the companion sees to that for Isaac Lab's.
+            self.environ["WANDB_RESUME"] = self.pod.environ.get("WANDB_RESUME") or "allow"
 
     @property
     def shown_argv(self) -> list[str]:
         """The argv as it may be shown: each `${envvar:X}` as it was written, no secret's value."""
         return self.secrets.hide_in_command(self.resolved.written)
+
+    @property
+    def repeatable_argv(self) -> list[str]:
+        """The argv that trains this run from its beginning, as it may be shown."""
+        return [word.replace(CHECKPOINT_MACRO, "") for word in self.shown_argv]
 
     @property
     def host(self) -> str:

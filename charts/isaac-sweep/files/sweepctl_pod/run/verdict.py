@@ -96,6 +96,8 @@ class Facts:
     """The run's summary at the API; None when it gave none."""
     is_started: bool = False
     """Whether the run was ever opened by W&B's SDK."""
+    has_saved: bool = False
+    """Whether this attempt has left a checkpoint that is newer than the one it began with."""
     attempts: int = 1
     """How often it was tried, this time included, without orderly hand-backs."""
     last_line: str = ""
@@ -208,6 +210,9 @@ def _trainers_end(facts: Facts) -> Verdict | None:
     if code in KILLED_FROM_OUTSIDE:
         killed = "the trainer was killed from outside (SIGKILL; out of memory?)"
         record = _SIGNAL_BASE + signal.SIGKILL
+        if facts.has_saved:
+            # It comes on, so it ends: what is lost again and again before it saves does not.
+            return Verdict(Ending.HANDED_BACK, f"{killed}; it goes on from what it saved", _ORDERLY)
         if facts.attempts < MAX_ATTEMPTS:
             tried = f"attempt {facts.attempts} of {MAX_ATTEMPTS}"
             return Verdict(Ending.HANDED_BACK, f"{killed}, {tried}", record)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
-from sweepctl_pod.command import OVERRIDES_MACRO, expand_command, takes_overrides
+from sweepctl_pod.command import CHECKPOINT_MACRO, OVERRIDES_MACRO, expand_command, takes_overrides
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar, Override, is_bare_word
 from sweepctl_pod.run_parameters import RunParameters, run_parameters
@@ -45,7 +45,7 @@ class Resolved:
     unlogged: Unlogged | None = None
     """Why no metric reaches W&B, where that is known."""
     written: tuple[str, ...] = ()
-    """The argv with each `${envvar:X}` as it stands in the sweep's command."""
+    """The argv with each `${envvar:X}` and `${checkpoint}` as they stand in the sweep's command."""
     overrides: tuple[Override, ...] = ()
     """The settings that the command asks for, also by `${args…}`."""
 
@@ -95,6 +95,7 @@ def resolve_run(
     grammar: Grammar,
     environ: Mapping[str, str],
     args_json_file: str | None = None,
+    checkpoint: str = "",
     script_text: Callable[[str], str | None] = lambda path: None,
 ) -> Resolved:
     """Give the argv of one run of a sweep: the same for agent, wrapper, preview and `best`.
@@ -111,6 +112,7 @@ def resolve_run(
         grammar=grammar,
         environ=environ,
         args_json_file=args_json_file,
+        checkpoint=checkpoint,
         has_arguments=sweep.has_arguments,
         script_text=script_text,
     )
@@ -127,6 +129,7 @@ def resolve(
     grammar: Grammar,
     environ: Mapping[str, str],
     args_json_file: str | None = None,
+    checkpoint: str = "",
     has_arguments: bool = False,
     script_text: Callable[[str], str | None] = lambda path: None,
 ) -> Resolved:
@@ -142,7 +145,7 @@ def resolve(
             raise SweepctlError(*trouble)
         words = with_name(words, lambda word: word == OVERRIDES_MACRO)
 
-    def expanded(environ: Mapping[str, str]) -> list[str]:
+    def expanded(environ: Mapping[str, str], checkpoint: str) -> list[str]:
         return expand_command(
             words,
             config=parameters.given,
@@ -150,9 +153,10 @@ def resolve(
             program=program,
             environ=environ,
             args_json_file=args_json_file,
+            checkpoint=checkpoint,
         )
 
-    argv = expanded(environ)
+    argv = expanded(environ, checkpoint)
     found = complete(
         _without_wrapper(argv),
         run_id=run_id,
@@ -161,7 +165,7 @@ def resolve(
         grammar=grammar,
         script_text=script_text,
     )
-    written = [_as_written(word) for word in expanded(_Unread())]
+    written = [_as_written(word) for word in expanded(_Unread(), CHECKPOINT_MACRO)]
     lost = [": ".join(trouble)] if (trouble := lost_argument(words)) else []
     return replace(
         found,

@@ -1,0 +1,108 @@
+"""Where a run's checkpoints are kept beside its own folder: the run's files at W&B, or a bucket.
+
+Both hold `N.json`, the manifest, and the files that it names; the manifest is stored last and
+deleted first. Every method is one attempt, for any thread; ApiError or PlaceError when it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sweepctl_pod.checkpoint import REMOTE_FOLDER, Manifest, read_manifest
+from sweepctl_pod.wandb.client import WandbClient
+from sweepctl_pod.wandb.outputs import Place
+from sweepctl_pod.wandb.run_files import (
+    Look,
+    RunFile,
+    delete_files,
+    fetch_file,
+    list_folder,
+    read_small,
+    send_file,
+)
+
+_MANIFEST_BYTES = 1 << 20
+
+
+class CheckpointPlace(Protocol):
+    """A place that keeps checkpoints."""
+
+    @property
+    def name(self) -> str:
+        """The place as the log names it, after `from` or `to`."""
+
+    def numbers(self) -> list[int]:
+        """List the iterations of the checkpoints that have a manifest."""
+
+    def manifest(self, iteration: int) -> Manifest | None:
+        """Read a manifest; None when it is broken, or no more there."""
+
+    def fetch(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Bring a checkpoint's files into a folder, without the manifest."""
+
+    def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Store a checkpoint that lies in a folder."""
+
+    def drop(self, iterations: Sequence[int]) -> None:
+        """Delete checkpoints."""
+
+
+class RunFiles:
+    """The files of a run at W&B or the embedded server, below `sweepctl/checkpoints/`."""
+
+    def __init__(self, client: WandbClient, place: Place) -> None:
+        self._client = client
+        self._place = place
+
+    @property
+    def name(self) -> str:
+        """The place as the log names it."""
+        return "the run's files at W&B"
+
+    def numbers(self) -> list[int]:
+        """List the iterations of the checkpoints that have a manifest."""
+        return numbers_of(list(self._files()))
+
+    def manifest(self, iteration: int) -> Manifest | None:
+        """Read a manifest; None when it is broken, or no more there."""
+        file = self._files().get(f"{iteration}.json")
+        return read_manifest(read_small(self._client, file, _MANIFEST_BYTES)) if file else None
+
+    def fetch(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Bring a checkpoint's files into a folder, without the manifest."""
+        found = self._files()
+        for name in manifest.files:
+            if name in found:  # what is missing is seen when the files are checked
+                fetch_file(self._client, found[name], folder / name, look)
+
+    def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Store a checkpoint that lies in a folder."""
+        for name in (*manifest.files, manifest.name):
+            path = folder / name
+            send_file(self._client, self._place, f"{REMOTE_FOLDER}/{name}", path, look)
+
+    def drop(self, iterations: Sequence[int]) -> None:
+        """Delete checkpoints."""
+        found = self._files()
+        for group in grouped(list(found), iterations):
+            delete_files(self._client, [found[name] for name in group])
+
+    def _files(self) -> Mapping[str, RunFile]:
+        listed = list_folder(self._client, self._place, REMOTE_FOLDER)
+        return {file.name.removeprefix(f"{REMOTE_FOLDER}/"): file for file in listed}
+
+
+def numbers_of(names: Sequence[str]) -> list[int]:
+    """Give the iterations of the manifests among file names."""
+    stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+    return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+
+
+def grouped(names: Sequence[str], iterations: Sequence[int]) -> list[list[str]]:
+    """Give the files of some checkpoints in the order to delete them: first the manifests."""
+    stems = {str(iteration) for iteration in iterations}
+    gone = [name for name in names if name.partition(".")[0] in stems and "/" not in name]
+    manifests = [name for name in gone if name.endswith(".json")]
+    return [group for group in (manifests, [n for n in gone if n not in manifests]) if group]

@@ -1,0 +1,128 @@
+"""The files that a trainer of any kind leaves to go on from, kept as checkpoints of its run.
+
+The user names them by a pattern. Each is copied as soon as it is whole, numbered in the order of
+their coming: a trainer that writes into the same file again spoils a link to it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from string import Template
+
+from sweepctl_pod.checkpoint import Manifest, digest_of, local_manifests
+from sweepctl_pod.run.find_checkpoint import drop_here, write_manifest
+
+_Stat = tuple[int, int, int]
+_ZIP = b"PK\x03\x04"
+
+
+class KeptFiles:
+    """Watches the files of one pattern during one attempt; for one thread at a time."""
+
+    def __init__(
+        self, pattern: str, run_id: str, working: Path, folder: Path, keep: int, attempt: int
+    ) -> None:
+        """Take note of what is there before the trainer starts: that is not this attempt's.
+
+        `working` is the trainer's working folder, `folder` that of the run's checkpoints.
+        """
+        text = Template(pattern).safe_substitute(WANDB_RUN_ID=glob.escape(run_id))
+        self._pattern = os.path.join(glob.escape(str(working)), text)
+        self._folder = folder
+        self._keep = keep
+        self._attempt = attempt
+        self._known = dict(self._files())
+        self._seen: dict[str, _Stat] = {}
+        self._has_ended = self._was_killed = False
+
+    def writer_has_ended(self, *, was_killed: bool) -> None:
+        """Nothing is written any more. What a killed trainer wrote last may be half a file."""
+        self._has_ended, self._was_killed = True, was_killed
+
+    def look(self) -> None:
+        """Keep the newest file that has changed and is whole: a ZIP that has its end, or one that
+        has not changed since the last look.
+        """
+        has_ended = self._has_ended
+        changed = {path: stat for path, stat in self._files() if stat != self._known.get(path)}
+        whole = [
+            path
+            for path, stat in changed.items()
+            if self._seen.get(path) == stat
+            or (has_ended and not self._was_killed)
+            or _is_zip(path, whole=True)
+        ]
+        self._seen = changed
+        for path in sorted(whole, key=lambda path: changed[path][0], reverse=True):
+            if self._keep_file(path, changed[path]):
+                # The older ones were overtaken.
+                self._known.update({each: changed[each] for each in whole})
+                break
+            self._known[path] = changed[path]
+
+    def _keep_file(self, path: str, stat: _Stat) -> bool:
+        """Copy a file and write its manifest; say whether it was whole."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        numbers = local_manifests(self._folder)
+        number = max(numbers, default=-1) + 1
+        name = f"{number}{_suffix(path)}"
+        part = self._folder / f".{name}.part"
+        try:
+            shutil.copyfile(path, part)
+            if _stat(path) != stat or _is_zip(str(part), whole=False):
+                return False  # it was written to meanwhile, or never to its end
+            os.replace(part, self._folder / name)
+        except OSError:
+            return False
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        manifest = Manifest(
+            iteration=number,
+            files={name: digest_of(self._folder / name)},
+            model=name,
+            attempt=self._attempt,
+            written_at=time.time(),
+        )
+        write_manifest(manifest, self._folder)
+        drop_here(self._folder, sorted([*numbers, number])[: -self._keep])
+        return True
+
+    def _files(self) -> Iterator[tuple[str, _Stat]]:
+        for path in glob.glob(self._pattern, recursive=True):
+            stat = _stat(path)
+            if stat is not None and os.path.isfile(path):
+                yield path, stat
+
+
+def _stat(path: str) -> _Stat | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _suffix(path: str) -> str:
+    """Give a file's suffix; never one that stands for a part of our own."""
+    suffix = Path(path).suffix
+    return suffix if suffix and suffix not in (".json", ".state", ".part") else ".checkpoint"
+
+
+def _is_zip(path: str, *, whole: bool) -> bool:
+    """Say whether a file is a ZIP, as torch's and numpy's are, with its end or without.
+
+    Its end lists all that is in it, and is written last.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_ZIP)) == _ZIP and zipfile.is_zipfile(path) is whole
+    except OSError:
+        return False
