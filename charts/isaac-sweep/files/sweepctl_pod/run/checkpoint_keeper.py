@@ -37,6 +37,8 @@ from sweepctl_pod.wandb.client import WandbClient
 LAST_LIMIT_S = 120.0
 """How long the checkpoint of a lost training may take on its way, where nobody has to leave."""
 
+_LOOK_EVERY_S = 0.1
+
 
 class CheckpointKeeper:
     """Finds, keeps and sends the checkpoints of one run; its methods are for the main thread."""
@@ -109,7 +111,7 @@ class CheckpointKeeper:
         )
         until = time.monotonic() + LAST_LIMIT_S
         while not sender.is_done and not is_late() and (left_s := until - time.monotonic()) > 0:
-            self._training.pod.wake_up.wait(min(left_s, 0.25))
+            sender.wait(min(left_s, _LOOK_EVERY_S))
         sender.give_up()
         if trouble := sender.trouble:
             self._note(trouble)

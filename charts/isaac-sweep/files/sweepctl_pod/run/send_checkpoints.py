@@ -91,6 +91,10 @@ class CheckpointSender:
         """Where it sends them."""
         return self._place.name
 
+    def wait(self, limit_s: float) -> None:
+        """Wait until it is done, at most so long."""
+        self._thread.join(limit_s)
+
     @property
     def is_done(self) -> bool:
         """Whether nothing will be sent any more."""
