@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from sweepctl_pod.companion import ranks
+from sweepctl_pod.companion.ranks import Ranks
 from sweepctl_pod.companion.scenes import SceneParts, capture_scene, restore_scene
 from sweepctl_pod.companion.slots import Slot, Walk, kept, put_back
 from sweepctl_pod.companion.speech import reason, say
@@ -41,7 +41,7 @@ def capture(runner: Any) -> dict[str, Any]:
     Called at the end of an iteration, before the first action of the next, and perhaps in the
     middle of one when the training is to end. Copies, on the CPU, of plain types alone.
     """
-    data: dict[str, Any] = {"rank": ranks.rank(), "num_envs": _num_envs(runner), "parts": {}}
+    data: dict[str, Any] = {"rank": Ranks().own, "num_envs": _num_envs(runner), "parts": {}}
     for name, (take, _) in _PARTS.items():
         try:
             part = take(runner)
@@ -67,7 +67,7 @@ def restore(runner: Any, data: Mapping[str, Any], only: frozenset[str] | None = 
         if name not in parts or (only is not None and name not in only):
             continue
         # Ranks must differ in what they sample: only rank 0 goes on exactly where it was.
-        if name not in _COMMON and (own_envs != envs or data.get("rank") != ranks.rank()):
+        if name not in _COMMON and (own_envs != envs or data.get("rank") != Ranks().own):
             continue
         try:
             with sys.modules["torch"].inference_mode():  # its tensors were made in this mode
