@@ -32,7 +32,7 @@ class Limits:
     run_timeout_s: float = 300.0
     """Seconds of silence after which a run that no agent holds has crashed."""
     attempts: int = 3
-    """How many attempts may be lost to crashes before the run fails."""
+    """How many attempts in a row may be lost, none coming further, before the run fails."""
     deliveries: int = 10
     """How often a run may be handed out without starting before it fails."""
 
@@ -48,6 +48,8 @@ class Attempt:
     is_preempting: bool
     is_stop_asked: bool
     exit_code: int | None
+    has_come_on: bool = False
+    """Whether the run has a step that no attempt had reached that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ def release(
     """Decide what becomes of a run that its agent released, or that was lost with its agent.
 
     An orderly hand-back (marked preempting, and ended by SIGTERM or without an exit record) may
-    happen any number of times; every other unfinished end counts against the attempts. A run that
-    never started is handed out again, unless it `was_delivered`: then its trainer failed earlier.
+    happen any number of times; every other unfinished end counts against the attempts, and one that
+    came further than all before makes good for them: a run that goes on from its checkpoints comes
+    to its end, however often its node dies. A run that never started is handed out again, unless it
+    `was_delivered`: then its trainer failed earlier.
     """
     if attempt.state not in HELD_RUNS and attempt.state != RunState.PREEMPTED:
         return Release(attempt.state, False, attempt.losses)
@@ -89,7 +93,7 @@ def release(
             return Release(RunState.FAILED, False, attempt.losses)
         return Release(RunState.PENDING, True, attempt.losses)
     is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_EXIT_CODE)
-    losses = attempt.losses if is_orderly else attempt.losses + 1
+    losses = (0 if attempt.has_come_on else attempt.losses) + (0 if is_orderly else 1)
     if losses >= limits.attempts:
         return Release(RunState.FAILED, False, losses)
     return Release(RunState.PREEMPTED if attempt.is_preempting else RunState.CRASHED, True, losses)

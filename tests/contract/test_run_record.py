@@ -73,6 +73,31 @@ def test_record_counts_the_kills_of_a_trainer(world: World) -> None:
     assert len(world.noted("began")) == 3
 
 
+@pytest.mark.parametrize("world", [["--agent-timeout-s", "2"]], indirect=True)
+def test_record_tells_how_far_each_attempt_came_also_one_that_died_without_a_word(
+    world: World,
+) -> None:
+    sweep = world.sweep(
+        world.trainer("note:began", "progress:0-7", "hang-once", "progress:5-9", "log")
+    )
+    first = world.start(sweep)
+    world.wait_noted("began")
+
+    def knows_the_first() -> bool:
+        record = record_of(world, world.run(sweep))
+        return record is not None and record.attempts[0].first == 0
+
+    wait_for("the first iteration in the record", knows_the_first)
+    first.send(signal.SIGKILL)
+    first.wait()
+    second = world.start(sweep, SWEEPCTL_WORK=str(world.folder / "another-node"))
+    assert second.wait() == 0
+    record = record_of(world, world.run(sweep))
+    assert record is not None
+    assert [(each.first, each.last) for each in record.attempts] == [(0, 7), (5, 9)]
+    assert record.iterations_repeated == 3
+
+
 HUNG = ("bear-all", "note:began", "beat-once", "log", "note:ended")
 
 

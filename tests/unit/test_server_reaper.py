@@ -1,5 +1,6 @@
 """The reaper gives silent agents' runs back; it never counts a time when the server was away."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -178,3 +179,28 @@ def test_reaping_and_asking_at_the_same_time_hands_a_run_to_one_agent(tmp_path: 
         done.set()
         reaping.join()
     assert server.states(sweep) == ["finished"] * 20
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        pytest.param([[], [], []], "failed", id="it never logs"),
+        pytest.param([[5], [3], [5]], "failed", id="it never comes further"),
+        pytest.param([[5], [9], [12], [20], [21]], "crashed", id="it goes on each time"),
+        pytest.param([[5], [5], [9], [9], [8]], "failed", id="it went on once"),
+    ],
+)
+def test_run_fails_by_losses_in_a_row_of_which_none_came_further(
+    steps: list[list[int]], state: str, server: InProcessServer
+) -> None:
+    sweep = server.sweep(ONE)
+    for number, reached in enumerate(steps, start=1):
+        agent = server.agent(sweep)
+        command = server.take(agent)
+        server.stream(command["run_id"], attempt=command["attempt"])
+        for step in reached:
+            line = json.dumps({"loss": 1.0, "_step": step})
+            files = {"wandb-history.jsonl": {"offset": number * 100, "content": [line]}}
+            server.stream(command["run_id"], attempt=command["attempt"], files=files)
+        server.wait(70)
+    assert server.states(sweep) == [state]

@@ -99,7 +99,7 @@ def test_a_data_file_that_cannot_be_used_is_refused_and_left_alone(
         assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(
     tmp_path: Path, version: int
 ) -> None:
@@ -108,8 +108,10 @@ def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(
     command = server.take(server.agent(sweep))
     server.database.close()
     with sqlite3.connect(tmp_path / "sweepctl.sqlite") as connection:
-        connection.execute("DROP TABLE prior_runs")
-        connection.execute("ALTER TABLE agents DROP COLUMN is_own")
+        connection.execute("ALTER TABLE runs DROP COLUMN lost_step")
+        if version < 4:
+            connection.execute("DROP TABLE prior_runs")
+            connection.execute("ALTER TABLE agents DROP COLUMN is_own")
         if version == 2:
             connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
         connection.execute(f"PRAGMA user_version = {version}")

@@ -21,7 +21,7 @@ from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.store.filters import SQL_FUNCTIONS
 from sweepctl_pod.errors import SweepctlError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _PRIOR_RUNS = (
     "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
@@ -31,6 +31,7 @@ _PRIOR_RUNS = (
 _UPGRADES = {
     2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",
     3: f"ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1; {_PRIOR_RUNS}",
+    4: "ALTER TABLE runs ADD COLUMN lost_step INTEGER NOT NULL DEFAULT -1;",
 }
 """The SQL that turns a file of each older format into one of the next format."""
 
@@ -65,7 +66,7 @@ CREATE TABLE runs (
   exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
   job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
   created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
-  last_step INTEGER NOT NULL DEFAULT -1, params TEXT,
+  last_step INTEGER NOT NULL DEFAULT -1, lost_step INTEGER NOT NULL DEFAULT -1, params TEXT,
   history_keys TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}',
   config TEXT NOT NULL DEFAULT '{}',
   UNIQUE (project, id)

@@ -60,6 +60,8 @@ class Run:
     updated: float
     heartbeat: float
     last_step: int
+    lost_step: int
+    """The furthest step of the attempts that have ended."""
 
     @property
     def newest_attempt(self) -> Attempt:
@@ -72,6 +74,7 @@ class Run:
             is_preempting=self.is_preempting,
             is_stop_asked=self.is_stop_asked,
             exit_code=self.exit_code,
+            has_come_on=self.last_step > self.lost_step,
         )
 
 

@@ -95,6 +95,12 @@ class RunRecord:
                 losses = (0 if came_on else losses) + (attempt.ended_by in _LOSSES)
         return losses
 
+    def is_furthest(self, attempt: Attempt) -> bool:
+        """Say whether an attempt has come further than all others, of which there are some."""
+        others = [each for each in self.attempts if not each.is_same_as(attempt)]
+        reached = max((each.last for each in others if each.last is not None), default=-1)
+        return bool(others) and attempt.last is not None and attempt.last > reached
+
     def with_attempt(self, attempt: Attempt) -> RunRecord:
         """Add an attempt, or put it in the place of what is known of the same one."""
         others = [known for known in self.attempts if not attempt.is_same_as(known)]

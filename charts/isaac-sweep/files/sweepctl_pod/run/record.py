@@ -103,9 +103,11 @@ class RecordKeeper:
 
     def attempts(self, counted: int) -> int:
         """Count the attempts that were lost, and this one; `counted` where nobody knows better."""
+        self._take()
+        if self._written is not None and self._written.is_furthest(self._known()):
+            return 1
         if self._training.run.losses is not None:
             return self._training.run.losses + 1  # the embedded server counts for all agents
-        self._take()
         return counted if self._written is None else self._written.losses + 1
 
     def confirm(self, last_calls: LastCalls) -> bool:
@@ -125,7 +127,7 @@ class RecordKeeper:
                 self._wait(last_calls.retrying)
                 self._take()
             return not self.is_lost
-        attempt, claim = self._attempt, self._claim
+        attempt, claim = self._known(), self._claim
         with suppress(NoAnswerError):
             self._note(last_calls.call(lambda: self._bring(attempt, claim, False)))
         return not self.is_lost
@@ -152,12 +154,16 @@ class RecordKeeper:
 
     def _begin(self, *, is_news: bool) -> None:
         """Begin to read the record, and to write what is known by now where it is not there."""
+        attempt, claim = self._known(), self._claim
+        self._is_taken = False
+        self._call = BackgroundCall(lambda: self._bring(attempt, claim, is_news), self._wake_up)
+
+    def _known(self) -> Attempt:
+        """Give the attempt with how far it has come by now."""
         if progress := self._progress():
             last = progress.iteration if progress.has_trained else None
             self._attempt = replace(self._attempt, first=progress.first, last=last)
-        attempt, claim = self._attempt, self._claim
-        self._is_taken = False
-        self._call = BackgroundCall(lambda: self._bring(attempt, claim, is_news), self._wake_up)
+        return self._attempt
 
     def _progress(self) -> Progress | None:
         """Give what the trainer of this attempt says, and not what an earlier one has left."""
