@@ -65,6 +65,8 @@ bench-bytecode: trainer ## a short training with the bytecode cache of pods and 
 	@$(BIN)/python benchmarks/bytecode.py
 bench-reward-debt: trainer ## what an interruption costs in reward: 20 pairs of real trainings, an hour or two
 	@$(TRAINER)/bin/python benchmarks/reward_debt.py
+bench-companion: trainer ## iterations per second of a real training with the companion and without
+	@$(BIN)/python benchmarks/companion.py
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
 bench-disruptions: trainer ## 100 mixed disruptions of 24 agents and as many stock wandb agents (root, Linux; half an hour)
@@ -83,5 +85,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity lock version clean

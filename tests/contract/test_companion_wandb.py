@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -117,6 +118,25 @@ def test_steps_that_w_and_b_has_from_a_killed_attempt_are_not_sent_again(
     ]
     assert "less than" not in small.said(), "a warning of W&B's"
     assert Seen(server).steps == list(range(total))
+
+
+@pytest.mark.trainer
+def test_w_and_b_that_hangs_does_not_keep_a_process_that_must_leave(
+    make_small: Callable[..., Small], start_server: Callable[..., ServerProcess]
+) -> None:
+    server = start_server()
+    small = on_wandb(make_small(), server)
+    small.orders["leave_within_s"] = 8
+    first = small.start("--iterations", "9000", "--logger", "wandb", *PACED)
+    small.reaches(3)
+    os.kill(server.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    small.ends(143)
+    took_s = time.monotonic() - began
+    os.kill(server.pid, signal.SIGCONT)
+    assert small.manifests[-1] == small.iterations()[-1]
+    assert took_s < 60, "the client itself would try for hours"
 
 
 CLIENT = """
