@@ -22,7 +22,6 @@ from sweepctl.cli.options import (
     Namespace,
     Output,
     Server,
-    SubmittedName,
     complete_names,
     dry_text,
     print_lines,
@@ -45,8 +44,18 @@ class DisruptionKind(str, enum.Enum):
     CRASH = "crash"
 
 
+AnyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The submitted sweep, or ENTITY/PROJECT/ID of a server's.",
+        autocompletion=complete_names,
+    ),
+]
+
+
 def disrupt(
-    name: SubmittedName,
+    name: AnyName,
     kind: Annotated[
         DisruptionKind,
         typer.Option(
@@ -70,22 +79,24 @@ def disrupt(
     ] = "20m",
     namespace: Namespace = None,
     context: Context = None,
+    server: Server = None,
+    data: Data = None,
     dry_run: DryRunOption = DryRun.NONE,
     form: Output = Form.TABLE,
 ) -> None:
     """Take agents away from their runs, and tell what it cost. Try it before you trust spot nodes.
 
     It hits only pods of this sweep that train a run, one drawn at random each time, and watches
-    until the run trains again. Exit code 0 when every run went on or finished, 3 when one failed.
+    until the run trains again. Of a sweep whose agents are on this machine: --kind crash. Exit code
+    0 when every run went on or finished, 3 when one failed.
     """
     from sweepctl.jobs import targets
-    from sweepctl.jobs.disrupt import cluster_scene
     from sweepctl.sweeps.disrupt import disrupt, rehearse
     from sweepctl.sweeps.place import Place
 
     plan = _plan(kind, count, every, timeout)
-    sweep = targets.resolve_submitted(name, Place(namespace, context), output.say)
-    with cluster_scene(sweep) as scene:
+    sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
+    with sweep.scene() as scene:
         if dry_run is not DryRun.NONE:
             chosen = rehearse(scene, plan, random.Random(), is_asked=dry_run is DryRun.SERVER)
             _print_rehearsed(chosen, plan, dry_run, form)
@@ -95,14 +106,7 @@ def disrupt(
 
 
 def retry(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="The submitted sweep, or ENTITY/PROJECT/ID of a server's.",
-            autocompletion=complete_names,
-        ),
-    ],
+    name: AnyName,
     runs: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(metavar="[RUN]...", help="These runs; default: all failed and crashed."),
@@ -188,12 +192,12 @@ def _print_rehearsed(chosen: Sequence[Target], plan: Plan, dry_run: DryRun, form
         data = [disruption_views.target_data(target, plan.kind.value) for target in chosen]
         output.data(data, form)
     elif form is Form.NAME:
-        print_lines(f"pod/{target.pod}" for target in chosen)
+        print_lines(target.object for target in chosen)
     else:
         tried = dry_text(dry_run)
-        print_lines(f"pod/{each.pod} {plan.kind.value}, run {each.run}{tried}" for each in chosen)
+        print_lines(f"{each.object} {plan.kind.value}, run {each.run}{tried}" for each in chosen)
         if plan.count > len(chosen):
-            output.say(f"note: {len(chosen)} pods train a run now; the others are drawn later")
+            output.say(f"note: {len(chosen)} agents train a run now; the others are drawn later")
 
 
 def _print_disrupted(done: Disrupted, planned: int, form: Form) -> None:

@@ -39,6 +39,7 @@ from sweepctl_pod.wandb.states import ENDED_SWEEPS
 
 if TYPE_CHECKING:
     from sweepctl.sweeps.best import RankedRun
+    from sweepctl.sweeps.disrupt import Scene
     from sweepctl.sweeps.page import Page
     from sweepctl_pod.overrides import Grammar
 
@@ -124,6 +125,15 @@ class ClusterSweep:
         """Change the number of agents."""
         submission = self.submission()
         return scale(self.cluster, submission, agents, is_open=self._is_open, dry_run=is_dry)
+
+    @contextmanager
+    def scene(self) -> Iterator[Scene]:
+        """Open where its agents can be disrupted: its pods."""
+        from sweepctl.jobs.disrupt import ClusterScene
+
+        with self.api() as (api, name):
+            info = find_sweep(api, name)
+            yield ClusterScene(self.cluster, self.name, self.namespace, api, name, info)
 
     def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
         """Give runs back that have ended badly; say how agents come to them where none is left."""

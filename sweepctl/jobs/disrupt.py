@@ -6,8 +6,7 @@ release, or one that has come in the place of the pod that was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +14,7 @@ from pathlib import Path
 from sweepctl import manifest
 from sweepctl.jobs import crash_in_pod
 from sweepctl.jobs.agents import AgentRow, IndexState, job_status
-from sweepctl.jobs.cluster_sweep import ClusterSweep
-from sweepctl.jobs.submission import job_end
+from sweepctl.jobs.submission import get_submission, job_end
 from sweepctl.kube.client import Cluster, Object
 from sweepctl.kube.kinds import Access
 from sweepctl.kube.pod_reasons import agent_end
@@ -25,7 +23,6 @@ from sweepctl.sweeps.api import WandbApi
 from sweepctl.sweeps.disrupt import NoTargetError, NotNowError
 from sweepctl.sweeps.disruption import Disruption, Kind, Look, Target
 from sweepctl.sweeps.names import SweepName
-from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.progress import whole_number
 from sweepctl.sweeps.seen import read_status
 from sweepctl_pod.errors import SweepctlError
@@ -52,35 +49,36 @@ exit 1
 class ClusterScene:
     """The agents of a submitted sweep; its server is reached for as long as the scene is open."""
 
-    sweep: ClusterSweep
+    cluster: Cluster
+    submitted: str
+    """The name under which the sweep was submitted."""
+    namespace: str
     api: WandbApi
     name: SweepName
     info: SweepInfo
 
-    @property
-    def cluster(self) -> Cluster:
-        """The cluster that the sweep is in."""
-        return self.sweep.cluster
+    def check(self, kind: Kind) -> None:
+        """Every kind can be done to pods."""
 
     def targets(self) -> list[Target]:
         """Give the pods that train a run now."""
-        submission = self.sweep.submission()
+        submission = get_submission(self.cluster, self.submitted, self.namespace)
         job = submission.job
         if job is None or job_end(job) is not None:
             how = f"has ended ({job_end(job)})" if job else "is not there yet"
-            raise NoTargetError(f"the Job of '{self.sweep.name}' {how}: nothing is trained")
-        selector = manifest.selector_text(self.sweep.name, "agent")
-        pods = self.cluster.list("Pod", self.sweep.namespace, selector=selector)
+            raise NoTargetError(f"the Job of '{self.submitted}' {how}: nothing is trained")
+        selector = manifest.selector_text(self.submitted, "agent")
+        pods = self.cluster.list("Pod", self.namespace, selector=selector)
         status = read_status(self.api, self.name).status
         if status.has_ended:
             raise NoTargetError(f"sweep {status.sweep} has ended: nothing is trained")
         now = datetime.now(timezone.utc)
-        agents = job_status(self.sweep.name, job, pods, status.runs, now).agents
+        agents = job_status(self.submitted, job, pods, status.runs, now).agents
         return training_pods(agents, pods)
 
     def strike(self, kind: Kind, target: Target, *, is_dry: bool) -> bool:
         """Take a pod away, or the trainer in it."""
-        pod = PodRef(target.pod or "", self.sweep.namespace, target.uid or "")
+        pod = PodRef(target.pod or "", self.namespace, target.uid or "")
         if kind is Kind.CRASH:
             return self._crash(pod, is_dry)
         if kind is not Kind.EVICT:
@@ -97,7 +95,7 @@ class ClusterScene:
         run = self.api.run(self.info, target.run)
         if run is None:
             raise SweepctlError(f"run {target.run} is gone from sweep {self.info.full_name}")
-        pod = self.cluster.get("Pod", target.pod or "", self.sweep.namespace)
+        pod = self.cluster.get("Pod", target.pod or "", self.namespace)
         step = whole_number(run.summary.get("_step"))
         # Only where nothing else can tell one attempt from the next: it costs requests.
         is_doubtful = disruption.has_landed and not disruption.was_let_go
@@ -130,13 +128,6 @@ class ClusterScene:
             f"cannot crash the trainer in pod {pod.name}: {said}",
             f"how is it? kubectl describe pod {pod.name} -n {pod.namespace}",
         )
-
-
-@contextmanager
-def cluster_scene(sweep: ClusterSweep) -> Iterator[ClusterScene]:
-    """Open the scene of a submitted sweep."""
-    with sweep.api() as (api, name):
-        yield ClusterScene(sweep, api, name, find_sweep(api, name))
 
 
 def training_pods(agents: Iterable[AgentRow], pods: Sequence[Object]) -> list[Target]:

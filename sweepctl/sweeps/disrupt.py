@@ -42,6 +42,9 @@ class NotNowError(SweepctlError):
 class Scene(Protocol):
     """Where the agents of one sweep are."""
 
+    def check(self, kind: Kind) -> None:
+        """Refuse a kind of disruption that there is not here."""
+
     def targets(self) -> Sequence[Target]:
         """Give the agents that train a run now; a NoTargetError when none will any more."""
 
@@ -87,6 +90,7 @@ class Disrupted:
 
 def rehearse(scene: Scene, plan: Plan, rng: random.Random, *, is_asked: bool) -> list[Target]:
     """Give what a plan would hit if all of it came now; `is_asked`: the API is asked as well."""
+    scene.check(plan.kind)
     chosen = choose(scene.targets(), plan.count, rng)
     if not chosen:
         raise NoTargetError("no agent trains a run now")
@@ -105,6 +109,7 @@ def disrupt(
     now: Callable[[], float] = time.time,
 ) -> Disrupted:
     """Carry a plan out. Ctrl-C ends it, and what was done until then is the answer."""
+    scene.check(plan.kind)
     work = _Work(scene, plan, rng, say, now)
     problem, is_interrupted = None, False
     try:

@@ -57,6 +57,11 @@ class Target:
         """Name what is hit."""
         return f"pod {self.pod}" if self.pod else f"agent {self.agent}"
 
+    @property
+    def object(self) -> str:
+        """Name it as kubectl does."""
+        return f"pod/{self.pod}" if self.pod else f"agent/{self.agent}"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:

@@ -31,6 +31,7 @@ from sweepctl_pod.wandb.states import ENDED_SWEEPS, SweepState
 
 if TYPE_CHECKING:
     from sweepctl.sweeps.best import RankedRun
+    from sweepctl.sweeps.disrupt import Scene
     from sweepctl.sweeps.log_lines import Line, LogOptions
     from sweepctl.sweeps.page import Page
     from sweepctl.sweeps.retry import Retry
@@ -91,6 +92,9 @@ class SweepHandle(Protocol):
 
     def set_state(self, change: StateChange, *, ask: Callable[[str], None], is_dry: bool) -> Change:
         """Pause, resume or stop it. `ask` is told which it is before anything is changed."""
+
+    def scene(self) -> AbstractContextManager[Scene]:
+        """Open where its agents can be disrupted."""
 
     def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
         """Give runs back that have ended badly: those named, else all in one of the states."""
@@ -156,6 +160,14 @@ class ServerSweep:
         """Pause, resume or stop it: its server hands out no new runs, or does so again."""
         with self.api() as (api, name):
             return set_server_state(api, name, change, ask=self._asking(ask), is_dry=is_dry)
+
+    @contextmanager
+    def scene(self) -> Iterator[Scene]:
+        """Open where its agents can be disrupted: this machine, for those that are here."""
+        from sweepctl.sweeps.disrupt_here import LocalScene
+
+        with self.api() as (api, name):
+            yield LocalScene(api, find_sweep(api, name))
 
     def retry(self, named: Sequence[str], states: Collection[str], *, is_dry: bool) -> Retry:
         """Give runs back that have ended badly."""

@@ -62,7 +62,7 @@ def test_every_kind_of_disruption_costs_time_and_no_run(training: Sweepctl) -> N
     assert {line.split()[0] for line in asked.stdout.splitlines()} == {
         f"pod/{pod}" for pod in before
     }
-    assert "note: 2 pods train a run now" in asked.stderr
+    assert "note: 2 agents train a run now" in asked.stderr
     assert trained(training, "plain") == before
     for kind in KINDS:
         done = training("disrupt", "plain", "--kind", kind, "-o", "json", "--timeout", "5m")

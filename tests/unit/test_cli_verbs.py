@@ -407,6 +407,9 @@ class Stage:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
+    def check(self, kind: Kind) -> None:
+        pass
+
     def targets(self) -> list[Target]:
         return [
             Target(f"legs-1a2b3c4d-{n}", f"r{n}", n, f"legs-1a2b3c4d-{n}-x", f"u{n}", "node-1")
@@ -425,15 +428,25 @@ def test_disrupt_says_which_pods_it_would_hit(
 ) -> None:
     stage = Stage()
     target(monkeypatch, job(2))
-    monkeypatch.setattr("sweepctl.jobs.disrupt.cluster_scene", lambda _: nullcontext(stage))
+    monkeypatch.setattr(ClusterSweep, "scene", lambda _: nullcontext(stage))
     tried = {"client": "dry run", "server": "server dry run"}[strategy]
-    words = ["disrupt", "legs", "--kind", "evict", "--count", "3", f"--dry-run={strategy}"]
+    words = [
+        "disrupt",
+        "legs",
+        "-n",
+        "robots",
+        "--kind",
+        "evict",
+        "--count",
+        "3",
+        f"--dry-run={strategy}",
+    ]
     code, out, err = run(*words)
     assert (code, sorted(out.splitlines())) == (
         0,
         [f"pod/legs-1a2b3c4d-{n}-x evict, run r{n} ({tried})" for n in range(2)],
     )
-    assert err == "note: 2 pods train a run now; the others are drawn later\n"
+    assert err == "note: 2 agents train a run now; the others are drawn later\n"
     assert len(stage.asked) == asked
     shown = json.loads(run(*words, "-o", "json")[1])
     assert {each["pod"] for each in shown} == {"legs-1a2b3c4d-0-x", "legs-1a2b3c4d-1-x"}
@@ -467,9 +480,9 @@ def test_disrupt_tells_what_it_cost_however_it_ends(
     monkeypatch: pytest.MonkeyPatch, run: Run, done: Disrupted, code: int, told: str
 ) -> None:
     target(monkeypatch, job(2))
-    monkeypatch.setattr("sweepctl.jobs.disrupt.cluster_scene", lambda _: nullcontext(Stage()))
+    monkeypatch.setattr(ClusterSweep, "scene", lambda _: nullcontext(Stage()))
     monkeypatch.setattr("sweepctl.sweeps.disrupt.disrupt", lambda *_, **__: done)
-    words = ["disrupt", "legs", "--kind", "force", "--count", "2"]
+    words = ["disrupt", "legs", "-n", "robots", "--kind", "force", "--count", "2"]
     ended, out, err = run(*words)
     assert ended == code
     titles, first, *_ = out.splitlines()

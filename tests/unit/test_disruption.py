@@ -184,6 +184,9 @@ class Bench:
         self.on_sleep: Callable[[], None] = lambda: None
         self.runs = {f"r{number}": f"job-{number}" for number in range(agents)}
 
+    def check(self, kind: Kind) -> None:
+        pass
+
     def targets(self) -> Sequence[Target]:
         if not self.runs:
             raise NoTargetError("the sweep has ended")

@@ -471,7 +471,7 @@ def test_the_pages_tell_the_attempts_of_a_disturbed_run(
     assert "1 SIGTERM 2 legs-0" in listed
     own = Strict(pages.run("local", "p", run.id, None)).text
     assert "iterations trained again 2" in own
-    assert "1 legs-0 node-1 0 s ago SIGTERM 0 to 41" in own
-    assert "2 legs-1< node-2 0 s ago 40 to …" in own
+    assert "1 SIGTERM 0 to 41 legs-0 node-1 0 s ago" in own
+    assert "2 40 to … legs-1< node-2 0 s ago" in own
     path.unlink()  # replaced in this moment
     assert "Ended by" not in pages.sweep("local", "p", sweep.id)
