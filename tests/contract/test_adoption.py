@@ -249,6 +249,7 @@ def test_claims_cost_a_training_agent_and_an_idle_one_few_requests(proper: Prope
     before, began = proper.proxy.counts(), time.monotonic()
     wait_for("20 s of looks", lambda: time.monotonic() - began > 20)
     asked = proper.proxy.counts() - before
+    print(f"in {time.monotonic() - began:.0f} s, a look due every 2 s: {dict(asked)}")
     (proper.folder / "end").touch()
     proper.proxy.is_over = True
     assert (trains.wait(), idle.wait()) == (0, 0)

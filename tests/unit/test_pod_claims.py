@@ -201,6 +201,16 @@ def test_run_is_taken_up_when_its_agent_is_certainly_gone(
     assert adoptable_after_s(run, agent, NOW, 600.0, replaces_host=True) == expected
 
 
+@pytest.mark.parametrize(("first", "expected"), [(None, None), (0, 0.0)])
+def test_silent_attempt_that_may_have_come_further_is_not_counted_as_lost(
+    first: "int | None", expected: "float | None"
+) -> None:
+    lost = record(OLD, ended=("SIGKILL", "silence"))
+    lost = lost.with_attempt(Attempt(3, "job-0", "n", "job-0/y", 1.0, first=first))
+    run = Abandoned("running", 4000.0, lost)
+    assert adoptable_after_s(run, "job-1/x", NOW, 600.0, replaces_host=False) == expected
+
+
 def test_host_alone_says_nothing_where_several_agents_have_the_same() -> None:
     run = Abandoned("running", 4900.0, record(OLD))
     assert adoptable_after_s(run, "job-0/x", NOW, 600.0, replaces_host=False) == 500.0

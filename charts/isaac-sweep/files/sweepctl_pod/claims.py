@@ -115,7 +115,9 @@ def adoptable_after_s(
     record = run.record
     if run.state not in ADOPTABLE or record is None or not record.claims:
         return None
-    if record.losses + len(record.silent(record.next_number)) >= MAX_LOSSES:
+    # How far a silent attempt came that counts iterations is asked of W&B when the next begins.
+    unknown = [each for each in record.silent(record.next_number) if each.first is None]
+    if record.losses + len(unknown) >= MAX_LOSSES:
         return None
     others = [claim for claim in record.claims if claim.agent != agent]
     best = best_claim(record.claims)
