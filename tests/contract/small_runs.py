@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,10 @@ def require_trainer() -> None:
 
 
 def end_all(small: Small) -> None:
+    # torch's launcher gives each process that it starts a session of its own.
+    for pid in processes_of(small.folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for child in small.children:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
