@@ -143,3 +143,31 @@ def test_numbers_go_on_and_a_suffix_of_ours_is_not_used(tmp_path: Path) -> None:
         watched.files.look()
     assert watched.kept == (1, b"no suffix")
     assert (watched.folder / "0.checkpoint").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("content", [b"", b"P", b"half of one"])
+def test_what_a_kill_left_of_a_file_never_counts_however_often_it_is_looked_at(
+    content: bytes, watched: Watched
+) -> None:
+    watched.write_zip("a.pt", b"whole")
+    watched.files.look()
+    whole = watched.kept
+    assert whole is not None
+    watched.write("a.pt", content)
+    watched.files.writer_has_ended(was_killed=True)
+    for _ in range(3):
+        watched.files.look()
+    assert watched.kept == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"half of one"])
+def test_what_was_a_zip_counts_only_as_a_whole_one_while_it_trains(
+    content: bytes, watched: Watched
+) -> None:
+    watched.write_zip("a.pt", b"whole")
+    watched.files.look()
+    whole = watched.kept
+    watched.write("a.pt", content)
+    for _ in range(3):
+        watched.files.look()
+    assert watched.kept == whole

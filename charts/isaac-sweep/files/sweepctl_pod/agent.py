@@ -30,6 +30,7 @@ from sweepctl_pod.giving_up import GivingUp
 from sweepctl_pod.handed_out import HandedOut
 from sweepctl_pod.heartbeats import HEARTBEAT_S, Command
 from sweepctl_pod.options import AgentOptions, read_options
+from sweepctl_pod.run.bucket_folder import uri_trouble
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.run.supervise import train
@@ -198,6 +199,10 @@ class Agent:
         self._grammar = options.grammar or self._retrying.run(
             lambda: self._pod.python.grammar(self._sweep.command)
         )
+        if uri := options.checkpoints.uri:
+            bucket = self._pod.python.bucket(self._sweep.command)
+            if trouble := self._retrying.run(lambda: uri_trouble(bucket, uri)):
+                raise ConfigurationError(trouble.message, trouble.hint)
         page = sweep_url(self._client.connection.base_url, *name)
         seen = self._pod.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = f", GPU {seen}" if seen else ""

@@ -22,6 +22,7 @@ from sweepctl_pod.command import takes_overrides
 from sweepctl_pod.console import FLUSH_LIMIT_S, Console
 from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.options import read_wrapper_options
+from sweepctl_pod.run.bucket_folder import uri_trouble
 from sweepctl_pod.run.process import Descendants, Guardian
 from sweepctl_pod.run.settings_check import SettingsCheck
 from sweepctl_pod.run.supervise import train
@@ -76,6 +77,10 @@ def _run(
     last_calls = LastCalls(retrying, signals, wake_up)
     sweep, run = _assignment(argv, environ, client, python, last_calls)
     grammar = options.grammar or retrying.run(lambda: python.grammar(argv))
+    if uri := options.checkpoints.uri:
+        bucket = python.bucket(argv)
+        if trouble := retrying.run(lambda: uri_trouble(bucket, uri)):
+            raise UsageError(trouble.message, trouble.hint)
     descendants = Descendants(uuid.uuid4().hex)
     guardian = Guardian(descendants)
     bytecode = BytecodeCache(environ, python)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sweepctl_pod import log_lines
 from sweepctl_pod.checkpoint import local_manifests
+from sweepctl_pod.run.bucket_folder import BucketFolder
 from sweepctl_pod.run.checkpoint_places import CheckpointPlace, RunFiles
 from sweepctl_pod.run.checkpoints import checkpoints_folder
 from sweepctl_pod.run.find_checkpoint import (
@@ -51,8 +52,11 @@ class CheckpointKeeper:
         self._rule = training.pod.checkpoints
         self._folder = checkpoints_folder(training.folder)
         sweep = training.sweep
-        files = RunFiles(client, (sweep.entity, sweep.project, self._run.id))
-        self._places: list[CheckpointPlace] = [files]
+        place = (sweep.entity, sweep.project, self._run.id)
+        self._places: list[CheckpointPlace] = [RunFiles(client, place)]
+        if self._rule.uri:
+            bucket = training.pod.python.bucket(training.resolved.argv)
+            self._places.append(BucketFolder(bucket, self._rule.uri, place))
         self._search = Search()
         self._sender: CheckpointSender | None = None
         self._kept_files: KeptFiles | None = None

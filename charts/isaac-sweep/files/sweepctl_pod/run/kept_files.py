@@ -40,6 +40,8 @@ class KeptFiles:
         self._attempt = attempt
         self._known = dict(self._files())
         self._seen: dict[str, _Stat] = {}
+        self._zips: set[str] = set()
+        """Those that were a ZIP once: what is none is the beginning of the next."""
         self._has_ended = self._was_killed = False
 
     def writer_has_ended(self, *, was_killed: bool) -> None:
@@ -50,16 +52,17 @@ class KeptFiles:
         """Keep the newest file that has changed and is whole: a ZIP that has its end, or one that
         has not changed since the last look.
         """
-        has_ended = self._has_ended
+        has_ended, was_killed = self._has_ended, self._was_killed
         changed = {path: stat for path, stat in self._files() if stat != self._known.get(path)}
         whole = [
             path
             for path, stat in changed.items()
             if self._seen.get(path) == stat
-            or (has_ended and not self._was_killed)
+            or (has_ended and not was_killed)
             or _is_zip(path, whole=True)
         ]
-        self._seen = changed
+        if not was_killed:  # what no more changes then may be half a file all the same
+            self._seen = changed
         for path in sorted(whole, key=lambda path: changed[path][0], reverse=True):
             if self._keep_file(path, changed[path]):
                 # The older ones were overtaken.
@@ -76,8 +79,12 @@ class KeptFiles:
         part = self._folder / f".{name}.part"
         try:
             shutil.copyfile(path, part)
-            if _stat(path) != stat or _is_zip(str(part), whole=False):
+            is_zip = _is_zip(str(part), whole=True)
+            is_cut = _is_zip(str(part), whole=False) or (path in self._zips and not is_zip)
+            if _stat(path) != stat or is_cut or not stat[1]:
                 return False  # it was written to meanwhile, or never to its end
+            if is_zip:
+                self._zips.add(path)
             os.replace(part, self._folder / name)
         except OSError:
             return False

@@ -21,6 +21,7 @@ from typing import Any
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar
+from sweepctl_pod.trainer.bucket import Bucket
 from sweepctl_pod.trainer.in_trainer import MARK
 from sweepctl_pod.trainer.launchers import TrainerKind, arguments_of, python_of, scripts_of
 from sweepctl_pod.trainer.resolve import default_grammar, library_of, trainer_for
@@ -120,6 +121,17 @@ class TrainerPython:
             if isinstance(found, dict):
                 return {} if "error" in found else found
         return None
+
+    def bucket(self, command: Sequence[object]) -> Bucket:
+        """Give what reaches a bucket with the trainer's packages."""
+        words = ["python" if word == "${interpreter}" else str(word) for word in command]
+
+        def pythons() -> list[tuple[str, ...]]:
+            own = self._python_of_script(words[0]) if words else None
+            found = [*self._candidates(words), *([own] if own else []), ("python",), ("python3",)]
+            return [python for python in found if self._which(python[0])]
+
+        return Bucket(pythons, self._environ)
 
     def _candidates(self, command: Sequence[object]) -> list[tuple[str, ...]]:
         """List the Pythons that may be the trainer's, the likeliest first."""

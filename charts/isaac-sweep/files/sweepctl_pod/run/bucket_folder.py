@@ -1,0 +1,101 @@
+"""A run's folder in a bucket (`checkpoint.uri`), reached by the trainer's Python.
+
+The agent knows no bucket: fsspec does, in the trainer's Python, with the user's own credentials. A
+call is one child process, which ends when its time is over or nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweepctl_pod.checkpoint import Manifest, read_manifest
+from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
+from sweepctl_pod.trainer.bucket import Bucket
+from sweepctl_pod.wandb.connection import url_path
+from sweepctl_pod.wandb.outputs import Place
+from sweepctl_pod.wandb.run_files import BLOCK_BYTES, Look
+
+_NOTHING_STAYS = ("memory",)
+"""Addresses at which each process sees what is its own."""
+
+
+def uri_trouble(bucket: Bucket, uri: str) -> SweepctlError | None:
+    """Say why checkpoints cannot be kept at an address; None when they can."""
+    shown = shown_uri(uri)
+    protocol = uri.partition("://")[0]
+    if protocol in _NOTHING_STAYS or "://" not in uri:
+        return SweepctlError(
+            f"checkpoint.uri {shown} keeps nothing for another process",
+            "name a bucket's folder, such as s3://bucket/folder",
+        )
+    missing = bucket.missing_for(uri)
+    if missing is None:
+        return None
+    packages = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+    package = packages.get(protocol, "")
+    return SweepctlError(
+        f"checkpoint.uri {shown}: the trainer's Python lacks {missing}",
+        f"install it in the trainer's image: pip install fsspec {package}".rstrip(),
+    )
+
+
+def shown_uri(uri: str) -> str:
+    """Give an address as it may be shown: without a user and what follows a question mark."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri).partition("?")[0]
+
+
+class BucketFolder:
+    """A place that keeps checkpoints (CheckpointPlace)."""
+
+    def __init__(self, bucket: Bucket, uri: str, place: Place) -> None:
+        self._bucket = bucket
+        self._uri = f"{uri.rstrip('/')}/{url_path(*place)}"
+        self._name = shown_uri(uri)
+
+    @property
+    def name(self) -> str:
+        """The place as the log names it."""
+        return self._name
+
+    def numbers(self) -> list[int]:
+        """List the iterations of the checkpoints that have a manifest."""
+        return numbers_of(self._names())
+
+    def manifest(self, iteration: int) -> Manifest | None:
+        """Read a manifest; None when it is broken, or no more there."""
+        return read_manifest(str(self._bucket.ask("read", self._at(f"{iteration}.json"))))
+
+    def fetch(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Bring a checkpoint's files into a folder, without the manifest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        found = self._names()
+        for name in manifest.files:
+            if name in found:  # what is missing is seen when the files are checked
+                part = folder / f".{name}.part"
+                self._bucket.ask("get", self._at(name), str(part), look=look)
+                look(0)
+                os.replace(part, folder / name)
+
+    def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
+        """Store a checkpoint that lies in a folder."""
+        for name in (*manifest.files, manifest.name):
+            with (folder / name).open("rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+                blocks = iter(lambda read=file.read: read(BLOCK_BYTES), b"")  # type: ignore[misc]  # a lambda's default has no type
+                self._bucket.ask("put", self._at(name), str(size_bytes), look=look, content=blocks)
+
+    def drop(self, iterations: Sequence[int]) -> None:
+        """Delete checkpoints."""
+        for group in grouped(self._names(), iterations):
+            self._bucket.ask("drop", *map(self._at, group))
+
+    def _names(self) -> list[str]:
+        found = self._bucket.ask("list", self._uri)
+        return [str(name) for name in found] if isinstance(found, list) else []
+
+    def _at(self, name: str) -> str:
+        return f"{self._uri}/{name}"
