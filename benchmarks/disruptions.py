@@ -41,18 +41,20 @@ SHARES = {
     **{"api": 3, "server": 3, "pause": 1, "scale": 1, "generation": 2},
 }
 """How many of each kind there are among a hundred."""
-TOY_KINDS = ("evict", "kill", "evict", "delete", "force")
+TOY_KINDS = ("evict", "evict", "evict", "evict", "evict", "power", "kill", "delete", "force")
+"""What is done to one real training, in this order."""
 END_LIMIT_S = 900
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--disruptions", type=int, default=100)
-    parser.add_argument("--agents", type=int, default=24)
-    parser.add_argument("--stock-agents", type=int, default=24)
-    parser.add_argument("--toy", type=int, default=5, help="disruptions of real Isaac Lab")
+    parser.add_argument("--agents", type=int, default=20)
+    parser.add_argument("--stock-agents", type=int, default=20)
+    parser.add_argument("--toy", type=int, default=6, help="disruptions of one Isaac Lab run")
     parser.add_argument("--runs-each", type=int, default=5, help="runs for each agent")
-    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds of an iteration")
     parser.add_argument("--save-every", type=int, default=10)
     parser.add_argument("--every", type=float, default=4.0, help="seconds between two of a pod")
     parser.add_argument("--cut", type=float, default=60.0, help="seconds without network")
@@ -69,6 +71,7 @@ def main() -> int:
                 asked.agents,
                 runs=asked.agents * asked.runs_each,
                 iterations=asked.iterations,
+                pause_s=asked.pause,
                 save_every=asked.save_every,
                 requeue_s=asked.requeue,
             )
@@ -89,6 +92,9 @@ class Bench:
         self.chance = random.Random(asked.seed)
         self.fleets: Fleets = {}
         self.toy: Toy | None = None
+        self.done = 0
+        """How many disruptions of single pods our fleet has had."""
+        self.pods_done = threading.Event()
 
     def run(self) -> int:
         light, asked = self.light, self.asked
@@ -117,7 +123,8 @@ class Bench:
                 cut_s=asked.cut,
                 progress=self.toy.training if self.toy else dict,
             )
-            with looking(campaign.look_for_orphans):
+            note = self.toy.note_progress if self.toy else int
+            with looking(campaign.look_for_orphans), looking(note, 0.3):
                 self.disrupt(campaign)
                 disrupted_s = time.time() - began
                 say(f"all disruptions done after {disrupted_s:.0f} s; now the runs end")
@@ -134,16 +141,16 @@ class Bench:
         rest = [kind for kind in wanted if kind in CLUSTER_KINDS]
         for kinds in (pods, nodes, rest):
             self.chance.shuffle(kinds)
-        toy = TOY_KINDS[: self.asked.toy] if self.asked.toy <= len(TOY_KINDS) else TOY_KINDS
+        toy = TOY_KINDS[: self.asked.toy]
         for kind in toy:  # they are among those that were asked for
-            if kind in pods:
-                pods.remove(kind)
+            for planned in (pods, nodes):
+                if kind in planned:
+                    planned.remove(kind)
         away = campaign.disruptor.bed.nodes[1:]  # the server is on the first
-        pause_s = len(pods) * self.asked.every / (len(rest) + 1)
         lanes = [
-            partial(self.pods, campaign, pods),
+            *(partial(self.pods, campaign, pods, fleet) for fleet in self.fleets),
             partial(self.toys, campaign, list(toy)),
-            partial(self.rest, campaign, rest, pause_s),
+            partial(self.rest, campaign, rest, len(pods)),
             *(
                 partial(self.nodes, campaign, node, nodes[place :: len(away)])
                 for place, node in enumerate(away)
@@ -160,37 +167,55 @@ class Bench:
             trains = partial(campaign.trains_on, node.name)
             self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=300, every_s=1)
             campaign.on_node(kind, node)
-            time.sleep(20)
+            time.sleep(self.asked.every)
 
-    def rest(self, campaign: Campaign, kinds: list[str], pause_s: float) -> None:
-        for kind in kinds:
-            time.sleep(pause_s)
+    def rest(self, campaign: Campaign, kinds: list[str], of: int) -> None:
+        """Spread what hits everybody evenly among the disruptions of single pods."""
+        for number, kind in enumerate(kinds, 1):
+            due = of * number // (len(kinds) + 1)
+            while not self.pods_done.is_set() and self.done < due:
+                time.sleep(1)
             campaign.on_cluster(kind, self.fleets)
 
-    def pods(self, campaign: Campaign, kinds: list[str]) -> None:
+    def pods(self, campaign: Campaign, kinds: list[str], fleet: str) -> None:
         cuts = []
-        for kind in kinds:
-            for fleet in self.fleets:
-                one = (campaign, kind, fleet)
+        try:
+            for kind in kinds:
                 if kind == "cut":  # it lasts
-                    cuts.append(threading.Thread(target=self.pod, args=one))
+                    cuts.append(threading.Thread(target=partial(self.pod, campaign, kind, fleet)))
                     cuts[-1].start()
                 else:
-                    self.pod(*one)
-            time.sleep(self.asked.every)
+                    self.pod(campaign, kind, fleet)
+                self.done += fleet == NAME
+                time.sleep(self.asked.every)
+        finally:
+            if fleet == NAME:
+                self.pods_done.set()
         for cut in cuts:
             cut.join()
 
     def pod(self, campaign: Campaign, kind: str, fleet: str) -> None:
+        """Do it, again if the API did not answer; what trains no more of the stock is left out."""
         try:
-            campaign.on_pod(kind, fleet, limit_s=240 if fleet == NAME else 20)
+            for _ in range(3):
+                limit_s = 240 if fleet == NAME else 30
+                if not campaign.on_pod(kind, fleet, limit_s=limit_s).trouble:
+                    return
         except Timeout as problem:
             say(f"left out: {problem}")
 
     def toys(self, campaign: Campaign, kinds: list[str]) -> None:
+        """Do all of it to one training of Isaac Lab, the first that is under way."""
+        run = ""
         for kind in kinds:
-            campaign.on_pod(kind, TOY, limit_s=600)
-            time.sleep(15)
+            if kind == "power":
+                assert self.toy is not None
+                node = self.light.cluster.wait_for(
+                    "the run of Isaac Lab trains", partial(self.toy.node_of, campaign, run)
+                )
+                campaign.on_node(kind, node)
+            else:
+                run = campaign.on_pod(kind, TOY, run=run, limit_s=600).runs[0]
 
     def end(self, campaign: Campaign) -> None:
         """Let the runs end soon, and wait until they have, or nothing has trained for long."""
@@ -215,9 +240,10 @@ class Bench:
         if stock_sweep:
             accounts["wandb agent"] = account(data, ledger, stock_sweep, wanted)
         instances = {"sweepctl": NAME, "wandb agent": STOCK}
-        planned = {(s.kind, round(s.at, 1)) for s in campaign.struck}
-        per_kind = Counter(s.kind for s in campaign.struck if s.instance in (NAME, TOY, ""))
-        print(f"\n{len(planned)} disruptions in {took_s:.0f} s, by kind: {dict(per_kind)}")
+        done = [s for s in campaign.struck if s.instance in (NAME, TOY, "") and not s.trouble]
+        events = {(s.kind, round(s.at, 2)): s.kind for s in done}
+        kinds = dict(Counter(events.values()).most_common())
+        print(f"\n{len(events)} disruptions in {took_s:.0f} s, by kind: {kinds}")
         print(f"{'':34}" + "".join(f"{name:>14}" for name in accounts))
         for title, value in ROWS:
             print(f"{title:34}" + "".join(f"{value(a):>14}" for a in accounts.values()))
@@ -287,12 +313,12 @@ def orphans(campaign: Campaign, instance: str) -> list[str]:
 
 
 @contextmanager
-def looking(look: Callable[[], None]) -> Iterator[None]:
-    """Look every ten seconds for as long as the block runs."""
+def looking(look: Callable[[], object], every_s: float = 10.0) -> Iterator[None]:
+    """Look again and again for as long as the block runs."""
     is_over = threading.Event()
 
     def loop() -> None:
-        while not is_over.wait(10):
+        while not is_over.wait(every_s):
             try:
                 look()
             except (OSError, RuntimeError) as problem:

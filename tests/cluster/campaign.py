@@ -94,10 +94,12 @@ class Campaign:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended_at: dict[str, float] = field(default_factory=dict)
 
-    def on_pod(self, kind: str, fleet: str, *, node: str = "", limit_s: float = 180) -> Struck:
-        """Do it to a pod that trains."""
+    def on_pod(
+        self, kind: str, fleet: str, *, node: str = "", run: str = "", limit_s: float = 180
+    ) -> Struck:
+        """Do it to a pod that trains: one of that node, or the one that has that run."""
         deadline_s = time.monotonic() + limit_s
-        while (chosen := self._choose(kind, fleet, node)) is None:
+        while (chosen := self._choose(kind, fleet, node, run)) is None:
             if time.monotonic() > deadline_s:
                 raise Timeout(f"no pod of {fleet} trains that {kind} may hit")
             time.sleep(0.5)
@@ -199,14 +201,19 @@ class Campaign:
         elif kind == "pause":
             for fleet in fleets:
                 fleet.pause()
-            self._until("all pods have left", lambda: not self.disruptor.pods())
-            for fleet in fleets:
-                fleet.resume()
+            names = {fleet.instance for fleet in fleets}
+            try:
+                self._until("all pods have left", lambda: not self._running_of(names))
+            finally:
+                for fleet in fleets:
+                    fleet.resume()
         elif kind == "scale":
             fewer = max(1, self.agents * 3 // 4)
             for fleet in fleets:
                 fleet.scale(fewer)
-            self._until("pods have left", lambda: len(self._running()) <= fewer * len(fleets))
+            names = {fleet.instance for fleet in fleets}
+            most = fewer * len(fleets)
+            self._until("pods have left", lambda: len(self._running_of(names)) <= most)
             for fleet in fleets:
                 fleet.scale(self.agents)
         elif kind == "generation":
@@ -217,7 +224,7 @@ class Campaign:
 
     # whom it hits
 
-    def _choose(self, kind: str, fleet: str, node: str) -> tuple[Seen, Struck] | None:
+    def _choose(self, kind: str, fleet: str, node: str, run: str) -> tuple[Seen, Struck] | None:
         with self._lock:
             training = self.training()
             done = Counter(host for s in self.struck for host in self._hosts(s.pods))
@@ -231,6 +238,7 @@ class Campaign:
                 if seen.instance == fleet
                 and training.get(seen.host, ("", 0.0))[1] > 5
                 and (not node or _node_of(seen) == node)
+                and run in ("", training[seen.host][0])
                 and (kind not in COUNTED or counted[_index(seen.host)] < MOST_COUNTED)
                 # A run whose trainer is killed three times has failed, and rightly so.
                 and (kind not in ABRUPT or abrupt[training[seen.host][0]] < 2)
@@ -252,6 +260,9 @@ class Campaign:
 
     def _running(self) -> list[Seen]:
         return [seen for seen in self.watch.pods().values() if seen.is_running]
+
+    def _running_of(self, names: set[str]) -> list[Seen]:
+        return [seen for seen in self._running() if seen.instance in names]
 
     def _note(self, kind: str, hit: list[Seen], fleets: tuple[str, ...] = ()) -> list[Struck]:
         with self._lock:

@@ -22,17 +22,17 @@ _WANDB = "/opt/isaaclab-venv/bin/wandb"
 
 @dataclass
 class OurFleet:
-    """The release, by helm and sweepctl as a user has it."""
+    """The release, by helm as a user has it."""
 
     light: Light
     instance: str = NAME
     _generations: Any = field(default_factory=lambda: itertools.count(2))
 
     def pause(self) -> None:
-        self.light.sweepctl.answer("pause", self.instance)
+        self.light.upgrade("--set", "suspend=true")
 
     def resume(self) -> None:
-        self.light.sweepctl.answer("resume", self.instance)
+        self.light.upgrade("--set", "suspend=false")
 
     def scale(self, agents: int) -> None:
         self.light.upgrade("--set", f"agents={agents}")

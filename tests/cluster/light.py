@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -55,6 +56,7 @@ class Light:
     namespace: str
     folder: Path
     shape: Shape
+    folders: dict[str, Path] = field(default_factory=dict)
 
     @property
     def sweepctl(self) -> Sweepctl:
@@ -79,12 +81,12 @@ class Light:
         (self.folder / "light.yaml").write_text(yaml.safe_dump(self._sweep(), sort_keys=False))
         write_values(self.folder, **self._values())
 
-    def install(self) -> None:
+    def install(self, *more: str) -> None:
         """Install the release, with the server on the first node."""
         files = ("-f", str(self.folder / "values.yaml"))
         sweep = ("--set-file", f"sweep={self.folder / 'light.yaml'}")
         agents = ("--set", f"agents={self.shape.agents}")
-        self.helm("install", NAME, str(self.folder / "chart"), *files, *sweep, *agents)
+        self.helm("install", NAME, str(self.folder / "chart"), *files, *sweep, *agents, *more)
 
     def upgrade(self, *more: str) -> None:
         """Upgrade it, with other settings."""
@@ -113,6 +115,12 @@ class Light:
             return sweep and sweep["sweep"]
 
         return str(self.cluster.wait_for("the sweep is there", name, every_s=2))
+
+    def volume_folder(self, claim: str) -> Path:
+        """Give the same, asked of the API once."""
+        if claim not in self.folders:
+            self.folders[claim] = self.volume(claim)
+        return self.folders[claim]
 
     def second_sweep(self, project: str) -> str:
         """Create the same sweep again, in a project of its own; give its whole name."""
@@ -310,13 +318,18 @@ def training_since(ledger: Path) -> dict[str, tuple[str, float]]:
     now = time.time()
     for file in ledger.glob("*"):
         run, host, began = file.name.split(".")
-        if now - file.stat().st_mtime < 4:
+        if now - file.stat().st_mtime < 12:
             found[host] = (run, now - int(began) / 1e9)
     return found
 
 
 def _ended_twice(processes: list[dict[str, Any]], iterations: int) -> bool:
-    return sum(iterations - 1 in process["trained"] for process in processes) > 1
+    """Tell whether two trained it to its end at the same time.
+
+    One after the other is none: the first may have lost its power before it could say so.
+    """
+    whole = sorted((p["at"], p["times"][-1]) for p in processes if iterations - 1 in p["trained"])
+    return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(whole))
 
 
 def _uneven(steps: list[int], iterations: int) -> str:

@@ -23,6 +23,7 @@ from tests.testbed.lifecycle import load_image
 
 ROOT = Path(__file__).parents[2]
 SERVER_IMAGE = "testbed.invalid/server:1"
+_KEPT_ARCHIVES = 4
 _DOCKERFILE = ROOT / "images" / "Dockerfile"
 # Where both pin a package, the search engine's lock goes first: it needs numpy 1.
 _LOCKS = (ROOT / "tests" / "contract" / "bayes.lock", ROOT / "requirements.lock")
@@ -71,9 +72,14 @@ def _build(work: Path, archive: Path) -> None:
             "EXTRAS": "[bayes]",
         },
     )
-    for old in archive.parent.glob("server-*.tar"):
-        old.unlink()
+    # Those of other checkouts that test at the same time are not made twice.
+    for old in sorted(archive.parent.glob("server-*.tar"), key=_age)[_KEPT_ARCHIVES:]:
+        old.unlink(missing_ok=True)
     built.archive.replace(archive)
+
+
+def _age(file: Path) -> float:
+    return -file.stat().st_mtime if file.exists() else 0.0
 
 
 def _needed_wheels(wheel: Path, folder: Path) -> Path:
