@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.agents import World
+from tests.contract.agents import ROOT, World
 from tests.contract.small_runs import Small, end_all, require_trainer
 from tests.serving import ServerProcess, sdk_environ
 
@@ -139,3 +139,30 @@ def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
     yield make
     for each in made:
         end_all(each)
+
+
+@pytest.fixture
+def real(world: World) -> World:
+    """Give a world with the real trainer of examples/toy_legs."""
+    require_trainer()
+    world.environ["PATH"] = f"{ROOT / 'examples/toy_legs/.venv/bin'}:{world.environ['PATH']}"
+    world.environ["HOME"] = str(Path.home())  # the compiled kernels are kept there
+    world.environ["WANDB_ERROR_REPORTING"] = "false"
+    return world
+
+
+@pytest.fixture
+def two_cpus(real: World) -> World:
+    """Let the real trainer run in two processes on CPUs, which it counts as GPUs."""
+    real.environ["SWEEPCTL_TASKS"] = "two_cpus"
+    real.environ["PYTHONPATH"] += f":{Path(__file__).parent}"
+    real.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
+    real.environ["SWEEPCTL_CPUS"] = "6"
+    script = real.folder / "scripts" / "rsl_rl" / "train.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        "import sys\nfrom isaaclab_rl.entrypoints import run_train_cli\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(run_train_cli(['--rl_library', 'rsl_rl', *sys.argv[1:]]))\n"
+    )
+    return real

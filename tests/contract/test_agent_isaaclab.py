@@ -4,11 +4,9 @@ The trainer here is a script that prints and writes what the real `isaaclab trai
 can misbehave on demand; the last tests run the real one.
 """
 
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -106,21 +104,6 @@ def test_override_that_the_record_lacks_is_named_with_the_nearest(fake: World) -
     assert agent.wait(60) == 0, agent.said
     assert fake.run(sweep).state == "failed"
     assert "env.gian: the trainer has no such setting (did you mean env.gain?)" in agent.said
-
-
-@pytest.fixture
-def real(world: World) -> World:
-    """Give a world with the real trainer of examples/toy_legs."""
-    folder = ROOT / "examples" / "toy_legs"
-    check = [sys.executable, str(folder / "setup_trainer.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    if done.returncode != 0:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"{done.stderr.strip()}: run `make trainer`")
-    world.environ["PATH"] = f"{folder / '.venv' / 'bin'}:{world.environ['PATH']}"
-    world.environ["HOME"] = str(Path.home())  # the compiled kernels are kept there
-    world.environ["WANDB_ERROR_REPORTING"] = "false"
-    return world
 
 
 SHORT = [
@@ -248,23 +231,6 @@ def test_real_trainer_that_does_not_know_its_task_fails_with_the_setting_to_use(
     assert real.run(sweep).state == "failed"
     assert "Environment `Stilts` doesn't exist" in agent.said
     assert "name the module that registers it, or its project's folder, in code.tasks" in agent.said
-
-
-@pytest.fixture
-def two_cpus(real: World) -> World:
-    """Let the real trainer run in two processes on CPUs, which it counts as GPUs."""
-    real.environ["SWEEPCTL_TASKS"] = "two_cpus"
-    real.environ["PYTHONPATH"] += f":{Path(__file__).parent}"
-    real.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
-    real.environ["SWEEPCTL_CPUS"] = "6"
-    script = real.folder / "scripts" / "rsl_rl" / "train.py"
-    script.parent.mkdir(parents=True)
-    script.write_text(
-        "import sys\nfrom isaaclab_rl.entrypoints import run_train_cli\n"
-        "if __name__ == '__main__':\n"
-        "    sys.exit(run_train_cli(['--rl_library', 'rsl_rl', *sys.argv[1:]]))\n"
-    )
-    return real
 
 
 MULTI = ["isaaclab", "train_multigpu", "--nproc_per_node", "2", "--log_all_ranks"]
