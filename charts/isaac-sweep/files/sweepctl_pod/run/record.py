@@ -127,9 +127,9 @@ class RecordKeeper:
                 self._wait(last_calls.retrying)
                 self._take()
             return not self.is_lost
-        attempt, claim = self._known(), self._claim
+        # Reading alone decides: the run's end must not wait for a file that W&B does not take.
         with suppress(NoAnswerError):
-            self._note(last_calls.call(lambda: self._bring(attempt, claim, False)))
+            self.is_lost = last_calls.call(self._has_better_claim)
         return not self.is_lost
 
     def end(self, retrying: Retrying, verdict: Verdict, end: TrainerEnd) -> str | None:
@@ -235,6 +235,14 @@ class RecordKeeper:
         record = record.with_attempt(replace(attempt, number=record.attempt))
         upload_file(self._client, self._place, RECORD_FILE, record.text().encode())
         return record
+
+    def _has_better_claim(self) -> bool:
+        """Ask whether another agent has a better claim to the run. For any thread."""
+        text = file_text(self._client, self._place, RECORD_FILE)
+        present = None if text is None else read_record(text)
+        if present is None or self._claim is None:
+            return False
+        return standing(present.claims, self._claim) is Standing.LOST
 
     def _silenced(self, attempt: Attempt) -> Attempt:
         """End an attempt of which nobody heard the end, with how far it is known to have come."""

@@ -345,7 +345,8 @@ def _graphql_error(errors: Any, status: int) -> ApiError:
         for error in (errors if isinstance(errors, list) else [errors])
     ]
     for error in errors if isinstance(errors, list) else []:
-        code = (error.get("extensions") or {}).get("code") if isinstance(error, dict) else None
+        extensions = error.get("extensions") if isinstance(error, dict) else None
+        code = extensions.get("code") if isinstance(extensions, dict) else None
         if isinstance(code, int) and 400 <= code < 600:
             status = code
     said = "; ".join(messages)[:500]
