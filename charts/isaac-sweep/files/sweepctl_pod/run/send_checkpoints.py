@@ -20,8 +20,7 @@ from sweepctl_pod.run.kept_files import KeptFiles
 from sweepctl_pod.waiting import WakeUp
 
 CALM_BYTES_S = 16 << 20
-"""How much a calm upload takes of the network in a second. A heartbeat beside it is as fast as
-without it, and 100 MB are there in 6 s."""
+"""How much of the network a calm upload takes in a second: others use it too."""
 LOOK_EVERY_S = 1.0
 HURRIED_LOOK_EVERY_S = 0.1
 HURRIED_AGAIN_AFTER_S = 0.5
