@@ -161,7 +161,7 @@ def test_killing_the_first_process_by_hand_ends_the_whole_bed(small_bed: Bed) ->
     everything = [first_process(small_bed)]
     everything += everything[0].descendants()
     everything[0].kill()
-    assert host.wait_until_gone(everything, 30) == []
+    assert host.wait_until_gone(everything, 120) == []
     with pytest.raises(BedUnavailable, match="is not up: make testbed-up"):
         lifecycle.cluster(small_bed)
 
