@@ -106,12 +106,17 @@ def test_every_key_has_a_description() -> None:
     assert [path for path, part in named if "description" not in part] == []
 
 
+YOUNGER = ("checkpoint",)
+"""Settings that a release of the version before lacks when it is upgraded with --reuse-values."""
+
+
 def test_every_setting_is_required_so_that_templates_find_it() -> None:
     for path, part in parts(SCHEMA):
         if part.get("additionalProperties") is False and "/items" not in path:
             if path.endswith(("/tolerations", "/affinity")):
                 continue
-            assert part["required"] == list(part["properties"]), path
+            needed = [name for name in part["properties"] if path or name not in YOUNGER]
+            assert part["required"] == needed, path
 
 
 def test_patterns_mean_the_same_to_go_and_to_python() -> None:

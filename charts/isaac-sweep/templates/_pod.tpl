@@ -174,6 +174,8 @@ git
       fieldPath: spec.nodeName
 {{ include "isaac-sweep.apiKey" . }}
 {{- $looksForGpu := and (eq (toString .Values.preflight.gpu) "auto") (int64 .Values.gpus) -}}
+{{- /* A release of a version without it keeps its values by --reuse-values. */}}
+{{- $checkpoint := .Values.checkpoint | default (dict "companion" true "every" 600 "keep" 2 "pattern" "" "uri" "") -}}
 {{- $plain := list
   (list "SWEEPCTL_NAME" .Release.Name)
   (list "SWEEPCTL_SWEEP" .Values.sweepId)
@@ -184,11 +186,11 @@ git
   (list "SWEEPCTL_SETTINGS" .Values.settings)
   (list "SWEEPCTL_PREFLIGHT_GPU" (ternary "auto" "off" (not (not $looksForGpu))))
   (list "SWEEPCTL_MAX_INITIAL_FAILURES" (int64 .Values.maxInitialFailures | toString))
-  (list "SWEEPCTL_CHECKPOINT_COMPANION" (ternary "on" "off" .Values.checkpoint.companion))
-  (list "SWEEPCTL_CHECKPOINT_EVERY_S" (int64 .Values.checkpoint.every | toString))
-  (list "SWEEPCTL_CHECKPOINT_KEEP" (int64 .Values.checkpoint.keep | toString))
-  (list "SWEEPCTL_CHECKPOINT_PATTERN" .Values.checkpoint.pattern)
-  (list "SWEEPCTL_CHECKPOINT_URI" .Values.checkpoint.uri)
+  (list "SWEEPCTL_CHECKPOINT_COMPANION" (ternary "on" "off" $checkpoint.companion))
+  (list "SWEEPCTL_CHECKPOINT_EVERY_S" (int64 $checkpoint.every | toString))
+  (list "SWEEPCTL_CHECKPOINT_KEEP" (int64 $checkpoint.keep | toString))
+  (list "SWEEPCTL_CHECKPOINT_PATTERN" $checkpoint.pattern)
+  (list "SWEEPCTL_CHECKPOINT_URI" $checkpoint.uri)
   (list "SWEEPCTL_PYTHON" .Values.interpreter)
   (list "SWEEPCTL_PYTHONPATH" (join ":" .Values.pythonPath))
   (list "SWEEPCTL_TASKS" (join ":" .Values.code.tasks))
