@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import urllib.parse
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,14 @@ def end_body(
 
 def upload_file(client: WandbClient, place: Place, name: str, content: bytes) -> None:
     """Store a file with a run; its state stays as it is."""
+    with client.transport.open(upload_request(client, place, name, content)):
+        pass
+
+
+def upload_request(
+    client: WandbClient, place: Place, name: str, content: bytes | None
+) -> urllib.request.Request:
+    """Ask W&B where a run's file is to go, and give the request that brings it there."""
     entity, project, run = place
     answer = client.graphql(
         "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files:"
@@ -119,16 +128,14 @@ def upload_file(client: WandbClient, place: Place, name: str, content: bytes) ->
         {"entity": entity, "project": project, "run": run, "files": [name]},
     )
     created = client.transport.within(answer, "createRunFiles")
-    files = _list(client, created, "files")
-    if not files:
+    file = next(iter(_list(client, created, "files")), None)
+    address = client.transport.within({"file": file}, "file").get("uploadUrl")
+    if not address:
         raise ApiError(f"{client.transport.where} gave no place for {name}", status=502)
     lines = [str(line).partition(":") for line in _list(client, created, "uploadHeaders")]
     headers = {key: value.strip() for key, _, value in lines}
-    for file in files:
-        address = client.transport.within({"file": file}, "file").get("uploadUrl")
-        url = urllib.parse.urljoin(client.connection.base_url, str(address or ""))
-        with client.transport.open(client.transport.request("PUT", url, content, headers)):
-            pass
+    url = urllib.parse.urljoin(client.connection.base_url, str(address))
+    return client.transport.request("PUT", url, content, headers)
 
 
 def download_file(client: WandbClient, file: FileInfo, path: Path) -> None:

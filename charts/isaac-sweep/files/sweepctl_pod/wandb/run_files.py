@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.wandb.client import ApiError, WandbClient
-from sweepctl_pod.wandb.outputs import Place
+from sweepctl_pod.wandb.outputs import Place, upload_request
 
 BLOCK_BYTES = 256 << 10
 _PAGE_FILES = 100
@@ -66,25 +66,9 @@ def list_folder(client: WandbClient, place: Place, folder: str) -> list[RunFile]
 
 def send_file(client: WandbClient, place: Place, name: str, path: Path, look: Look) -> None:
     """Store a file with a run; there is nothing of it at W&B before it is there whole."""
-    entity, project, run = place
-    answer = client.graphql(
-        "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files:"
-        " [String!]!) { createRunFiles(input: {entityName: $entity, projectName: $project,"
-        " runName: $run, files: $files}) { runID uploadHeaders files { name uploadUrl } } }",
-        {"entity": entity, "project": project, "run": run, "files": [name]},
-    )
-    created = client.transport.within(answer, "createRunFiles")
-    files = created.get("files") or []
-    first = files[0] if isinstance(files, list) and files else None
-    address = client.transport.within({"file": first}, "file").get("uploadUrl")
-    if not address:
-        raise ApiError(f"{client.transport.where} gave no place for {name}", status=502)
-    lines = [str(line).partition(":") for line in created.get("uploadHeaders") or []]
-    headers = {key: value.strip() for key, _, value in lines}
-    url = urllib.parse.urljoin(client.connection.base_url, str(address))
+    request = upload_request(client, place, name, None)
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        request = client.transport.request("PUT", url, None, headers)
         request.add_header("Content-Length", str(size_bytes))
         # urllib takes any iterable of bytes; without a length it would be sent in HTTP's chunks.
         request.data = _blocks(file.read, look)
