@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweepctl_pod.checkpoint import Manifest, digest_of, local_manifests, trouble_with
+from sweepctl_pod.checkpoint import (
+    Manifest,
+    digest_of,
+    local_manifests,
+    trouble_with,
+    write_manifest,
+)
 from sweepctl_pod.run.bucket_folder import BucketFolder, uri_trouble
-from sweepctl_pod.run.find_checkpoint import write_manifest
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.waiting import GivenUpError
 from sweepctl_pod.wandb.outputs import last_step

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl_pod.checkpoint import Manifest, digest_of, local_manifests, newest_good
+from sweepctl_pod.checkpoint import (
+    Manifest,
+    digest_of,
+    local_manifests,
+    newest_good,
+    write_manifest,
+)
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run import find_checkpoint as room
 from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
@@ -14,7 +20,6 @@ from sweepctl_pod.run.find_checkpoint import (
     drop_here,
     find_checkpoint,
     only_here,
-    write_manifest,
 )
 from sweepctl_pod.waiting import GivenUpError, Limit
 from sweepctl_pod.wandb.run_files import Look

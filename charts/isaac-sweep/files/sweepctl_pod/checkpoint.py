@@ -1,6 +1,6 @@
 """A checkpoint of a run on disk: its files, and the manifest that says whether they are good.
 
-Pure but for the two functions that read a folder. A run's checkpoints lie in
+Pure but for the functions that read and write a folder. A run's checkpoints lie in
 `WORK/RUN/.sweepctl/checkpoints/`, and under `sweepctl/checkpoints/` of the run's files at W&B. The
 manifest `ITERATION.json` is written last, and at once (by a rename): what has none, or files of
 another size or SHA-256 than it says, was being written when its node died. The companion writes
@@ -156,6 +156,18 @@ def read_progress(text: str) -> Progress | None:
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that a reader finds all of it or the one before."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest of a checkpoint whose files are in the folder."""
+    write_whole(folder / manifest.name, manifest.text())
 
 
 def digest_of(path: Path) -> FileDigest:

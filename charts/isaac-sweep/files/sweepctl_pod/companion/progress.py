@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweepctl_pod.checkpoint import write_whole
+
 _PAUSE_S = 1.0
 """Between two writings, where iterations are shorter."""
 
@@ -55,10 +57,3 @@ class Progress:
             "first": self.first,
             "note": self.note,
         }
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that a reader finds all of it or the one before."""
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, "utf-8")
-    part.replace(file)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from sweepctl_pod import checkpoint
 from sweepctl_pod.companion.orders import Orders
-from sweepctl_pod.companion.progress import write_whole
 from sweepctl_pod.companion.speech import never_breaking
 
 _SHARE = 0.005
@@ -124,7 +123,7 @@ class Checkpoints:
             attempt=self._orders.attempt,
             written_at=time.time(),
         )
-        write_whole(self._folder / manifest.name, manifest.text())
+        checkpoint.write_manifest(manifest, self._folder)
         self.complete = iteration
         self._prune(iteration)
 

@@ -7,7 +7,6 @@ is taken. The whole work has one limit of time and may be ended at any moment.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from sweepctl_pod.checkpoint import (
     local_manifests,
     newest_good,
     trouble_with,
+    write_manifest,
 )
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run.checkpoint_places import CheckpointPlace
@@ -119,13 +119,6 @@ def _fetched(place: CheckpointPlace, number: int, folder: Path, limit: Limit) ->
     limit.look()
     write_manifest(manifest, folder)
     return manifest
-
-
-def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write a manifest, so that it is there whole or not at all."""
-    part = folder / f".{manifest.name}.part"
-    part.write_text(manifest.text(), encoding="utf-8")
-    os.replace(part, folder / manifest.name)
 
 
 def drop_here(folder: Path, iterations: Sequence[int]) -> None:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from string import Template
 
-from sweepctl_pod.checkpoint import Manifest, digest_of, local_manifests
-from sweepctl_pod.run.find_checkpoint import drop_here, write_manifest
+from sweepctl_pod.checkpoint import Manifest, digest_of, local_manifests, write_manifest
+from sweepctl_pod.run.find_checkpoint import drop_here
 
 _Stat = tuple[int, int, int]
 _ZIP = b"PK\x03\x04"
