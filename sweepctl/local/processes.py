@@ -46,7 +46,7 @@ class ProcessState(str, enum.Enum):
     WAITING = "waiting"
     DONE = "done"
     FAILING = "failing"
-    """Its first runs all failed at once."""
+    """Every run that it took has failed."""
     GAVE_UP = "gave up"
 
 
@@ -183,9 +183,11 @@ class LocalSweep:
         agent.process, agent.exit_code = None, code
         if code in (ExitCode.DONE, ExitCode.FAILED_RUNS):
             agent.read_on()
-            is_failing = agent.last_word.startswith(GAVE_UP)
-            agent.state = ProcessState.FAILING if is_failing else ProcessState.DONE
-            return [f"{agent.name}: {agent.last_word}"] if is_failing else []
+            # By its exit code: the last words of an agent may be lost on a disk that stalls.
+            has_failed = code == ExitCode.FAILED_RUNS
+            agent.state = ProcessState.FAILING if has_failed else ProcessState.DONE
+            has_given_up = has_failed and agent.last_word.startswith(GAVE_UP)
+            return [f"{agent.name}: {agent.last_word}"] if has_given_up else []
         if code in _HOPELESS or agent.restarts >= MAX_RESTARTS:
             agent.state = ProcessState.GAVE_UP
             agent.read_on()

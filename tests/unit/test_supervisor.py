@@ -33,7 +33,7 @@ def test_an_agents_log_is_read_on_from_where_it_was_read_to(tmp_path: Path) -> N
     ("code", "state"),
     [
         (0, "done"),
-        (3, "done"),
+        (3, "failing"),
         (1, "waiting"),
         (75, "waiting"),
         (2, "gave up"),
@@ -132,7 +132,8 @@ def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environ)
 
     told = sweepctl("local", "sweep.yaml", "--agents", "2", "--max-initial-failures", "1")
-    assert told.returncode == 3, told
+    logs = "".join(f"\n== {log.name}\n{log.read_text()}" for log in data.glob("logs/**/*.log"))
+    assert told.returncode == 3, f"{told.returncode}: {told.stdout}{told.stderr}{logs}"
     assert "agent-1: gave up after a run that failed within 60 s" in told.stdout
     assert "its last line: no such task" in told.stdout
     name = json.loads(sweepctl("status", "-o", "json").stdout)["sweep"]
