@@ -9,6 +9,10 @@ class NotFoundError(SweepctlError):
     """What the request names does not exist, or does not exist any more."""
 
 
+class GoneError(SweepctlError):
+    """The run was deleted: its id is never used again, and its client is to give up."""
+
+
 class BadMessageError(SweepctlError):
     """The message is not of the form that the protocol gives."""
 

@@ -13,8 +13,9 @@ import pytest
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
 from sweepctl.server.runs.messages import RunChange, merged_config, read_stream
 from sweepctl.server.store import lines, run_store, sweep_store
-from sweepctl.server.store.database import SCHEMA_VERSION, Database
+from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE
+from sweepctl.server.store.formats import SCHEMA_VERSION
 from sweepctl.server.store.run_store import Run
 from sweepctl_pod.errors import SweepctlError
 from tests.unit.server_in_process import InProcessServer
@@ -97,29 +98,6 @@ def test_a_data_file_that_cannot_be_used_is_refused_and_left_alone(
         assert hint in caught.value.hint
     if before is not None:
         assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("version", [2, 3, 4])
-def test_a_data_file_of_an_older_format_is_upgraded_with_all_that_is_in_it(
-    tmp_path: Path, version: int
-) -> None:
-    server = InProcessServer(tmp_path)
-    sweep = server.sweep()
-    command = server.take(server.agent(sweep))
-    server.database.close()
-    with sqlite3.connect(tmp_path / "sweepctl.sqlite") as connection:
-        connection.execute("ALTER TABLE runs DROP COLUMN lost_step")
-        if version < 4:
-            connection.execute("DROP TABLE prior_runs")
-            connection.execute("ALTER TABLE agents DROP COLUMN is_own")
-        if version == 2:
-            connection.execute("ALTER TABLE runs DROP COLUMN is_restarted")
-        connection.execute(f"PRAGMA user_version = {version}")
-    upgraded = InProcessServer(tmp_path)
-    assert upgraded.run(command["run_id"]).is_restarted is False
-    upgraded.end(command["run_id"], 0)
-    upgraded.restart()
-    assert upgraded.states(sweep) == ["finished"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

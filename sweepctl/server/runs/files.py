@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import re
+import secrets
 import tempfile
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
@@ -20,8 +21,8 @@ from typing import BinaryIO
 
 from anyio import to_thread
 
-from sweepctl.server.errors import FileNameError
-from sweepctl.server.store import file_store
+from sweepctl.server.errors import FileNameError, NotFoundError
+from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
@@ -85,7 +86,7 @@ class RunFiles:
 
     def keep(self, run: Run, name: str, upload: Upload) -> None:
         """Move an upload to its place and record it."""
-        stored = _place(run, name, upload.md5)
+        stored = _place(run, name)
         target = self._folder / stored
         try:
             target.parent.mkdir(exist_ok=True)
@@ -98,11 +99,14 @@ class RunFiles:
                 "updated": self._now(),
             }
             with self._database.write() as tx:
+                if run_store.find_run(tx, pk=run.pk) is None:
+                    raise NotFoundError("the run was deleted")
                 before = file_store.put_file(tx, run.pk, name, values)
         except BaseException:
             upload.path.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
             raise
-        if before is not None and before != stored:
+        if before is not None:
             self.remove([before])
 
     def discard(self, upload: Upload) -> None:
@@ -133,10 +137,13 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _place(run: Run, name: str, md5: str) -> str:
-    """Give the place of a content under a name: another content never lies in the same place."""
-    digest = hashlib.sha256(f"{md5}/{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{run.pk}-{_plain(run.id)}/{digest}-{_plain(name.rpartition('/')[2])}"
+def _place(run: Run, name: str) -> str:
+    """Give a place that no upload had before.
+
+    Whoever removes the bytes of a file that was deleted or replaced removes none of a later one.
+    """
+    own = secrets.token_hex(8)
+    return f"{run.pk}-{_plain(run.id)}/{own}-{_plain(name.rpartition('/')[2])}"
 
 
 def _plain(text: str) -> str:

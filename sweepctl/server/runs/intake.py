@@ -13,7 +13,7 @@ from typing import Any
 
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
-from sweepctl.server.errors import NotFoundError
+from sweepctl.server.errors import GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
 from sweepctl.server.store import lines, run_store, summary_store, sweep_store
@@ -63,14 +63,19 @@ class Intake:
         change: RunChange,
         attempt: int | None,
     ) -> Run:
-        """Create or change a run, and note whether its trainer starts again."""
+        """Create or change a run, and note whether its trainer starts again.
+
+        A GoneError if the run was deleted.
+        """
         now = self.now()
         with self.database.write() as tx:
             # Since it was looked up it may have changed, or another client may have made it.
             if run is not None:
-                run = run_store.find_run(tx, pk=run.pk)
+                id, run = run.id, run_store.find_run(tx, pk=run.pk)
             elif id is not None:
                 run = run_store.find_run(tx, project=project, id=id)
+            if run is None and id is not None and run_store.was_deleted(tx, project, id):
+                raise GoneError(f"run {id} was previously created and deleted; try a new run name")
             if run is not None and attempt is not None and is_stale(run.newest_attempt, attempt):
                 return run
             if run is None:

@@ -1,4 +1,4 @@
-"""The data folder: one SQLite file in WAL mode, its schema, one writer, many readers.
+"""The data folder: one SQLite file in WAL mode, one writer, many readers.
 
 It owns opening, locking and versions, and turns SQLite's errors into ones that say what to do.
 What is committed is on disk (synchronous=FULL). The rows belong to the other files here.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -19,81 +18,8 @@ from typing import IO
 
 from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.store.filters import SQL_FUNCTIONS
+from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION, create, upgrade
 from sweepctl_pod.errors import SweepctlError
-
-SCHEMA_VERSION = 5
-
-_PRIOR_RUNS = (
-    "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
-    " run INTEGER NOT NULL REFERENCES runs, PRIMARY KEY (sweep, run)) WITHOUT ROWID;"
-)
-
-_UPGRADES = {
-    2: "ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",
-    3: f"ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1; {_PRIOR_RUNS}",
-    4: "ALTER TABLE runs ADD COLUMN lost_step INTEGER NOT NULL DEFAULT -1;",
-}
-"""The SQL that turns a file of each older format into one of the next format."""
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE projects (
-  pk INTEGER PRIMARY KEY, entity TEXT NOT NULL, name TEXT NOT NULL, created REAL NOT NULL,
-  UNIQUE (entity, name)
-);
-CREATE TABLE sweeps (
-  pk INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL UNIQUE,
-  state TEXT NOT NULL, is_exhausted INTEGER NOT NULL DEFAULT 0, method TEXT NOT NULL,
-  display_name TEXT, description TEXT,
-  metric TEXT, goal TEXT NOT NULL, run_cap INTEGER, run_count_expected INTEGER,
-  created REAL NOT NULL, updated REAL NOT NULL,
-  config_text TEXT NOT NULL, spec TEXT NOT NULL
-);
-CREATE INDEX sweeps_of_project ON sweeps (project, pk);
-CREATE TABLE agents (
-  pk INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sweep INTEGER NOT NULL REFERENCES sweeps,
-  host TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, heartbeat REAL NOT NULL,
-  is_own INTEGER NOT NULL DEFAULT 1
-);
-CREATE INDEX agents_of_sweep ON agents (sweep, pk);
-CREATE TABLE runs (
-  pk INTEGER PRIMARY KEY, project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL,
-  sweep INTEGER REFERENCES sweeps, agent INTEGER REFERENCES agents, last_agent INTEGER,
-  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
-  queued REAL, is_silent INTEGER NOT NULL DEFAULT 0, is_started INTEGER NOT NULL DEFAULT 0,
-  is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
-  is_restarted INTEGER NOT NULL DEFAULT 0,
-  exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
-  job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
-  created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
-  last_step INTEGER NOT NULL DEFAULT -1, lost_step INTEGER NOT NULL DEFAULT -1, params TEXT,
-  history_keys TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}',
-  config TEXT NOT NULL DEFAULT '{}',
-  UNIQUE (project, id)
-);
-CREATE INDEX runs_of_project ON runs (project, pk);
-CREATE INDEX runs_of_sweep ON runs (sweep, pk) WHERE sweep IS NOT NULL;
-CREATE INDEX runs_held ON runs (agent) WHERE agent IS NOT NULL;
-CREATE INDEX runs_queued ON runs (sweep, queued) WHERE queued IS NOT NULL;
-CREATE INDEX runs_live ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
-CREATE TABLE summary_values (
-  run INTEGER NOT NULL, key TEXT NOT NULL, value, PRIMARY KEY (run, key)
-) WITHOUT ROWID;
-CREATE TABLE history (
-  run INTEGER NOT NULL, line INTEGER NOT NULL, step INTEGER NOT NULL, text TEXT NOT NULL,
-  PRIMARY KEY (run, line)
-) WITHOUT ROWID;
-CREATE INDEX history_steps ON history (run, step);
-CREATE TABLE lines (
-  run INTEGER NOT NULL, stream TEXT NOT NULL, line INTEGER NOT NULL, text TEXT NOT NULL,
-  PRIMARY KEY (run, stream, line)
-) WITHOUT ROWID;
-CREATE TABLE files (
-  pk INTEGER PRIMARY KEY, run INTEGER NOT NULL, name TEXT NOT NULL, stored TEXT NOT NULL,
-  size_bytes INTEGER NOT NULL, md5 TEXT NOT NULL, updated REAL NOT NULL, UNIQUE (run, name)
-);
-"""
-
 
 DATABASE = "sweepctl.sqlite"
 """The file of a data folder that holds its rows."""
@@ -118,9 +44,9 @@ class Database:
             version = _version_of(path)
             self._writer = self._connect()
             if version is None:
-                _create(self._writer)
+                create(self._writer)
             else:
-                _upgrade(self._writer, version)
+                upgrade(self._writer, version)
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error
@@ -248,7 +174,7 @@ def _version_of(path: Path) -> int | None:
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int | None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if version == SCHEMA_VERSION or version in _UPGRADES:
+    if version == SCHEMA_VERSION or version in OLDER_FORMATS:
         return int(version)
     if version > SCHEMA_VERSION:
         raise SweepctlError(
@@ -262,21 +188,6 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int | None:
             "give another folder: --data DIR",
         )
     return None
-
-
-def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    for step in range(version, SCHEMA_VERSION):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_UPGRADES[step]} PRAGMA user_version = {step + 1}; COMMIT;"
-        )
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    secret = secrets.token_hex(32)
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} INSERT INTO meta VALUES ('secret', '{secret}');"
-        f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    )
 
 
 def _opening_error(path: Path, error: sqlite3.Error) -> SweepctlError:

@@ -307,12 +307,24 @@ def count_as_prior(tx: Rows, sweep: int, runs: Iterable[Run]) -> None:
 
 
 def delete_run(tx: Rows, pk: int) -> list[str]:
-    """Delete a run and everything it streamed; give the places of its files."""
+    """Delete a run and everything it streamed; give the places of its files.
+
+    Its id stays taken: what its client still sends must not begin another run.
+    """
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
     for table in ("summary_values", "history", "lines", "files", "prior_runs"):
         tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))
+    tx.execute(
+        "INSERT OR IGNORE INTO deleted_runs SELECT project, id FROM runs WHERE pk = ?", (pk,)
+    )
     tx.execute("DELETE FROM runs WHERE pk = ?", (pk,))
     return stored
+
+
+def was_deleted(rows: Rows, project: int, id: str) -> bool:
+    """Say whether a project had a run of this id that was deleted."""
+    query = "SELECT 1 FROM deleted_runs WHERE project = ? AND id = ?"
+    return rows.execute(query, (project, id)).fetchone() is not None
 
 
 def _runs_where(

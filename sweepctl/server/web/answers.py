@@ -19,6 +19,7 @@ from sweepctl.server.errors import (
     BadMessageError,
     EngineUnavailableError,
     FileNameError,
+    GoneError,
     NotFoundError,
     StoreUnavailableError,
 )
@@ -82,6 +83,9 @@ class Answers:
                 return self._unavailable(cause.message)
             if isinstance(cause, NotFoundError):
                 return error_response(404, cause.message)
+            if isinstance(cause, GoneError):
+                # As at W&B, whose client gives up then.
+                return error_response(409, cause.message)
             if isinstance(cause, OSError):
                 return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
             if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):

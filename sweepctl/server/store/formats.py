@@ -1,0 +1,156 @@
+"""The formats of the data file: the schema of today, and how a file of each older one becomes it.
+
+A key is never given twice, also after its row was deleted: clients know rows by their keys, in node
+ids and in signed addresses, and one whose run is gone must not write into another.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+
+SCHEMA_VERSION = 6
+
+_PRIOR_RUNS = (
+    "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
+    " run INTEGER NOT NULL REFERENCES runs, PRIMARY KEY (sweep, run)) WITHOUT ROWID;"
+)
+
+_DELETED_RUNS = (
+    "CREATE TABLE deleted_runs (project INTEGER NOT NULL, id TEXT NOT NULL,"
+    " PRIMARY KEY (project, id)) WITHOUT ROWID;"
+)
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE projects (
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, entity TEXT NOT NULL, name TEXT NOT NULL,
+  created REAL NOT NULL,
+  UNIQUE (entity, name)
+);
+CREATE TABLE sweeps (
+  pk INTEGER PRIMARY KEY AUTOINCREMENT,
+  project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL UNIQUE,
+  state TEXT NOT NULL, is_exhausted INTEGER NOT NULL DEFAULT 0, method TEXT NOT NULL,
+  display_name TEXT, description TEXT,
+  metric TEXT, goal TEXT NOT NULL, run_cap INTEGER, run_count_expected INTEGER,
+  created REAL NOT NULL, updated REAL NOT NULL,
+  config_text TEXT NOT NULL, spec TEXT NOT NULL
+);
+CREATE INDEX sweeps_of_project ON sweeps (project, pk);
+CREATE TABLE agents (
+  pk INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+  sweep INTEGER NOT NULL REFERENCES sweeps,
+  host TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, heartbeat REAL NOT NULL,
+  is_own INTEGER NOT NULL DEFAULT 1
+);
+CREATE INDEX agents_of_sweep ON agents (sweep, pk);
+CREATE TABLE runs (
+  pk INTEGER PRIMARY KEY AUTOINCREMENT,
+  project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL,
+  sweep INTEGER REFERENCES sweeps, agent INTEGER REFERENCES agents, last_agent INTEGER,
+  state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
+  queued REAL, is_silent INTEGER NOT NULL DEFAULT 0, is_started INTEGER NOT NULL DEFAULT 0,
+  is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
+  is_restarted INTEGER NOT NULL DEFAULT 0,
+  exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
+  job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
+  created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
+  last_step INTEGER NOT NULL DEFAULT -1, lost_step INTEGER NOT NULL DEFAULT -1, params TEXT,
+  history_keys TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}',
+  config TEXT NOT NULL DEFAULT '{}',
+  UNIQUE (project, id)
+);
+CREATE INDEX runs_of_project ON runs (project, pk);
+CREATE INDEX runs_of_sweep ON runs (sweep, pk) WHERE sweep IS NOT NULL;
+CREATE INDEX runs_held ON runs (agent) WHERE agent IS NOT NULL;
+CREATE INDEX runs_queued ON runs (sweep, queued) WHERE queued IS NOT NULL;
+CREATE INDEX runs_live ON runs (state) WHERE state IN ('pending', 'running', 'preempting');
+CREATE TABLE summary_values (
+  run INTEGER NOT NULL, key TEXT NOT NULL, value, PRIMARY KEY (run, key)
+) WITHOUT ROWID;
+CREATE TABLE history (
+  run INTEGER NOT NULL, line INTEGER NOT NULL, step INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (run, line)
+) WITHOUT ROWID;
+CREATE INDEX history_steps ON history (run, step);
+CREATE TABLE lines (
+  run INTEGER NOT NULL, stream TEXT NOT NULL, line INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (run, stream, line)
+) WITHOUT ROWID;
+CREATE TABLE files (
+  pk INTEGER PRIMARY KEY AUTOINCREMENT,
+  run INTEGER NOT NULL, name TEXT NOT NULL, stored TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL, md5 TEXT NOT NULL, updated REAL NOT NULL, UNIQUE (run, name)
+);
+"""
+
+_UPGRADES = {
+    2: ("ALTER TABLE runs ADD COLUMN is_restarted INTEGER NOT NULL DEFAULT 0;",),
+    3: ("ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1;", _PRIOR_RUNS),
+    4: ("ALTER TABLE runs ADD COLUMN lost_step INTEGER NOT NULL DEFAULT -1;",),
+    5: (_DELETED_RUNS,),
+}
+"""The SQL that turns a file of each older format into one of the next format."""
+
+OLDER_FORMATS = frozenset(_UPGRADES)
+"""The formats that `upgrade` takes."""
+
+_REUSED_KEYS_UP_TO = 5
+"""The last format that gave the key of a deleted row again."""
+
+_KEYED = ("projects", "sweeps", "agents", "runs", "files")
+"""The tables of those formats whose keys clients know."""
+
+_ROOM_FOR_DELETED = 1_000_000
+"""How many keys are left out after such a format: it does not tell which keys of rows that are gone
+somebody still knows, and no folder has had that many rows deleted."""
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Write the schema into a new file, in one transaction."""
+    secret = secrets.token_hex(32)
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} {_DELETED_RUNS}"
+        f" INSERT INTO meta VALUES ('secret', '{secret}');"
+        f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Turn a file of an older format into one of today's, in one transaction."""
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in range(version, SCHEMA_VERSION):
+            for statement in _UPGRADES[step]:
+                connection.execute(statement)
+            if step == _REUSED_KEYS_UP_TO:
+                for table in _KEYED:
+                    _never_reuse_keys(connection, table)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def _never_reuse_keys(tx: sqlite3.Connection, table: str) -> None:
+    """Copy a table into one that counts its keys on, above all that it may have had."""
+    # https://www.sqlite.org/lang_altertable.html#otheralter: SQLite cannot add AUTOINCREMENT.
+    query = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type = ? AND sql IS NOT NULL"
+    ((made,),) = tx.execute(query, (table, "table")).fetchall()
+    indexes = [sql for (sql,) in tx.execute(query, (table, "index")).fetchall()]
+    _, _, body = made.partition("(")
+    counted = body.replace("INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", 1)
+    copy = f"copied_{table}"
+    tx.execute(f"CREATE TABLE {copy} ({counted}")
+    tx.execute(f"INSERT INTO {copy} SELECT * FROM {table}")
+    highest = tx.execute(f"SELECT coalesce(max(pk), 0) FROM {table}").fetchone()[0]
+    tx.execute("DELETE FROM sqlite_sequence WHERE name = ?", (copy,))
+    tx.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (copy, highest + _ROOM_FOR_DELETED))
+    tx.execute(f"DROP TABLE {table}")
+    tx.execute(f"ALTER TABLE {copy} RENAME TO {table}")
+    for sql in indexes:
+        tx.execute(sql)
