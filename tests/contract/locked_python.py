@@ -1,8 +1,9 @@
 """Environments of packages that cannot be in the checkout's own: made once from a lock, outside it.
 
-`bayes.lock` has W&B's real `sweeps` package (numpy 1), `wandb-VERSION.lock` an older client. The
-folder is in the user's cache (or $SWEEPCTL_CACHE) and is named by the lock's hash, so a changed
-lock makes a new one. It is built beside its place and moved there whole.
+`bayes.lock` has W&B's real `sweeps` package (numpy 1), `wandb-VERSION.lock` an older client,
+`fsspec.lock` what reaches a bucket. The folder is in the user's cache (or $SWEEPCTL_CACHE) and is
+named by the lock's hash, so a changed lock makes a new one. It is built beside its place and moved
+there whole.
 """
 
 from __future__ import annotations

@@ -409,6 +409,7 @@ def run_agent(
             limit_s = signals.left_s if signals.is_leaving else _LEFTOVERS_LIMIT_S
             return min(limit_s, until - time.monotonic())
 
+        descendants.finish_own(left_s())
         descendants.kill_leftovers(lambda: left_s() <= 0)
         guardian.dismiss(left_s())
         pod.bytecode.close()

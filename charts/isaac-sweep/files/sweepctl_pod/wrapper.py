@@ -108,6 +108,7 @@ def _run(
         return 0 if verdict.ending is Ending.FINISHED else verdict.exit_code or 1
     finally:
         until = time.monotonic() + (signals.left_s if signals.is_leaving else GRACE_S)
+        descendants.finish_own(until - time.monotonic())
         descendants.kill_leftovers(lambda: time.monotonic() >= until)
         guardian.dismiss(until - time.monotonic())
         bytecode.close()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from sweepctl_pod.checkpoint import Manifest, read_manifest
 from sweepctl_pod.errors import SweepctlError
@@ -82,16 +84,22 @@ class BucketFolder:
 
     def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
         """Store a checkpoint that lies in a folder."""
-        for name in (*manifest.files, manifest.name):
-            with (folder / name).open("rb") as file:
-                size_bytes = os.fstat(file.fileno()).st_size
-                blocks = iter(lambda read=file.read: read(BLOCK_BYTES), b"")  # type: ignore[misc]  # a lambda's default has no type
-                self._bucket.ask("put", self._at(name), str(size_bytes), look=look, content=blocks)
+        names = (*manifest.files, manifest.name)
+        with ExitStack() as stack:
+            files = [stack.enter_context((folder / name).open("rb")) for name in names]
+            sizes = [os.fstat(file.fileno()).st_size for file in files]
+            words = [
+                word
+                for name, size in zip(names, sizes, strict=True)
+                for word in (self._at(name), str(size))
+            ]
+            content = (block for pair in zip(files, sizes, strict=True) for block in _blocks(*pair))
+            self._bucket.ask("put", *words, look=look, content=content)
 
     def drop(self, iterations: Sequence[int]) -> None:
         """Delete checkpoints."""
-        for group in grouped(self._names(), iterations):
-            self._bucket.ask("drop", *map(self._at, group))
+        if gone := [name for group in grouped(self._names(), iterations) for name in group]:
+            self._bucket.ask("drop", *map(self._at, gone))
 
     def _names(self) -> list[str]:
         found = self._bucket.ask("list", self._uri)
@@ -99,3 +107,10 @@ class BucketFolder:
 
     def _at(self, name: str) -> str:
         return f"{self._uri}/{name}"
+
+
+def _blocks(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    """Give a file's content as far as it reached when its size was asked."""
+    while size_bytes > 0 and (block := file.read(min(BLOCK_BYTES, size_bytes))):
+        size_bytes -= len(block)
+        yield block

@@ -6,6 +6,7 @@ its wait for a signal. The run goes on whatever goes wrong here.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +56,13 @@ class CheckpointKeeper:
         place = (sweep.entity, sweep.project, self._run.id)
         self._places: list[CheckpointPlace] = [RunFiles(client, place)]
         if self._rule.uri:
-            bucket = training.pod.python.bucket(training.resolved.argv)
+            own = training.pod.descendants.own
+            bucket = training.pod.python.bucket(training.resolved.argv, own)
             self._places.append(BucketFolder(bucket, self._rule.uri, place))
         self._search = Search()
         self._sender: CheckpointSender | None = None
         self._kept_files: KeptFiles | None = None
-        self._told = ""
+        self._told = ("", 0)
 
     def go_on(self, retrying: Retrying) -> None:
         """Have the training go on from its newest good checkpoint, if there is one.
@@ -87,10 +89,13 @@ class CheckpointKeeper:
         )
 
     def tell(self) -> None:
-        """Say what is wrong with the sending, when that is new."""
-        trouble = self._sender.trouble if self._sender else None
-        if trouble and trouble != self._told:
-            self._told = trouble
+        """Say what is wrong with the sending, when that is new: not of each checkpoint again."""
+        if self._sender is None:
+            return
+        trouble, sent = self._sender.trouble, len(self._sender.sent)
+        told = (re.sub(r"\d+", "N", trouble or ""), sent)
+        if trouble and told != self._told:
+            self._told = told
             self._note(trouble)
 
     def hurry(self) -> None:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sweepctl_pod.console import Console
@@ -27,15 +27,22 @@ MARKER = "SWEEPCTL_AGENT"
 _PR_SET_CHILD_SUBREAPER = 36
 _READ_BYTES = 1 << 16
 _PROMPT_S = 0.5
+_OWN_LIMIT_S = 2.0
+"""What processes of the agent's own get at its end: one may be tidying a bucket."""
 _LONGEST_LINE_BYTES = 1 << 20
 
 
 class Descendants:
-    """The descendants of this process: the trainer's are killed, those that were here are not."""
+    """The descendants of this process: the trainer's are killed, those that were here are not.
+
+    Its methods are for the main thread, but for `own`.
+    """
 
     def __init__(self, marker: str) -> None:
         self.marker = marker
         self._spared = set(_children())
+        self._own: set[int] = set()
+        self._guard = threading.Lock()
         self._is_reaper = become_subreaper()
 
     def spare(self, pid: int) -> None:
@@ -46,31 +53,61 @@ class Descendants:
         """Undo `spare` once the process is reaped: the kernel may give its id to another."""
         self._spared.discard(pid)
 
+    @contextmanager
+    def own(
+        self, start: Callable[[], subprocess.Popen[bytes]]
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a process of this agent's own work, which no trainer's end may harm.
+
+        For any thread, which waits for the process's end before it leaves the block.
+        """
+        with self._guard:  # between its start and its name here it would be a leftover
+            process = start()
+            self._own.add(process.pid)
+        try:
+            yield process
+        finally:
+            with self._guard:
+                self._own.discard(process.pid)
+
+    def finish_own(self, left_s: float) -> None:
+        """Wait a moment for this agent's own processes; from then on they are leftovers."""
+        until = time.monotonic() + min(_OWN_LIMIT_S, left_s / 2)
+        while self._own and time.monotonic() < until:
+            time.sleep(0.02)
+        with self._guard:
+            self._own.clear()
+
     def kill_leftovers(self, is_over: Callable[[], bool]) -> list[int]:
         """Kill every descendant that is not spared, until none is left or the time is over.
 
         Gives the ids of those that would not die: a process stuck in the kernel, on a sick GPU.
         """
         while True:
-            leftovers = self._leftovers()
-            for pid in leftovers:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            with self._guard:
+                leftovers = self._leftovers()
+                for pid in leftovers:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
             if not leftovers or is_over():
                 return leftovers
             self._reap(leftovers)
             # Their own children become ours only when they are gone: look again, then wait.
-            if self._leftovers() == leftovers:
+            with self._guard:
+                again = self._leftovers()
+            if again == leftovers:
                 time.sleep(0.005)
 
     def reap_orphans(self) -> None:
         """Reap the dead among the orphans of this process; leave the living alone."""
         zombies = [pid for pid, state in _processes() if state[:1] == [b"Z"]]
-        self._reap([pid for pid in self._leftovers() if pid in zombies])
+        with self._guard:
+            leftovers = self._leftovers()
+        self._reap([pid for pid in leftovers if pid in zombies])
 
     def _leftovers(self) -> list[int]:
         found = _children() if self._is_reaper else [*_children(), *marked(self.marker)]
-        return [pid for pid in found if pid not in self._spared]
+        return [pid for pid in found if pid not in self._spared | self._own]
 
     def _reap(self, pids: Sequence[int]) -> None:
         for pid in pids:

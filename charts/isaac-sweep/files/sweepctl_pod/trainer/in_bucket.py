@@ -1,8 +1,9 @@
 """A bucket folder, as the trainer's own Python reaches it; it runs this as a short child.
 
 `check URI` says what is missing for such an address. `list URI` names the files of a folder, `read
-URI` prints a small one, `get URI PATH` fetches one, `put URI SIZE` stores what comes on standard
-input if it has so many bytes, `drop URI…` deletes files. The answer is one line of JSON.
+URI` prints a small one, `get URI PATH` fetches one, `put URI SIZE…` stores files of so many bytes
+that come on standard input one after the other, `drop URI…` deletes files, in their order. The
+answer is one line of JSON.
 It imports nothing of sweepctl.
 """
 
@@ -79,17 +80,18 @@ def get(uri: str, path: str) -> None:
             target.write(block)
 
 
-def put(uri: str, size: str) -> None:
-    """Store standard input; what is cut off is removed again."""
-    system, path = _open(uri)
-    system.makedirs(path.rpartition("/")[0], exist_ok=True)
-    written = 0
-    with system.open(path, "wb") as target:
-        while block := sys.stdin.buffer.read(_BLOCK_BYTES):
-            written += target.write(block)
-    if written != int(size):
-        system.rm(path)
-        raise EOFError(f"{written} bytes of {size} came")
+def put(*words: str) -> None:
+    """Store what comes on standard input; a file that is cut off is removed again."""
+    for uri, size in zip(words[::2], words[1::2], strict=True):
+        system, path = _open(uri)
+        system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        left = int(size)
+        with system.open(path, "wb") as target:
+            while left and (block := sys.stdin.buffer.read(min(_BLOCK_BYTES, left))):
+                left -= target.write(block)
+        if left:
+            system.rm(path)
+            raise EOFError(f"{int(size) - left} bytes of {size} came")
 
 
 def drop(*uris: str) -> None:

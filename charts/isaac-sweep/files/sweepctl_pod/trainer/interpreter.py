@@ -21,7 +21,7 @@ from typing import Any
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.trainer.bucket import Bucket
+from sweepctl_pod.trainer.bucket import Bucket, Own
 from sweepctl_pod.trainer.in_trainer import MARK
 from sweepctl_pod.trainer.launchers import TrainerKind, arguments_of, python_of, scripts_of
 from sweepctl_pod.trainer.resolve import default_grammar, library_of, trainer_for
@@ -122,8 +122,8 @@ class TrainerPython:
                 return {} if "error" in found else found
         return None
 
-    def bucket(self, command: Sequence[object]) -> Bucket:
-        """Give what reaches a bucket with the trainer's packages."""
+    def bucket(self, command: Sequence[object], own: Own | None = None) -> Bucket:
+        """Give what reaches a bucket with the trainer's packages; `own` starts its processes."""
         words = ["python" if word == "${interpreter}" else str(word) for word in command]
 
         def pythons() -> list[tuple[str, ...]]:
@@ -131,7 +131,7 @@ class TrainerPython:
             found = [*self._candidates(words), *([own] if own else []), ("python",), ("python3",)]
             return [python for python in found if self._which(python[0])]
 
-        return Bucket(pythons, self._environ)
+        return Bucket(pythons, self._environ, own) if own else Bucket(pythons, self._environ)
 
     def _candidates(self, command: Sequence[object]) -> list[tuple[str, ...]]:
         """List the Pythons that may be the trainer's, the likeliest first."""
