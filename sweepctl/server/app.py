@@ -15,6 +15,9 @@ from types import FrameType
 
 import uvicorn
 
+from sweepctl.server.artifacts.blobs import Blobs
+from sweepctl.server.artifacts.collections import Collections
+from sweepctl.server.artifacts.versions import Artifacts
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
@@ -104,6 +107,7 @@ def build_services(
     dispatcher = Dispatcher(database, presence, work, time.time, log, engine, results)
     intake = Intake(database, presence, work, time.time, log)
     files = RunFiles(database, time.time)
+    blobs = Blobs(database, files, time.time)
     services = Services(
         database=database,
         presence=presence,
@@ -111,6 +115,9 @@ def build_services(
         intake=intake,
         sweeps=Sweeps(database, work, time.time, log, engine),
         files=files,
+        blobs=blobs,
+        artifacts=Artifacts(database, blobs, time.time, log),
+        collections=Collections(database, blobs, time.time),
         pages=Pages(database, presence, files, time.time, limits),
         executor=Executor(RESOLVERS, log),
         api_keys=api_keys,

@@ -8,6 +8,9 @@ import anyio
 import httpx
 from starlette.applications import Starlette
 
+from sweepctl.server.artifacts.blobs import Blobs
+from sweepctl.server.artifacts.collections import Collections
+from sweepctl.server.artifacts.versions import Artifacts
 from sweepctl.server.engine.dispatch import Command, Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper
@@ -182,6 +185,7 @@ def served(
 ) -> ApiClient:
     """Give a client of the server's routes."""
     files = RunFiles(server.database, server.clock)
+    blobs = Blobs(server.database, files, server.clock)
     routes = Services(
         database=server.database,
         presence=server.presence,
@@ -189,6 +193,9 @@ def served(
         intake=server.intake,
         sweeps=server.sweeps,
         files=files,
+        blobs=blobs,
+        artifacts=Artifacts(server.database, blobs, server.clock, server.log.append),
+        collections=Collections(server.database, blobs, server.clock),
         pages=Pages(server.database, server.presence, files, server.clock, server.limits),
         executor=executor or Executor(RESOLVERS, server.log.append),
         api_keys=ApiKeys(keys),

@@ -43,14 +43,15 @@ SERVER_RINGS = (
     ("store",),
     ("engine", "server_process", "stored_sweeps"),
     ("runs",),
+    ("artifacts",),
     ("graphql",),
     ("web",),
     ("app",),
     ("__main__",),
 )
 """The folders and loose files of the server: what it decides without data, its rows, who gets which
-run, what trainers send, W&B's API, HTTP; `app` opens all of that. Without a server, `stored_sweeps`
-reads its rows, and `server_process` is what other commands start."""
+run, what trainers send, their artifacts, W&B's API, HTTP; `app` opens all of that. Without a
+server, `stored_sweeps` reads its rows, and `server_process` is what other commands start."""
 RING = {room: ring for ring, rooms in enumerate(RINGS) for room in rooms}
 SQL = re.compile(
     r"\s*(SELECT\b.+\bFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|INDEX)"

@@ -17,9 +17,12 @@ from sweepctl.server.store import file_store, formats, run_store, sweep_store
 from sweepctl.server.store.database import DATABASE, Database
 from sweepctl.server.store.filters import TRUE
 from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION
+from sweepctl_pod.errors import SweepctlError
 from tests.unit.server_in_process import InProcessServer, served
 
-FORMAT_5 = Path(__file__).parents[1] / "data" / "format-5.sql"
+DUMPS = {
+    version: Path(__file__).parents[1] / "data" / f"format-{version}.sql" for version in (5, 6)
+}
 
 LOST = {
     4: ("ALTER TABLE runs DROP COLUMN lost_step",),
@@ -32,7 +35,7 @@ LOST = {
 def old_file(folder: Path, version: int) -> None:
     """Write a data file of an older format: a sweep with runs 1 and 2; 3 was deleted."""
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        connection.executescript(FORMAT_5.read_text())
+        connection.executescript(DUMPS[max(version, min(DUMPS))].read_text())
         for step in range(4, version - 1, -1):
             for statement in LOST[step]:
                 connection.execute(statement)
@@ -90,8 +93,9 @@ def test_an_upgrade_that_fails_leaves_the_file_as_it_was(
     with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
         before = list(connection.iterdump())
     with monkeypatch.context() as broken:
-        broken.setattr(formats, "_KEYED", (*formats._KEYED, "not_there"))
-        with pytest.raises(ValueError, match="unpack"):
+        last = SCHEMA_VERSION - 1
+        broken.setitem(formats._UPGRADES, last, (*formats._UPGRADES[last], "no SQL"))
+        with pytest.raises(SweepctlError, match="cannot open"):
             Database(tmp_path)
     with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
         assert list(connection.iterdump()) == before

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
+from sweepctl.server.artifacts.blobs import Blobs
+from sweepctl.server.artifacts.collections import Collections
+from sweepctl.server.artifacts.versions import Artifacts
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -37,6 +40,9 @@ class Context:
     intake: Intake
     sweeps: Sweeps
     files: RunFiles
+    blobs: Blobs
+    artifacts: Artifacts
+    collections: Collections
     now: Callable[[], float]
     base_url: str
     attempt: int | None

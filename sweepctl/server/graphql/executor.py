@@ -41,6 +41,7 @@ from graphql import (
     build_schema,
     execute_sync,
     get_named_type,
+    is_abstract_type,
     is_input_type,
     is_leaf_type,
     parse,
@@ -64,6 +65,7 @@ from graphql.validation import (
 Resolver = Callable[..., Any]
 Resolvers = Mapping[str, Mapping[str, Resolver]]
 
+_SCHEMAS = ("schema.graphql", "artifacts.graphql")
 _UNKNOWN_FIELD = "_unknown"
 _MAX_TOKENS = 10_000
 _KEPT_DOCUMENTS = 256
@@ -95,14 +97,18 @@ class Executor:
     """Executes operations against W&B's schema; safe to use from any thread."""
 
     def __init__(self, resolvers: Resolvers, log: Callable[[str], None]) -> None:
-        text = importlib.resources.files(__package__).joinpath("schema.graphql").read_text("utf-8")
-        self._schema = build_schema(text)
+        folder = importlib.resources.files(__package__)
+        texts = [folder.joinpath(name).read_text("utf-8") for name in _SCHEMAS]
+        self._schema = build_schema("\n".join(texts))
         self._log = log
         self._logged: set[str] = set()
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
         self._guard = threading.Lock()
         for type_name, fields in resolvers.items():
             kind = self._schema.type_map[type_name]
+            if is_abstract_type(kind):
+                kind.resolve_type = fields["__typename"]
+                continue
             assert isinstance(kind, GraphQLObjectType)
             for field_name, resolver in fields.items():
                 kind.fields[field_name].resolve = resolver

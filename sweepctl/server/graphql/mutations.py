@@ -173,6 +173,7 @@ def _delete_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str,
     with context.database.write() as tx:
         stored = run_store.delete_run(tx, run.pk)
     context.files.remove(stored)
+    context.collections.forget_run(run.pk, with_artifacts=bool(input.get("deleteArtifacts")))
     return {}
 
 

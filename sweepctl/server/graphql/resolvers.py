@@ -9,6 +9,13 @@ from typing import Any
 
 from graphql import GraphQLError
 
+from sweepctl.server.graphql.artifact_mutations import ARTIFACT_MUTATIONS
+from sweepctl.server.graphql.collection_fields import (
+    ARTIFACT_TYPES,
+    PROJECT_ARTIFACTS,
+    QUERY_ARTIFACTS,
+    RUN_ARTIFACTS,
+)
 from sweepctl.server.graphql.context import (
     Fields,
     Info,
@@ -19,15 +26,30 @@ from sweepctl.server.graphql.context import (
     runs_page,
     user,
 )
+from sweepctl.server.graphql.file_fields import FILE
 from sweepctl.server.graphql.mutations import MUTATION
-from sweepctl.server.graphql.run_fields import FILE, RUN
+from sweepctl.server.graphql.run_fields import RUN
 from sweepctl.server.store import record_store, run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.filters import run_filter, sweep_filter
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 
-_FEATURES = ("FILESTREAM_GZIP", "MARK_RUN_FILES_UPLOADED", "SWEEPS_QUERY_FILTERING")
+_FEATURES = (
+    "ARTIFACT_COLLECTIONS_FILTERING_SORTING",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILE_DOWNLOAD_HANDLER",
+    "ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE",
+    "ARTIFACT_TAGS",
+    "ARTIFACT_V2_DOWNLOAD_HANDLER_SUPPORTS_ARTIFACT_ID",
+    "CLIENT_IDS",
+    "FILESTREAM_GZIP",
+    "MARK_RUN_FILES_UPLOADED",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "SWEEPS_QUERY_FILTERING",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+)
 
 
 def _project(
@@ -257,11 +279,12 @@ AGENT: Fields = {
 
 
 RESOLVERS: dict[str, Fields] = {
-    "Query": QUERY,
-    "Mutation": MUTATION,
-    "Project": PROJECT,
+    "Query": {**QUERY, **QUERY_ARTIFACTS},
+    "Mutation": {**MUTATION, **ARTIFACT_MUTATIONS},
+    "Project": {**PROJECT, **PROJECT_ARTIFACTS},
     "Sweep": SWEEP,
     "Agent": AGENT,
-    "Run": RUN,
+    "Run": {**RUN, **RUN_ARTIFACTS},
     "File": FILE,
+    **ARTIFACT_TYPES,
 }

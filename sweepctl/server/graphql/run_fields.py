@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,9 +16,9 @@ from sweepctl.server.graphql.context import (
     page,
     user,
 )
+from sweepctl.server.graphql.file_fields import run_file
 from sweepctl.server.store import file_store, lines, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
-from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState
@@ -135,10 +134,14 @@ def _run_files(
     first: int | None = None,
     after: str | None = None,
 ) -> dict[str, Any]:
+    context = context_of(info)
     wanted = [name for name in names or [] if name is not None]
-    with context_of(info).database.read() as rows:
+    with context.database.read() as rows:
         return page(
-            lambda offset, count: file_store.files(rows, run.pk, wanted, pattern, offset, count),
+            lambda offset, count: [
+                run_file(context, file)
+                for file in file_store.files(rows, run.pk, wanted, pattern, offset, count)
+            ],
             lambda info: file_store.count_files(rows, run.pk),
             first,
             after,
@@ -187,19 +190,4 @@ RUN: Fields = {
     "logLines": _log_lines,
     "fileCount": _run_read(lambda rows, run: file_store.count_files(rows, run.pk)),
     "files": _run_files,
-}
-
-
-def _file_url(file: StoredFile, info: Info, upload: bool | None = None) -> str:
-    context = context_of(info)
-    return context.files.url(context.base_url, file.run, file.name)
-
-
-FILE: Fields = {
-    "id": lambda file, info: node_id("File", file.pk),
-    "url": _file_url,
-    "directUrl": _file_url,
-    "sizeBytes": lambda file, info: file.size_bytes,
-    "mimetype": lambda file, info: mimetypes.guess_type(file.name)[0],
-    "updatedAt": lambda file, info: iso_time(file.updated),
 }

@@ -63,6 +63,12 @@ class RunFiles:
         """Say whether the token is of this run and name."""
         return hmac.compare_digest(self._token(run, name).encode(), token.encode())
 
+    def incoming(self) -> Path:
+        """Make an empty file beside uploads under way, to be moved to its place when whole."""
+        handle, temporary = tempfile.mkstemp(dir=self._incoming)
+        os.close(handle)
+        return Path(temporary)
+
     async def receive(self, body: AsyncIterator[bytes]) -> Upload:
         """Take an upload's bytes to the disk."""
         handle, temporary = tempfile.mkstemp(dir=self._incoming)

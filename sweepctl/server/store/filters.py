@@ -87,12 +87,12 @@ _SWEEP_COLUMNS = {
 
 def run_filter(text: object) -> Sql:
     """Turn the filters of a `runs` field into a condition on the table `runs`."""
-    return _filter(text, _run_field)
+    return filter_by(text, _run_field)
 
 
 def sweep_filter(text: object) -> Sql:
     """Turn the filters of a `sweeps` field into a condition on the table `sweeps`."""
-    return _filter(text, lambda name: _column(_SWEEP_COLUMNS, name))
+    return filter_by(text, lambda name: _column(_SWEEP_COLUMNS, name))
 
 
 def run_order(text: str | None) -> Sql:
@@ -157,7 +157,8 @@ SQL_FUNCTIONS: dict[str, tuple[int, Callable[..., Argument]]] = {
 """What the conditions call: name, number of arguments, function."""
 
 
-def _filter(text: object, field: Field) -> Sql:
+def filter_by(text: object, field: Field) -> Sql:
+    """Turn filters into a condition; `field` gives the place of each name, or None."""
     if text is None or text == "":
         return TRUE
     try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import secrets
 import sqlite3
 
-SCHEMA_VERSION = 6
+from sweepctl.server.store.artifact_schema import ARTIFACT_TABLES
+
+SCHEMA_VERSION = 7
 
 _PRIOR_RUNS = (
     "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
@@ -90,6 +92,7 @@ _UPGRADES = {
     3: ("ALTER TABLE agents ADD COLUMN is_own INTEGER NOT NULL DEFAULT 1;", _PRIOR_RUNS),
     4: ("ALTER TABLE runs ADD COLUMN lost_step INTEGER NOT NULL DEFAULT -1;",),
     5: (_DELETED_RUNS,),
+    6: ARTIFACT_TABLES,
 }
 """The SQL that turns a file of each older format into one of the next format."""
 
@@ -111,7 +114,7 @@ def create(connection: sqlite3.Connection) -> None:
     """Write the schema into a new file, in one transaction."""
     secret = secrets.token_hex(32)
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} {_DELETED_RUNS}"
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} {_DELETED_RUNS} {' '.join(ARTIFACT_TABLES)}"
         f" INSERT INTO meta VALUES ('secret', '{secret}');"
         f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )

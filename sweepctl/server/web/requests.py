@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from sweepctl_pod.errors import SweepctlError
 
 MAX_BODY_BYTES = 64 << 20
 BODY_LIMIT_S = 120.0
+_BLOCK_LIMIT_S = 60.0
 _BIG_BYTES = 1 << 18
 
 
@@ -42,6 +44,21 @@ async def read_body(request: Request) -> bytes:
     if unpack is not None and not unpack.eof and parts:
         raise BodyError(400, "the gzip body ends too early")
     return b"".join(parts)
+
+
+async def blocks(request: Request) -> AsyncIterator[bytes]:
+    """Give an upload's bytes as they come; a BodyError when nothing comes for a minute."""
+    stream = request.stream()
+    while True:
+        with anyio.move_on_after(_BLOCK_LIMIT_S) as limit:
+            try:
+                block = await anext(stream)
+            except StopAsyncIteration:
+                return
+        if limit.cancelled_caught:
+            raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
+        if block:
+            yield block
 
 
 async def read_json(request: Request) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,6 +12,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sweepctl.server.artifacts.blobs import Blobs
+from sweepctl.server.artifacts.collections import Collections
+from sweepctl.server.artifacts.versions import Artifacts
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -26,13 +28,19 @@ from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.web.answers import Answers, Handler, page_response, segments
+from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.requests import BodyError, error_response, json_response, read_json
+from sweepctl.server.web.requests import (
+    BodyError,
+    blocks,
+    error_response,
+    json_response,
+    read_json,
+)
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
-_BLOCK_LIMIT_S = 60.0
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -47,6 +55,9 @@ class Services:
     intake: Intake
     sweeps: Sweeps
     files: RunFiles
+    blobs: Blobs
+    artifacts: Artifacts
+    collections: Collections
     pages: Pages
     executor: Executor
     api_keys: ApiKeys
@@ -58,7 +69,10 @@ class Services:
 def application(services: Services) -> Starlette:
     """Give the ASGI application."""
     answers = Answers(services.api_keys, services.pages, services.log)
-    routes = _Routes(services, answers)
+    routes, artifact_routes = (
+        _Routes(services, answers),
+        ArtifactRoutes(services.blobs, services.files),
+    )
 
     def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
         return Route(path, answers.guarded(handler, is_open=is_open), methods=methods)
@@ -72,6 +86,10 @@ def application(services: Services) -> Starlette:
             # W&B's client sends no key here: the address is signed.
             route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
             route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+            route("/blobs/{rest:path}", artifact_routes.put, "PUT", is_open=True),
+            route("/blobs/{rest:path}", artifact_routes.get, "GET", is_open=True),
+            route("/artifacts/{rest:path}", artifact_routes.by_digest, "GET"),
+            route("/artifactsV2/{rest:path}", artifact_routes.by_digest, "GET"),
             route("/", routes.sweeps_page, "GET"),
             route("/{rest:path}", routes.page, "GET"),
             # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
@@ -136,7 +154,7 @@ class _Routes:
     async def put(self, request: Request) -> Response:
         run_pk, name = self._signed(request)
         checked_name(name)
-        upload = await self._services.files.receive(_blocks(request))
+        upload = await self._services.files.receive(blocks(request))
 
         def keep() -> None:
             with self._services.database.read() as rows:
@@ -209,25 +227,14 @@ class _Routes:
             intake=services.intake,
             sweeps=services.sweeps,
             files=services.files,
+            blobs=services.blobs,
+            artifacts=services.artifacts,
+            collections=services.collections,
             now=services.now,
             base_url=_base_url(request),
             attempt=_attempt(request),
             is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
         )
-
-
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream()
-    while True:
-        with anyio.move_on_after(_BLOCK_LIMIT_S) as limit:
-            try:
-                block = await anext(stream)
-            except StopAsyncIteration:
-                return
-        if limit.cancelled_caught:
-            raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
-        if block:
-            yield block
 
 
 def _attempt(request: Request) -> int | None:

@@ -1,0 +1,1 @@
+"""Artifacts: the versions that trainers log, and the bytes that they hold."""
