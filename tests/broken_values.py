@@ -258,9 +258,31 @@ SCHEMA = [
     ),
     Broken("networkPolicy: {serverFrom: [{}]}", "networkPolicy.serverFrom[0]", "expected a peer"),
     Broken("assetRoot: 'a b'", "assetRoot", "without blanks"),
+    Broken("checkpoint: {uri: bucket/x}", "checkpoint.uri", "such as s3://bucket/folder"),
+    Broken("checkpoint: {uri: /data/x}", "checkpoint.uri", "such as s3://bucket/folder"),
+    Broken("checkpoint: {uri: 's3:/bucket'}", "checkpoint.uri", "such as s3://bucket/folder"),
+    Broken("checkpoint: {uri: 's3://a b'}", "checkpoint.uri", "such as s3://bucket/folder"),
 ]
 
+NO_CREDENTIALS = (
+    "credentials are no part of an address: whoever may read the Job or the release could read them"
+)
+
 CONTRADICTIONS = [
+    *[
+        Broken(f"checkpoint: {{uri: '{uri}'}}", "checkpoint.uri", message, hint)
+        for uri, message, hint in [
+            ("s3://AKIA7:a/b+c@bucket/x", NO_CREDENTIALS, "secretKeyRef: {name: YOUR_SECRET"),
+            ("s3://AKIA7@bucket/x", NO_CREDENTIALS, "take them out"),
+            ("sftp://me:word@host/x", NO_CREDENTIALS, "take them out"),
+            ("abfs://b/x?sv=2&sig=a", "ends before ? and #", "a key belongs into a Secret"),
+            ("gs://b/x#1", "ends before ? and #", "leave out what follows"),
+            ("memory://x", "at an address of memory://", "name a bucket's folder"),
+            ("https://x.org/a", "at an address of https://", "s3://YOUR_BUCKET/folder"),
+            ("s3://", "the address names no folder", "add it, as in s3://"),
+            ("file:///", "the address names no folder", "add it, as in s3://"),
+        ]
+    ],
     Broken("wandb: {apiKey: abc}", "wandb.apiKey", NO_KEY, MAKE_SECRET.format("wandb", "apiKey")),
     Broken(
         "wandb: {api_key: abc, secretName: team, secretKey: key}",

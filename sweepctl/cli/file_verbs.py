@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,19 +41,24 @@ if TYPE_CHECKING:
     from sweepctl.sweeps.create import NewSweep
 
 
-def validate(file: SweepFile, form: Output = Form.TABLE) -> None:
-    """Check a sweep file and report every problem at once, on stdout.
+def validate(
+    file: SweepFile, files: Files = None, sets: Sets = None, form: Output = Form.TABLE
+) -> None:
+    """Check a sweep file, and settings if some are given; report every problem at once, on stdout.
 
-    Exit code 0 when the file is valid (warnings allowed), 2 when it is not.
+    Exit code 0 when all is valid (warnings allowed), 2 when it is not.
     """
     output.check_has_names(form, "a problem")
     problems, verdict = _checked(file)
+    wrong, notes = _checked_settings(files, sets)
+    problems, verdict = [*problems, *wrong], None if wrong else verdict
     if form.is_data:
         listed = [problem.as_dict() for problem in problems]
         output.data({"valid": verdict is not None, "problems": listed}, form)
     else:
         print_lines(problem.text() for problem in problems)
         output.answer(f"{_shown(file)}: {verdict or error_count(problems)}")
+    _say_notes(notes)
     if verdict is None:
         raise typer.Exit(ExitCode.INVALID)
 
@@ -109,12 +114,14 @@ def render(
     """Print the objects that submit would make. Asks no cluster and no server."""
     from sweepctl import manifest
     from sweepctl.jobs.submit import name_of
+    from sweepctl.values.notes import setting_notes
 
     spec = load_spec(file)
     given = {"agents": agents, "image": image, "gpus_per_agent": gpus, "sweep": sweep}
     values = read_settings(files, sets, **given, server=server, with_server=with_server)
     plan = manifest.plan_job(values, spec.text, name_of(spec, file, name), namespace)
     _print_objects(manifest.render(plan), form)
+    _say_notes(setting_notes(values))
 
 
 def init(
@@ -159,6 +166,26 @@ def _checked(file: str) -> tuple[Sequence[Problem], str | None]:
     return spec.warnings, f"valid ({scaled} scaled {what})"
 
 
+def _checked_settings(
+    files: list[Path] | None, sets: list[str] | None
+) -> tuple[Sequence[Problem], list[str]]:
+    """Read settings; give their problems, and what can only be checked in a pod."""
+    from sweepctl.values.notes import setting_notes
+    from sweepctl_pod.errors import SpecError
+
+    if not files and not sets:
+        return (), []  # the chart's own are good
+    try:
+        return (), setting_notes(read_settings(files, sets))
+    except SpecError as error:
+        return error.problems, []
+
+
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        output.say(f"note: {note}")
+
+
 def _shown(file: str) -> str:
     from sweepctl.sweepfile.load import STDIN
 
@@ -168,8 +195,7 @@ def _shown(file: str) -> str:
 def _print_preview(runs: Sequence[PreviewedRun]) -> None:
     for run in runs:
         output.answer(run.shell_command())
-    for note in dict.fromkeys(note for run in runs for note in run.notes):
-        output.say(f"note: {note}")
+    _say_notes(dict.fromkeys(note for run in runs for note in run.notes))
 
 
 def _print_objects(objects: Sequence[Object], form: Form) -> None:

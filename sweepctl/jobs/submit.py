@@ -33,6 +33,7 @@ from sweepctl.sweepfile.load import SweepSpec, config_text
 from sweepctl.sweeps.api import WandbApi, dashboard_url
 from sweepctl.sweeps.handle import Change
 from sweepctl.sweeps.names import entity_of, parse_sweep_name, project_of
+from sweepctl.values.notes import setting_notes
 from sweepctl.values.settings import Values
 from sweepctl_pod.errors import SweepctlError, UsageError
 from sweepctl_pod.wandb.client import SweepInfo
@@ -89,6 +90,7 @@ class Submitter:
         check_same_sweep(existing, self._spec, self._options.name, asked_for)
         values = keep_live_settings(self._values, existing)
         self._done.notes.extend(kept_settings(self._values, values, existing))
+        self._done.notes.extend(setting_notes(values))
         plan = self._plan(values, asked_for or existing.sweep_id)
         objects = manifest.render(plan)
         if not plan.sweep_id:

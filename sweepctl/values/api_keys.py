@@ -31,7 +31,9 @@ _ASSIGNED = re.compile(
     r"(?i)(?:api[-_]?key|token|password|passwd)s?[\"']?\s*[:=]\s*([^\s{\[,][^,}\]]*)"
 )
 _PRIVATE_TEXT = (
-    re.compile(r"(?<=://)([^\s/@]*:[^\s/@]+)(?=@)"),
+    re.compile(r"(?<=://)([^\s/@]*:[^\s@]+)(?=@)"),
+    re.compile(r"(?<=s3://)([^\s/@]+)(?=@)"),
+    re.compile(r"(?<=://)[^\s?#]*[?#]([^\s'\"]+)"),
     re.compile(r"(?<![\w-])(?<!sha256:)((?:[A-Za-z0-9]+-)?(?=(?:\w*\d){4})\w{40,})(?![\w-])"),
 )
 

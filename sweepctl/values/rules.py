@@ -12,6 +12,7 @@ from typing import Any
 
 from sweepctl.sweepfile.document import Path
 from sweepctl.values.problems import Finding
+from sweepctl_pod.checkpoint_uri import address_trouble
 
 DATA_VOLUMES = ("cache", "runs")
 SIZE = re.compile(r"[1-9][0-9]{0,14}(\.[0-9]{1,9})?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)", re.ASCII)
@@ -25,7 +26,18 @@ _UNITS: dict[str, Decimal | int] = {
 
 def contradictions(tree: Mapping[str, Any]) -> list[Finding]:
     """Find the settings that exclude each other; `tree` has passed the schema."""
-    rules = (_code, _kueue, _volumes, _certificates, _gpus, _amounts, _server, _names, _mounts)
+    rules = (
+        _code,
+        _kueue,
+        _volumes,
+        _certificates,
+        _checkpoint,
+        _gpus,
+        _amounts,
+        _server,
+        _names,
+        _mounts,
+    )
     return [finding for rule in rules for finding in rule(tree)]
 
 
@@ -111,6 +123,12 @@ def _certificates(tree: Mapping[str, Any]) -> Iterator[Finding]:
             "the CA bundle comes from one place, and caBundle.configMap is set as well",
             'set caBundle: {secret: ""}',
         )
+
+
+def _checkpoint(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    uri = tree["checkpoint"]["uri"]
+    if uri and (wrong := address_trouble(uri)):
+        yield Finding(("checkpoint", "uri"), wrong.message, wrong.hint)
 
 
 def _gpus(tree: Mapping[str, Any]) -> Iterator[Finding]:

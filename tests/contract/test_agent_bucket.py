@@ -17,6 +17,7 @@ from tests.contract.locked_python import locked_python
 from tests.serving import ServerProcess, wait_for
 
 HANDED_BACK = 75
+CONFIGURATION = 78
 PATTERN = "kept/$WANDB_RUN_ID.ckpt"
 IMPATIENT = pytest.mark.parametrize(
     "world", [["--agent-timeout-s", "4"]], indirect=True, ids=["impatient-server"]
@@ -181,3 +182,26 @@ def test_a_bucket_that_fails_in_the_middle_costs_one_line_and_not_the_run(
     assert len(told) == 1, agent.said
     assert "Traceback" not in agent.said
     buckets.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("s3://bucket/x", "lacks what fsspec needs for s3:// (Install s3fs"),
+        ("nope://bucket/x", "lacks a package that teaches fsspec nope://"),
+        ("s3://KEY:SEC/RET@bucket/x", "credentials are no part of an address"),
+        ("bucket/x", "the address has no scheme, as s3:// is one"),
+        ("memory://x", "no checkpoint can be kept at an address of memory://"),
+    ],
+)
+def test_an_agent_that_cannot_keep_checkpoints_ends_at_once_and_says_what_to_type(
+    uri: str, reason: str, buckets: Buckets
+) -> None:
+    sweep = buckets.sweep(buckets.trainer("note:began", "log"))
+    Path(buckets.environ["TERMINATION_LOG"]).touch()
+    agent = buckets.start(sweep, "--checkpoint-uri", uri)
+    assert agent.wait() == CONFIGURATION, agent.said
+    assert reason in agent.said
+    assert "RET@" not in agent.said
+    assert reason in Path(buckets.environ["TERMINATION_LOG"]).read_text()
+    assert buckets.noted("began") == []

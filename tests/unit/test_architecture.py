@@ -25,7 +25,8 @@ RINGS = (
 )
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
 POD_RINGS = (
-    ("checkpoint", "errors", "json_text", "log_lines", "run_record", "timestamps"),
+    ("errors", "json_text", "log_lines", "run_record", "timestamps"),
+    ("checkpoint", "checkpoint_uri"),
     ("command", "companion", "console", "overrides", "preflight", "wandb"),
     ("assignment", "claims", "pythonpath", "run_parameters", "shell_script", "waiting"),
     ("heartbeats", "stored_form", "trainer"),

@@ -249,6 +249,27 @@ def test_validate_answers_on_stdout_and_as_json(sweepctl: Run, tmp_path: Path) -
     assert found["problems"][0]["line"] == 7
 
 
+def test_validate_takes_settings_and_says_what_the_image_must_have(
+    sweepctl: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    (tmp_path / "values.yaml").write_text("agents: 2\ncheckpoint: {uri: s3://K7:a/b@bucket/x}\n")
+    code, out, err = sweepctl("validate", "sweep.yaml", "-f", "values.yaml")
+    assert (code, err) == (2, "")
+    assert "values.yaml:2:19: checkpoint.uri: credentials are no part of an address" in out
+    assert "K7" not in out
+    assert "a/b" not in out
+    assert out.endswith("\nsweep.yaml: 1 error\n")
+    setting = "checkpoint.uri=s3://bucket/x"
+    code, out, err = sweepctl("validate", "sweep.yaml", "--set", setting)
+    assert (code, out) == (0, "sweep.yaml: valid (1 scaled dictionary)\n")
+    assert "note: checkpoint.uri: fsspec and s3fs must be in the trainer's image" in err
+    assert "ends with 78" in err
+    code, out, err = sweepctl("render", "sweep.yaml", "--set", setting, "-o", "name")
+    assert code == 0
+    assert err.count("note: checkpoint.uri: fsspec and s3fs") == 1
+
+
 ENVIRONMENT = """
 method: grid
 metric: {name: loss, goal: minimize}

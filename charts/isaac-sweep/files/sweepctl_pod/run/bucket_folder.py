@@ -7,47 +7,36 @@ call is one child process, which ends when its time is over or nobody waits for 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from sweepctl_pod.checkpoint import Manifest, read_manifest
+from sweepctl_pod.checkpoint_uri import address_trouble, packages_for, shown_uri
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
-from sweepctl_pod.trainer.bucket import Bucket
+from sweepctl_pod.trainer.bucket import Bucket, NoPythonError
 from sweepctl_pod.wandb.connection import url_path
 from sweepctl_pod.wandb.outputs import Place
 from sweepctl_pod.wandb.run_files import BLOCK_BYTES, Look
-
-_NOTHING_STAYS = ("memory",)
-"""Addresses at which each process sees what is its own."""
 
 
 def uri_trouble(bucket: Bucket, uri: str) -> SweepctlError | None:
     """Say why checkpoints cannot be kept at an address; None when they can."""
     shown = shown_uri(uri)
-    protocol = uri.partition("://")[0]
-    if protocol in _NOTHING_STAYS or "://" not in uri:
-        return SweepctlError(
-            f"checkpoint.uri {shown} keeps nothing for another process",
-            "name a bucket's folder, such as s3://bucket/folder",
-        )
-    missing = bucket.missing_for(uri)
+    if wrong := address_trouble(uri):
+        return SweepctlError(f"checkpoint.uri {shown}: {wrong.message}", wrong.hint)
+    try:
+        missing = bucket.missing_for(uri)
+    except NoPythonError as error:
+        return SweepctlError(f"checkpoint.uri {shown}: {error.message}", error.hint)
     if missing is None:
         return None
-    packages = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-    package = packages.get(protocol, "")
     return SweepctlError(
         f"checkpoint.uri {shown}: the trainer's Python lacks {missing}",
-        f"install it in the trainer's image: pip install fsspec {package}".rstrip(),
+        f"install it in the trainer's image: pip install {packages_for(uri)}",
     )
-
-
-def shown_uri(uri: str) -> str:
-    """Give an address as it may be shown: without a user and what follows a question mark."""
-    return re.sub(r"(?<=://)[^/]*@", "", uri).partition("?")[0]
 
 
 class BucketFolder:

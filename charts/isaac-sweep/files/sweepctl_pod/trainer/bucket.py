@@ -35,6 +35,10 @@ class BucketError(SweepctlError):
     """A bucket, or the Python that should reach it, did not do what was asked."""
 
 
+class NoPythonError(BucketError):
+    """There is nothing to ask: another try changes nothing."""
+
+
 class Bucket:
     """Asks the first of several Pythons that is there, once it is needed."""
 
@@ -66,7 +70,7 @@ class Bucket:
         """
         pythons = self._pythons()
         if not pythons:
-            raise BucketError(
+            raise NoPythonError(
                 "no Python of the trainer was found", "name it in SWEEPCTL_TRAINER_PYTHON"
             )
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
