@@ -8,5 +8,5 @@ from sweepctl_pod.checkpoint_uri import image_note
 
 def setting_notes(values: Values) -> list[str]:
     """Say what the image must have that the settings ask for."""
-    uri = values.at("checkpoint.uri")
+    uri = (values.tree.get("checkpoint") or {}).get("uri")  # a release from before it has none
     return [image_note(uri)] if uri else []

@@ -126,7 +126,7 @@ def _certificates(tree: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _checkpoint(tree: Mapping[str, Any]) -> Iterator[Finding]:
-    uri = tree["checkpoint"]["uri"]
+    uri = (tree.get("checkpoint") or {}).get("uri")  # a release from before it has none
     if uri and (wrong := address_trouble(uri)):
         yield Finding(("checkpoint", "uri"), wrong.message, wrong.hint)
 
