@@ -34,7 +34,7 @@ Environment:
   SWEEPCTL_DATA          the data folder of this machine, for --data
   SWEEPCTL_VALUES        values files of submit, render and doctor, for -f
   SWEEPCTL_PATIENCE_S    seconds to wait for a server that is away (60)
-  SWEEPCTL_BAYES_PYTHON  a Python that has W&B's search engine, for bayes
+  SWEEPCTL_BAYES_PYTHON  a Python that has W&B's own search engine
   WANDB_BASE_URL, WANDB_API_KEY, WANDB_ENTITY, WANDB_PROJECT, KUBECONFIG
                          as for wandb and kubectl
   NO_COLOR               anything: no colours

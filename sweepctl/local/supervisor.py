@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 from sweepctl.local.agent import failure_options
 from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
-from sweepctl.server.engine.search_engine import INSTALL_HINT, find_python
 from sweepctl.server.server_process import (
     ENTITY,
     agent_logs,
@@ -36,7 +35,7 @@ from sweepctl.sweeps.gpus import Wish, plan_gpus
 from sweepctl.sweeps.names import parse_sweep_name, project_of
 from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.status import SweepStatus, sweep_status, with_gpus
-from sweepctl_pod.errors import ExitCode, UsageError
+from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.wandb.client import ApiError, SweepInfo
 
 SETTLE_LIMIT_S = 3.0
@@ -75,8 +74,6 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
     """Run a sweep on this machine until its agents are done; give how it ended."""
     failures = failure_options(plan.max_initial_failures)
     gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
-    if plan.sweep is None:
-        check_searchable(spec)
     data = (plan.data or default_data()).absolute()
     server, url = start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
     api = WandbApi(connection(url, data=data), on_wait=view.note)
@@ -122,15 +119,6 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
             return status.exit_code
         view.note(f"every agent gave up; when that is corrected: {shlex.join(go_on)}")
         return ExitCode.FAILED_RUNS
-
-
-def check_searchable(spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse, before anything is made, a sweep that needs an engine which is not here."""
-    if spec.method == "bayes" and find_python(environ) is None:
-        raise UsageError(
-            "method bayes needs W&B's search engine (the package sweeps), which is not here",
-            f"{INSTALL_HINT}; or write method: random",
-        )
 
 
 def _follow(

@@ -152,10 +152,10 @@ def _numeric(name: str, distribution: str, config: Mapping[str, Any]) -> Paramet
         low, high = numbers["min"], numbers["max"]
         count = math.ceil(min((high - low) / step, MAX_VALUES + 1))
         values = [low + number * step for number in range(count)]
-    return Parameter(distribution, lambda rng: _rounded(draw(rng), step), values)
+    return Parameter(distribution, lambda rng: rounded(draw(rng), step), values)
 
 
-def _rounded(value: float, step: float) -> float:
+def rounded(value: float, step: float) -> float:
     """Round to a multiple; a whole step gives whole numbers and a float step floats, as W&B."""
     steps = value / step
     return round(steps) * step if math.isfinite(steps) else value

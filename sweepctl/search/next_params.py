@@ -2,7 +2,7 @@
 
 The order of a grid is that of W&B's engine (https://github.com/wandb/sweeps, `grid_search.py`). It
 refuses what cannot be searched: a continuous range in a grid, a parameter that no distribution
-fits. Bayes is checked here and left to that engine (`search_engine`).
+fits. Bayes is checked here and left to an engine of the server.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,7 @@ METHODS = ("grid", "random", BAYES)
 MAX_RUNS = 2**31 - 1
 """The most runs that W&B's whole numbers can count."""
 
-_NOT_BY_BAYES = frozenset({"categorical_w_probabilities"})
-"""W&B's engine fails with these as soon as there are results."""
+_WEIGHTED = "categorical_w_probabilities"
 
 _TOP_LEVEL_KEYS = frozenset(
     {
@@ -69,10 +68,9 @@ def next_params(
     """
     method = _method(spec)
     if method == BAYES:
-        raise SearchError("method bayes: W&B's engine chooses its parameters")
-    leaves = _leaves(spec)
+        raise SearchError("method bayes: an engine that learns chooses its parameters")
     if method == "random":
-        return _nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves)
+        return nested((leaf.path, leaf.parameter.sample(rng)) for leaf in leaves(spec))
     grid = Grid(spec)
     for run in runs:
         grid.mark_used(run)
@@ -86,9 +84,10 @@ class Grid:
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        self._axes = [_axis(leaf) for leaf in _leaves(spec)]
+        self._axes = [_axis(leaf) for leaf in leaves(spec)]
         self._numbers = [
-            {_key(value): number for number, value in enumerate(axis.values)} for axis in self._axes
+            {key_of(value): number for number, value in enumerate(axis.values)}
+            for axis in self._axes
         ]
         self._used: set[tuple[int, ...]] = set()
         self._points = itertools.product(*(range(len(axis.values)) for axis in self._axes))
@@ -98,7 +97,7 @@ class Grid:
         """Mark the point of a run as used; a run off the grid marks none."""
         point = []
         for axis, numbers in zip(self._axes, self._numbers, strict=True):
-            number = numbers.get(_key_at(run.params, axis.path))
+            number = numbers.get(key_of(value_at(run.params, axis.path)))
             if number is None:
                 return
             point.append(number)
@@ -110,7 +109,7 @@ class Grid:
             self._point = next(self._points, None)
         if self._point is None:
             return None
-        return _nested(
+        return nested(
             (axis.path, axis.values[number])
             for axis, number in zip(self._axes, self._point, strict=True)
         )
@@ -126,7 +125,7 @@ def expected_run_count(spec: Mapping[str, Any]) -> int | None:
     cap = spec.get("run_cap")
     if _method(spec) in ("random", BAYES):
         return cap
-    count = math.prod(len(_axis(leaf).values) for leaf in _leaves(spec))
+    count = math.prod(len(_axis(leaf).values) for leaf in leaves(spec))
     count = count if cap is None else min(count, cap)
     return count if count <= MAX_RUNS else None
 
@@ -150,6 +149,11 @@ def _method(spec: Mapping[str, Any]) -> str:
         found = "no method is given" if method is None else f"unknown method {method!r}"
         raise SearchError(found + hint)
     return str(method)
+
+
+def probabilities(spec: Mapping[str, Any]) -> list[str]:
+    """Name the parameters whose values have probabilities: W&B's engine for bayes takes none."""
+    return [x.name for x in leaves(spec) if x.parameter.distribution == _WEIGHTED]
 
 
 def _problems_outside_parameters(spec: Mapping[str, Any]) -> Iterator[str]:
@@ -179,11 +183,9 @@ def _problems_of_parameters(spec: Mapping[str, Any], method: str) -> Iterator[st
     for name in several:
         alone = {"parameters": parameters if name is None else {name: several[name]}}
         try:
-            for leaf in _leaves(alone):
+            for leaf in leaves(alone):
                 if method == "grid":
                     _axis(leaf)
-                elif method == BAYES and leaf.parameter.distribution in _NOT_BY_BAYES:
-                    yield f"{leaf.name}.probabilities: bayes takes none; leave them out"
                 searched += leaf.parameter.distribution != "constant"
         except SearchError as error:
             searched += 1
@@ -197,7 +199,7 @@ def _warnings(spec: Mapping[str, Any]) -> list[str]:
     for key in sorted(str(key) for key in spec if key not in _TOP_LEVEL_KEYS):
         near = nearest(key, _TOP_LEVEL_KEYS)
         found.append(f"unknown key {key!r}" + (f"; did you mean {near!r}?" if near else ""))
-    for leaf in _leaves(spec):
+    for leaf in leaves(spec):
         if leaf.parameter.distribution in ("log_uniform", "inv_log_uniform", "q_log_uniform"):
             found.append(
                 f"{leaf.name}: min and max of {leaf.parameter.distribution} are exponents of e;"
@@ -207,12 +209,16 @@ def _warnings(spec: Mapping[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
+class Leaf:
+    """One parameter, where it lies in nested ones, and as it was written."""
+
     path: tuple[str, ...]
     parameter: Parameter
+    config: Mapping[str, Any]
 
     @property
     def name(self) -> str:
+        """Its path with dots."""
         return ".".join(self.path)
 
 
@@ -222,7 +228,7 @@ class _GridAxis:
     values: Sequence[Any]
 
 
-def _leaves(spec: Mapping[str, Any]) -> list[_Leaf]:
+def leaves(spec: Mapping[str, Any]) -> list[Leaf]:
     """Flatten the parameters in W&B's order: sorted by name at every level."""
     parameters = spec.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
@@ -230,7 +236,7 @@ def _leaves(spec: Mapping[str, Any]) -> list[_Leaf]:
     return list(_walk(parameters, ()))
 
 
-def _walk(parameters: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[_Leaf]:
+def _walk(parameters: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[Leaf]:
     for name in parameters:
         if not isinstance(name, str):
             raise SearchError(f"parameters: the name {name!r} is not text; put it in quotes")
@@ -243,17 +249,18 @@ def _walk(parameters: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[_Le
                 f"{shown}: expected a map such as {{value: {config!r}}}, found {named(config)}"
             )
         if "parameters" in config:
-            nested = config["parameters"]
-            if len(config) > 1 or not isinstance(nested, Mapping) or not nested:
+            inner = config["parameters"]
+            if len(config) > 1 or not isinstance(inner, Mapping) or not inner:
                 raise SearchError(
                     f"{shown}: a nested parameter holds `parameters`, a map, and nothing else"
                 )
-            yield from _walk(nested, path)
+            yield from _walk(inner, path)
         else:
-            yield _Leaf(path, read_parameter(shown, config))
+            yield Leaf(path, read_parameter(shown, config), config)
 
 
-def _nested(pairs: Iterator[tuple[tuple[str, ...], Any]]) -> Params:
+def nested(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> Params:
+    """Give parameters with nested ones in maps of their own."""
     params: Params = {}
     for path, value in pairs:
         place = params
@@ -263,7 +270,7 @@ def _nested(pairs: Iterator[tuple[tuple[str, ...], Any]]) -> Params:
     return params
 
 
-def _axis(leaf: _Leaf) -> _GridAxis:
+def _axis(leaf: Leaf) -> _GridAxis:
     values = leaf.parameter.values
     if values is None:
         raise SearchError(
@@ -274,24 +281,28 @@ def _axis(leaf: _Leaf) -> _GridAxis:
         raise SearchError(f"{leaf.name}: a grid takes at most {MAX_VALUES} values of a parameter")
     distinct: dict[str, Any] = {}
     for value in values:
-        distinct.setdefault(_key(value), value)
+        distinct.setdefault(key_of(value), value)
     return _GridAxis(leaf.path, list(distinct.values()))
 
 
-def _key_at(params: Mapping[str, Any], path: Sequence[str]) -> str:
-    """Write the value at a path as `_key` does; "" when there is none."""
+MISSING = object()
+"""What `value_at` gives where there is nothing."""
+
+
+def value_at(params: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """Give the value at a path of nested parameters."""
     value: Any = params
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
-            return ""
+            return MISSING
         value = value[key]
-    return _key(value)
+    return value
 
 
-def _key(value: Any) -> str:
+def key_of(value: Any) -> str:
     """Write a value so that equal values are written alike: 3e6, 3000000.0 and 3000000 are one."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if type(value) is int:
         return str(value)
-    return json.dumps(value, sort_keys=True, default=str)
+    return "" if value is MISSING else json.dumps(value, sort_keys=True, default=str)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sweepctl.server.app import serve
+from sweepctl.server.engine.search_engine import EngineName
 from sweepctl_pod.errors import SweepctlError
 
 
@@ -19,6 +20,8 @@ def main() -> int:
     parser.add_argument("--run-timeout-s", type=float, default=300.0)
     parser.add_argument("--api-keys", type=Path)
     parser.add_argument("--allowed-host", action="append", default=[])
+    parser.add_argument("--search-engine", type=EngineName, default=EngineName.OPTUNA)
+    parser.add_argument("--seed", type=int)
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
     keys = given.api_keys.read_text().split() if given.api_keys else ()
@@ -31,6 +34,8 @@ def main() -> int:
             allowed_hosts=given.allowed_host,
             agent_timeout_s=given.agent_timeout_s,
             run_timeout_s=given.run_timeout_s,
+            search_engine=given.search_engine,
+            seed=given.seed,
             on_listening=lambda url: print(f"listening on {url}", flush=True),
         )
     except SweepctlError as error:

@@ -22,7 +22,7 @@ from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import SearchEngine, find_python
+from sweepctl.server.engine.search_engine import EngineName, Engines, open_engines
 from sweepctl.server.engine.sweeps import Sweeps
 from sweepctl.server.engine.work import Work
 from sweepctl.server.graphql.executor import Executor
@@ -50,13 +50,15 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     agent_timeout_s: float = 60.0,
     run_timeout_s: float = 300.0,
+    search_engine: EngineName = EngineName.OPTUNA,
+    seed: int | None = None,
     on_listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the data folder until SIGTERM or SIGINT.
 
     `port` 0 takes a free one; `on_listening` gets the address as soon as requests are answered.
     Without `api_keys` it listens on loopback only. There it answers to the names that loopback has,
-    and to `allowed_hosts`.
+    and to `allowed_hosts`. New sweeps search by `search_engine`, from `seed` if they name none.
     """
     check_listen(host, api_keys)
     keys, gate = ApiKeys(api_keys), Gate.of(host, allowed_hosts)
@@ -64,9 +66,9 @@ def serve(
     with (
         _listener(host, port) as listener,
         contextlib.closing(Database(data)) as database,
-        contextlib.closing(SearchEngine(find_python(os.environ), log)) as engine,
+        contextlib.closing(open_engines(os.environ, log, search_engine)) as engines,
     ):
-        services, reaper, early_stop = build_services(database, keys, gate, limits, engine)
+        services, reaper, early_stop = build_services(database, keys, gate, limits, engines, seed)
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
         config = uvicorn.Config(
@@ -83,7 +85,7 @@ def serve(
         try:
             _Server(config, lambda: on_listening(url) if on_listening else None).run([listener])
         finally:
-            engine.close()
+            engines.close()
             stopping.stop()
             reaping.stop()
     log("ended")
@@ -98,13 +100,18 @@ def log(line: str) -> None:
 
 
 def build_services(
-    database: Database, api_keys: ApiKeys, gate: Gate, limits: Limits, engine: SearchEngine
+    database: Database,
+    api_keys: ApiKeys,
+    gate: Gate,
+    limits: Limits,
+    engines: Engines,
+    seed: int | None,
 ) -> tuple[Services, Reaper, EarlyStop]:
     """Give the services that requests are answered with, and the two that act by themselves."""
     presence = Presence(time.monotonic)
     results = Results()
     work = Work(limits, time.time, log)
-    dispatcher = Dispatcher(database, presence, work, time.time, log, engine, results)
+    dispatcher = Dispatcher(database, presence, work, time.time, log, engines, results)
     intake = Intake(database, presence, work, time.time, log)
     files = RunFiles(database, time.time)
     blobs = Blobs(database, files, time.time)
@@ -113,7 +120,7 @@ def build_services(
         presence=presence,
         dispatcher=dispatcher,
         intake=intake,
-        sweeps=Sweeps(database, work, time.time, log, engine),
+        sweeps=Sweeps(database, work, time.time, log, engines, seed),
         files=files,
         blobs=blobs,
         artifacts=Artifacts(database, blobs, time.time, log),
@@ -133,7 +140,7 @@ def build_services(
         clock=time.monotonic,
         now=time.time,
     )
-    return services, reaper, EarlyStop(database, intake, engine, results, log)
+    return services, reaper, EarlyStop(database, intake, results, log)
 
 
 class _Server(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""Bayes and hyperband by W&B's real `sweeps` package, in an environment of its own."""
+"""Bayes by W&B's real `sweeps` package, in an environment of its own, and hyperband beside it."""
 
 import json
 import os
@@ -17,15 +17,17 @@ import pytest
 import yaml
 
 from sweepctl.search.next_params import next_params
-from sweepctl.server.engine.search_engine import SearchEngine
+from sweepctl.server.engine.search_engine import Draw, WandbEngine
 from sweepctl.server.errors import EngineUnavailableError
 from tests.contract.conftest import Sdk
 from tests.contract.locked_python import locked_python
 from tests.serving import ServerProcess, wait_for
 
+BY_WANDB = ("--search-engine", "wandb")
 METRIC = {"name": "loss", "goal": "minimize"}
 PLANE = {"x": {"min": -1.0, "max": 1.0}, "y": {"min": -1.0, "max": 1.0}}
 BAYES = {"method": "bayes", "metric": METRIC, "parameters": PLANE}
+DRAW = Draw("s", "7", 0)
 CREATE = (
     'mutation M($c: String!) { upsertSweep(input: {config: $c, entityName: "local",'
     ' projectName: "p"}) { sweep { name } configValidationWarnings } }'
@@ -52,7 +54,7 @@ def server(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     """Give the tests' common server, which finds the package by SWEEPCTL_BAYES_PYTHON."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEPCTL_BAYES_PYTHON", python)
-        server = ServerProcess(tmp_path_factory.mktemp("bayes") / "server")
+        server = ServerProcess(tmp_path_factory.mktemp("bayes") / "server", *BY_WANDB)
     yield server
     server.kill()
 
@@ -63,7 +65,7 @@ def own_server(
 ) -> ServerProcess:
     """Give a server like the common one that a test may end."""
     monkeypatch.setenv("SWEEPCTL_BAYES_PYTHON", python)
-    return start_server()
+    return start_server(*BY_WANDB)
 
 
 def ask(server: ServerProcess, query: str, **variables: Any) -> dict[str, Any]:
@@ -312,21 +314,11 @@ def test_hyperband_stops_the_run_that_is_behind_and_no_other(server: ServerProce
     }
 
 
-@pytest.mark.parametrize(
-    ("early_terminate", "message"),
-    [
-        pytest.param({"type": "hyperband", "max_iter": 2, "s": 1, "eta": 3}, "Bands", id="no band"),
-        pytest.param({"type": "median", "min_iter": 2}, "hyperband", id="unknown type"),
-        pytest.param({"type": "hyperband"}, "not valid", id="no iterations"),
-    ],
-)
-def test_what_the_engine_cannot_do_is_refused_at_creation(
-    server: ServerProcess, early_terminate: dict[str, Any], message: str
-) -> None:
-    spec = {**BAYES, "early_terminate": early_terminate}
+def test_what_the_engine_cannot_do_is_refused_at_creation(server: ServerProcess) -> None:
+    weighted = {"values": ["a", "b"], "probabilities": [0.5, 0.5]}
+    spec = {**BAYES, "parameters": {"p": weighted, **PLANE}}
     (error,) = ask(server, CREATE, c=json.dumps(spec))["errors"]
-    assert error["message"].startswith("W&B's search engine cannot search this sweep: ")
-    assert message in error["message"]
+    assert error["message"] == "p.probabilities: W&B's engine takes none; leave them out"
 
 
 @pytest.mark.parametrize(
@@ -346,7 +338,7 @@ def test_a_server_without_the_package_refuses_bayes_and_says_what_to_do(
     message: str,
 ) -> None:
     monkeypatch.setenv("SWEEPCTL_BAYES_PYTHON", named)
-    (error,) = ask(start_server(), CREATE, c=json.dumps(BAYES))["errors"]
+    (error,) = ask(start_server(*BY_WANDB), CREATE, c=json.dumps(BAYES))["errors"]
     assert message in error["message"]
 
 
@@ -365,12 +357,12 @@ def test_agents_of_a_bayes_sweep_wait_while_the_server_lacks_the_package(
 
 def test_an_engine_that_hangs_is_ended_and_a_later_question_answered(python: str) -> None:
     log: list[str] = []
-    engine = SearchEngine(python, log.append, limit_s=5, wait_limit_s=60)
+    engine = WandbEngine(python, log.append, limit_s=5, wait_limit_s=60)
 
     def suggestion() -> dict[str, Any] | None:
         try:
             with engine.turn() as is_mine:
-                return engine.suggest(BAYES, []) if is_mine else None
+                return engine.suggest(BAYES, [], DRAW) if is_mine else None
         except EngineUnavailableError:
             return None
 
@@ -379,7 +371,7 @@ def test_an_engine_that_hangs_is_ended_and_a_later_question_answered(python: str
         hung = int(log[-1].split()[-1])
         os.kill(hung, signal.SIGSTOP)
         with engine.turn(), pytest.raises(EngineUnavailableError, match="no answer within 5 s"):
-            engine.suggest(BAYES, [])
+            engine.suggest(BAYES, [], DRAW)
         assert not Path(f"/proc/{hung}").exists()
         assert wait_for("a suggestion", suggestion, limit_s=240).keys() == {"x", "y"}
     finally:

@@ -191,8 +191,8 @@ def test_a_run_whose_trainer_is_killed_is_taken_again_with_its_id_and_parameters
 
 BAD = {
     "bayes": (
-        {"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"values": [1]}}},
-        "pip install 'sweepctl[bayes]'",
+        {"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"value": 1}}},
+        "parameters: bayes needs one to search, and all of these are constants",
     ),
     "continuous grid": (
         {"method": "grid", "parameters": {"a": {"min": 0.0, "max": 1.0}}},
@@ -212,11 +212,9 @@ def test_wandb_sweep_shows_why_a_sweep_is_refused(
 
 
 def test_wandb_sweep_shows_the_warnings(server: ServerProcess, sdk: Sdk) -> None:
-    path = sweep_file(
-        sdk.home, "random", {"a": [1]}, early_terminate={"type": "hyperband", "min_iter": 3}
-    )
+    path = sweep_file(sdk.home, "random", {"a": [1]}, early_stopping={})
     said = sdk.cli("sweep", "-p", "p", str(path))
-    assert "all runs train to their end without it" in said
+    assert "unknown key 'early_stopping'" in said
     assert "Creating sweep with ID" in said
 
 

@@ -15,7 +15,7 @@ from sweepctl.server.engine.dispatch import Command, Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import SearchEngine
+from sweepctl.server.engine.search_engine import Engines, OptunaEngine, WandbEngine
 from sweepctl.server.engine.sweeps import Sweeps
 from sweepctl.server.engine.work import Work
 from sweepctl.server.graphql.executor import Executor
@@ -75,7 +75,8 @@ class InProcessServer:
     def _open(self) -> None:
         self.database = Database(self.folder)
         self.presence = Presence(self.clock)
-        self.engine = SearchEngine(None, self.log.append)
+        log = self.log.append
+        self.engines = Engines(OptunaEngine(log), WandbEngine(None, log))
         self.results = Results()
         self.work = Work(self.limits, self.clock, self.log.append)
         self.dispatcher = Dispatcher(
@@ -84,11 +85,11 @@ class InProcessServer:
             self.work,
             self.clock,
             self.log.append,
-            self.engine,
+            self.engines,
             self.results,
         )
         self.intake = Intake(self.database, self.presence, self.work, self.clock, self.log.append)
-        self.sweeps = Sweeps(self.database, self.work, self.clock, self.log.append, self.engine)
+        self.sweeps = Sweeps(self.database, self.work, self.clock, self.log.append, self.engines)
         self.reaper = Reaper(
             self.database, self.presence, self.dispatcher, self.limits, self.clock, self.clock
         )

@@ -189,7 +189,6 @@ def test_who_asks_for_data_is_told_errors_as_data(arguments: str, wanted: bool) 
         (["preview", "good.yaml", "--count", "0"], 2, "is not in the range"),
         (["preview", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "bad.yaml"], 2, "metodh"),
-        (["local", "bayes.yaml"], 2, "pip install 'sweepctl[bayes]'"),
         (["local", "good.yaml", "--agents", "0"], 2, "is not in the range"),
         (["local", "good.yaml", "--grammar", "yaml"], 2, "write auto, literal or hydra"),
         (["local", "good.yaml", "--preflight-gpu", "on"], 2, "'on'"),
@@ -221,7 +220,6 @@ def test_bad_input_is_one_clear_error_and_creates_nothing(
 ) -> None:
     (tmp_path / "good.yaml").write_text(GOOD)
     (tmp_path / "bad.yaml").write_text(GOOD.replace("method:", "metodh:"))
-    (tmp_path / "bayes.yaml").write_text(GOOD.replace("method: random", "method: bayes"))
     before = sorted(path.name for path in tmp_path.iterdir())
     got, out, err = sweepctl(*arguments)
     assert (got, out) == (code, "")

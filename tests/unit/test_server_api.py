@@ -253,11 +253,21 @@ BAD_INPUTS: dict[str, tuple[str, dict[str, Any], str]] = {
         "no run has the id 'x'",
     ),
     "stop of an unknown run": ('mutation { stopRun(input: {id: "x"}) { success } }', {}, "no run"),
-    "bayes": (
+    "early stopping": (
         "mutation M($c: String) { upsertSweep(input: {config: $c}) { sweep { id } } }",
-        {"c": '{"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"values": [1]}}}'},
-        "method bayes needs W&B's search engine (the package sweeps), which this server lacks;"
-        " run `pip install 'sweepctl[bayes]'`",
+        {
+            "c": '{"method": "random", "metric": {"name": "l"}, "parameters": {"a": {"values":'
+            ' [1]}}, "early_terminate": {"type": "median"}}'
+        },
+        "early_terminate.type: write hyperband, the only one; found 'median'",
+    ),
+    "a seed that is none": (
+        "mutation M($c: String) { upsertSweep(input: {config: $c}) { sweep { id } } }",
+        {
+            "c": '{"method": "random", "description": "sweepctl-seed: x7",'
+            ' "parameters": {"a": {"values": [1]}}}'
+        },
+        "sweepctl-seed: expected a whole number from 0",
     ),
     "filter": (
         'query Q($f: JSONString) { project(name: "p") { runs(filters: $f) { totalCount } } }',

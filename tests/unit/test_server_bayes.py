@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sweepctl.server.engine.dispatch import Command
-from sweepctl.server.engine.search_engine import SearchEngine
+from sweepctl.server.engine.search_engine import Draw, Engines, SearchEngine
 from sweepctl.server.store import sweep_store
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
 from tests.unit.server_in_process import InProcessServer
@@ -40,10 +40,12 @@ class Suggesting(SearchEngine):
     def turn(self) -> Iterator[bool]:
         yield True
 
-    def check(self, spec: Mapping[str, Any]) -> None:
-        pass
+    def check(self, spec: Mapping[str, Any]) -> list[str]:
+        return []
 
-    def suggest(self, spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def suggest(
+        self, spec: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], draw: Draw
+    ) -> dict[str, Any]:
         self.told = list(runs)
         self.count += 1
         happens, self.meanwhile = self.meanwhile, None
@@ -60,8 +62,9 @@ def engine() -> Suggesting:
 @pytest.fixture
 def server(tmp_path: Path, engine: Suggesting) -> InProcessServer:
     server = InProcessServer(tmp_path)
-    server.dispatcher = replace(server.dispatcher, engine=engine)
-    server.sweeps = replace(server.sweeps, engine=engine)
+    engines = Engines(engine, engine)
+    server.dispatcher = replace(server.dispatcher, engines=engines)
+    server.sweeps = replace(server.sweeps, engines=engines)
     return server
 
 
@@ -201,8 +204,8 @@ def test_a_history_is_read_on_and_anew_when_its_run_begins_anew(server: InProces
     def losses() -> list[float]:
         with server.database.read() as rows:
             current = sweep_store.sweep_by_pk(rows, sweep.pk)
-            (told,) = server.dispatcher.results.whole(rows, current)
-        return [line["loss"] for line in told["history"]]
+            (told,) = server.dispatcher.results.logged(rows, current)
+        return list(told.values)
 
     log(server, run, 0, 3.0, 2.0)
     assert losses() == [3.0, 2.0]

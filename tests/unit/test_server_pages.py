@@ -444,8 +444,8 @@ def test_nested_metric_is_plotted_and_counted_from_the_history(
     with server.database.read() as rows:
         found = sweep_store.find_sweep(rows, id=sweep.id)
         assert found is not None
-        (told,) = Results().whole(rows, found)
-    assert told["history"] == [{"m.error": 2.0}, {"m.error": 3.0}]
+        (told,) = Results().logged(rows, found)
+    assert list(told.values) == [2.0, 3.0]
     assert Strict(pages.run("local", "p", run, None)).tags.count("circle") == 2
 
 

@@ -178,14 +178,6 @@ BAD: dict[str, tuple[object, str]] = {
         {"method": "bayes", "metric": {"name": "l"}, "parameters": {"a": {"value": 1}}},
         "parameters: bayes needs one to search",
     ),
-    "bayes with probabilities": (
-        {
-            "method": "bayes",
-            "metric": {"name": "l"},
-            "parameters": {"a": {"values": [1, 2], "probabilities": [0.5, 0.5]}},
-        },
-        "a.probabilities: bayes takes none",
-    ),
     "early termination without a metric": (
         {
             "method": "random",

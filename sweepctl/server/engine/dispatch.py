@@ -17,8 +17,8 @@ from typing import Any
 from sweepctl.search.next_params import BAYES, Params, next_params, wrapped
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import SearchEngine
-from sweepctl.server.engine.work import Work
+from sweepctl.server.engine.search_engine import Draw, EngineName, Engines
+from sweepctl.server.engine.work import Work, search_of
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import AgentState
 from sweepctl.server.store import run_store, sweep_store
@@ -33,7 +33,7 @@ Command = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Suggestion:
-    """Parameters that W&B's engine chose for a sweep of this configuration."""
+    """Parameters that an engine chose for a sweep of this configuration."""
 
     spec: Mapping[str, Any]
     params: Params
@@ -48,7 +48,7 @@ class Dispatcher:
     work: Work
     now: Callable[[], float]
     log: Callable[[str], None]
-    engine: SearchEngine
+    engines: Engines
     results: Results
 
     def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> RegisteredAgent:
@@ -84,18 +84,23 @@ class Dispatcher:
         return found, self._suggested_run(found) if commands is None else commands
 
     def _suggested_run(self, agent: RegisteredAgent) -> list[Command]:
-        """Let W&B's engine choose the next run of an agent; only the engine is locked meanwhile.
+        """Let the sweep's engine choose an agent's next run; only the engine is locked meanwhile.
 
-        The engine makes one suggestion at a time, so each takes in all runs handed out before.
+        An engine makes one suggestion at a time, so each takes in all runs handed out before.
         """
-        with self.engine.turn() as is_mine:
+        with self.database.read() as rows:
+            sweep = sweep_store.sweep_by_pk(rows, agent.sweep)
+            engine = self.engines.named(EngineName(search_of(rows, sweep).engine))
+        with engine.turn() as is_mine:
             if not is_mine:
                 return []  # the agent asks again
             with self.database.read() as rows:
                 sweep = sweep_store.sweep_by_pk(rows, agent.sweep)
                 spec = sweep_store.sweep_spec(rows, sweep.pk)
+                search = search_of(rows, sweep)
                 past = self.results.brief(rows, sweep)
-            suggestion = _Suggestion(spec, self.engine.suggest(spec, past))
+            draw = Draw(sweep.id, search.seed, search.draws)
+            suggestion = _Suggestion(spec, engine.suggest(spec, past, draw))
             with self.database.write() as tx:
                 # While the engine worked, the agent may have asked a second time and been served.
                 if sweep_store.find_agent(tx, pk=agent.pk) is None or run_store.held_runs(
@@ -211,7 +216,8 @@ class Dispatcher:
         if sweep.method == "grid":
             return self.work.grids.first_unused(tx, sweep)
         # Seeded by stored data: a server that dies before the commit makes the same choice again.
-        rng = random.Random(f"{sweep.id}/{run_store.count_runs(tx, sweep=sweep.pk)}")
+        search = search_of(tx, sweep)
+        rng = random.Random(f"{search.seed}/{search.draws}")
         return next_params(sweep_store.sweep_spec(tx, sweep.pk), [], rng)
 
     def _new_run(self, tx: Rows, sweep: Sweep, params: Params) -> Run:
@@ -224,6 +230,7 @@ class Dispatcher:
             "params": json.dumps(params),
             "config": json.dumps(wrapped(params)),
         }
+        sweep_store.count_draw(tx, sweep.pk)
         return run_store.create_run(tx, fields, self.now())
 
     def _hand_out(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, run: Run) -> Command:

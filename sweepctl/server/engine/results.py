@@ -1,16 +1,18 @@
-"""The runs of a sweep as W&B's search engine takes them: state, parameters, metric and history.
+"""The runs of a sweep as what learns from them takes them: state, parameters, metric and history.
 
 Each line of a history is read once: the values are kept, and the next call reads only new lines.
-Not safe to use from several threads at once: the caller holds the engine's turn.
+Safe to use from any thread.
 """
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweepctl.search.hyperband import Logged
 from sweepctl.search.next_params import Params, wrapped
 from sweepctl.server.store import lines, run_store, summary_store, sweep_store
 from sweepctl.server.store.run_store import Run
@@ -29,28 +31,35 @@ class _Series:
 
 
 class Results:
-    """The runs of sweeps as W&B's `SweepRun` takes them."""
+    """The runs of sweeps for bayes and hyperband."""
 
     def __init__(self) -> None:
+        self._reading = threading.Lock()
         self._series: dict[tuple[int, str | None], _Series] = {}
 
-    def whole(self, rows: Rows, sweep: Sweep) -> list[dict[str, Any]]:
+    def logged(self, rows: Rows, sweep: Sweep) -> list[Logged]:
         """Give the sweep's runs with every value of the metric: hyperband counts them."""
-        return [
-            _sweep_run(sweep, run, params, summary, self._values(rows, sweep, run).values.tolist())
-            for run, params, summary in _known(rows, sweep)
-        ]
+        with self._reading:
+            return [
+                Logged(
+                    run.id,
+                    _state(run) == RunState.RUNNING,
+                    self._values(rows, sweep, run).values.tolist(),
+                )
+                for run, _, _ in _known(rows, sweep)
+            ]
 
     def brief(self, rows: Rows, sweep: Sweep) -> list[dict[str, Any]]:
-        """Give the sweep's runs with the least, the greatest and the last value of the metric.
+        """Give the runs as W&B's `SweepRun`, with the least, greatest and last of the metric.
 
         Bayes looks at nothing else (https://github.com/wandb/sweeps, `metric_extremum`, `impute`).
         """
         runs = []
-        for run, params, summary in _known(rows, sweep):
-            values = self._values(rows, sweep, run).values
-            least = [min(values), max(values), values[-1]] if values else []
-            runs.append(_sweep_run(sweep, run, params, summary, least))
+        with self._reading:
+            for run, params, summary in _known(rows, sweep):
+                values = self._values(rows, sweep, run).values
+                least = [min(values), max(values), values[-1]] if values else []
+                runs.append(_sweep_run(sweep, run, params, summary, least))
         return runs
 
     def _values(self, rows: Rows, sweep: Sweep, run: Run) -> _Series:
@@ -69,15 +78,18 @@ class Results:
 def _sweep_run(
     sweep: Sweep, run: Run, params: Params, summary: float | None, values: list[float]
 ) -> dict[str, Any]:
-    # W&B's scheduler counts a run that was asked to stop as stopped.
-    is_stopped = run.is_stop_asked and run.state in HELD_RUNS
     return {
         "name": run.id,
-        "state": (RunState.KILLED if is_stopped else run.state).value,
+        "state": _state(run).value,
         "config": wrapped(params),
         "summary_metrics": {} if summary is None else {sweep.metric: summary},
         "history": [{sweep.metric: value} for value in values],
     }
+
+
+def _state(run: Run) -> RunState:
+    """Give a run's state; W&B's scheduler counts one that was asked to stop as stopped."""
+    return RunState.KILLED if run.is_stop_asked and run.state in HELD_RUNS else run.state
 
 
 def _known(rows: Rows, sweep: Sweep) -> Iterator[tuple[Run, Params, float | None]]:

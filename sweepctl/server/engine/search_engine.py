@@ -1,24 +1,28 @@
-"""W&B's own search engine, the package `sweeps`, in a process of its own.
+"""The engines that search by `bayes`: Optuna, the server's own, and W&B's package `sweeps`.
 
-Its Gaussian processes hold the GIL and it needs another numpy than the trainer, so it runs in a
-process that answers over pipes, one question at a time, each with a limit. A process that dies or
-hangs is ended, and a later question starts a new one. Nothing here reads rows: the question brings
-the runs of the sweep.
+What they calculate holds the GIL, and W&B's needs another numpy, so each runs in a process that
+answers over pipes, one question at a time, each with a limit. A process that dies or hangs is
+ended, and a later question starts a new one. Nothing here reads rows: the question brings the runs
+of the sweep.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sweepctl.search.distributions import SearchError
+from sweepctl.search.next_params import probabilities
+from sweepctl.search.space import Space
 from sweepctl.server.engine.sweeps_pipes import (
     PYTHON_VARIABLE,
     ProcessBrokenError,
@@ -32,7 +36,6 @@ INSTALL_HINT = (
     f" sweeps==0.3.0 in {PYTHON_VARIABLE}"
 )
 
-_PROGRAM = Path(__file__).with_name("sweeps_process")
 _MAX_PAUSE_S = 60.0
 _MAX_FAILURES = 10
 """More are not counted: the pause between starts is at its longest by then."""
@@ -44,6 +47,15 @@ Run = Mapping[str, Any]
 """A run as W&B's `SweepRun` takes it: name, state, config, summary_metrics, history."""
 
 
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Which suggestion is wanted: the sweep's id, its seed, and how many it has had before."""
+
+    sweep: str
+    seed: str
+    number: int
+
+
 def find_python(environ: Mapping[str, str]) -> str | None:
     """Give the Python that can import `sweeps`: this one, else the one that the user names."""
     with suppress(metadata.PackageNotFoundError):
@@ -52,17 +64,54 @@ def find_python(environ: Mapping[str, str]) -> str | None:
     return environ.get(PYTHON_VARIABLE) or None
 
 
-class SearchEngine:
-    """W&B's search engine; safe to use from any thread.
+class EngineName(str, enum.Enum):
+    """The engines by the names that sweeps keep."""
 
-    `python` is the interpreter that has the package `sweeps`; with None every question raises. Ask
-    only inside a turn: `with engine.turn() as is_mine`. Limits are in seconds: for an answer, for
-    the start of the process, and for how long a caller waits for either.
+    OPTUNA = "optuna"
+    WANDB = "wandb"
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines of a server; `default` is the one of new sweeps."""
+
+    optuna: SearchEngine
+    wandb: SearchEngine
+    default: EngineName = EngineName.OPTUNA
+
+    def named(self, name: EngineName) -> SearchEngine:
+        """Give the engine of a sweep that keeps this name."""
+        return self.wandb if name is EngineName.WANDB else self.optuna
+
+    def close(self) -> None:
+        """End their processes for good."""
+        self.optuna.close()
+        self.wandb.close()
+
+
+def open_engines(
+    environ: Mapping[str, str],
+    log: Callable[[str], None],
+    default: EngineName = EngineName.OPTUNA,
+) -> Engines:
+    """Give a server's engines; their processes start with the first question."""
+    return Engines(OptunaEngine(log), WandbEngine(find_python(environ), log), default)
+
+
+class SearchEngine:
+    """An engine in a process of its own; safe to use from any thread.
+
+    Without a `command` every question raises. Ask only inside a turn: `with engine.turn() as
+    is_mine`. Limits are in seconds: for an answer, for the start of the process, and for how long a
+    caller waits for either.
     """
+
+    title = "the search engine"
+    package = ""
 
     def __init__(
         self,
-        python: str | None,
+        command: Sequence[str] | None,
         log: Callable[[str], None],
         *,
         limit_s: float = 20.0,
@@ -70,7 +119,7 @@ class SearchEngine:
         wait_limit_s: float = 8.0,
         max_waiting: int = 8,
     ) -> None:
-        self._command = None if python is None else [python, str(_PROGRAM)]
+        self._command = command
         self._log = log
         self._limit_s = limit_s
         self._start_limit_s = start_limit_s
@@ -83,11 +132,6 @@ class SearchEngine:
         self._failures = 0
         self._not_before = float("-inf")
         self._refusal: str | None = None
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether there is a Python to run it with."""
-        return self._command is not None
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
@@ -106,49 +150,41 @@ class SearchEngine:
         finally:
             self._waiting.release()
 
-    def check(self, spec: Spec) -> None:
-        """Try a sweep's configuration; a SearchError says why the engine cannot search it."""
-        if not self.is_installed:
-            raise SearchError(f"{_missing(spec)}; {INSTALL_HINT}")
-        with self.turn() as is_mine:
-            if not is_mine:
-                raise EngineUnavailableError("W&B's search engine has too much to do now")
-            answer = self._ask("check", spec, [], _CHECK_WAIT_LIMIT_S)
-        if "error" in answer:
-            raise SearchError(f"W&B's search engine {answer['error']}")
+    def check(self, spec: Spec) -> list[str]:
+        """Try a sweep's configuration and give notes; a SearchError says why it is not for this."""
+        raise NotImplementedError
 
-    def suggest(self, spec: Spec, runs: Sequence[Run]) -> dict[str, Any]:
+    def suggest(self, spec: Spec, runs: Sequence[Run], draw: Draw) -> dict[str, Any]:
         """Choose the parameters of the next run; only in a turn."""
-        params: dict[str, Any] = self._answer("suggest", spec, runs)["params"]
+        if self._command is None:
+            raise EngineUnavailableError(f"{_MISSING}; {INSTALL_HINT}")
+        asked = {"sweep": draw.sweep, "seed": draw.seed, "number": draw.number}
+        answer = self._ask("suggest", spec, runs, more=asked)
+        if "error" in answer:
+            raise EngineUnavailableError(f"{self.title} {answer['error']}")
+        params: dict[str, Any] = answer["params"]
         return params
-
-    def stops(self, spec: Spec, runs: Sequence[Run]) -> list[str]:
-        """Give the names of the runs that are to stop early; only in a turn."""
-        names: list[str] = self._answer("stop", spec, runs)["stop"]
-        return names
 
     def close(self) -> None:
         """End the process for good; a question that is being answered fails."""
         self._is_closed = True
         self._end_process()
 
-    def _answer(self, ask: str, spec: Spec, runs: Sequence[Run]) -> dict[str, Any]:
-        if not self.is_installed:
-            raise EngineUnavailableError(f"{_missing(spec)}; {INSTALL_HINT}")
-        answer = self._ask(ask, spec, runs)
-        if "error" in answer:
-            raise EngineUnavailableError(f"W&B's search engine {answer['error']}")
-        return answer
-
     def _ask(
-        self, ask: str, spec: Spec, runs: Sequence[Run], wait_limit_s: float | None = None
+        self,
+        ask: str,
+        spec: Spec,
+        runs: Sequence[Run],
+        *,
+        more: Mapping[str, Any] | None = None,
+        wait_limit_s: float | None = None,
     ) -> dict[str, Any]:
         """Ask in the running process, or in a new one; {"error": text} when the engine refuses."""
-        question = {"ask": ask, "spec": _searched(spec), "runs": runs}
+        question = {"ask": ask, "spec": _searched(spec), "runs": runs, **(more or {})}
         left_s = self._not_before - time.monotonic()
         if left_s > 0 and self._refusal is None:
             raise EngineUnavailableError(
-                f"W&B's search engine has failed; it is started anew in {left_s:.0f} s"
+                f"{self.title} has failed; it is started anew in {left_s:.0f} s"
             )
         if left_s > 0:
             return {"error": self._refusal}
@@ -161,7 +197,7 @@ class SearchEngine:
             return {"error": self._refusal}
         except ProcessDiedError as error:
             pause_s = self._fail(None)
-            message = f"W&B's search engine {error}; it is started anew in {pause_s:g} s"
+            message = f"{self.title} {error}; it is started anew in {pause_s:g} s"
             raise EngineUnavailableError(message) from error
         self._failures = 0
         if "error" in answer:
@@ -179,11 +215,11 @@ class SearchEngine:
             # Its imports take long on a cold disk; the caller need not wait for all of that.
             answer = self._process.wait_until_ready(wait_limit_s, time.monotonic())
             if answer is None:
-                raise EngineUnavailableError("W&B's search engine is starting")
+                raise EngineUnavailableError(f"{self.title} is starting")
             if "error" in answer:
                 raise ProcessBrokenError(f"does not work in {self._command[0]}: {answer['error']}")
             version = answer.get("ready")
-            self._log(f"search engine: sweeps {version} in process {self._process.pid}")
+            self._log(f"search engine: {self.package} {version} in process {self._process.pid}")
         return self._process
 
     def _fail(self, refusal: str | None) -> float:
@@ -200,12 +236,49 @@ class SearchEngine:
             self._process.end()
 
 
+class OptunaEngine(SearchEngine):
+    """Multivariate TPE by Optuna, in the server's own environment."""
+
+    package = "optuna"
+
+    def __init__(self, log: Callable[[str], None], **limits: Any) -> None:
+        module = "sweepctl.server.engine.tpe_process"
+        super().__init__([sys.executable, "-m", module], log, **{"max_waiting": 16, **limits})
+
+    def check(self, spec: Spec) -> list[str]:
+        """Lay out the space, without asking the process."""
+        return Space(spec).notes
+
+
+class WandbEngine(SearchEngine):
+    """W&B's engine; `python` is the interpreter that has the package `sweeps`, or None."""
+
+    title = "W&B's search engine"
+    package = "sweeps"
+
+    def __init__(self, python: str | None, log: Callable[[str], None], **limits: Any) -> None:
+        program = str(Path(__file__).with_name("sweeps_process"))
+        super().__init__(None if python is None else [python, program], log, **limits)
+
+    def check(self, spec: Spec) -> list[str]:
+        """Let it search with results: only then it shows what it cannot do."""
+        if self._command is None:
+            raise SearchError(f"{_MISSING}; {INSTALL_HINT}")
+        refused = [f"{name}.probabilities: W&B's engine takes none" for name in probabilities(spec)]
+        if refused:
+            raise SearchError(f"{'; '.join(refused)}; leave them out")
+        with self.turn() as is_mine:
+            if not is_mine:
+                raise EngineUnavailableError(f"{self.title} has too much to do now")
+            answer = self._ask("check", spec, [], wait_limit_s=_CHECK_WAIT_LIMIT_S)
+        if "error" in answer:
+            raise SearchError(f"{self.title} {answer['error']}")
+        return []
+
+
+_MISSING = "this sweep needs W&B's search engine (the package sweeps), which this server lacks"
+
+
 def _searched(spec: Spec) -> dict[str, Any]:
     """Give the part of a configuration that the engine works with."""
-    keys = ("method", "metric", "parameters", "early_terminate")
-    return {key: spec[key] for key in keys if spec.get(key) is not None}
-
-
-def _missing(spec: Spec) -> str:
-    what = "method bayes" if spec.get("method") == "bayes" else "early_terminate"
-    return f"{what} needs W&B's search engine (the package sweeps), which this server lacks"
+    return {key: spec[key] for key in ("method", "metric", "parameters") if key in spec}

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from sweepctl.search.hyperband import read_hyperband
 from sweepctl.search.next_params import BAYES, check_config, expected_run_count
-from sweepctl.server.engine.search_engine import INSTALL_HINT, SearchEngine
-from sweepctl.server.engine.work import Work
+from sweepctl.server.engine.search_engine import EngineName, Engines
+from sweepctl.server.engine.work import Work, search_of
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl.server.store.sweep_store import Rows, Search, Sweep
 from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.search_seed import read_seed
 from sweepctl_pod.wandb.states import ENDED_BADLY, ENDED_SWEEPS, RunState, SweepState
 
 _MAX_CONFIG_BYTES = 4 << 20
@@ -38,7 +41,9 @@ class Sweeps:
     work: Work
     now: Callable[[], float]
     log: Callable[[str], None]
-    engine: SearchEngine
+    engines: Engines
+    seed: int | None = None
+    """The seed of new sweeps that name none; None takes one by chance for each."""
 
     def upsert(self, wanted: Mapping[str, Any]) -> tuple[Sweep, list[str]]:
         """Create a sweep, or change the one that `id` names; give it with warnings.
@@ -50,8 +55,12 @@ class Sweeps:
         warnings: list[str] = []
         if wanted.get("config") is not None:
             spec = read_config(wanted["config"])
-            warnings = [*check_config(spec), *self._check_engine(spec)]
-            fields = _fields(spec, wanted["config"])
+            warnings = check_config(spec)
+            read_hyperband(spec)
+            search = self._search(wanted, spec)
+            if spec["method"] == BAYES:
+                warnings += self.engines.named(EngineName(search.engine)).check(spec)
+            fields = _fields(spec, wanted["config"], search)
         for name, column in (("displayName", "display_name"), ("description", "description")):
             if wanted.get(name) is not None:
                 fields[column] = wanted[name]
@@ -113,14 +122,19 @@ class Sweeps:
         sweep_store.update_sweep(tx, sweep.pk, values, self.now())
         self.log(f"sweep {sweep.id} goes on: run {run.id} is to be tried again")
 
-    def _check_engine(self, spec: Mapping[str, Any]) -> list[str]:
-        """Let W&B's engine try what it will have to search; give warnings."""
-        if spec["method"] != BAYES and spec.get("early_terminate") is None:
-            return []
-        if spec["method"] != BAYES and not self.engine.is_installed:
-            return [f"early_terminate: all runs train to their end without it; {INSTALL_HINT}"]
-        self.engine.check(spec)
-        return []
+    def _search(self, wanted: Mapping[str, Any], spec: Mapping[str, Any]) -> Search:
+        """Give how a sweep is searched: as it began, and by the seed that it names now."""
+        described = _text(wanted.get("description")) or _text(spec.get("description"))
+        named = read_seed(described)
+        kept = None
+        if wanted.get("id"):
+            with self.database.read() as rows:
+                sweep = self._find(rows, str(wanted["id"]))
+                kept = search_of(rows, sweep)
+        if kept is None:
+            chosen = secrets.randbelow(2**31) if self.seed is None else self.seed
+            kept = Search(self.engines.default.value, str(chosen), 0)
+        return kept if named is None else replace(kept, seed=str(named))
 
     def _create(self, tx: Rows, wanted: Mapping[str, Any], fields: dict[str, Any]) -> Sweep:
         if "config_text" not in fields:
@@ -129,14 +143,29 @@ class Sweeps:
         name = wanted.get("projectName") or "uncategorized"
         project = sweep_store.ensure_project(tx, entity, name, self.now())
         sweep = sweep_store.create_sweep(tx, {**fields, "project": project.pk}, self.now())
-        self.log(f"sweep {sweep.id} created in {entity}/{name} ({sweep.method})")
+        how = sweep.method
+        if how != "grid":
+            search = search_of(tx, sweep)
+            by = f" by {search.engine}" if how == BAYES else ""
+            how = f"{how}{by}, seed {search.seed}"
+        self.log(f"sweep {sweep.id} created in {entity}/{name} ({how})")
         return sweep
 
     def _change(self, tx: Rows, id: str, fields: dict[str, Any]) -> Sweep:
-        sweep = sweep_store.find_sweep(tx, pk=row_of("Sweep", id), id=id)
+        sweep = self._find(tx, id)
+        if "spec" in fields:  # a run may have been drawn since it was read
+            spec = json.loads(fields["spec"])
+            search = replace(
+                Search(**spec.pop(sweep_store.SEARCH)), draws=search_of(tx, sweep).draws
+            )
+            fields = {**fields, "spec": sweep_store.stored_spec(spec, search)}
+        return sweep_store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+
+    def _find(self, rows: Rows, id: str) -> Sweep:
+        sweep = sweep_store.find_sweep(rows, pk=row_of("Sweep", id), id=id)
         if sweep is None:
             raise SweepError(f"no sweep has the id {id!r}")
-        return sweep_store.update_sweep(tx, sweep.pk, fields, self.now()) if fields else sweep
+        return sweep
 
     def _count_prior(self, tx: Rows, sweep: Sweep, filters: str) -> list[str]:
         """Count runs from before the sweep among its own; warn of those that are not there."""
@@ -218,7 +247,7 @@ def _count_nodes(node: Any, left: list[int], depth: int) -> None:
             _count_nodes(value, left, depth - 1)
 
 
-def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _fields(spec: Mapping[str, Any], text: str, search: Search) -> dict[str, Any]:
     metric = spec.get("metric") or {}
     return {
         "method": spec["method"],
@@ -229,7 +258,7 @@ def _fields(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
         "display_name": _text(spec.get("name")),
         "description": _text(spec.get("description")),
         "config_text": text,
-        "spec": json.dumps(spec),
+        "spec": sweep_store.stored_spec(spec, search),
     }
 
 

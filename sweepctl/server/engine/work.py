@@ -13,7 +13,7 @@ from sweepctl.server.engine.grids import Grids
 from sweepctl.server.lifecycle import Limits, release
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.run_store import Run
-from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl.server.store.sweep_store import Rows, Search, Sweep
 from sweepctl_pod.wandb.states import SweepState
 
 
@@ -101,3 +101,14 @@ class Work:
         self.log(f"sweep {sweep.id} goes on: it has more runs to hand out")
         values = {"state": SweepState.RUNNING.value, "is_exhausted": 0}
         return sweep_store.update_sweep(tx, sweep.pk, values, self.now())
+
+
+def search_of(rows: Rows, sweep: Sweep) -> Search:
+    """Give how a sweep is searched.
+
+    One from before this was kept goes on as it began: by W&B's engine, random from its own id.
+    """
+    kept = sweep_store.sweep_search(rows, sweep.pk)
+    if kept is not None:
+        return kept
+    return Search("wandb", sweep.id, run_store.count_runs(rows, sweep=sweep.pk))

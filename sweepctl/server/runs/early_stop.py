@@ -1,7 +1,6 @@
-"""Early termination: asks W&B's engine again and again which runs hyperband stops; stops them.
+"""Early termination: looks again and again which runs hyperband stops, and stops them.
 
-Such a run ends like one whose stop button was pressed. Without the engine nothing is stopped; a
-warning said so when the sweep was created.
+Such a run ends like one whose stop button was pressed.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweepctl.search.distributions import SearchError
+from sweepctl.search.hyperband import read_hyperband
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import SearchEngine
-from sweepctl.server.errors import EngineUnavailableError, StoreUnavailableError
+from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
@@ -25,33 +25,26 @@ class EarlyStop:
 
     database: Database
     intake: Intake
-    engine: SearchEngine
     results: Results
     log: Callable[[str], None]
 
     def tick(self) -> None:
         """Check once."""
-        if not self.engine.is_installed:
-            return
         with self.database.read() as rows:
             training = sweep_store.training_sweeps(rows)
         for sweep in training:
             try:
                 self._stop_runs(sweep)
-            except EngineUnavailableError as error:
-                self.log(f"sweep {sweep.id}: nothing is stopped early now: {error.message}")
+            except SearchError as error:  # of a sweep from before these rules were checked
+                self.log(f"sweep {sweep.id}: nothing is stopped early: {error.message}")
 
     def _stop_runs(self, sweep: Sweep) -> None:
         with self.database.read() as rows:
-            spec = sweep_store.sweep_spec(rows, sweep.pk)
-        if spec.get("early_terminate") is None:
-            return
-        with self.engine.turn() as is_mine:
-            if not is_mine:
+            rules = read_hyperband(sweep_store.sweep_spec(rows, sweep.pk))
+            if rules is None:
                 return
-            with self.database.read() as rows:
-                runs = self.results.whole(rows, sweep)
-            ids = self.engine.stops(spec, runs)
+            logged = self.results.logged(rows, sweep)
+        ids = rules.behind(logged)
         for id in ids:
             with self.database.read() as rows:
                 run = run_store.find_run(rows, project=sweep.project, id=id)
@@ -74,7 +67,7 @@ class EarlyStopThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. Close the engine first, so that no question holds it up."""
+        """End the thread."""
         self._stopped.set()
         self._thread.join()
 

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from sweepctl.server.lifecycle import AgentState
@@ -197,8 +197,49 @@ def sweep_text(rows: Rows, pk: int) -> str:
     return str(rows.execute("SELECT config_text FROM sweeps WHERE pk = ?", (pk,)).fetchone()[0])
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How a sweep is searched, kept with it from its beginning: the engine, the seed.
+
+    `draws` counts the runs that were drawn, also those that were deleted since.
+    """
+
+    engine: str
+    seed: str
+    draws: int
+
+
+SEARCH = "sweepctl"
+"""The key of a `Search` in the stored configuration: none of W&B's."""
+
+
+def stored_spec(spec: Mapping[str, Any], search: Search) -> str:
+    """Write a configuration with how it is searched, as the column `spec` holds it."""
+    return json.dumps({**spec, SEARCH: asdict(search)})
+
+
 def sweep_spec(rows: Rows, pk: int) -> dict[str, Any]:
     """Give a sweep's configuration as it is searched."""
+    spec = _stored_spec(rows, pk)
+    spec.pop(SEARCH, None)
+    return spec
+
+
+def sweep_search(rows: Rows, pk: int) -> Search | None:
+    """Give how a sweep is searched; None of one from before this was kept."""
+    kept = _stored_spec(rows, pk).get(SEARCH)
+    return None if kept is None else Search(**kept)
+
+
+def count_draw(tx: Rows, pk: int) -> None:
+    """Count a run that was drawn."""
+    query = f"UPDATE sweeps SET spec = json_set(spec, '$.{SEARCH}.draws', ?) WHERE pk = ?"
+    search = sweep_search(tx, pk)
+    if search is not None:
+        tx.execute(query, (search.draws + 1, pk))
+
+
+def _stored_spec(rows: Rows, pk: int) -> dict[str, Any]:
     text = rows.execute("SELECT spec FROM sweeps WHERE pk = ?", (pk,)).fetchone()[0]
     spec: dict[str, Any] = json.loads(text)
     return spec

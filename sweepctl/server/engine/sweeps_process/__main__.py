@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import random
 import sys
 import threading
 import warnings
@@ -33,7 +34,6 @@ def main() -> int:
 
         import sweeps
         import sweeps.bayes_search
-        import sweeps.hyperband_stopping
     except Exception as error:
         _write(out, {"error": f"it cannot be imported: {_error_text(error)}"})
         return 1
@@ -55,28 +55,24 @@ class _Answers:
         self._known: dict[str, Callable[[Spec, Sequence[Any]], Answer]] = {
             "check": self.check,
             "suggest": self.suggest,
-            "stop": self.stop,
         }
 
     def to(self, question: Mapping[str, Any]) -> Answer:
         runs = [self._sweeps.SweepRun(**run) for run in question["runs"]]
+        if "seed" in question:
+            _seed(f"{question['seed']}/{question['number']}")
         return self._known[question["ask"]](question["spec"], runs)
 
     def check(self, spec: Spec, runs: Sequence[Any]) -> Answer:
         """Try the sweep with results: only then the package shows what it cannot do."""
-        if spec["method"] == "bayes":
-            tried: list[Any] = []
-            for value in (0.0, 1.0):
-                run = self._sweeps.next_run(spec, tried)
-                summary = {spec["metric"]["name"]: value}
-                tried.append(
-                    self._sweeps.SweepRun(
-                        config=run.config, state="finished", summary_metrics=summary
-                    )
-                )
-            _plain(self._sweeps.next_run(spec, tried).config)
-        if spec.get("early_terminate") is not None:
-            self._sweeps.stop_runs(spec, [])
+        tried: list[Any] = []
+        for value in (0.0, 1.0):
+            run = self._sweeps.next_run(spec, tried)
+            summary = {spec["metric"]["name"]: value}
+            tried.append(
+                self._sweeps.SweepRun(config=run.config, state="finished", summary_metrics=summary)
+            )
+        _plain(self._sweeps.next_run(spec, tried).config)
         return {}
 
     def suggest(self, spec: Spec, runs: Sequence[Any]) -> Answer:
@@ -84,9 +80,13 @@ class _Answers:
         config = self._sweeps.next_run(spec, list(runs)).config
         return {"params": {name: _plain(given["value"]) for name, given in config.items()}}
 
-    def stop(self, spec: Spec, runs: Sequence[Any]) -> Answer:
-        """Choose the runs that are to stop early."""
-        return {"stop": [run.name for run in self._sweeps.stop_runs(spec, list(runs))]}
+
+def _seed(text: str) -> None:
+    """Have the package, which draws from the common generators, repeat itself."""
+    import numpy
+
+    random.seed(text)
+    numpy.random.seed(random.getrandbits(32))
 
 
 def _plain(value: Any) -> Any:

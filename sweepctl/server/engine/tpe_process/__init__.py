@@ -1,0 +1,1 @@
+"""The process of the server's own engine for `bayes`."""
