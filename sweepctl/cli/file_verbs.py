@@ -21,6 +21,7 @@ from sweepctl.cli.options import (
     NameOption,
     Output,
     Project,
+    Seed,
     Server,
     ServerOption,
     Sets,
@@ -133,6 +134,7 @@ def init(
     sweep_ids: Annotated[
         Path, typer.Option("--sweep-ids", help="Where the sweep's id is written.")
     ] = Path("sweep_ids.json"),
+    seed: Seed = None,
     form: Output = Form.TABLE,
 ) -> None:
     """Create the sweep at W&B or a sweepctl server. Run it then with `sweepctl agent`."""
@@ -140,7 +142,7 @@ def init(
     from sweepctl.sweeps.names import project_of
     from sweepctl.sweeps.place import Place
 
-    spec = load_spec(file)
+    spec = load_spec(file, seed)
     project = project_of(spec, project)
     place = Place(server=server, data=data)
     new = init_sweep(spec, place, entity, project, sweep_ids, output.say)

@@ -23,6 +23,7 @@ from sweepctl.cli.options import (
     NameOption,
     Namespace,
     Output,
+    Seed,
     ServerOption,
     Sets,
     SubmittedName,
@@ -72,6 +73,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the sweep.")] = False,
     logs: Annotated[bool, typer.Option("--logs", help="Show the agents' logs until then.")] = False,
     form: Output = Form.TABLE,
+    seed: Seed = None,
 ) -> None:
     """Create the sweep and the Job whose agents train it. Twice is the same as once.
 
@@ -83,7 +85,7 @@ def submit(
     from sweepctl.kube.kubeconfig import open_cluster
 
     _refuse_logs_as_data(logs, form)
-    spec = load_spec(file)
+    spec = load_spec(file, seed)
     given = {"agents": agents, "image": image, "gpus_per_agent": gpus, "sweep": sweep}
     values = read_settings(files, sets, **given, server=server, with_server=with_server)
     chosen = name_of(spec, file, name)

@@ -21,6 +21,8 @@ from sweepctl.cli.options import (
     Output,
     PreflightGpu,
     Project,
+    SearchEngine,
+    Seed,
     Server,
     SweepFile,
     TasksOption,
@@ -99,6 +101,8 @@ def local(
     ] = None,
     max_initial_failures: MaxInitialFailures = None,
     tasks: TasksOption = None,
+    seed: Seed = None,
+    search_engine: SearchEngine = None,
 ) -> None:
     """Run a sweep on this machine: embedded server and N agents. Ends when it is done.
 
@@ -110,7 +114,7 @@ def local(
     from sweepctl.sweeps.gpus import read_wish
 
     read_grammar(grammar)  # or say now that there is none
-    spec = load_spec(file)
+    spec = load_spec(file, seed)
     plan = LocalPlan(
         agents=agents,
         project=project,
@@ -120,6 +124,7 @@ def local(
         gpu=gpu.value,
         max_initial_failures=max_initial_failures,
         gpus=read_wish(gpus, gpus_per_agent),
+        search_engine=search_engine.value if search_engine else None,
     )
     with LocalView() as view:
         code = run_local(spec, plan, view)
@@ -145,6 +150,8 @@ def server(
         typer.Option("--api-keys", metavar="FILE", help="A file of API keys, one a line."),
     ] = None,
     allowed_hosts: AllowedHosts = None,
+    seed: Seed = None,
+    search_engine: SearchEngine = None,
 ) -> None:
     """Run the embedded W&B-compatible server by itself."""
     from sweepctl.local.serve import run_server
@@ -155,6 +162,8 @@ def server(
         agent_timeout_s=agent_timeout,
         api_keys=api_keys,
         allowed_hosts=allowed_hosts or (),
+        search_engine=search_engine.value if search_engine else None,
+        seed=seed,
         say=output.say,
     )
 

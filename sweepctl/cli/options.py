@@ -34,6 +34,13 @@ class DryRun(str, enum.Enum):
     SERVER = "server"
 
 
+class BayesEngine(str, enum.Enum):
+    """What searches by bayes: the embedded server's own engine, or W&B's where it is installed."""
+
+    OPTUNA = "optuna"
+    WANDB = "wandb"
+
+
 class PreflightGpu(str, enum.Enum):
     """Whether an agent wants a working GPU before it takes a run."""
 
@@ -182,6 +189,16 @@ Timeout = Annotated[
     typer.Option("--timeout", metavar="TIME", help="Give up after so long: 30m, 2h."),
 ]
 
+SearchEngine = Annotated[
+    Optional[BayesEngine],  # noqa: UP045
+    typer.Option("--search-engine", help="What new sweeps search bayes by (optuna)."),
+]
+Seed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--seed", metavar="N", min=0, max=2**63 - 1, help="Repeat a search: the seed of its runs."
+    ),
+]
 AllowedHosts = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
@@ -213,14 +230,14 @@ def is_coloured() -> bool:
     return not output.console().no_color and output.console().is_terminal
 
 
-def load_spec(file: str) -> SweepSpec:
-    """Read a sweep file; its warnings go to stderr."""
+def load_spec(file: str, seed: int | None = None) -> SweepSpec:
+    """Read a sweep file; its warnings go to stderr. A `seed` replaces the one that it names."""
     from sweepctl.sweepfile.load import load_sweep
 
     spec = load_sweep(file)
     for problem in spec.warnings:
         print(problem.text(), file=sys.stderr)
-    return spec
+    return spec if seed is None else spec.seeded(seed)
 
 
 def read_grammar(text: str) -> Grammar | None:

@@ -17,10 +17,13 @@ def run_server(
     agent_timeout_s: float,
     api_keys: Path | None,
     allowed_hosts: Sequence[str],
+    search_engine: str | None,
+    seed: int | None,
     say: Callable[[str], None],
 ) -> None:
     """Run the embedded server until it is told to end."""
     from sweepctl.server.app import serve  # only here: the other verbs need no web framework
+    from sweepctl.server.engine.search_engine import EngineName
 
     host, port = listen_address(listen)
     folder = (data or default_data()).absolute()
@@ -37,6 +40,8 @@ def run_server(
             api_keys=_read_api_keys(api_keys),
             allowed_hosts=allowed_hosts,
             agent_timeout_s=agent_timeout_s,
+            search_engine=EngineName(search_engine or EngineName.OPTUNA),
+            seed=seed,
             on_listening=on_listening,
         )
     finally:

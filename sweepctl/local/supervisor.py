@@ -55,6 +55,7 @@ class LocalPlan:
     gpu: str
     max_initial_failures: str | None
     gpus: Wish
+    search_engine: str | None = None
 
 
 class ProgressView(Protocol):
@@ -75,7 +76,11 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
     failures = failure_options(plan.max_initial_failures)
     gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
     data = (plan.data or default_data()).absolute()
-    server, url = start_server(data, agent_timeout_s=AGENT_TIMEOUT_S)
+    server, url = start_server(
+        data, agent_timeout_s=AGENT_TIMEOUT_S, search_engine=plan.search_engine
+    )
+    if server is None and plan.search_engine is not None:
+        view.note("the server that runs here already has its own --search-engine: this one is idle")
     api = WandbApi(connection(url, data=data), on_wait=view.note)
     try:
         sweep = _sweep_of(spec, plan, api)

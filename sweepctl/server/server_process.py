@@ -115,10 +115,12 @@ class ServerProcess:
         host: str = "127.0.0.1",
         port: int | None = None,
         allowed_hosts: Sequence[str] = (),
+        search_engine: str | None = None,
     ) -> None:
         self._data = data
         self._host = f"[{host}]" if ":" in host else host
         self._allowed_hosts = allowed_hosts
+        self._search_engine = search_engine
         self._log = data / "logs" / "server.log"
         self._agent_timeout_s = agent_timeout_s
         self._log_start_bytes = 0
@@ -164,6 +166,7 @@ class ServerProcess:
             *("--listen", f"{self._host}:{self._port}"),
             *("--agent-timeout", f"{self._agent_timeout_s:g}"),
             *(f"--allowed-host={name}" for name in self._allowed_hosts),
+            *(("--search-engine", self._search_engine) if self._search_engine else ()),
         ]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
@@ -245,13 +248,19 @@ def start_server(
     host: str = "127.0.0.1",
     port: int | None = None,
     allowed_hosts: Sequence[str] = (),
+    search_engine: str | None = None,
 ) -> tuple[ServerProcess | None, str]:
     """Use the live server of this folder, else start one; give the process if it is ours."""
     url = live_url(data)
     if url is not None:
         return None, url
     server = ServerProcess(
-        data, agent_timeout_s=agent_timeout_s, host=host, port=port, allowed_hosts=allowed_hosts
+        data,
+        agent_timeout_s=agent_timeout_s,
+        host=host,
+        port=port,
+        allowed_hosts=allowed_hosts,
+        search_engine=search_engine,
     )
     try:
         server.start()

@@ -10,7 +10,7 @@ import copy
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 import yaml
@@ -34,6 +34,7 @@ from sweepctl_pod.command import (
 )
 from sweepctl_pod.errors import Problem, SpecError, UsageError, nearest
 from sweepctl_pod.overrides import Grammar, ScaledDict
+from sweepctl_pod.search_seed import SeedError, read_seed, with_seed
 from sweepctl_pod.stored_form import PLACEHOLDER_ENTITY, stored_config
 from sweepctl_pod.stored_form import config_text as config_text
 from sweepctl_pod.trainer.launchers import TrainerKind
@@ -94,6 +95,12 @@ class SweepSpec:
     def to_wandb_config(self) -> dict[str, object]:
         """Give a copy of the sweep in W&B's stored form."""
         return copy.deepcopy(self.config)
+
+    def seeded(self, seed: int) -> SweepSpec:
+        """Give this sweep with a search seed in its description, in place of another there."""
+        description = self.config.get("description")
+        named = with_seed(description if isinstance(description, str) else None, seed)
+        return replace(self, config={**self.config, "description": named})
 
 
 def load_sweep(
@@ -158,6 +165,7 @@ class _Sweep:
                 self.checker.expected(given, (key,), "a text", f"write one, or remove {key}")
             elif key in self.root and self.checker.text(given, (key,)):
                 self._check_name(key, given)
+        self._check_seed()
         method = self._method()
         library = self._library()
         metric = check_metric(self.checker, self.root, method, library)
@@ -233,6 +241,12 @@ class _Sweep:
         else:
             hint = f"write {key}: {fit if _reads_as_itself(fit) else string_text(fit)}"
         self.checker.error((key,), unfit, hint)
+
+    def _check_seed(self) -> None:
+        try:
+            read_seed(self._optional_text("description"))
+        except SeedError as error:
+            self.checker.error(("description",), error.message, error.hint)
 
     def _method(self) -> object:
         if "method" not in self.root:
