@@ -25,18 +25,9 @@ RINGS = (
 )
 """The rooms, from the innermost ring to the outermost; docs/architecture.md has their picture."""
 POD_RINGS = (
-    ("checkpoint", "errors", "json_text", "log_lines", "run_record", "timestamps"),
-    (
-        "checkpoint",
-        "checkpoint_uri",
-        "command",
-        "companion",
-        "console",
-        "overrides",
-        "preflight",
-        "search_seed",
-        "wandb",
-    ),
+    ("errors", "json_text", "log_lines", "run_record", "timestamps"),
+    ("checkpoint", "checkpoint_uri"),
+    ("command", "companion", "console", "overrides", "preflight", "search_seed", "wandb"),
     ("assignment", "claims", "pythonpath", "run_parameters", "shell_script", "waiting"),
     ("heartbeats", "stored_form", "trainer"),
     ("find_sweep", "run"),
