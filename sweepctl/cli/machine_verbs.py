@@ -124,11 +124,10 @@ def local(
         gpu=gpu.value,
         max_initial_failures=max_initial_failures,
         gpus=read_wish(gpus, gpus_per_agent),
-        search_engine=search_engine.value if search_engine else None,
+        search_engine=search_engine,
     )
     with LocalView() as view:
-        code = run_local(spec, plan, view)
-    raise typer.Exit(code)
+        raise typer.Exit(run_local(spec, plan, view))
 
 
 def server(
@@ -162,7 +161,7 @@ def server(
         agent_timeout_s=agent_timeout,
         api_keys=api_keys,
         allowed_hosts=allowed_hosts or (),
-        search_engine=search_engine.value if search_engine else None,
+        search_engine=search_engine,
         seed=seed,
         say=output.say,
     )
