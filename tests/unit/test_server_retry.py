@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.server.engine.sweeps import SweepError
+from sweepctl.server.engine.sweep_config import SweepError
 from tests.unit.server_in_process import GRID, InProcessServer, served
 
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
 from sweepctl.search.hyperband import read_hyperband
 from sweepctl.search.next_params import BAYES, check_config, expected_run_count
+from sweepctl.server import json_texts
 from sweepctl.server.engine.search_engine import EngineName, Engines
+from sweepctl.server.engine.sweep_config import SweepError, read_config
 from sweepctl.server.engine.work import Work, search_of
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import row_of
@@ -20,17 +20,8 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows, Search, Sweep
-from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.search_seed import read_seed
 from sweepctl_pod.wandb.states import ENDED_BADLY, ENDED_SWEEPS, RunState, SweepState
-
-_MAX_CONFIG_BYTES = 4 << 20
-_MAX_CONFIG_NODES = 200_000
-_MAX_CONFIG_DEPTH = 50
-
-
-class SweepError(SweepctlError):
-    """The sweep cannot be created or changed like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,48 +196,6 @@ class Sweeps:
         )
 
 
-def read_config(text: str) -> Any:
-    """Read a sweep's configuration: JSON, or YAML as W&B's client sends it."""
-    if len(text) > _MAX_CONFIG_BYTES:
-        raise SweepError(f"the configuration has {len(text)} characters, over {_MAX_CONFIG_BYTES}")
-    try:
-        document = _parsed(text)
-        _count_nodes(document, [_MAX_CONFIG_NODES], _MAX_CONFIG_DEPTH)
-        # What JSON cannot say, a run's parameters cannot be.
-        return json.loads(json.dumps(document, allow_nan=False))
-    except yaml.YAMLError as error:
-        raise SweepError(f"the configuration is no YAML: {error}") from error
-    except RecursionError as error:
-        raise SweepError("the configuration is nested too deeply") from error
-    except (TypeError, ValueError) as error:
-        raise SweepError(f"the configuration holds what JSON cannot say: {error}") from error
-
-
-def _parsed(text: str) -> Any:
-    if text.lstrip().startswith("{"):
-        try:
-            return json.loads(text)
-        except ValueError:
-            pass
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(text, Loader=loader)
-
-
-def _count_nodes(node: Any, left: list[int], depth: int) -> None:
-    """Refuse a document that aliases make huge or endless, before it is written out."""
-    left[0] -= 1
-    if left[0] < 0:
-        raise SweepError(f"the configuration has more than {_MAX_CONFIG_NODES} values")
-    if depth < 0:
-        raise SweepError(f"the configuration is nested more than {_MAX_CONFIG_DEPTH} deep")
-    if isinstance(node, dict):
-        for value in node.values():
-            _count_nodes(value, left, depth - 1)
-    elif isinstance(node, list):
-        for value in node:
-            _count_nodes(value, left, depth - 1)
-
-
 def _fields(spec: Mapping[str, Any], text: str, search: Search) -> dict[str, Any]:
     metric = spec.get("metric") or {}
     return {
@@ -264,7 +213,7 @@ def _fields(spec: Mapping[str, Any], text: str, search: Search) -> dict[str, Any
 
 def _named_runs(filters: str) -> set[str]:
     """Give the ids in filters of the form that `wandb sweep --prior_run` sends."""
-    document = json.loads(filters)
+    document = json_texts.parsed(filters)
     either = document.get("$or") if isinstance(document, Mapping) else None
     return {
         str(item["name"])

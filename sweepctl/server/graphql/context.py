@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
+from sweepctl.server import json_texts
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
+from sweepctl.server.bounds import spend
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -67,6 +68,7 @@ def page(
     size = min(first if first and first > 0 else _PAGE_SIZE, limit)
     offset = cursor(after, 0)
     found = items(offset, size + 1)
+    spend(len(found))
     nodes = found[:size]
     edges = [{"node": node, "cursor": str(offset + n)} for n, node in enumerate(nodes, 1)]
     page = {"endCursor": edges[-1]["cursor"] if edges else None, "hasNextPage": len(found) > size}
@@ -141,8 +143,8 @@ def last_seen_at(kind: str) -> Callable[[Any, Info], str | None]:
 def json_map(text: Any, what: str) -> dict[str, Any]:
     """Read a map from a JSONString, or from JSON itself; a GraphQLError names `what` is wrong."""
     try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError) as error:
+        value = json_texts.parsed(text) if isinstance(text, str) else json_texts.checked(text)
+    except json_texts.JsonTextError as error:
         raise GraphQLError(f"{what} is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise GraphQLError(f"{what} is not a map: {str(text)[:100]}")

@@ -62,13 +62,17 @@ from graphql.validation import (
     UniqueOperationNamesRule,
 )
 
+from sweepctl.server.bounds import MAX_QUERY_CHARACTERS, accounted, spend
+from sweepctl.server.graphql.document_size import check_size
+
 Resolver = Callable[..., Any]
 Resolvers = Mapping[str, Mapping[str, Resolver]]
 
 _SCHEMAS = ("schema.graphql", "artifacts.graphql")
 _UNKNOWN_FIELD = "_unknown"
 _MAX_TOKENS = 10_000
-_KEPT_DOCUMENTS = 256
+_KEPT_CHARACTERS = 1 << 20
+"""The text of the documents that are kept ready."""
 
 _RULES = (
     ExecutableDefinitionsRule,
@@ -103,6 +107,7 @@ class Executor:
         self._log = log
         self._logged: set[str] = set()
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+        self._kept_characters = 0
         self._guard = threading.Lock()
         for type_name, fields in resolvers.items():
             kind = self._schema.type_map[type_name]
@@ -129,16 +134,21 @@ class Executor:
         document = self._document(query)
         operation = _operation(document, operation_name)
         known = {} if operation is None else self._known_variables(operation, variables)
-        return execute_sync(
-            self._schema,
-            document,
-            context_value=context,
-            variable_values=known,
-            # The Python side of W&B's client sends "" for the only operation of a document.
-            operation_name=operation_name or None,
-        )
+        with accounted():
+            return execute_sync(
+                self._schema,
+                document,
+                context_value=context,
+                variable_values=known,
+                # The Python side of W&B's client sends "" for the only operation of a document.
+                operation_name=operation_name or None,
+                middleware=[_counted],
+            )
 
     def _document(self, query: str) -> DocumentNode:
+        if len(query) > MAX_QUERY_CHARACTERS:
+            words = f"the query has {len(query)} characters, over {MAX_QUERY_CHARACTERS}"
+            raise DocumentError([GraphQLError(words)])
         with self._guard:
             kept = self._documents.get(query)
             if kept is not None:
@@ -146,7 +156,7 @@ class Executor:
                 return kept
         try:
             document = self._without_unknown(parse(query, max_tokens=_MAX_TOKENS))
-            errors = validate(self._schema, document, _RULES)
+            errors = validate(self._schema, document, _RULES) or check_size(document)
         except GraphQLError as error:
             raise DocumentError([error]) from error
         except RecursionError as error:
@@ -154,9 +164,11 @@ class Executor:
         if errors:
             raise DocumentError(errors)
         with self._guard:
-            self._documents[query] = document
-            if len(self._documents) > _KEPT_DOCUMENTS:
-                self._documents.popitem(last=False)
+            if query not in self._documents:
+                self._documents[query] = document
+                self._kept_characters += len(query)
+            while self._kept_characters > _KEPT_CHARACTERS and len(self._documents) > 1:
+                self._kept_characters -= len(self._documents.popitem(last=False)[0])
         return document
 
     def _without_unknown(self, document: DocumentNode) -> DocumentNode:
@@ -198,6 +210,15 @@ class Executor:
                 return
             self._logged.add(what)
         self._log(f"unknown {what[:200]}: ignored")
+
+
+def _counted(resolve: Resolver, source: object, info: object, **arguments: Any) -> Any:
+    """Resolve a field on the account of its request."""
+    spend(1)
+    found = resolve(source, info, **arguments)
+    if type(found) is str:
+        spend(0, len(found))
+    return found
 
 
 class _Cleaner(Visitor):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweepctl.server import json_texts
 from sweepctl.server.errors import BadMessageError
 from sweepctl.server.store import lines
 from sweepctl_pod.wandb.states import RunState
@@ -76,8 +76,8 @@ def _block(name: str, block: object) -> tuple[int, list[str]]:
 
 def _checked_summary(text: str) -> None:
     try:
-        summary = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        summary = json_texts.parsed(text)
+    except json_texts.JsonTextError as error:
         raise BadMessageError(f"the summary is no JSON: {error}") from error
     if not isinstance(summary, Mapping):
         raise BadMessageError("the summary is not a map")

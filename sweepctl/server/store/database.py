@@ -16,10 +16,25 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from sweepctl.server.errors import StoreUnavailableError
+from sweepctl.server import bounds
+from sweepctl.server.errors import BadMessageError, StoreUnavailableError
 from sweepctl.server.store.filters import SQL_FUNCTIONS
 from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION, create, upgrade
 from sweepctl_pod.errors import SweepctlError
+
+_ASK_EVERY = 1_000
+"""After how many instructions of its machine SQLite asks whether it may go on."""
+
+_NOT_THE_DISK = (
+    "Expression tree is too large",
+    "LIKE or GLOB pattern too complex",
+    "no such column",
+    "parser stack overflow",
+    "string or blob too big",
+    "too many",
+    "user-defined function raised",
+)
+"""What SQLite says of a request that it cannot carry out, however often it comes."""
 
 DATABASE = "sweepctl.sqlite"
 """The file of a data folder that holds its rows."""
@@ -103,6 +118,7 @@ class Database:
         connection.execute("PRAGMA cache_size = -16000")
         for name, (count, function) in SQL_FUNCTIONS.items():
             connection.create_function(name, count, function, deterministic=True)
+        connection.set_progress_handler(bounds.is_over, _ASK_EVERY)
         return connection
 
 
@@ -207,7 +223,12 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        bounds.check()  # it may be that which has interrupted it
+        if any(words in str(error) for words in _NOT_THE_DISK):
+            raise BadMessageError(f"the data cannot be asked for this: {error}") from error
         raise StoreUnavailableError(f"the data file {path} is not usable now: {error}") from error
+    except sqlite3.DataError as error:
+        raise BadMessageError(f"a value cannot be stored: {error}") from error
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:
             raise StoreUnavailableError(f"the data file {path} is damaged: {error}") from error

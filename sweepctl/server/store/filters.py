@@ -8,11 +8,13 @@ refused: to ignore a filter silently would give wrong runs.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from sweepctl.server.bounds import MAX_CONDITION_DEPTH, MAX_CONDITIONS, MAX_PATTERN_CHARACTERS
+from sweepctl.server.json_texts import JsonTextError, checked, parsed
 from sweepctl.server.store.api_forms import iso_time
 from sweepctl_pod.errors import SweepctlError
 
@@ -37,6 +39,10 @@ TRUE = Sql("1")
 
 OLDEST_FIRST = Sql("runs.pk")
 
+_INFINITE = (float("inf"), float("-inf"))
+_MAX_PATH = 1_000
+_MAX_ORDERS = 10
+
 _COMPARISONS = {"$eq": "IS", "$ne": "IS NOT", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 _RUN_COLUMNS = {
@@ -52,6 +58,7 @@ _RUN_COLUMNS = {
     "job_type": "runs.job_type",
     "host": "runs.host",
     "notes": "runs.notes",
+    "tags": "runs.tags",
     "exitcode": "runs.exit_code",
     "created_at": "iso_time(runs.created)",
     "createdAt": "iso_time(runs.created)",
@@ -61,7 +68,8 @@ _RUN_COLUMNS = {
     "heartbeatAt": "iso_time(runs.heartbeat)",
 }
 
-_SWEEP_OF_A_RUN = ("sweep", "sweepName")
+_TAGS = Sql("runs.tags")
+_SWEEP_ID = Sql(_RUN_COLUMNS["sweep"])
 
 _RUN_ORDERS = {
     "created_at": "runs.pk",
@@ -101,12 +109,15 @@ def run_order(text: str | None) -> Sql:
         return OLDEST_FIRST
     parts: list[str] = []
     arguments: list[Argument] = []
-    for item in text.split(","):
+    items = text.split(",")
+    if len(items) > _MAX_ORDERS:
+        raise FilterError(f"runs are ordered by {len(items)} fields, over {_MAX_ORDERS}")
+    for item in items:
         key = item.strip().lstrip("+-")
         direction = "DESC" if item.strip().startswith("-") else "ASC"
         field = _column(_RUN_ORDERS, key) or _run_field(key)
         if field is None:
-            raise FilterError(f"runs cannot be ordered by {key!r}")
+            raise FilterError(f"runs cannot be ordered by {key[:100]!r}")
         if field.text == "runs.pk":
             # Nothing stands beside it, and an index gives this order.
             return Sql(", ".join([*parts, f"runs.pk {direction}"]), tuple(arguments))
@@ -117,7 +128,7 @@ def run_order(text: str | None) -> Sql:
 
 def matches(pattern: str, value: object) -> bool:
     """Say whether a text holds a match of the pattern, as MongoDB's $regex."""
-    return isinstance(value, str) and re.search(pattern, value[:10_000]) is not None
+    return isinstance(value, str) and _compiled(pattern).search(value[:10_000]) is not None
 
 
 def config_value(config: str, path: str) -> Argument:
@@ -125,7 +136,7 @@ def config_value(config: str, path: str) -> Argument:
 
     The names of override parameters have dots themselves, so every way to split the path is tried.
     """
-    found = _descend(json.loads(config), path)
+    found = _descend(json.loads(config), path[:_MAX_PATH])
     if isinstance(found, Mapping) and "value" in found:
         found = found["value"]
     if isinstance(found, bool):
@@ -162,15 +173,35 @@ def filter_by(text: object, field: Field) -> Sql:
     if text is None or text == "":
         return TRUE
     try:
-        document = json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError) as error:
+        document = parsed(text) if isinstance(text, str) else checked(text)
+    except JsonTextError as error:
         raise FilterError(f"the filters are no JSON: {error}") from error
     if document is None:
         return TRUE
-    try:
-        return _condition(document, field)
-    except RecursionError as error:
-        raise FilterError("the filters are nested too deeply") from error
+    _check_size(document)
+    return _condition(document, field)
+
+
+def _check_size(document: object) -> None:
+    """Refuse a filter that SQLite would choke on: its SQL has a place for every condition."""
+    count, level = 0, [document]
+    for _ in range(MAX_CONDITION_DEPTH):
+        below: list[object] = []
+        for place in level:
+            if isinstance(place, Mapping):
+                count += len(place)
+                below.extend(place.values())
+            elif isinstance(place, list):
+                below.extend(item for item in place if isinstance(item, list | Mapping))
+        if not below:
+            break
+        level = below
+    else:
+        raise FilterError(f"the filters are nested more than {MAX_CONDITION_DEPTH} deep")
+    if count > MAX_CONDITIONS:
+        raise FilterError(
+            f"the filters have {count} conditions, over {MAX_CONDITIONS}: give a list to $in"
+        )
 
 
 def _condition(document: object, field: Field) -> Sql:
@@ -193,41 +224,37 @@ def _condition(document: object, field: Field) -> Sql:
 
 
 def _field_condition(name: str, value: object, field: Field) -> Sql:
-    if name == "tags":
-        return _tags(value)
-    if name in _SWEEP_OF_A_RUN and isinstance(value, str):
-        return _counted_by(value)
     place = field(name)
     if place is None:
-        raise FilterError(f"cannot filter by {name!r}")
+        raise FilterError(f"cannot filter by {name[:100]!r}")
+    if place == _TAGS:
+        return _tags(value)
+    if place == _SWEEP_ID and isinstance(value, str):
+        return _counted_by(value)
     if not isinstance(value, Mapping):
         return _compare(place, "$eq", value, name)
     return _joined(" AND ", [_compare(place, op, item, name) for op, item in value.items()])
 
 
 def _compare(place: Sql, operator: str, value: object, name: str) -> Sql:
+    name = name[:100]
     if operator in ("$in", "$nin"):
         if not isinstance(value, list):
             raise FilterError(f"{name}: {operator} needs a list")
-        parts = [_compare(place, "$eq", item, name) for item in value]
-        found = _joined(" OR ", parts) if parts else Sql("0")
+        found = _is_one_of(place, [_comparable(item, name) for item in value])
         return Sql(f"NOT {found.text}", found.arguments) if operator == "$nin" else found
     if operator == "$regex":
-        try:
-            re.compile(str(value))
-        except re.error as error:
-            raise FilterError(f"{name}: {value!r} is no regular expression: {error}") from error
-        return Sql(f"matches(?, {place.text})", (str(value), *place.arguments))
+        pattern = str(value)
+        _check_pattern(pattern, name)
+        return Sql(f"matches(?, {place.text})", (pattern, *place.arguments))
     if operator == "$exists":
         return Sql(f"({place.text} IS {'NOT ' if value else ''}NULL)", place.arguments)
     if operator == "$not":
         inner = _field_condition(name, value, lambda _: place)
         return Sql(f"NOT {inner.text}", inner.arguments)
     if operator not in _COMPARISONS:
-        raise FilterError(f"{name}: unknown operator {operator!r}")
-    if isinstance(value, list | Mapping):
-        raise FilterError(f"{name}: cannot compare with {json.dumps(value)[:100]}")
-    argument: Any = int(value) if isinstance(value, bool) else value
+        raise FilterError(f"{name}: unknown operator {operator[:100]!r}")
+    argument = _comparable(value, name)
     test = f"({place.text} {_COMPARISONS[operator]} ?)"
     if operator in ("$eq", "$ne"):
         return Sql(test, (*place.arguments, argument))
@@ -237,6 +264,60 @@ def _compare(place: Sql, operator: str, value: object, name: str) -> Sql:
         f"(typeof({place.text}) IN {kinds} AND {test})",
         (*place.arguments, *place.arguments, argument),
     )
+
+
+def _comparable(value: object, name: str) -> Argument:
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise FilterError(f"{name}: cannot compare with {json.dumps(value)[:100]}")
+
+
+def _is_one_of(place: Sql, values: list[Argument]) -> Sql:
+    """Give the condition of a list of any length, which is one argument."""
+    sayable = [v for v in values if isinstance(v, str | int | float) and v not in _INFINITE]
+    given = json.dumps([value for value in sayable if value == value])
+    found = [
+        Sql(
+            f"(ifnull({place.text} IN (SELECT value FROM json_each(?)), 0))",
+            (*place.arguments, given),
+        )
+    ]
+    # What JSON cannot say, or `=` never finds.
+    for value in {value for value in values if value is None or value in _INFINITE}:
+        found.append(Sql(f"({place.text} IS ?)", (*place.arguments, value)))
+    return _joined(" OR ", found)
+
+
+def _check_pattern(pattern: str, name: str) -> None:
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise FilterError(
+            f"{name}: the regular expression has {len(pattern)} characters,"
+            f" over {MAX_PATTERN_CHARACTERS}"
+        )
+    import re2  # takes a while, and hardly any filter has a pattern
+
+    try:
+        _compiled(pattern)
+    except re2.error as error:
+        why = error.args[0] if error.args else ""
+        said = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
+        raise FilterError(
+            f"{name}: {pattern[:100]!r} is no regular expression that is taken: {said}"
+            " (its syntax is RE2's, without lookahead and backreferences)"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
+    """Compile for RE2, whose time grows with the text and never with its square."""
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    return re2.compile(pattern, options)
 
 
 def _tags(value: object) -> Sql:
@@ -263,10 +344,10 @@ def _counted_by(sweep: str) -> Sql:
 
 
 def _has_tag(tags: list[Any]) -> Sql:
-    marks = ", ".join("?" * len(tags))
     return Sql(
-        f"(EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE json_each.value IN ({marks})))",
-        tuple(str(tag) for tag in tags),
+        f"(EXISTS (SELECT 1 FROM json_each({_TAGS.text}) AS tag"
+        " WHERE tag.value IN (SELECT value FROM json_each(?))))",
+        (json.dumps([str(tag) for tag in tags]),),
     )
 
 
@@ -289,5 +370,7 @@ def _joined(word: str, parts: list[Sql]) -> Sql:
         return TRUE if word == " AND " else Sql("0")
     if len(parts) == 1:
         return parts[0]
-    text = f"({word.join(part.text for part in parts)})"
-    return Sql(text, tuple(argument for part in parts for argument in part.arguments))
+    # In halves: a chain of a thousand is deeper than SQLite goes.
+    half = len(parts) // 2
+    left, right = _joined(word, parts[:half]), _joined(word, parts[half:])
+    return Sql(f"({left.text}{word}{right.text})", (*left.arguments, *right.arguments))

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweepctl.server.bounds import spend
+from sweepctl.server.errors import BadMessageError
+from sweepctl.server.json_texts import JsonTextError, parsed
 from sweepctl_pod.wandb.summary import read_metric, value_at
 
 EVENTS = "wandb-events.jsonl"
@@ -91,13 +94,13 @@ def count(rows: sqlite3.Connection, run: int, stream: str) -> int:
 def history_tail(rows: sqlite3.Connection, run: int, count: int) -> list[str]:
     """Give the last lines of the history, oldest first."""
     query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"
-    return [row[0] for row in rows.execute(query, (run, count))][::-1]
+    return _texts(rows, query, (run, count))[::-1]
 
 
 def line_tail(rows: sqlite3.Connection, run: int, stream: str, count: int) -> list[tuple[int, str]]:
     """Give the last lines of events or console with their numbers, oldest first."""
     query = "SELECT line, text FROM lines WHERE run = ? AND stream = ? ORDER BY line DESC LIMIT ?"
-    return [(row[0], row[1]) for row in rows.execute(query, (run, stream, count))][::-1]
+    return _numbers_and_texts(rows, query, (run, stream, count))[::-1]
 
 
 def line_page(
@@ -108,7 +111,7 @@ def line_page(
         "SELECT line, text FROM lines WHERE run = ? AND stream = ? AND line > ?"
         " ORDER BY line LIMIT ?"
     )
-    return [(row[0], row[1]) for row in rows.execute(query, (run, stream, after, count))]
+    return _numbers_and_texts(rows, query, (run, stream, after, count))
 
 
 def history_steps(
@@ -119,7 +122,7 @@ def history_steps(
         "SELECT text FROM history WHERE run = ? AND step >= ? AND step < ?"
         " ORDER BY step, line LIMIT ?"
     )
-    return [row[0] for row in rows.execute(query, (run, min_step, max_step, count))]
+    return _texts(rows, query, (run, min_step, max_step, count))
 
 
 def spread_history(rows: sqlite3.Connection, run: int, samples: int) -> list[str]:
@@ -140,12 +143,16 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
 
     `spec` is {"keys": [...], "samples": n, "minStep": a, "maxStep": b}; both steps are inclusive.
     """
-    keys = [str(key) for key in spec.get("keys") or []]
+    named = spec.get("keys") or []
+    if not isinstance(named, list):
+        raise BadMessageError(f"specs: keys is a list of names, not {str(named)[:100]}")
+    keys = [str(key) for key in named]
     samples = _bounded(spec.get("samples"), 500)
     low, high = step_of(spec.get("minStep"), -_MAX_STEP), step_of(spec.get("maxStep"), _MAX_STEP)
     query = "SELECT text FROM history WHERE run = ? AND step BETWEEN ? AND ? ORDER BY step, line"
     found = []
     for (text,) in rows.execute(query, (run, low, high)):
+        spend(1, len(text))
         values = _object(text)
         chosen = {key: value_at(values, key) for key in keys}
         if None not in chosen.values():
@@ -192,20 +199,39 @@ def _numbered(
 ) -> list[str]:
     if isinstance(wanted, range):
         ordered = f"{query} >= 0 ORDER BY line"
-        return [row[0] for row in rows.execute(ordered, place)]
+        return _texts(rows, ordered, place)
     texts: list[str] = []
     for start in range(0, len(wanted), 500):
         block = wanted[start : start + 500]
         marks = ", ".join("?" * len(block))
         ordered = f"{query} IN ({marks}) ORDER BY line"
-        texts += [row[0] for row in rows.execute(ordered, (*place, *block))]
+        texts += _texts(rows, ordered, (*place, *block))
     return texts
+
+
+def _texts(rows: sqlite3.Connection, query: str, arguments: tuple[int | str, ...]) -> list[str]:
+    """Read one column of text, as long as the request may cost it."""
+    found = []
+    for (text,) in rows.execute(query, arguments):
+        spend(1, len(text))
+        found.append(text)
+    return found
+
+
+def _numbers_and_texts(
+    rows: sqlite3.Connection, query: str, arguments: tuple[int | str, ...]
+) -> list[tuple[int, str]]:
+    found = []
+    for number, text in rows.execute(query, arguments):
+        spend(1, len(text))
+        found.append((number, text))
+    return found
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = parsed(text)
+    except JsonTextError:
         return {}
     return values if isinstance(values, dict) else {}
 

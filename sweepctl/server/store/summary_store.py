@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweepctl.server.json_texts import parsed, storable
 from sweepctl.server.store.run_store import OF_SWEEP
-from sweepctl.server.store.sweep_store import Rows, Sweep, storable
+from sweepctl.server.store.sweep_store import Rows, Sweep
 from sweepctl_pod.wandb.states import RunState
 from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 
@@ -19,7 +20,7 @@ from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 def write_summary(tx: Rows, run: int, text: str) -> None:
     """Store a run's summary, and its values for ordering and filtering."""
     old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
-    new = dict(_flat(json.loads(text)))
+    new = dict(_flat(parsed(text)))
     tx.execute("UPDATE runs SET summary = ? WHERE pk = ?", (text, run))
     gone = [(run, key) for key in old.keys() - new.keys()]
     tx.executemany("DELETE FROM summary_values WHERE run = ? AND key = ?", gone)

@@ -293,11 +293,6 @@ def holding_agents(rows: Rows) -> list[RegisteredAgent]:
     return [_agent(row) for row in rows.execute(query)]
 
 
-def storable(text: str) -> str:
-    """Give a text that SQLite takes: JSON may hold half of a surrogate pair, UTF-8 may not."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
 def insert(tx: Rows, table: str, values: Mapping[str, Any]) -> int:
     """Store a new row and give its key."""
     marks = ", ".join("?" * len(values))

@@ -15,6 +15,7 @@ from graphql import ExecutionResult, GraphQLError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
+from sweepctl.server.bounds import EndingError, TooCostlyError
 from sweepctl.server.errors import (
     BadMessageError,
     EngineUnavailableError,
@@ -61,6 +62,14 @@ class Answers:
                 return error_response(error.status, error.message)
             except (BadMessageError, FileNameError) as error:
                 return error_response(400, error.message)
+            except TooCostlyError as error:
+                return error_response(400, error.message)
+            except EndingError as error:
+                return error_response(503, error.message, _RETRY_AFTER)
+            except GoneError as error:
+                return error_response(409, error.message)
+            except RecursionError:
+                return error_response(400, "what was sent is nested too deeply")
             except NotFoundError as error:
                 return self._missing(request, error.message)
             except (StoreUnavailableError, EngineUnavailableError) as error:
@@ -81,6 +90,8 @@ class Answers:
             cause = error.original_error
             if isinstance(cause, StoreUnavailableError | EngineUnavailableError):
                 return self._unavailable(cause.message)
+            if isinstance(cause, EndingError):
+                return error_response(503, cause.message, _RETRY_AFTER)
             if isinstance(cause, NotFoundError):
                 return error_response(404, cause.message)
             if isinstance(cause, GoneError):
@@ -89,7 +100,7 @@ class Answers:
             if isinstance(cause, OSError):
                 return self._unavailable(f"the data folder is not usable now: {cause.strerror}")
             if cause is not None and not isinstance(cause, SweepctlError | GraphQLError):
-                if not isinstance(cause, OverflowError | UnicodeError):
+                if not isinstance(cause, OverflowError | UnicodeError | RecursionError):
                     return self._unexpected(request, cause)
                 errors.append({"message": f"a value cannot be stored: {cause}"})
                 continue
@@ -124,7 +135,8 @@ class Answers:
 
 def page_response(text: str, status: int = 200) -> Response:
     """Answer with a page, which may load nothing and run nothing."""
-    return HTMLResponse(text, status, headers=_PAGE_HEADERS)
+    # What an earlier version stored may hold halves of surrogate pairs, which UTF-8 cannot say.
+    return HTMLResponse(text.encode("utf-8", "replace"), status, headers=_PAGE_HEADERS)
 
 
 def segments(request: Request) -> list[str]:

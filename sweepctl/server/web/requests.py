@@ -13,12 +13,10 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sweepctl.server.store.sweep_store import storable
+from sweepctl.server import json_texts
+from sweepctl.server.bounds import BODY_LIMIT_S, MAX_BODY_BYTES, STALL_LIMIT_S
 from sweepctl_pod.errors import SweepctlError
 
-MAX_BODY_BYTES = 64 << 20
-BODY_LIMIT_S = 120.0
-_BLOCK_LIMIT_S = 60.0
 _BIG_BYTES = 1 << 18
 
 
@@ -50,13 +48,13 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
     """Give an upload's bytes as they come; a BodyError when nothing comes for a minute."""
     stream = request.stream()
     while True:
-        with anyio.move_on_after(_BLOCK_LIMIT_S) as limit:
+        with anyio.move_on_after(STALL_LIMIT_S) as limit:
             try:
                 block = await anext(stream)
             except StopAsyncIteration:
                 return
         if limit.cancelled_caught:
-            raise BodyError(408, f"nothing came for {_BLOCK_LIMIT_S:g} s")
+            raise BodyError(408, f"nothing came for {STALL_LIMIT_S:g} s")
         if block:
             yield block
 
@@ -86,12 +84,9 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 
 def _parsed(raw: bytes) -> Any:
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise BodyError(400, f"the body is no JSON: {reason}") from error
-    has_surrogates = b"\\ud" in raw or b"\\uD" in raw
-    return _whole(document) if has_surrogates else document
+        return json_texts.parsed(raw)
+    except json_texts.JsonTextError as error:
+        raise BodyError(400, f"the body is no JSON: {error}") from error
 
 
 def _unpacker(encoding: str) -> Any:
@@ -110,16 +105,6 @@ def _unpacked(unpack: Any, block: bytes, room: int) -> list[bytes]:
     if len(part) > room or (unpack is not None and unpack.unconsumed_tail):
         raise BodyError(413, f"the body is over {MAX_BODY_BYTES >> 20} MB")
     return [part] if part else []
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
-    return value
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
+from sweepctl.server.bounds import accounted
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -172,13 +173,21 @@ class _Routes:
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
     async def sweeps_page(self, request: Request) -> Response:
-        return page_response(await to_thread.run_sync(self._services.pages.sweeps))
+        def write() -> str:
+            with accounted():
+                return self._services.pages.sweeps()
+
+        return page_response(await to_thread.run_sync(write))
 
     async def page(self, request: Request) -> Response:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
 
         def write() -> str:
+            with accounted():
+                return named_page()
+
+        def named_page() -> str:
             match segments(request):
                 case [entity, project]:
                     return pages.sweeps(entity, project)
