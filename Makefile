@@ -34,6 +34,9 @@ test: trainer ## everything: lint, types, real training, a real cluster, real he
 test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
 	@$(BIN)/pytest -n 4 --dist loadgroup tests/cluster
 
+test-clients: setup ## artifacts with eight versions of W&B's client, 0.16.6 to the installed one
+	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py
+
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 
 lint: setup ## ruff, format included
@@ -87,5 +90,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-leaving bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-leaving bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity lock version clean

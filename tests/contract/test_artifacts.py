@@ -1,37 +1,88 @@
-"""Artifacts, by W&B's real client against the real server: logged, used, downloaded."""
+"""Artifacts, by W&B's real clients of many versions against the real server."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.contract.conftest import Sdk
-from tests.serving import ServerProcess
+from tests.contract.locked_python import locked_python
+from tests.serving import ServerProcess, sdk_environ
 
-LOG_AND_USE = """
+WORK = Path(__file__).with_name("artifacts_work.py")
+OLDER = ("0.16.6", "0.19.11", "0.22.3", "0.25.1", "0.28.2", "0.29.0", "0.30.0")
+ALL_CLIENTS = os.environ.get("SWEEPCTL_CLIENTS") == "all"
+"""Without it the oldest client and the installed one stand for all."""
+CLIENTS = (*(OLDER if ALL_CLIENTS else OLDER[:1]), "installed")
+
+EXPECTED = {
+    "versions": ["v0", "v1", "v1"],
+    "used": ["v0", "dataset", {"number": 0}, "files"],
+    "digest": True,
+    "downloaded": ["a.txt", "sub/b.txt"],
+    "text": "version 0",
+    "one file": "version 1",
+    "model": "weights",
+    "reference": ["outside"],
+    "table": [["joint", "gain"], [["hip", 1.5], ["knee", 2.0]]],
+    "listed": ["v0", "v1"],
+    "aliases": {"v0": ["best"], "v1": ["latest"]},
+    "saved": ["v1", {"number": 1, "more": 2}],
+    "files": ["a.txt", "sub/b.txt"],
+    "linked": True,
+    "types": ["dataset", "model", "run_table"],
+    "collections": ["chosen", "data", "pointer", "tables"],
+    "logged by": True,
+    "used by": 1,
+    "outputs": ["data:v0", "data:v1", "pointer:v0", "tables:v0", "walker:v0"],
+    "inputs": ["data:v0", "data:v1", "pointer:v0", "tables:v0", "walker:v0"],
+    "after delete": ["v0"],
+    "latest now": "v0",
+    "absent": "CommError",
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_of_any_version_logs_uses_links_and_deletes_artifacts(
+    client: str, server: ServerProcess, tmp_path: Path
+) -> None:
+    python = sys.executable if client == "installed" else str(locked_python(f"wandb-{client}"))
+    environ = {**sdk_environ(server.url, tmp_path / "home"), "WANDB_PROJECT": "p"}
+    work = tmp_path / "work"
+    work.mkdir()
+    done = subprocess.run(
+        [python, str(WORK)], env=environ, cwd=work, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.strip().splitlines()[-1]) == EXPECTED
+    assert "unknown" not in server.log, server.log
+    texts = [path.read_text("utf-8", "replace") for path in contents(server)]
+    assert texts.count("the same in each version") == 1, "a content lies on the disk once"
+    assert "version 0" in texts
+    assert "version 1" not in texts, "the version that had it was deleted"
+
+
+REGISTRY = """
 import json, wandb
-from pathlib import Path
-
-Path("a.txt").write_text("alpha")
-Path("b.txt").write_text("beta")
 with wandb.init(project="p") as run:
-    logged = wandb.Artifact("data", type="dataset", metadata={"k": 1}, description="two files")
-    logged.add_file("a.txt")
-    logged.add_file("b.txt", name="sub/b.txt")
-    run.log_artifact(logged, aliases=["latest", "best"]).wait()
-with wandb.init(project="p") as run:
-    used = run.use_artifact("data:best")
-    folder = Path(used.download(root="there"))
-files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.txt")}
-is_same = used.digest == logged.digest
-print(json.dumps([used.version, used.metadata, used.description, is_same, files]))
+    data = wandb.Artifact("data", type="dataset")
+    with data.new_file("a.txt") as file:
+        file.write("alpha")
+    run.log_artifact(data).wait()
+    try:
+        data.link("wandb-registry-model/walkers")
+        said = "nothing"
+    except Exception as error:
+        said = str(error)
+print(json.dumps(said))
 """
 
 
-def test_a_logged_artifact_is_used_and_downloaded_by_another_run(
-    server: ServerProcess, sdk: Sdk
-) -> None:
-    version, metadata, description, is_same, files = sdk.ask(LOG_AND_USE)
-    assert (version, metadata, description, is_same) == ("v0", {"k": 1}, "two files", True)
-    assert files == {"a.txt": "alpha", "sub/b.txt": "beta"}
-    assert "unknown" not in server.log, server.log
+def test_a_link_to_a_registry_is_a_clear_error(server: ServerProcess, sdk: Sdk) -> None:
+    assert "organization" in sdk.ask(REGISTRY)
 
 
 def contents(server: ServerProcess) -> list[Path]:

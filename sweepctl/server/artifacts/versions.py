@@ -168,7 +168,7 @@ class Artifacts:
                 blob = blob_of(spec.digest)
                 if find_pk(tx, spec.artifact) is None:
                     raise ArtifactError("the artifact was deleted")
-                entry = Entry(spec.artifact, spec.name, spec.digest, blob, 0)
+                entry = Entry(spec.artifact, spec.name, spec.digest, blob, None, 0)
                 blob_store.put_entry(tx, entry)
                 made.append((entry, not blob_store.has_blob(tx, blob)))
         return made
@@ -242,9 +242,9 @@ def find_pk(rows: Rows, pk: int) -> Artifact | None:
 
 
 def _entry(artifact: int, name: str, content: Mapping[str, Any]) -> Entry:
-    is_reference = bool(content.get("ref"))
-    blob = None if is_reference else blob_of(content["digest"])
-    return Entry(artifact, name, content["digest"], blob, int(content.get("size", 0)))
+    ref = content.get("ref") or None
+    blob = None if ref else blob_of(content["digest"])
+    return Entry(artifact, name, content["digest"], blob, ref, int(content.get("size", 0)))
 
 
 def check_project(name: str) -> None:

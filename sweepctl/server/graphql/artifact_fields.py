@@ -15,7 +15,7 @@ from sweepctl.server.graphql.context import Context, Fields, Info, context_of, p
 from sweepctl.server.graphql.file_fields import ServedFile
 from sweepctl.server.store import artifact_store, blob_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
-from sweepctl.server.store.artifact_store import Artifact, Collection
+from sweepctl.server.store.artifact_store import Alias, Artifact, Collection
 from sweepctl.server.store.blob_store import Entry, Manifest
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Rows
@@ -73,15 +73,15 @@ def find_collection(info: Info, id: str) -> Collection | None:
 
 
 def artifact_file(context: Context, entry: Entry) -> ServedFile:
-    """Give a file of an artifact as the client sees it."""
+    """Give an entry of an artifact as the client sees it; a reference lies where it points."""
     place = f"blobs/file/{entry.artifact}/{entry.blob}"
     return ServedFile(
         id=base64.b64encode(f"ArtifactFile:{entry.artifact}:{entry.name}".encode()).decode(),
         name=entry.name,
         size_bytes=entry.size_bytes,
-        url=context.blobs.url(context.base_url, "GET", place, entry.name),
+        url=entry.ref or context.blobs.url(context.base_url, "GET", place, entry.name),
         digest=entry.digest,
-        storage_path=str(entry.blob),
+        storage_path=entry.blob,
     )
 
 
@@ -105,6 +105,13 @@ def collection_type(rows: Rows, collection: Collection) -> ArtifactType:
     """Give the type of a collection."""
     project = sweep_store.project_by_pk(rows, collection.project)
     return ArtifactType(project, collection.type, collection.created)
+
+
+def _aliases(rows: Rows, artifact: Artifact) -> list[Alias]:
+    """List its aliases; clients up to 0.16 learn its version from the alias of its number."""
+    members = artifact_store.memberships_of(rows, artifact.pk)
+    numbers = [artifact_store.version_alias(member) for member in members]
+    return [*numbers, *artifact_store.aliases_of_artifact(rows, artifact.pk)]
 
 
 def _version_index(rows: Rows, artifact: Artifact) -> int | None:
@@ -229,7 +236,7 @@ ARTIFACT: Fields = {
     "fileCount": lambda artifact, info: artifact.file_count,
     "createdAt": lambda artifact, info: iso_time(artifact.created),
     "updatedAt": lambda artifact, info: iso_time(artifact.updated),
-    "aliases": _artifact_read(lambda rows, a: artifact_store.aliases_of_artifact(rows, a.pk)),
+    "aliases": _artifact_read(_aliases),
     "artifactCollections": _collections_of,
     "artifactMemberships": _memberships_of,
     "currentManifest": _current_manifest,

@@ -129,7 +129,12 @@ MEMBERSHIP: Fields = {
     "id": lambda member, info: node_id("ArtifactCollectionMembership", member.pk),
     "versionIndex": lambda member, info: member.version,
     "createdAt": lambda member, info: iso_time(member.created),
-    "aliases": _member_read(lambda rows, m: artifact_store.aliases_of_member(rows, m.pk)),
+    "aliases": _member_read(
+        lambda rows, m: [
+            artifact_store.version_alias(m),
+            *artifact_store.aliases_of_member(rows, m.pk),
+        ]
+    ),
     "artifactCollection": _member_read(
         lambda rows, m: artifact_store.collection_by_pk(rows, m.collection)
     ),

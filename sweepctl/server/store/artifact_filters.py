@@ -19,6 +19,7 @@ _VERSION_COLUMNS = {
     "state": "artifacts.state",
     "digest": "artifacts.digest",
     "description": "artifacts.description",
+    "version_index": "memberships.version",
     "versionIndex": "memberships.version",
     "version": "memberships.version",
     "size": "artifacts.size_bytes",
@@ -33,7 +34,7 @@ _ORDERS = {
     "collections.name": ("name",),
 }
 _VERSION_ORDERS = {
-    "memberships.version": ("created_at", "createdAt", "versionIndex", "version", "v", "index"),
+    "memberships.version": ("created_at", "createdAt", "version_index", "versionIndex", "version"),
     "artifacts.updated": ("updated_at", "updatedAt"),
     "artifacts.size_bytes": ("size",),
 }

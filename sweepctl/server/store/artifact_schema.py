@@ -79,7 +79,7 @@ ARTIFACT_TABLES = (
     """
     CREATE TABLE artifact_entries (
       artifact INTEGER NOT NULL REFERENCES artifacts, name TEXT NOT NULL, digest TEXT NOT NULL,
-      blob TEXT, size_bytes INTEGER NOT NULL, PRIMARY KEY (artifact, name)
+      blob TEXT, ref TEXT, size_bytes INTEGER NOT NULL, PRIMARY KEY (artifact, name)
     ) WITHOUT ROWID;
     """,
     """

@@ -326,6 +326,11 @@ def renew_latest(tx: Rows, collection: int) -> None:
             set_alias(tx, newest[0], LATEST)
 
 
+def version_alias(member: Membership) -> Alias:
+    """Give the alias that a version has by its number, which is no row."""
+    return Alias(-member.pk, member.collection, member.pk, f"v{member.version}")
+
+
 def aliases_of_member(rows: Rows, membership: int) -> list[Alias]:
     """List the aliases of a version."""
     query = f"SELECT {_ALIAS} FROM aliases WHERE membership = ? ORDER BY pk"

@@ -20,6 +20,7 @@ class Entry:
     name: str
     digest: str
     blob: str | None
+    ref: str | None
     size_bytes: int
 
 
@@ -77,8 +78,15 @@ def take_unused(tx: Rows, blobs: Iterable[str]) -> list[str]:
 
 def put_entry(tx: Rows, entry: Entry) -> None:
     """Store that an artifact has or is to have an entry."""
-    values = (entry.artifact, entry.name, entry.digest, entry.blob, entry.size_bytes)
-    tx.execute("INSERT OR REPLACE INTO artifact_entries VALUES (?, ?, ?, ?, ?)", values)
+    values = (
+        entry.artifact,
+        entry.name,
+        entry.digest,
+        entry.blob,
+        entry.ref,
+        entry.size_bytes,
+    )
+    tx.execute("INSERT OR REPLACE INTO artifact_entries VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
 def put_entries(tx: Rows, artifact: int, entries: Iterable[Entry]) -> None:
@@ -107,21 +115,21 @@ def find_entry(rows: Rows, artifact: int, name: str) -> Entry | None:
 def entries(
     rows: Rows, artifact: int, names: Sequence[str] | None, offset: int, count: int
 ) -> list[Entry]:
-    """List the files of an artifact by path, all or those named; references are none."""
+    """List the entries of an artifact by path: all, or those named."""
     if names is not None:
         found = (find_entry(rows, artifact, name) for name in sorted(set(names)))
-        named = [entry for entry in found if entry is not None and entry.blob is not None]
+        named = [entry for entry in found if entry is not None]
         return named[offset:][: None if count < 0 else count]
     query = (
-        f"SELECT {_ENTRY} FROM artifact_entries WHERE artifact = ? AND blob IS NOT NULL"
+        f"SELECT {_ENTRY} FROM artifact_entries WHERE artifact = ?"
         f" ORDER BY name LIMIT {count:d} OFFSET {offset:d}"
     )
     return [Entry(*row) for row in rows.execute(query, (artifact,))]
 
 
 def count_entries(rows: Rows, artifact: int) -> int:
-    """Count the files of an artifact."""
-    query = "SELECT count(*) FROM artifact_entries WHERE artifact = ? AND blob IS NOT NULL"
+    """Count the entries of an artifact."""
+    query = "SELECT count(*) FROM artifact_entries WHERE artifact = ?"
     return int(rows.execute(query, (artifact,)).fetchone()[0])
 
 
