@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ INSTALL_HINT = (
     f" sweeps==0.3.0 in {PYTHON_VARIABLE}"
 )
 
+_REMEMBERED = 8
 _MAX_PAUSE_S = 60.0
 _MAX_FAILURES = 10
 """More are not counted: the pause between starts is at its longest by then."""
@@ -156,19 +158,22 @@ class SearchEngine:
 
     def suggest(self, spec: Spec, runs: Sequence[Run], draw: Draw) -> dict[str, Any]:
         """Choose the parameters of the next run; only in a turn."""
-        if self._command is None:
-            raise EngineUnavailableError(f"{_MISSING}; {INSTALL_HINT}")
-        asked = {"sweep": draw.sweep, "seed": draw.seed, "number": draw.number}
-        answer = self._ask("suggest", spec, runs, more=asked)
-        if "error" in answer:
-            raise EngineUnavailableError(f"{self.title} {answer['error']}")
-        params: dict[str, Any] = answer["params"]
+        params: dict[str, Any] = self._suggested(spec, runs, draw)["params"]
         return params
 
     def close(self) -> None:
         """End the process for good; a question that is being answered fails."""
         self._is_closed = True
         self._end_process()
+
+    def _suggested(self, spec: Spec, runs: Sequence[Run], draw: Draw, **more: Any) -> Any:
+        if self._command is None:
+            raise EngineUnavailableError(f"{_MISSING}; {INSTALL_HINT}")
+        asked = {"sweep": draw.sweep, "seed": draw.seed, "number": draw.number, **more}
+        answer = self._ask("suggest", spec, runs, more=asked)
+        if "error" in answer:
+            raise EngineUnavailableError(f"{self.title} {answer['error']}")
+        return answer
 
     def _ask(
         self,
@@ -244,10 +249,29 @@ class OptunaEngine(SearchEngine):
     def __init__(self, log: Callable[[str], None], **limits: Any) -> None:
         module = "sweepctl.server.engine.tpe_process"
         super().__init__([sys.executable, "-m", module], log, **{"max_waiting": 16, **limits})
+        self._told: OrderedDict[str, tuple[Spec, list[Run]]] = OrderedDict()
 
     def check(self, spec: Spec) -> list[str]:
         """Lay out the space, without asking the process."""
         return Space(spec).notes
+
+    def suggest(self, spec: Spec, runs: Sequence[Run], draw: Draw) -> dict[str, Any]:
+        """Choose the parameters of the next run; the process is told only what is new to it.
+
+        To write and read a thousand runs takes as long as to search.
+        """
+        told, known = self._told.pop(draw.sweep, (None, []))
+        answer: dict[str, Any] = {}
+        if told == spec and len(known) <= len(runs):
+            changed = [(n, run) for n, run in enumerate(runs) if known[n : n + 1] != [run]]
+            answer = self._suggested(spec, [], draw, known=len(known), changed=changed)
+        if "params" not in answer:  # it was started anew, or has forgotten this sweep
+            answer = self._suggested(spec, runs, draw)
+        self._told[draw.sweep] = spec, list(runs)
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        params: dict[str, Any] = answer["params"]
+        return params
 
 
 class WandbEngine(SearchEngine):

@@ -23,7 +23,7 @@ def read_seed(description: str | None) -> int | None:
     found = _WORDS.search(description or "")
     if found is None:
         return None
-    text = found.group(1).rstrip(".,;")
+    text = found.group(1).rstrip(".,;)")
     if not (text.isascii() and text.isdigit()) or int(text[:20]) > MAX_SEED or len(text) > 19:
         raise SeedError(
             f"sweepctl-seed: expected a whole number from 0 to {MAX_SEED}, found {text[:40]!r}",

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,23 +39,37 @@ def main() -> int:
         return 1
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     _write(out, {"ready": optuna.__version__})
-    studies: OrderedDict[str, SweepStudy] = OrderedDict()
+    sweeps: OrderedDict[str, _Sweep] = OrderedDict()
     while True:
         question = json.loads(questions.get())
+        key = json.dumps([question["sweep"], question["spec"]])
+        sweep = sweeps.pop(key, None)  # an error makes that it is told anew
         try:
-            key = json.dumps([question["sweep"], question["spec"]])
-            study = studies.pop(key, None) or SweepStudy(question["spec"])
-            _write(out, {"params": _answer(study, question)})
+            if "known" not in question:
+                sweep = _Sweep(sweep.study if sweep else SweepStudy(question["spec"]))
+                sweep.runs = question["runs"]
+            if sweep is None or question.get("known", len(sweep.runs)) != len(sweep.runs):
+                _write(out, {"unknown": True})
+                continue
+            for number, run in question.get("changed", ()):
+                sweep.runs[number : number + 1] = [run]
+            study = sweep.study
+            params = study.suggest(sweep.runs, question["seed"], question["number"])
         except Exception as error:
-            _write(out, {"error": _error_text(error)})  # such a study is told anew
+            _write(out, {"error": _error_text(error)})
         else:
-            studies[key] = study
-            if len(studies) > _KEPT:
-                studies.popitem(last=False)
+            _write(out, {"params": params})
+            sweeps[key] = sweep
+            if len(sweeps) > _KEPT:
+                sweeps.popitem(last=False)
 
 
-def _answer(study: SweepStudy, question: Mapping[str, Any]) -> dict[str, Any]:
-    return study.suggest(question["runs"], question["seed"], question["number"])
+@dataclass(slots=True)
+class _Sweep:
+    """A sweep's study and the runs that it was told."""
+
+    study: SweepStudy
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _read(lines: IO[str], questions: queue.SimpleQueue[str]) -> None:

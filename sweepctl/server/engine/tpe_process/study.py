@@ -58,6 +58,11 @@ class SweepStudy:
         self._numbers: dict[str, int] = {}
         self._taken: set[str] = set()
 
+    @property
+    def library(self) -> tuple[Study, dict[str, BaseDistribution]]:
+        """Optuna's own study of these runs, and its space: to compare with."""
+        return self._study, self._distributions
+
     def suggest(self, runs: Sequence[Run], seed: str, number: int) -> Params:
         """Choose the parameters of the run with this number; equal for equal runs and seed."""
         self._learn(runs)

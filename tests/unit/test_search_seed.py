@@ -1,0 +1,105 @@
+"""The seed of a search: where it is written, and what it is kept with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sweepctl.sweepfile.load import load_sweep
+from sweepctl_pod.errors import SpecError
+from sweepctl_pod.search_seed import SeedError, read_seed, with_seed
+from tests.unit.server_in_process import InProcessServer
+
+RANDOM = {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+FILE = b"""\
+method: random
+description: %s
+command: [isaaclab, train]
+parameters: {env.x: {min: 0.5, max: 1.0}}
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> InProcessServer:
+    return InProcessServer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("description", "seed"),
+    [
+        (None, None),
+        ("", None),
+        ("a seed: 7", None),
+        ("sweepctl-seed: 7", 7),
+        ("as published (sweepctl-seed: 0).", 0),
+        ("first line\nsweepctl-seed:12, then more", 12),
+        ("sweepctl-seed: 9223372036854775807 sweepctl:robots/legs/abc(uid)", 2**63 - 1),
+    ],
+)
+def test_the_words_are_found_in_any_text(description: str | None, seed: int | None) -> None:
+    assert read_seed(description) == seed
+
+
+@pytest.mark.parametrize("word", ["x7", "-1", "1.5", "9223372036854775808", "", "1e3", "٣"])
+def test_what_is_no_seed_is_refused_with_what_to_write(word: str) -> None:
+    with pytest.raises(SeedError) as caught:
+        read_seed(f"sweepctl-seed: {word}")
+    assert f"found {word!r}" in caught.value.message
+    assert "write sweepctl-seed: 7" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        (None, "sweepctl-seed: 9"),
+        ("legs", "legs\nsweepctl-seed: 9"),
+        ("legs sweepctl-seed: 7 of May", "legs sweepctl-seed: 9 of May"),
+        ("sweepctl-seed: x", "sweepctl-seed: 9"),
+    ],
+)
+def test_a_seed_takes_the_place_of_another(description: str | None, expected: str) -> None:
+    assert with_seed(description, 9) == expected
+
+
+def test_a_sweep_file_names_one_and_the_command_line_another() -> None:
+    spec = load_sweep("sweep.yaml", FILE % b'"legs, sweepctl-seed: 7"')
+    assert spec.seeded(8).to_wandb_config()["description"] == "legs, sweepctl-seed: 8"
+    with pytest.raises(SpecError, match="sweepctl-seed: expected a whole number"):
+        load_sweep("sweep.yaml", FILE % b'"sweepctl-seed: x"')
+
+
+def drawn(server: InProcessServer, seed: int, count: int = 3) -> list[float]:
+    sweep = server.sweep({**RANDOM, "description": f"sweepctl-seed: {seed}"})
+    agent = server.agent(sweep)
+    for _ in range(count):
+        server.end(server.take(agent)["run_id"], 0)
+    return [params["x"] for params in server.params(sweep)]
+
+
+def test_equal_seeds_draw_equal_runs_and_others_do_not(server: InProcessServer) -> None:
+    assert drawn(server, 7) == drawn(server, 7) != drawn(server, 8)
+
+
+def test_after_a_run_was_deleted_none_has_the_parameters_of_another(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep(RANDOM)
+    agent = server.agent(sweep)
+    seen = set()
+    for number in range(6):
+        command = server.take(agent)
+        server.end(command["run_id"], 0)
+        seen.add(command["args"]["x"]["value"])
+        if number % 2:
+            server.delete(command["run_id"])
+    assert len(seen) == 6
+
+
+def test_a_changed_sweep_keeps_its_seed_and_goes_on_drawing(server: InProcessServer) -> None:
+    sweep = server.sweep({**RANDOM, "description": "sweepctl-seed: 7"})
+    agent = server.agent(sweep)
+    server.end(server.take(agent)["run_id"], 0)
+    server.sweeps.upsert({"id": sweep.id, "config": json.dumps({**RANDOM, "run_cap": 9})})
+    for _ in range(2):
+        server.end(server.take(agent)["run_id"], 0)
+    assert [params["x"] for params in server.params(sweep)] == drawn(server, 7)
