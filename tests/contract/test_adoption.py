@@ -35,9 +35,14 @@ class Proper(World):
     def pod(self, sweep: SweepInfo, host: str, **environ: str) -> Agent:
         """Start an agent as a pod of a Job would."""
         index = host.rpartition("-")[2]
+        release = {"SWEEPCTL_NAMESPACE": "robots", "SWEEPCTL_NAME": "legs"}
+        words = {"JOB_COMPLETION_INDEX": index, **release}
+        return self.agent(sweep, host, **{**words, **environ})
+
+    def agent(self, sweep: SweepInfo, host: str, **environ: str) -> Agent:
+        """Start an agent on a machine of its own."""
         work = {"SWEEPCTL_WORK": str(self.folder / f"work-{len(self.agents)}")}
-        words = {"SWEEPCTL_HOST": host, "JOB_COMPLETION_INDEX": index, **work}
-        return self.start(sweep, **words, **environ)
+        return self.start(sweep, **{"SWEEPCTL_HOST": host, **work, **environ})
 
     def record(self, run: RunInfo) -> RunRecord | None:
         text = file_text(self.client, ("local", "agents", run.id), RECORD_FILE)
@@ -120,6 +125,49 @@ def test_run_of_an_index_that_is_gone_for_good_is_taken_up_by_an_agent_without_w
     proper.went_well(sweep)
     record = proper.claimed(sweep)
     assert [each.host for each in record.attempts] == ["job-a-7", "job-b-0"]
+
+
+@pytest.mark.parametrize(
+    ("dies", "other"),
+    [
+        ("a laptop", "a pod"),
+        ("a pod", "a laptop"),
+        ("a laptop", "another laptop"),
+        ("a pod of another release", "a pod"),
+    ],
+)
+def test_run_of_somebody_elses_agent_is_left_alone(dies: str, other: str, proper: Proper) -> None:
+    def begin(what: str) -> Agent:
+        if "laptop" in what:
+            return proper.agent(sweep, what.replace(" ", "-"))
+        more = {"SWEEPCTL_NAME": "arms"} if "release" in what else {}
+        return proper.pod(sweep, "job-b-0", **more)
+
+    sweep = proper.sweep(once(proper))
+    lost = begin(dies)
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    lost.send(signal.SIGKILL)
+    lost.wait()
+    proper.proxy.is_over = True
+    second = begin(other)
+    assert second.wait() == 0
+    assert "claiming it" not in second.said
+    assert len(proper.noted("began")) == 1
+
+
+def test_run_of_a_laptop_is_taken_up_by_its_own_next_agent(proper: Proper) -> None:
+    sweep = proper.sweep(once(proper))
+    lost = proper.agent(sweep, "laptop")
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    lost.send(signal.SIGKILL)
+    lost.wait()
+    second = proper.agent(sweep, "laptop")
+    second.says("claiming it")
+    proper.proxy.is_over = True
+    assert second.wait() == 0
+    proper.went_well(sweep)
 
 
 def test_of_two_agents_that_claim_a_run_at_the_same_moment_one_trains_it(proper: Proper) -> None:

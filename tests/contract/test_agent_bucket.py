@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.checkpoint import REMOTE_FOLDER, newest_good
+from sweepctl_pod.run_record import RECORD_FILE, read_record
 from sweepctl_pod.wandb.client import SweepInfo
+from sweepctl_pod.wandb.outputs import file_text
 from sweepctl_pod.wandb.run_files import list_folder
 from tests.contract.agents import TRAINER, Agent, World
 from tests.contract.locked_python import locked_python
@@ -117,6 +119,10 @@ def test_after_sigterm_another_node_finds_the_last_iteration_in_the_bucket(
     second = buckets.begin(sweep, SWEEPCTL_WORK=str(buckets.folder / "another volume"))
     assert second.wait() == 0, second.said
     assert buckets.steps() == list(range(40))
+    place = (sweep.entity, sweep.project, buckets.run(sweep).id)
+    record = read_record(file_text(buckets.client, place, RECORD_FILE) or "")
+    assert record is not None
+    assert [attempt.resumed_from for attempt in record.attempts] == [None, 0]
     buckets.nothing_is_left()
 
 

@@ -11,6 +11,7 @@ from sweepctl_pod.claims import (
     adoptable_after_s,
     best_claim,
     new_claim,
+    release_of,
     standing,
     takes_up_runs,
     with_claim,
@@ -146,6 +147,40 @@ def record(*claims: Claim, ended: "tuple[str, ...]" = ()) -> RunRecord:
 
 OLD = Claim("job-0/old", 1, 1000.0)
 NOW = 5000.0
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "expected"),
+    [
+        ("robots/legs", "robots/legs", 0.0),
+        ("robots/arms", "robots/legs", None),
+        ("a-laptop", "robots/legs", None),
+        ("robots/legs", "a-laptop", None),
+        ("a-laptop", "a-laptop", 0.0),
+        ("", "robots/legs", 0.0),
+    ],
+)
+def test_runs_of_another_release_or_machine_are_left_alone(
+    theirs: str, ours: str, expected: float | None
+) -> None:
+    run = Abandoned("crashed", 1000.0, record(replace(OLD, release=theirs)))
+    for replaces_host, agent in ((False, "job-1/x"), (True, "job-0/x")):
+        due_s = adoptable_after_s(run, agent, NOW, 600.0, replaces_host=replaces_host, release=ours)
+        assert due_s == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "release"),
+    [
+        ({"SWEEPCTL_NAMESPACE": "robots", "SWEEPCTL_NAME": "legs"}, "robots/legs"),
+        ({"SWEEPCTL_NAME": "legs"}, "a-laptop"),
+        ({}, "a-laptop"),
+    ],
+)
+def test_a_release_is_named_by_its_namespace_and_name(
+    environ: dict[str, str], release: str
+) -> None:
+    assert release_of(environ, "a-laptop") == release
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,9 @@ class Adopter:
         say: Callable[[str], None],
         *,
         replaces_host: bool,
+        release: str,
     ) -> None:
-        """Take the name of this agent's process; `replaces_host` as in `claims`."""
+        """Take the name of this agent's process; `replaces_host` and `release` as in `claims`."""
         self._client = client
         self._retrying = retrying
         self._agent = agent
@@ -70,6 +71,7 @@ class Adopter:
         self._times = times
         self._say = say
         self._replaces_host = replaces_host
+        self._release = release
         self._idle_since: float | None = None
         self._next_look = 0.0
         self._pauses = 1
@@ -155,6 +157,7 @@ class Adopter:
             now,
             self._times.adopt_after_s,
             replaces_host=self._replaces_host,
+            release=self._release,
         )
 
     def _read(self, sweep: AssignedSweep, run: RunInfo) -> _Found | None:
@@ -165,7 +168,7 @@ class Adopter:
 
     def _claim(self, sweep: AssignedSweep, found: _Found) -> AssignedRun | None:
         """Claim a run; give it when the claim is the best, and None when another agent's is."""
-        own = new_claim(found.record.claims, self._agent, time.time())
+        own = new_claim(found.record.claims, self._agent, time.time(), self._release)
         silent_s = time.time() - _heard_at(found.run)
         note = f"nothing was heard of it for {silent_s:.0f} s; claiming it"
         self._say(log_lines.run_note(found.run.id, note))

@@ -107,6 +107,7 @@ class Agent:
             options.claim_times,
             self._say,
             replaces_host=options.is_in_job,
+            release=options.release,
         )
 
     def run(self) -> ExitCode:
@@ -399,6 +400,7 @@ def run_agent(
         believed_after_s=options.believed_after_s,
         checkpoints=options.checkpoints,
         claim_times=options.claim_times,
+        release=options.release,
     )
     try:
         return Agent(options, client, pod).run()

@@ -14,7 +14,7 @@ A better claim stays better, so the best of all that were ever made is the one t
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sweepctl_pod.run_record import Claim, RunRecord
@@ -83,9 +83,19 @@ def with_claim(claims: Iterable[Claim], own: Claim) -> tuple[Claim, ...]:
     return tuple(sorted((c for c in [*others, own] if c.fence == newest or c == own), key=_rank))
 
 
-def new_claim(claims: Iterable[Claim], agent: str, now: float) -> Claim:
+def new_claim(claims: Iterable[Claim], agent: str, now: float, release: str = "") -> Claim:
     """Make a claim that is better than all there are."""
-    return Claim(agent, max((claim.fence for claim in claims), default=0) + 1, now)
+    return Claim(agent, max((claim.fence for claim in claims), default=0) + 1, now, release)
+
+
+def release_of(environ: Mapping[str, str], machine: str) -> str:
+    """Say whose agent this is: a release's in its namespace; outside of one this machine's.
+
+    A sweep may have other agents: on a person's own machine, or in another cluster. Their runs are
+    theirs to take up, with their code and their files.
+    """
+    namespace, name = environ.get("SWEEPCTL_NAMESPACE"), environ.get("SWEEPCTL_NAME")
+    return f"{namespace}/{name}" if namespace and name else machine
 
 
 def best_claim(claims: Iterable[Claim]) -> Claim | None:
@@ -104,11 +114,18 @@ class Abandoned:
 
 
 def adoptable_after_s(
-    run: Abandoned, agent: str, now: float, after_s: float, *, replaces_host: bool
+    run: Abandoned,
+    agent: str,
+    now: float,
+    after_s: float,
+    *,
+    replaces_host: bool,
+    release: str = "",
 ) -> float | None:
     """Give the seconds after which an agent may take up a run, 0: now; None: it may not at all.
 
-    A run without a claim was never one of ours. `replaces_host`: no other agent of the same host
+    A run without a claim was never one of ours, and one of another release is left to its agents.
+    `replaces_host`: no other agent of the same host
     is alive, as in a Job, where a pod begins when the one before it of the same index is gone. What
     was marked for W&B is W&B's to give back, so that is left to it as long as for any other agent.
     """
@@ -123,6 +140,8 @@ def adoptable_after_s(
     best = best_claim(record.claims)
     if best is None or best not in others:
         return 0.0  # this agent has claimed it before, and came to no end with that
+    if best.release not in ("", release):
+        return None
     if replaces_host and run.state in _AT_ONCE and _host(best.agent) == _host(agent):
         return 0.0
     heard_at = max([run.heard_at, *(claim.at for claim in others)])

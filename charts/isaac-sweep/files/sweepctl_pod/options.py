@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from sweepctl_pod.claims import ClaimTimes
+from sweepctl_pod.claims import ClaimTimes, release_of
 from sweepctl_pod.errors import UsageError
 from sweepctl_pod.find_sweep import UnnamedSweep
 from sweepctl_pod.first_runs import DEFAULT_LIMIT, default_limit, limit_of
@@ -67,6 +67,8 @@ class AgentOptions:
     close_limit_s: float = DEFAULT_CLOSE_LIMIT_S
     """How long a trainer may take to close after the end of its training."""
     asker: Asker = Asker.JOB
+    release: str = ""
+    """Whose runs this agent may take up, as claims.release_of says."""
     is_in_job: bool = False
     """Whether earlier pods of the same index may have had runs."""
     source: UnnamedSweep | None = None
@@ -129,6 +131,7 @@ def read_options(argv: Sequence[str], environ: Mapping[str, str]) -> AgentOption
         settings=said.settings,
         close_limit_s=said.close_limit_s,
         asker=said.asker,
+        release=release_of(environ, agent_host(environ, None)),
         is_in_job=_is_in_job(environ),
         source=source,
         checkpoints=_checkpoint_rule(

@@ -33,6 +33,8 @@ class Claim:
     """Rises by one whenever the run is taken up anew: older claims count no more."""
     at: float
     """When it was written, in seconds since 1970."""
+    release: str = ""
+    """Whose agents may take the run up after it (claims.release_of); empty from older agents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Attempt:
     """The first iteration that it trained, where that is known."""
     last: int | None = None
     """The last one that it completed."""
+    resumed_from: int | None = None
+    """The number of the checkpoint that it went on from; None where it began anew."""
 
     def is_same_as(self, other: Attempt) -> bool:
         """Say whether both are of the same attempt, whatever is known of it."""

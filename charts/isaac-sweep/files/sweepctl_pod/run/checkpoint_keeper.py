@@ -130,6 +130,11 @@ class CheckpointKeeper:
             self._note(f"checkpoint {sender.sent[-1]} is in {sender.place}")
 
     @property
+    def resumed_from(self) -> int | None:
+        """The number of the checkpoint that the trainer goes on from; None where it begins anew."""
+        return self._search.found.manifest.iteration if self._search.found else None
+
+    @property
     def has_saved(self) -> bool:
         """Whether there is a checkpoint that is newer than the one that this attempt began with."""
         found = self._search.found

@@ -78,6 +78,10 @@ class RecordKeeper:
         self._begin(is_news=True)
         self._due_at = time.monotonic() + (times.wait_s if times else 0.0)
 
+    def goes_on_from(self, checkpoint: int | None) -> None:
+        """Note the checkpoint that the trainer is about to go on from; the next write tells it."""
+        self._attempt = replace(self._attempt, resumed_from=checkpoint)
+
     def heard(self) -> None:
         """Note that W&B has answered a heartbeat: after a long silence the claim is looked at."""
         now = time.monotonic()
@@ -212,7 +216,7 @@ class RecordKeeper:
         present = None if text is None else read_record(text)
         claims = present.claims if present else ()
         if self._times is not None:
-            claim = claim or _own_claim(claims, attempt.agent, now)
+            claim = claim or _own_claim(claims, attempt.agent, now, training.pod.release)
             found = standing(claims, claim)
             if found is Standing.LOST:
                 return None
@@ -256,10 +260,12 @@ class RecordKeeper:
         return replace(attempt, ended_by=SILENCE, last=last)
 
 
-def _own_claim(claims: tuple[Claim, ...], agent: str, now: float) -> Claim:
+def _own_claim(claims: tuple[Claim, ...], agent: str, now: float, release: str) -> Claim:
     """Give an agent's claim: the one that a try to write it may have left, else a new one."""
     best = best_claim(claims)
-    return best if best is not None and best.agent == agent else new_claim(claims, agent, now)
+    if best is not None and best.agent == agent:
+        return best
+    return new_claim(claims, agent, now, release)
 
 
 def _number(present: RunRecord | None, attempt: Attempt) -> int:

@@ -150,6 +150,7 @@ class _Supervisor:
             self._heartbeats = Heartbeats(self._beat, self._run.id, self._wake_up)
         try:
             self._checkpoints.go_on(self._last_calls.retrying)
+            self._record.goes_on_from(self._checkpoints.resumed_from)
             self._last_calls.retrying.run(training.prepare)
         except InterruptedBySignalError:
             training.end(Intervention.LEAVING, 0.0)

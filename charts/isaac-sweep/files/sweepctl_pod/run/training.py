@@ -83,6 +83,8 @@ class Pod:
     """How long W&B must say that a run is not there until that is believed."""
     checkpoints: CheckpointRule = field(default_factory=CheckpointRule)
     claim_times: ClaimTimes = field(default_factory=ClaimTimes)
+    release: str = ""
+    """Whose agent this is, as claims.release_of says."""
 
 
 @dataclass(frozen=True, slots=True)
