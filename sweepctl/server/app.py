@@ -69,6 +69,7 @@ def serve(
         contextlib.closing(open_engines(os.environ, log, search_engine)) as engines,
     ):
         services, reaper, early_stop = build_services(database, keys, gate, limits, engines, seed)
+        services.collections.tidy()
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
         config = uvicorn.Config(

@@ -18,6 +18,8 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
 
+_LEFT_AFTER_S = 7 * 24 * 3600
+
 
 class Collections:
     """The collections of one data folder; safe to use from any thread."""
@@ -195,6 +197,17 @@ class Collections:
                 for artifact in artifact_store.made_by(tx, run):
                     blobs += self._delete(tx, artifact)
             artifact_store.forget_run(tx, run)
+        self._blobs.remove_unused(blobs)
+
+    def tidy(self) -> None:
+        """Delete what clients began and left, and the contents that nothing has any more.
+
+        A server that is killed between the two steps of a deletion leaves such contents.
+        """
+        with self._database.write() as tx:
+            for artifact in artifact_store.left_pending(tx, self._now() - _LEFT_AFTER_S):
+                self._delete(tx, artifact)
+            blobs = blob_store.unused_blobs(tx)
         self._blobs.remove_unused(blobs)
 
     @staticmethod

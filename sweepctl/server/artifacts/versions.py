@@ -166,11 +166,14 @@ class Artifacts:
         with self._database.write() as tx:
             for spec in specs:
                 blob = blob_of(spec.digest)
-                if find_pk(tx, spec.artifact) is None:
-                    raise ArtifactError("the artifact was deleted")
+                current = find_pk(tx, spec.artifact)
+                if current is None or current.state != artifact_store.PENDING:
+                    raise ArtifactError("the artifact takes no more files")
                 entry = Entry(spec.artifact, spec.name, spec.digest, blob, None, 0)
                 blob_store.put_entry(tx, entry)
                 made.append((entry, not blob_store.has_blob(tx, blob)))
+            for artifact in {entry.artifact for entry, _ in made}:
+                artifact_store.update_artifact(tx, artifact, {}, self._now())
         return made
 
     def commit(self, artifact: Artifact) -> Artifact:

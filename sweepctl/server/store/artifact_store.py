@@ -397,6 +397,12 @@ def made_by(rows: Rows, run: int) -> list[Artifact]:
     return [Artifact(*row) for row in rows.execute(query, (run,))]
 
 
+def left_pending(rows: Rows, before: float) -> list[Artifact]:
+    """List the artifacts whose upload began, or went on, before a time and never ended."""
+    query = f"SELECT {_ARTIFACT} FROM artifacts WHERE state = ? AND updated < ?"
+    return [Artifact(*row) for row in rows.execute(query, (PENDING, before))]
+
+
 def forget_run(tx: Rows, run: int) -> None:
     """Remove a deleted run from the artifacts that it made or used."""
     tx.execute("DELETE FROM artifact_runs WHERE run = ?", (run,))

@@ -70,6 +70,11 @@ def blobs_of(rows: Rows, artifact: int) -> list[str]:
     return [row[0] for row in rows.execute(query, (artifact,))]
 
 
+def unused_blobs(rows: Rows) -> list[str]:
+    """List the blobs that nothing has any more."""
+    return [row[0] for row in rows.execute(f"SELECT blob FROM blobs WHERE {_IS_UNUSED}")]
+
+
 def take_unused(tx: Rows, blobs: Iterable[str]) -> list[str]:
     """Delete the rows of those of the blobs that nothing has any more, and name them."""
     query = f"DELETE FROM blobs WHERE blob = ? AND {_IS_UNUSED}"
