@@ -184,6 +184,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a registry": ({"projectName": "wandb-registry-model"}, "has no registries"),
     "metadata that is no JSON": ({"metadata": "{"}, "metadata is no JSON"),
     "metadata that is no map": ({"metadata": "[1]"}, "metadata is not a map"),
+    "a region": ({"storageRegion": "moon"}, "invalid storageRegion 'moon'"),
     "an empty tag": ({"tags": [{"tagName": " "}]}, "is no tag"),
     "another type": ({"artifactTypeName": "model"}, "has the type 'dataset', and 'model'"),
 }
@@ -227,8 +228,9 @@ def test_a_file_of_an_artifact_is_no_page_and_needs_its_signature(client: ApiCli
     assert answer.headers["content-security-policy"] == "sandbox"
     assert answer.headers["content-disposition"].startswith("attachment")
     assert client.put(url, content=b"other").status_code == 403
-    assert client.get(url.replace("/blobs/file/1/", "/blobs/file/2/")).status_code == 403
-    assert client.get("/blobs/file/1").status_code == 404
+    assert client.get(url.replace("/wandb_artifacts/1/", "/wandb_artifacts/2/")).status_code == 403
+    for path in ("/wandb_artifacts/1", "/blobs/file/1", "/blobs/x/1/2/3/4", "/blobs"):
+        assert client.get(path).status_code == 404
     digest = hashlib.md5(b"<script>alert(1)</script>").hexdigest()
     assert client.get(f"/artifacts/local/{digest}").status_code == 200
     assert client.get(f"/artifactsV2/default/local/p/data/x/{digest}/page.html").status_code == 200

@@ -72,16 +72,21 @@ def find_collection(info: Info, id: str) -> Collection | None:
         return None if pk is None else artifact_store.find_collection(rows, pk=pk)
 
 
+def file_place(entry: Entry) -> str:
+    """Give where an artifact's file lies, as W&B names such places."""
+    return f"wandb_artifacts/{entry.artifact}/{entry.blob}"
+
+
 def artifact_file(context: Context, entry: Entry) -> ServedFile:
     """Give an entry of an artifact as the client sees it; a reference lies where it points."""
-    place = f"blobs/file/{entry.artifact}/{entry.blob}"
+    place = file_place(entry)
     return ServedFile(
         id=base64.b64encode(f"ArtifactFile:{entry.artifact}:{entry.name}".encode()).decode(),
         name=entry.name,
         size_bytes=entry.size_bytes,
         url=entry.ref or context.blobs.url(context.base_url, "GET", place, entry.name),
         digest=entry.digest,
-        storage_path=entry.blob,
+        storage_path=place,
     )
 
 
@@ -161,7 +166,7 @@ def artifact_files(
                 artifact_file(context, entry)
                 for entry in blob_store.entries(rows, artifact.pk, names, offset, count)
             ],
-            lambda info: blob_store.count_entries(rows, artifact.pk),
+            lambda info: blob_store.count_entries(rows, artifact.pk, names),
             first,
             after,
             limit=_MAX_ENTRIES,

@@ -14,6 +14,7 @@ from sweepctl.server.graphql.artifact_fields import (
     TTL_INHERITED,
     ArtifactType,
     artifact_of,
+    file_place,
     find_artifact,
     find_collection,
     manifest_form,
@@ -76,6 +77,9 @@ def _create(root: object, info: Info, input: Input) -> dict[str, Any]:
     name = input.get("artifactCollectionName") or (names[0] if names else None)
     if not name:
         raise GraphQLError("an artifact needs a name: artifactCollectionName")
+    region = input.get("storageRegion") or "default"
+    if region != "default":
+        raise GraphQLError(f"invalid storageRegion {region[:80]!r}: this server has no regions")
     new = NewArtifact(
         entity=input["entityName"],
         project=input["projectName"],
@@ -121,13 +125,13 @@ def _create_files(root: object, info: Info, input: Input) -> dict[str, Any]:
     specs = [FileSpec(artifacts[s["artifactID"]].pk, s["name"], s["md5"]) for s in given]
     files: list[dict[str, Any]] = []
     for spec, (entry, is_needed) in zip(given, context.artifacts.begin_files(specs), strict=True):
-        place = f"blobs/file/{entry.artifact}/{entry.blob}"
+        place = file_place(entry)
         file = ServedFile(
             id=node_id("ArtifactUpload", entry.artifact),
             name=entry.name,
             size_bytes=0,
             digest=entry.digest,
-            storage_path=str(entry.blob),
+            storage_path=place,
             artifact=artifacts[spec["artifactID"]],
             upload_url=context.blobs.url(context.base_url, "PUT", place) if is_needed else None,
         )

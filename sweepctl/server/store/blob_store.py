@@ -132,8 +132,10 @@ def entries(
     return [Entry(*row) for row in rows.execute(query, (artifact,))]
 
 
-def count_entries(rows: Rows, artifact: int) -> int:
-    """Count the entries of an artifact."""
+def count_entries(rows: Rows, artifact: int, names: Sequence[str] | None) -> int:
+    """Count the entries of an artifact: all, or those named."""
+    if names is not None:
+        return len(entries(rows, artifact, names, 0, -1))
     query = "SELECT count(*) FROM artifact_entries WHERE artifact = ?"
     return int(rows.execute(query, (artifact,)).fetchone()[0])
 

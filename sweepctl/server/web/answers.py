@@ -30,7 +30,15 @@ from sweepctl.server.web.requests import BodyError, error_response, json_respons
 from sweepctl_pod.errors import SweepctlError
 
 _RETRY_AFTER = {"Retry-After": "5"}
-_API = ("graphql", "files", "storage")
+_API = (
+    "graphql",
+    "files",
+    "storage",
+    "blobs",
+    "wandb_artifacts",
+    "artifacts",
+    "artifactsV2",
+)
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "X-Content-Type-Options": "nosniff",

@@ -59,13 +59,14 @@ class ArtifactRoutes:
         return FileResponse(path, headers=headers, filename=name)
 
     def _signed(self, request: Request) -> tuple[str, list[str]]:
-        """Read /blobs/KIND/WHAT…/UNTIL/TOKEN[/NAME] and check its signature."""
+        """Read /wandb_artifacts/ARTIFACT/BLOB/UNTIL/TOKEN[/NAME] or /blobs/KIND/…, and check it."""
         parts = segments(request)
-        kind = parts[1] if len(parts) > 1 else ""
-        length = {"file": 2, "manifest": 1}.get(kind)
-        if length is None or len(parts) < length + 4:
+        start = 1 if parts[0] == "wandb_artifacts" else 2
+        kind = "file" if start == 1 else parts[1] if len(parts) > 1 else ""
+        end = start + {"file": 2, "manifest": 1}.get(kind, len(parts))
+        if len(parts) < end + 2:
             raise NotFoundError("there is nothing at this address")
-        place, (until, token) = "/".join(parts[: length + 2]), parts[length + 2 : length + 4]
+        place, (until, token) = "/".join(parts[:end]), parts[end : end + 2]
         if not self._blobs.is_signed(request.method, place, until, token):
             raise BodyError(403, "the address is not signed by this server, or no longer valid")
-        return kind, parts[2 : length + 2]
+        return kind, parts[start:end]

@@ -87,6 +87,8 @@ def application(services: Services) -> Starlette:
             # W&B's client sends no key here: the address is signed.
             route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
             route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+            route("/wandb_artifacts/{rest:path}", artifact_routes.put, "PUT", is_open=True),
+            route("/wandb_artifacts/{rest:path}", artifact_routes.get, "GET", is_open=True),
             route("/blobs/{rest:path}", artifact_routes.put, "PUT", is_open=True),
             route("/blobs/{rest:path}", artifact_routes.get, "GET", is_open=True),
             route("/artifacts/{rest:path}", artifact_routes.by_digest, "GET"),
