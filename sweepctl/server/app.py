@@ -18,6 +18,7 @@ import uvicorn
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
+from sweepctl.server.bounds import END_LIMIT_S, IDLE_LIMIT_S, ending
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
@@ -33,6 +34,7 @@ from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store.database import Database
 from sweepctl.server.web.auth import ApiKeys, check_listen
+from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from sweepctl.server.web.gate import Gate
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.routes import Services, application
@@ -61,6 +63,7 @@ def serve(
     and to `allowed_hosts`. New sweeps search by `search_engine`, from `seed` if they name none.
     """
     check_listen(host, api_keys)
+    ending.clear()
     keys, gate = ApiKeys(api_keys), Gate.of(host, allowed_hosts)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
     with (
@@ -78,8 +81,8 @@ def serve(
             access_log=False,
             lifespan="off",
             server_header=False,
-            # Longer than the time between two heartbeats, so that a connection is used again.
-            timeout_keep_alive=75,
+            http=bounded_protocol(raise_file_limit()),
+            timeout_keep_alive=IDLE_LIMIT_S,
             timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
         )
         reaping, stopping = ReaperThread(reaper, log), EarlyStopThread(early_stop, log)
@@ -171,7 +174,17 @@ class _Server(uvicorn.Server):
 
     def _end(self, kind: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
+        if not self.should_exit:
+            ending.set()  # requests that work for long end by that
+            threading.Thread(target=_end_anyway, name="end", daemon=True).start()
         self.should_exit = True
+
+
+def _end_anyway() -> None:
+    """End this process, whatever still works in it: what was acknowledged is on the disk."""
+    time.sleep(END_LIMIT_S)
+    log(f"ended {END_LIMIT_S:g} s after the signal, with requests under way")
+    os._exit(0)
 
 
 @contextlib.contextmanager

@@ -637,7 +637,7 @@ def test_a_file_goes_up_and_down_by_its_signed_address(
 def test_a_download_by_path_needs_no_signature(client: ApiClient, server: InProcessServer) -> None:
     ask(client, 'mutation { upsertBucket(input: {name: "r", modelName: "a b"}) { bucket { id } } }')
     files = RunFiles(server.database, server.clock)
-    client.put(files.url("http://server:1234", server.run("r").pk, "x.html"), content=b"<b>")
+    client.put(files.url("http://server:1234", "PUT", server.run("r").pk, "x.html"), content=b"<b>")
     answer = client.get("/files/local/a%20b/r/x.html")
     assert answer.content == b"<b>"
     assert "attachment" in answer.headers["content-disposition"]

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from sweepctl.server import bounds, json_texts
 from sweepctl.server.bounds import TooCostlyError
 from sweepctl.server.engine.sweep_config import SweepError, read_config
+from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import run_store, sweep_store
+from sweepctl.server.web import requests
 from tests.unit.server_in_process import GRID, InProcessServer, served
 
 DOCS = Path(__file__).parents[2] / "docs" / "without-wandb.md"
@@ -252,6 +255,59 @@ def test_sql_that_takes_too_long_is_ended_by_its_account(server: InProcessServer
     with server.database.read() as rows:
         assert run_store.count_runs(rows) == 3
         assert sweep_store.projects(rows)
+
+
+SIGNED = {
+    "the method it is for": ("PUT", "PUT", 0, 200),
+    "another method": ("GET", "PUT", 0, 403),
+    "to get": ("GET", "GET", 0, 200),
+    "the head of what one may get": ("GET", "HEAD", 0, 200),
+    "to get what one may put": ("PUT", "GET", 0, 403),
+    "within its time": ("PUT", "PUT", bounds.SIGNED_FOR_S - 1, 200),
+    "after its time": ("PUT", "PUT", bounds.SIGNED_FOR_S + 1, 403),
+}
+
+
+@pytest.mark.parametrize(("signed", "method", "after_s", "status"), SIGNED.values(), ids=SIGNED)
+def test_a_signed_address_is_for_one_method_and_a_limited_time(
+    server: InProcessServer, signed: str, method: str, after_s: float, status: int
+) -> None:
+    files = RunFiles(server.database, server.clock)
+    with server.database.read() as rows:
+        run = run_store.runs(rows)[0].pk
+    client = served(server)
+    assert client.put(files.url("", "PUT", run, "a b/ü"), content=b"abc").status_code == 200
+    address = files.url("", signed, run, "a b/ü")
+    server.seconds += after_s
+    answer = client.request(method, address, content=b"abc" if method == "PUT" else None)
+    assert answer.status_code == status
+    for wrong in (address.replace("storage/", "storage/9"), address.replace("a%20b", "b")):
+        assert client.request(method, wrong).status_code == 403
+    for token in ("x", "9.9", "9" * 5000 + ".x", "²."):
+        assert client.request(method, f"/storage/{run}/{token}/f").status_code == 403
+
+
+SIZES = {"small": ("3", 200), "too large": (str(6 << 30), 413), "endless": ("9" * 60, 413)}
+
+
+@pytest.mark.parametrize(("said", "status"), SIZES.values(), ids=SIZES)
+def test_an_upload_has_a_largest_size(
+    server: InProcessServer, said: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = RunFiles(server.database, server.clock)
+    address = files.url("", "PUT", 1, "f")
+    client = served(server)
+    answer = client.put(address, content=b"abc", headers={"Content-Length": said})
+    assert answer.status_code == status
+    monkeypatch.setattr(requests, "MAX_UPLOAD_BYTES", 2)
+    answer = client.put(address, content=iter_of(b"ab", b"c"))
+    assert answer.status_code == 413, "also one that does not say its size"
+    assert list((server.folder / "files" / ".incoming").iterdir()) == []
+
+
+async def iter_of(*blocks: bytes) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield block
 
 
 def test_every_limit_is_in_the_documentation() -> None:

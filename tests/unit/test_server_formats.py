@@ -171,7 +171,7 @@ def test_the_client_of_a_deleted_run_is_refused_and_writes_into_no_other(
     mine = server.intake.upsert(project, None, "mine", change("h"), None)
     client = served(server)
     files = RunFiles(server.database, server.clock)
-    address = files.url("", mine.pk, "model.pt")
+    address = files.url("", "PUT", mine.pk, "model.pt")
     query = "mutation D($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }"
     ask = '{ project(name: "p", entityName: "local") { run(name: "mine") { id } } }'
     node = client.post("/graphql", json={"query": ask}).json()["data"]["project"]["run"]["id"]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from sweepctl.server.bounds import SIGNED_FOR_S
 from sweepctl.server.errors import BadMessageError, NotFoundError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.store import blob_store
@@ -26,7 +27,6 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.sweep_store import Rows
 
 _FOLDER = "artifacts"
-_VALID_S = 24 * 3600
 _BLOB = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -44,7 +44,7 @@ class Blobs:
 
     def url(self, base_url: str, method: str, place: str, name: str = "") -> str:
         """Give the address of what lies at a place, which this method may be used on for a day."""
-        until = str(int(self._now()) + _VALID_S)
+        until = str(int(self._now() + SIGNED_FOR_S))
         end = f"/{urllib.parse.quote(name, safe='/')}" if name else ""
         return f"{base_url}/{place}/{until}/{self._token(method, place, until)}{end}"
 

@@ -20,6 +20,8 @@ class ServedFile:
     size_bytes: int
     url: str | None = None
     """Where it is downloaded."""
+    put_url: str | None = None
+    """Where another content of it may be put."""
     updated: float | None = None
     digest: str | None = None
     upload_url: str | None = None
@@ -30,15 +32,23 @@ class ServedFile:
 
 def run_file(context: Context, file: StoredFile) -> ServedFile:
     """Give a run's file as the client sees it."""
-    url = context.files.url(context.base_url, file.run, file.name)
+    get, put = (
+        context.files.url(context.base_url, method, file.run, file.name)
+        for method in ("GET", "PUT")
+    )
     return ServedFile(
-        node_id("File", file.pk), file.name, file.size_bytes, url=url, updated=file.updated
+        node_id("File", file.pk),
+        file.name,
+        file.size_bytes,
+        url=get,
+        put_url=put,
+        updated=file.updated,
     )
 
 
 FILE: Fields = {
     "displayName": lambda file, info: file.name,
-    "url": lambda file, info, upload=None: file.url,
+    "url": lambda file, info, upload=None: (file.put_url if upload else None) or file.url,
     "directUrl": lambda file, info: file.url,
     "sizeBytes": lambda file, info: file.size_bytes,
     "mimetype": lambda file, info: mimetypes.guess_type(file.name)[0],

@@ -137,7 +137,7 @@ def _create_run_files(root: object, info: Info, input: Mapping[str, Any]) -> dic
     uploads = [
         {
             "name": name,
-            "uploadUrl": context.files.url(context.base_url, run.pk, checked_name(name)),
+            "uploadUrl": context.files.url(context.base_url, "PUT", run.pk, checked_name(name)),
         }
         for name in input["files"]
     ]

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from anyio import to_thread
 
+from sweepctl.server.bounds import SIGNED_FOR_S
 from sweepctl.server.errors import FileNameError, NotFoundError
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
@@ -54,14 +55,21 @@ class RunFiles:
             with suppress(OSError):
                 left_over.unlink()
 
-    def url(self, base_url: str, run: int, name: str) -> str:
-        """Give the signed address of a run's file, for putting and getting it."""
-        token = self._token(run, name)
+    def url(self, base_url: str, method: str, run: int, name: str) -> str:
+        """Give the signed address of a run's file: for this method, and for SIGNED_FOR_S."""
+        until = str(int(self._now() + SIGNED_FOR_S))
+        token = f"{until}.{self._signature(method, run, name, until)}"
         return f"{base_url}/storage/{run}/{token}/{urllib.parse.quote(name, safe='/')}"
 
-    def is_signed(self, run: int, name: str, token: str) -> bool:
-        """Say whether the token is of this run and name."""
-        return hmac.compare_digest(self._token(run, name).encode(), token.encode())
+    def is_signed(self, method: str, run: int, name: str, token: str) -> bool:
+        """Say whether the token is this server's, for this method, run and name, and still valid.
+
+        Whoever may get a file may also ask for its head.
+        """
+        until, _, given = token.partition(".")
+        own = self._signature("GET" if method == "HEAD" else method, run, name, until)
+        is_ours = hmac.compare_digest(own.encode(), given.encode())
+        return is_ours and int(until) >= self._now()
 
     def incoming(self) -> Path:
         """Make an empty file beside uploads under way, to be moved to its place when whole."""
@@ -128,8 +136,8 @@ class RunFiles:
         for place in stored:
             (self._folder / place).unlink(missing_ok=True)
 
-    def _token(self, run: int, name: str) -> str:
-        text = f"{run}\0{name}".encode("utf-8", "surrogatepass")
+    def _signature(self, method: str, run: int, name: str, until: str) -> str:
+        text = f"{method}\0{run}\0{until}\0{name}".encode("utf-8", "surrogatepass")
         return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:40]
 
 

@@ -208,7 +208,7 @@ class Pages:
             duration_s=self._duration_s(run, summary),
             attempts=record.attempts if record else (),
             repeated=record.iterations_repeated if record else None,
-            files=[(file, self._files.url("", run.pk, file.name)) for file in files],
+            files=[(file, self._files.url("", "GET", run.pk, file.name)) for file in files],
         )
 
     def missing(self, message: str) -> str:

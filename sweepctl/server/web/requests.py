@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sweepctl.server import json_texts
-from sweepctl.server.bounds import BODY_LIMIT_S, MAX_BODY_BYTES, STALL_LIMIT_S
+from sweepctl.server.bounds import BODY_LIMIT_S, MAX_BODY_BYTES, MAX_UPLOAD_BYTES, STALL_LIMIT_S
 from sweepctl_pod.errors import SweepctlError
 
 _BIG_BYTES = 1 << 18
@@ -46,7 +46,10 @@ async def read_body(request: Request) -> bytes:
 
 async def blocks(request: Request) -> AsyncIterator[bytes]:
     """Give an upload's bytes as they come; a BodyError when nothing comes for a minute."""
-    stream = request.stream()
+    stream, size = request.stream(), 0
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdigit() and int(said[:20]) > MAX_UPLOAD_BYTES:
+        raise _too_large()
     while True:
         with anyio.move_on_after(STALL_LIMIT_S) as limit:
             try:
@@ -55,8 +58,15 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
                 return
         if limit.cancelled_caught:
             raise BodyError(408, f"nothing came for {STALL_LIMIT_S:g} s")
+        size += len(block)
+        if size > MAX_UPLOAD_BYTES:
+            raise _too_large()
         if block:
             yield block
+
+
+def _too_large() -> BodyError:
+    return BodyError(413, f"the file is over {MAX_UPLOAD_BYTES >> 30} GB")
 
 
 async def read_json(request: Request) -> Any:

@@ -218,8 +218,9 @@ class _Routes:
     def _signed(self, request: Request) -> tuple[int, str]:
         run, token = request.path_params["run"], request.path_params["token"]
         name = "/".join(segments(request)[3:])
-        if not self._services.files.is_signed(run, name, token):
-            raise BodyError(403, "the address is not signed by this server")
+        if not self._services.files.is_signed(request.method, run, name, token):
+            words = f"the address is not signed by this server for a {request.method} now"
+            raise BodyError(403, f"{words}: ask for it again")
         return run, name
 
     def _run_at(self, entity: str, project: str, run_id: str) -> Run:
