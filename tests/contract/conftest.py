@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from tests.contract.agents import ROOT, World
-from tests.contract.small_runs import Small, end_all, require_trainer
+from tests.contract.small_runs import (
+    OTHER_LIBRARIES,
+    Small,
+    SmallOther,
+    end_all,
+    require_trainer,
+)
 from tests.serving import ServerProcess, sdk_environ
 
 AGENT_LAUNCHER = """
@@ -128,12 +134,13 @@ def world(
 
 @pytest.fixture
 def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
-    """Give the function that makes a small training of the real rsl_rl, of one generation."""
+    """Give the function that makes a small training: of a generation of rsl_rl, or of another."""
     require_trainer()
     made: list[Small] = []
 
     def make(generation: str = "5") -> Small:
-        made.append(Small(tmp_path / f"run-{len(made)}", generation))
+        kind = SmallOther if generation in OTHER_LIBRARIES else Small
+        made.append(kind(tmp_path / f"run-{len(made)}", generation))
         return made[-1]
 
     yield make

@@ -30,12 +30,43 @@ RSL_RL = {
         "rsl-rl-lib", "2.3.3", "289761caf660e6f9eadc1f5b14224d7715c45e036c4dc00b2abf51d209f0d1a1"
     ),
 }
+_TQDM = Wheel("tqdm", "4.70.1", "c293e525e6fef9c20e8728fd4612df02a0aa31bb5fe91ecd93e123b1b7bffa73")
+OTHER_LIBRARIES = {
+    "sb3": (
+        Wheel(
+            "stable-baselines3",
+            "2.9.2",
+            "0b7db1789bea31d43b3e9be4f88abf639549b587f2bf2a2461ee9d3d77c68e96",
+        ),
+    ),
+    "skrl": (
+        _TQDM,
+        Wheel("skrl", "2.1.1", "ef39a87ef2f34fc1c4963a0b2b56022add7c6b29937bcbc63d2f4c37a8c46c00"),
+    ),
+    "skrl-1": (
+        _TQDM,
+        Wheel("skrl", "1.4.3", "7f6396f626c8ecbef6dfcdaea0332e71d0c104149682b3bd9658c07315c4ea36"),
+    ),
+    "rl_games": (
+        Wheel(
+            "tensorboardX",
+            "2.6.5",
+            "c10b891d00af306537cb8b58a039b2ba41571f0da06f433a41c4ca8d6abe1373",
+        ),
+        Wheel(
+            "rl-games", "1.6.5", "bedc7897d500e33253442ff91c6b7417c8dc74fb994242b011c7cde33a0db3a2"
+        ),
+    ),
+}
+"""What the trainer's own environment lacks of each: laid before it, nothing is installed."""
 PACED = ("--pace", "0.03")
 """An iteration takes an eighth of a second."""
 
 
 class Small:
     """A run of the small training: its folder, and the processes that train it."""
+
+    script = SCRIPT
 
     def __init__(self, folder: Path, generation: str = "5") -> None:
         self.folder = folder
@@ -54,8 +85,6 @@ class Small:
         companion: bool = True,
         launcher: tuple[str, ...] = (),
     ) -> subprocess.Popen[bytes]:
-        wheel = RSL_RL[self.generation]
-        library = [] if wheel is None else [str(unpacked(wheel))]
         orders = {
             **self.orders,
             "folder": str(self.own),
@@ -68,7 +97,7 @@ class Small:
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             "RSL_RL": self.generation,
-            "PYTHONPATH": os.pathsep.join([*([str(HOOK)] if companion else []), *library]),
+            "PYTHONPATH": os.pathsep.join([*([str(HOOK)] if companion else []), *self.libraries()]),
             **({"SWEEPCTL_COMPANION": json.dumps(orders)} if companion else {}),
             **self.environ,
         }
@@ -76,7 +105,7 @@ class Small:
         self.started_at = time.time()
         with self.log.open("wb") as log:
             child = subprocess.Popen(
-                [python, *launcher, str(SCRIPT), *words],
+                [python, *launcher, str(self.script), *words],
                 env=environ,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -86,6 +115,11 @@ class Small:
             )
         self.children.append(child)
         return child
+
+    def libraries(self) -> list[str]:
+        """Give the folders of what the trainer's environment lacks."""
+        wheel = RSL_RL[self.generation]
+        return [] if wheel is None else [str(unpacked(wheel))]
 
     @property
     def log(self) -> Path:
@@ -148,6 +182,26 @@ class Small:
     @property
     def models(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "log").glob("*.pt"))
+
+
+class SmallOther(Small):
+    """A run of another library than rsl_rl, which is its generation."""
+
+    script = SCRIPT.with_name("small_libraries.py")
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        return super().start(self.library, *words, **options)
+
+    @property
+    def library(self) -> str:
+        return self.generation.partition("-")[0]
+
+    def libraries(self) -> list[str]:
+        return [str(unpacked(wheel)) for wheel in OTHER_LIBRARIES[self.generation]]
+
+    def iterations(self, attempt: int = 0) -> list[int]:
+        found = re.findall(r"^iteration (\d+)$", self.said(attempt), re.MULTILINE)
+        return [int(number) for number in found]
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -15,6 +15,7 @@ from sweepctl_pod.run.checkpoints import (
     forget_progress,
     progress_in,
 )
+from sweepctl_pod.trainer.launchers import TrainerKind
 
 FOLDER = Path("/work/r1")
 FOUND = Found(Manifest(14, {}, model="14.pt"), checkpoints_folder(FOLDER))
@@ -45,6 +46,21 @@ def test_the_companion_is_told_where_to_go_on_from_and_how_to_work(companion: Pa
     }
     assert environ["PYTHONPATH"].split(os.pathsep) == [str(companion), "/mine", "/yours"]
     assert environ["SWEEPCTL_CHECKPOINT"] == "/work/r1/.sweepctl/checkpoints/14.pt"
+
+
+@pytest.mark.parametrize(
+    ("rule", "trainer", "works"),
+    [
+        (CheckpointRule(), TrainerKind.PLAIN, True),
+        (CheckpointRule(pattern="*.pt"), TrainerKind.PLAIN, False),
+        (CheckpointRule(pattern="*.pt"), TrainerKind.ISAACLAB3, True),
+        (CheckpointRule(companion=False), TrainerKind.ISAACLAB3, False),
+    ],
+)
+def test_a_script_whose_own_files_are_named_goes_on_without_the_companion(
+    rule: CheckpointRule, trainer: TrainerKind, works: bool
+) -> None:
+    assert rule.of(trainer).companion is works
 
 
 def test_another_try_is_told_anew(companion: Path) -> None:

@@ -6,11 +6,13 @@ nothing, and one of another shape than a patch expects is left as it is, with on
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import os
 import sys
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sweepctl_pod.companion.speech import never_breaking
 
@@ -26,11 +28,11 @@ def install() -> None:
 # Imported when they are needed: every Python that the trainer starts comes by here.
 
 
-def _patch_rsl_rl(module: types.ModuleType) -> None:
+def _patch_library(module: types.ModuleType, name: str) -> None:
     from sweepctl_pod.companion.orders import VARIABLE, read_orders
-    from sweepctl_pod.companion.rsl_rl_runner import patch
 
-    patch(module, read_orders(os.environ[VARIABLE]))
+    own = importlib.import_module(f"sweepctl_pod.companion.{name}")
+    own.patch(module, read_orders(os.environ[VARIABLE]))
 
 
 def _patch_wandb(module: types.ModuleType) -> None:
@@ -40,7 +42,10 @@ def _patch_wandb(module: types.ModuleType) -> None:
 
 
 _PATCHES: dict[str, Patch] = {
-    "rsl_rl.runners.on_policy_runner": _patch_rsl_rl,
+    "rsl_rl.runners.on_policy_runner": partial(_patch_library, name="rsl_rl_runner"),
+    "rl_games.common.a2c_common": partial(_patch_library, name="rl_games_agent"),
+    "skrl.trainers.torch.base": partial(_patch_library, name="skrl_trainer"),
+    "stable_baselines3.common.on_policy_algorithm": partial(_patch_library, name="sb3_algorithm"),
     "wandb": _patch_wandb,
     "wandb.sdk.wandb_config": _patch_wandb,
     "wandb.sdk.wandb_run": _patch_wandb,

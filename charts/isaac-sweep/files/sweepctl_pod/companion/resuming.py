@@ -19,6 +19,9 @@ class Resume:
 
     iteration: int
     model: Path
+    library: str = ""
+    of: int | None = None
+    """The number of iterations of the whole training, where that was known."""
 
     def read_state(self, rank: int) -> dict[str, Any]:
         """Read what the trainer of one rank does not save; nothing where nothing was kept."""
@@ -43,8 +46,12 @@ def find_resume(orders: Orders) -> Resume | None:
     if manifest is not None:
         trouble = checkpoint.trouble_with(manifest, path.parent)
         if trouble is None:
-            return Resume(manifest.iteration, path.parent / manifest.model)
+            return _resume(manifest, path.parent)
         why = trouble
     say(f"checkpoint {path.stem} is not good: {why}")
     found = checkpoint.newest_good(path.parent)
-    return None if found is None else Resume(found.manifest.iteration, found.model)
+    return None if found is None else _resume(found.manifest, found.folder)
+
+
+def _resume(manifest: checkpoint.Manifest, folder: Path) -> Resume:
+    return Resume(manifest.iteration, folder / manifest.model, manifest.library, manifest.of)

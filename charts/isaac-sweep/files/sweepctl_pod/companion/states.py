@@ -92,7 +92,8 @@ def _num_envs(runner: Any) -> int | None:
 # Random generators
 
 
-def _take_random(runner: Any) -> dict[str, Any]:
+def take_random(runner: Any = None) -> dict[str, Any]:
+    """Give the states of the generators of Python, numpy and torch."""
     torch, numpy = sys.modules["torch"], sys.modules.get("numpy")
     part: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -104,7 +105,8 @@ def _take_random(runner: Any) -> dict[str, Any]:
     return part
 
 
-def _put_random(runner: Any, part: Mapping[str, Any]) -> list[str]:
+def put_random(runner: Any, part: Mapping[str, Any]) -> list[str]:
+    """Put back what `take_random` gave; give the names of what does not fit."""
     torch, numpy = sys.modules["torch"], sys.modules.get("numpy")
     random.setstate(part["python"])
     torch.set_rng_state(part["torch"])
@@ -248,7 +250,7 @@ _PARTS: Mapping[str, tuple[Callable[[Any], dict[str, Any]], Callable[[Any, Any],
     EPISODE_LENGTHS: _part(_episode_slots),
     "totals": _part(_total_slots),
     "algorithm": _part(_algorithm_slots),
-    "random": (_take_random, _put_random),
+    "random": (take_random, put_random),
 }
 PARTS = tuple(_PARTS)
 _COMMON = frozenset({"counters", "totals", "algorithm"})

@@ -36,6 +36,8 @@ class Trainer:
     """Give what the trainer does not save."""
     arm: Callable[[], None]
     """Have `between` called before the next action is drawn."""
+    flush: Callable[[], None] = lambda: None
+    """Write out what the trainer has logged and still holds."""
 
 
 class Training:
@@ -68,8 +70,12 @@ class Training:
     def trainer_saved(self, iteration: int, path: Path) -> None:
         """Note that the trainer has saved its model itself."""
         self._saved = (iteration, path)
-        if iteration == self._of - 1 and iteration > self._progress.iteration:
-            # No action follows the last iteration, and closing may take long.
+        if iteration == self._of - 1:
+            self.came_to_its_end(iteration)
+
+    def came_to_its_end(self, iteration: int) -> None:
+        """Keep the last iteration: no action follows it, and closing may take long."""
+        if iteration > self._progress.iteration:
             self._completed(iteration)
             self._tell()
             self._keep(iteration, is_last=False)
@@ -123,6 +129,8 @@ class Training:
             if self._is_writer and self._checkpoints.complete == iteration:
                 say(f"SIGTERM: checkpoint {iteration} is kept, leaving")
         self._tell()
+        with never_breaking("what was logged is not written out"):
+            self._trainer.flush()
 
         def meet() -> None:
             # The launcher kills all when one is gone: rank 0 closes W&B's run first.

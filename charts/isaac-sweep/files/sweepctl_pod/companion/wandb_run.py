@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sweepctl_pod.companion.speech import never_breaking, say
@@ -34,12 +34,23 @@ class History:
         self._floor = 0
         """W&B has every step before."""
         self._dropped: set[int] = set()
+        self._will_resume: Callable[[], bool] = lambda: False
         self._run: Any = None
         """The client's run: the first of this process; what else is opened here is another's."""
 
     def resume(self, rows: Iterable[Row]) -> None:
         """Have the run go on: this training has loaded a checkpoint, which holds these rows."""
         self.is_resumed, self._lost = True, list(rows)
+        if self._run is not None and not self._rows:
+            self._send_lost()
+
+    def expect(self, will_resume: Callable[[], bool]) -> None:
+        """Ask, when the run is opened, whether a training will go on: most open it before."""
+        self._will_resume = will_resume
+
+    def opening(self) -> None:
+        """Have the run go on that is opened now, where its training is going to."""
+        self.is_resumed = self.is_resumed or self._will_resume()
 
     def recent(self) -> list[Row]:
         """Give the rows that W&B may not have yet, oldest first."""
@@ -54,6 +65,10 @@ class History:
         if self._run is not None:
             return
         self._run = run
+        self._send_lost()
+
+    def _send_lost(self) -> None:
+        run = self._run
         if not self.is_resumed or getattr(run, "offline", False) or getattr(run, "disabled", False):
             return
         self._floor = int(getattr(run, "starting_step", 0) or 0)
@@ -122,6 +137,8 @@ def _patch_init(module: Any) -> None:
 
     @functools.wraps(init)
     def resuming(*args: Any, **kwargs: Any) -> Any:
+        with never_breaking("W&B's run does not go on"):
+            HISTORY.opening()
         if HISTORY.is_resumed and kwargs.get("resume") is None:
             kwargs["resume"] = "allow"
         run = init(*args, **kwargs)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweepctl_pod.checkpoint import (
@@ -22,6 +22,7 @@ from sweepctl_pod.checkpoint import (
     Progress,
     read_progress,
 )
+from sweepctl_pod.trainer.launchers import TrainerKind
 
 CHECKPOINT_VARIABLE = "SWEEPCTL_CHECKPOINT"
 """Names the newest good checkpoint to any trainer; empty where there is none."""
@@ -46,6 +47,14 @@ class CheckpointRule:
     """The files that a trainer without the companion leaves to go on from."""
     uri: str = ""
     """A bucket folder that keeps them, in place of the files of the run at W&B."""
+
+    def of(self, trainer: TrainerKind) -> CheckpointRule:
+        """Give the rule of a trainer: one whose own files are named goes on by itself from them.
+
+        Both would number their checkpoints in one folder, and load them one after the other.
+        """
+        is_by_itself = bool(self.pattern) and trainer is TrainerKind.PLAIN
+        return replace(self, companion=self.companion and not is_by_itself)
 
 
 def own_folder(run_folder: Path) -> Path:

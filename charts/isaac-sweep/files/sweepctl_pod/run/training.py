@@ -171,7 +171,7 @@ class Training:
         self.resolved = self._resolved(str(found.model) if found else "")
         self.environ = checkpoint_environ(
             self.environ,
-            self.pod.checkpoints,
+            self.pod.checkpoints.of(self.resolved.trainer),
             self.folder,
             found,
             attempt=attempt,
