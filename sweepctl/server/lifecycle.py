@@ -10,9 +10,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from sweepctl_pod.errors import SIGTERM_CODE
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState
-
-SIGTERM_EXIT_CODE = 143
 
 
 class AgentState(str, enum.Enum):
@@ -92,7 +91,7 @@ def release(
         if was_delivered or attempt.number >= limits.deliveries:
             return Release(RunState.FAILED, False, attempt.losses)
         return Release(RunState.PENDING, True, attempt.losses)
-    is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_EXIT_CODE)
+    is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_CODE)
     losses = (0 if attempt.has_come_on else attempt.losses) + (0 if is_orderly else 1)
     if losses >= limits.attempts:
         return Release(RunState.FAILED, False, losses)

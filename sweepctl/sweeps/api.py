@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 
-from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
+from sweepctl_pod.errors import SIGTERM_CODE, ExitCode, SweepctlError, UsageError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl_pod.wandb.client import (
     ApiError,
@@ -43,9 +43,6 @@ T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
-
-_HANDED_BACK_CODE = 143
-"""The exit record of a run that is handed back in good order."""
 
 
 class SweepSource(Protocol):
@@ -280,7 +277,7 @@ class WandbApi:
         """Hand a run back that is open, as an agent does that was told to leave."""
         place = (sweep.entity, sweep.project, run.id)
         self._retrying(lambda: self._client.mark_preempting(*place))
-        body = end_body(_HANDED_BACK_CODE)
+        body = end_body(SIGTERM_CODE)
         self._retrying(lambda: self._client.post_file_stream(*place, body))
 
     def write_record(self, sweep: SweepInfo, run_id: str, record: RunRecord) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
+from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import Connection, RunInfo, SweepInfo, WandbClient
 from sweepctl_pod.wandb.outputs import file_text
 from tests.contract.agents import Agent, World, freeze, thaw
@@ -47,6 +48,11 @@ class Proper(World):
     def record(self, run: RunInfo) -> RunRecord | None:
         text = file_text(self.client, ("local", "agents", run.id), RECORD_FILE)
         return None if text is None else read_record(text)
+
+    def silent_s(self, sweep: SweepInfo) -> float:
+        """Give the seconds since the only run was heard of."""
+        heard = read_time(self.run(sweep).heartbeat_at)
+        return time.time() - heard.timestamp() if heard else 0.0
 
     def claimed(self, sweep: SweepInfo, count: int = 1) -> RunRecord:
         """Wait until the record of the only run has so many attempts and a claim."""
@@ -117,6 +123,8 @@ def test_run_of_an_index_that_is_gone_for_good_is_taken_up_by_an_agent_without_w
 ) -> None:
     sweep = proper.sweep(once(proper))
     begun_and_killed(proper, sweep, "job-a-7")
+    # Who is told to exit waits for no run that was heard of a moment ago.
+    wait_for("a silent run", lambda: proper.silent_s(sweep) > 2)
     proper.proxy.is_over = is_told_to_exit
     other = proper.pod(sweep, "job-b-0")  # as of a Job that helm upgrade made
     other.says("claiming it")

@@ -24,6 +24,11 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130
 
 
+SIGTERM_CODE = 143
+"""The exit code of what SIGTERM ended, 128 + 15: at W&B that of a run which is handed back in good
+order, and costs no attempt."""
+
+
 class SweepctlError(Exception):
     """An expected error: `message` says what is wrong, with the value; `hint` what to type."""
 

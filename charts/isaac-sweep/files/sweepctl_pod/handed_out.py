@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from sweepctl_pod import log_lines
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
+from sweepctl_pod.errors import SIGTERM_CODE
 from sweepctl_pod.heartbeats import Command
 from sweepctl_pod.run.posting import Poster
 from sweepctl_pod.run.verdict import Ending, Verdict, unknown_ending
@@ -56,7 +57,7 @@ class HandedOut:
     def hand_back(self, sweep: Callable[[], AssignedSweep]) -> None:
         """Hand back the runs that this agent will not train."""
         while self._runs:
-            verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", 143)
+            verdict = Verdict(Ending.HANDED_BACK, "this agent leaves before it began", SIGTERM_CODE)
             self.post_end(sweep(), self._runs.popleft(), verdict)
 
     def post_end(self, sweep: AssignedSweep, run: AssignedRun, verdict: Verdict) -> Verdict:

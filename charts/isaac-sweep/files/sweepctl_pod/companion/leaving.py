@@ -12,9 +12,8 @@ from types import FrameType
 from typing import Any
 
 from sweepctl_pod.companion.speech import never_breaking, say
+from sweepctl_pod.errors import SIGTERM_CODE
 
-EXIT_CODE = 143
-"""What a process that SIGTERM ended has."""
 _UNKNOWN_WITHIN_S = 20.0
 
 
@@ -76,16 +75,16 @@ def leave(left_s: float, meet: Callable[[], None]) -> None:
 
     `meet` waits for the other processes of the training.
     """
-    watchdog = threading.Timer(max(0.1, left_s), os._exit, [EXIT_CODE])
+    watchdog = threading.Timer(max(0.1, left_s), os._exit, [SIGTERM_CODE])
     watchdog.daemon = True
     watchdog.start()
     with never_breaking("W&B's client is not closed"):
         wandb = sys.modules.get("wandb")
         if wandb is not None and getattr(wandb, "run", None) is not None:
-            wandb.finish(exit_code=EXIT_CODE)
+            wandb.finish(exit_code=SIGTERM_CODE)
     with never_breaking("the other processes are not waited for"):
         meet()
     for stream in (sys.stdout, sys.stderr):
         with never_breaking("output is not flushed"):
             stream.flush()
-    os._exit(EXIT_CODE)
+    os._exit(SIGTERM_CODE)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.errors import SIGTERM_CODE, ExitCode
 from sweepctl_pod.wandb.summary import OWN_KEYS, UNVERIFIED, metric_trouble, read_metric
 
 MAX_ATTEMPTS = 3
@@ -21,8 +21,6 @@ _LAUNCHERS = ("env", "sh", "bash", "dash", "nice", "isaaclab.sh", "python.sh")
 _SIGNAL_BASE = 128
 KILLED_FROM_OUTSIDE = (-signal.SIGKILL, _SIGNAL_BASE + signal.SIGKILL)
 """The exit codes of SIGKILL: of the trainer itself, or of a launcher around it."""
-_ORDERLY = _SIGNAL_BASE + signal.SIGTERM
-"""The exit code of a run that is handed back in good order: it costs no attempt."""
 
 
 class SettingsRule(str, enum.Enum):
@@ -162,15 +160,15 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
         return Verdict(
             Ending.HANDED_BACK,
             f"its processes do not die (pid {pids}): the GPU or its driver hangs",
-            _ORDERLY,
+            SIGTERM_CODE,
             ExitCode.NODE_UNFIT,
         )
     if facts.intervention is Intervention.LEAVING:
         if _was_over(facts) and not _is_unlogged(facts):
             return None
-        return Verdict(Ending.HANDED_BACK, "this agent was told to leave", _ORDERLY)
+        return Verdict(Ending.HANDED_BACK, "this agent was told to leave", SIGTERM_CODE)
     if facts.intervention is Intervention.STOPPED:
-        return Verdict(Ending.STOPPED, "W&B asked for it", _ORDERLY)
+        return Verdict(Ending.STOPPED, "W&B asked for it", SIGTERM_CODE)
     if facts.node_error is not None:
         why = f"the trainer cannot be started on this node: {facts.node_error}"
         if facts.attempts >= MAX_ATTEMPTS:
@@ -183,7 +181,7 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
             f"the trainer cannot be started: {facts.program}: {why};"
             " correct `command` in the sweep's file, or activate the environment or use the image"
             " that has it",
-            _ORDERLY,
+            SIGTERM_CODE,
             ExitCode.CONFIGURATION,
         )
     if facts.disk_full and facts.exit_code != 0 and facts.attempts < MAX_ATTEMPTS:
@@ -212,7 +210,9 @@ def _trainers_end(facts: Facts) -> Verdict | None:
         record = _SIGNAL_BASE + signal.SIGKILL
         if facts.has_saved:
             # It comes on, so it ends: what is lost again and again before it saves does not.
-            return Verdict(Ending.HANDED_BACK, f"{killed}; it goes on from what it saved", _ORDERLY)
+            return Verdict(
+                Ending.HANDED_BACK, f"{killed}; it goes on from what it saved", SIGTERM_CODE
+            )
         if facts.attempts < MAX_ATTEMPTS:
             tried = f"attempt {facts.attempts} of {MAX_ATTEMPTS}"
             return Verdict(Ending.HANDED_BACK, f"{killed}, {tried}", record)
