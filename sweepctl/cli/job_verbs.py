@@ -85,8 +85,8 @@ def submit(
     from sweepctl.kube.kubeconfig import open_cluster
 
     _refuse_logs_as_data(logs, form)
-    spec = load_spec(file, seed)
-    given = {"agents": agents, "image": image, "gpus_per_agent": gpus, "sweep": sweep}
+    spec = load_spec(file)
+    given = {"agents": agents, "image": image, "gpus_per_agent": gpus, "sweep": sweep, "seed": seed}
     values = read_settings(files, sets, **given, server=server, with_server=with_server)
     chosen = name_of(spec, file, name)
     cluster = open_cluster(context, namespace)

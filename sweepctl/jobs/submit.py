@@ -216,10 +216,12 @@ class Submitter:
         if config is None:
             raise ClusterError(f"configmap/{plan.sweep_name} was deleted", "submit again")
         entity, project = self._sweep_place(values)
+        seed = int(values.at("seed"))
+        spec = self._spec if seed < 0 else self._spec.seeded(seed)
         sweep = api.create_sweep(
             entity or api.default_entity(),
             project,
-            self._spec.to_wandb_config(),
+            spec.to_wandb_config(),
             config_text,
             token=config["metadata"]["uid"],
         )

@@ -61,6 +61,7 @@ _SETTING_OF_VARIABLE = {
     "SWEEPCTL_SETTINGS": "settings",
     "SWEEPCTL_PREFLIGHT_GPU": "preflight.gpu",
     "SWEEPCTL_MAX_INITIAL_FAILURES": "maxInitialFailures",
+    "SWEEPCTL_SEED": "seed",
     "SWEEPCTL_CHECKPOINT_COMPANION": "checkpoint.companion",
     "SWEEPCTL_CHECKPOINT_EVERY_S": "checkpoint.every",
     "SWEEPCTL_CHECKPOINT_KEEP": "checkpoint.keep",

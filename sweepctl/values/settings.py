@@ -39,6 +39,7 @@ FLAGS = {
     "sweepId": "--sweep",
     "wandb.baseUrl": "--server",
     "server.enabled": "--with-server",
+    "seed": "--seed",
 }
 """The flag behind each setting that has one: the only table of them."""
 

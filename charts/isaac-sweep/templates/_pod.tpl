@@ -186,6 +186,7 @@ git
   (list "SWEEPCTL_SETTINGS" .Values.settings)
   (list "SWEEPCTL_PREFLIGHT_GPU" (ternary "auto" "off" (not (not $looksForGpu))))
   (list "SWEEPCTL_MAX_INITIAL_FAILURES" (int64 .Values.maxInitialFailures | toString))
+  (list "SWEEPCTL_SEED" (ternary (int64 .Values.seed | toString) "" (and (hasKey .Values "seed") (ge (int64 .Values.seed) (int64 0)))))
   (list "SWEEPCTL_CHECKPOINT_COMPANION" (ternary "on" "off" $checkpoint.companion))
   (list "SWEEPCTL_CHECKPOINT_EVERY_S" (int64 $checkpoint.every | toString))
   (list "SWEEPCTL_CHECKPOINT_KEEP" (int64 $checkpoint.keep | toString))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.search_seed import with_seed
 from sweepctl_pod.stored_form import DEFAULT_PROJECT, config_text, stored_config
 from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.trainer.interpreter import NoYamlError
@@ -50,6 +51,7 @@ class UnnamedSweep:
     index: int
     entity: str | None = None
     project: str | None = None
+    seed: int | None = None
 
     @property
     def delay_s(self) -> float:
@@ -208,6 +210,8 @@ class SweepFinder:
             self._in_vain += 1  # it is there, and not in W&B's list yet
             return
         own = _text(config.get("description"))
+        if self._source.seed is not None:
+            own = with_seed(own, self._source.seed)
         description = with_job(own, self._key, self._source.job_uid)
         text = config_text({**config, "description": description})
         name = _text(config.get("name"))

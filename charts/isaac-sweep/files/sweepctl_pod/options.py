@@ -185,7 +185,16 @@ def _sweep_source(environ: Mapping[str, str], index: int | None) -> UnnamedSweep
         index or 0,
         environ.get("WANDB_ENTITY") or None,
         environ.get("WANDB_PROJECT") or None,
+        _from_environ(environ, "SWEEPCTL_SEED", "", _seed),
     )
+
+
+def _seed(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found {text!r}")
+    return int(text)
 
 
 def agent_host(environ: Mapping[str, str], index: int | None) -> str:
