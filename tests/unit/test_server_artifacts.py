@@ -81,11 +81,11 @@ def upload_url(client: ApiClient, artifact: str, name: str, text: str) -> str | 
     return None if edge["node"]["uploadUrl"] is None else str(edge["node"]["uploadUrl"])
 
 
-def send_manifest(client: ApiClient, artifact: str, **files: str) -> int:
+def send_manifest(client: ApiClient, artifact: str, kind: str = "FULL", **files: str) -> int:
     contents = {name: {"digest": md5(text), "size": len(text)} for name, text in files.items()}
     manifest = json.dumps({"version": 1, "contents": contents})
     wanted = {**PLACE, "artifactID": artifact, "name": "m", "digest": "", "runName": "r"}
-    data, error = ask(client, MANIFEST, i={**wanted, "type": "FULL"})
+    data, error = ask(client, MANIFEST, i={**wanted, "type": kind})
     assert not error, error
     url = data["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
     return client.put(url, content=manifest.encode()).status_code
@@ -252,3 +252,46 @@ def test_an_upload_that_was_left_is_removed_after_a_week_and_nothing_else(
         Collections(server.database, blobs, server.clock).tidy()
         assert [text for text in contents(server) if "contents" not in text] == texts
     assert "no artifact has the id" in commit(client, left)[1]
+
+
+RUN = """
+mutation M($name: String) { upsertBucket(input: {
+  name: $name, modelName: "p", entityName: "local" }) { bucket { id } } }
+"""
+DELETE_RUN = """
+mutation M($id: ID!, $with: Boolean) { deleteRun(input: {id: $id, deleteArtifacts: $with}) {
+  clientMutationId } }
+"""
+
+
+@pytest.mark.parametrize(("with_artifacts", "left"), [(False, ["text"]), (True, [])])
+def test_a_deleted_run_takes_its_artifacts_along_only_if_asked(
+    server: InProcessServer, client: ApiClient, with_artifacts: bool, left: list[str]
+) -> None:
+    data, _ = ask(client, RUN, name="r")
+    artifact = create(client, "1", runName="r")
+    url = upload_url(client, artifact, "a", "text")
+    assert url is not None
+    assert client.put(url, content=b"text").status_code == 200
+    assert send_manifest(client, artifact, a="text") == 200
+    assert not commit(client, artifact)[1]
+    run = data["upsertBucket"]["bucket"]["id"]
+    _, error = ask(client, DELETE_RUN, **{"id": run, "with": with_artifacts})
+    assert not error, error
+    assert [text for text in contents(server) if "contents" not in text] == left
+    found, _ = ask(client, READ, name="data:v0")
+    assert (found["project"]["artifact"] is None) == with_artifacts
+
+
+def test_parts_that_several_writers_send_become_one_version(client: ApiClient) -> None:
+    artifacts = [create(client, f"{n}", distributedID="many") for n in range(2)]
+    assert artifacts[0] == artifacts[1]
+    for name in ("a", "b"):
+        url = upload_url(client, artifacts[0], name, name)
+        assert url is not None
+        assert client.put(url, content=name.encode()).status_code == 200
+        assert send_manifest(client, artifacts[0], "PATCH", **{name: name}) == 200
+    assert not commit(client, artifacts[0])[1]
+    data, _ = ask(client, READ, name="data:v0")
+    edges = data["project"]["artifact"]["files"]["edges"]
+    assert [edge["node"]["name"] for edge in edges] == ["a", "b"]
