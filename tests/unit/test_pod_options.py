@@ -135,6 +135,18 @@ def test_without_a_sweeps_id_the_sweep_comes_from_the_jobs_file() -> None:
     assert read_options([], {**IN_A_JOB, "SWEEPCTL_SWEEP": "e/p/s"}).source is None
 
 
+@pytest.mark.parametrize(("text", "seed"), [("", None), ("0", 0), ("7", 7), ("x", ""), ("-1", "")])
+def test_the_seed_of_a_sweep_that_is_created_is_a_whole_number(text: str, seed: object) -> None:
+    environ = {**IN_A_JOB, "SWEEPCTL_SEED": text}
+    if seed == "":
+        with pytest.raises(UsageError, match=f"SWEEPCTL_SEED: expected .*, found '{text}'"):
+            read_options([], environ)
+        return
+    source = read_options([], environ).source
+    assert source is not None
+    assert source.seed == seed
+
+
 @pytest.mark.parametrize("missing", sorted(set(IN_A_JOB) - {"JOB_COMPLETION_INDEX"}))
 def test_outside_a_job_a_sweep_has_to_be_named(missing: str) -> None:
     environ = {key: value for key, value in IN_A_JOB.items() if key != missing}
