@@ -83,6 +83,8 @@ chart: setup ## renew the settings in its README; write dist/isaac-sweep-VERSION
 	@$(BIN)/python -m tools.chart --package dist
 test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
+test-fuzz: setup ## 10,000 random requests to the embedded server: none is answered with 5xx
+	@SWEEPCTL_FUZZ_REQUESTS=10000 $(BIN)/pytest -q --timeout 0 tests/unit/test_server_fuzz.py
 lock: setup ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
 
@@ -93,4 +95,4 @@ clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-leaving bench-bytecode bench-companion bench-reward-debt \
-	bench-cluster bench-disruptions chart test-parity lock version clean
+	bench-cluster bench-disruptions chart test-parity test-fuzz lock version clean

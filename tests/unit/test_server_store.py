@@ -52,6 +52,11 @@ def test_two_servers_on_one_folder_are_refused(tmp_path: Path) -> None:
     assert f"is used by another server (process {os.getpid()})" in ended.stderr
     assert "--data DIR" in ended.stderr
     assert "Traceback" not in ended.stderr
+    (tmp_path / "sweepctl.lock").unlink()
+    for _ in range(2):
+        ended = subprocess.run(other, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 1, "also when the lock file was deleted"
+        assert "is used by another server" in ended.stderr
     first.close()
     Database(tmp_path).close()
 

@@ -105,7 +105,8 @@ def _upsert_target(context: Context, input: Mapping[str, Any]) -> tuple[Run | No
 
 
 def _check_run_id(name: str) -> None:
-    if not name.strip() or len(name) > 128 or any(c in "/\\#?%:" or c < " " for c in name):
+    is_visible = bool(name.strip(" .")) and name.isprintable()
+    if not is_visible or len(name) > 128 or any(c in "/\\#?%:" for c in name):
         raise GraphQLError(
             f"{name[:80]!r} is no run id: 1 to 128 characters, none of them / \\ # ? % :"
         )

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -149,7 +150,20 @@ def has_this_format(folder: Path) -> bool:
         return _checked_version(connection, folder / DATABASE) == SCHEMA_VERSION
 
 
-def _take_folder(folder: Path) -> IO[str]:
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    """The lock file of a folder, and the handle of the folder where that can be locked itself."""
+
+    file: IO[str]
+    folder: int | None
+
+    def close(self) -> None:
+        self.file.close()
+        if self.folder is not None:
+            os.close(self.folder)
+
+
+def _take_folder(folder: Path) -> _Lock:
     """Lock the folder for this process: two servers on one folder would hand out runs twice."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +175,7 @@ def _take_folder(folder: Path) -> IO[str]:
         ) from error
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = _lock_itself(folder)
     except OSError as error:
         lock_file.seek(0)
         owner = lock_file.read().strip()
@@ -178,7 +193,20 @@ def _take_folder(folder: Path) -> IO[str]:
         lock_file.truncate(0)
         lock_file.write(str(os.getpid()))
         lock_file.flush()
-    return lock_file
+    return _Lock(lock_file, handle)
+
+
+def _lock_itself(folder: Path) -> int | None:
+    """Lock the folder as well, if it can be: a lock file may be deleted, and another made."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+        return None  # a file system that locks no folders
+    return handle
 
 
 def _version_of(path: Path) -> int | None:

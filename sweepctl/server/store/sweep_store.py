@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from sweepctl.server.errors import BadMessageError
 from sweepctl.server.lifecycle import AgentState
 from sweepctl.server.store.filters import Sql
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
 
+_MAX_NAME = 128
 _ID_LETTERS = string.ascii_lowercase + string.digits
 
 Rows = sqlite3.Connection
@@ -117,10 +119,16 @@ def project_by_pk(rows: Rows, pk: int) -> Project:
 
 
 def ensure_project(tx: Rows, entity: str, name: str, now: float) -> Project:
-    """Find a project by its names, or create it."""
+    """Find a project by its names, or create it; a BadMessageError says what a name may be."""
     found = find_project(tx, entity, name)
     if found:
         return found
+    for text in (entity, name):
+        if not text.strip(" .") or len(text) > _MAX_NAME or not text.isprintable():
+            raise BadMessageError(
+                f"{text[:80]!r} is no name of a project or an entity: 1 to {_MAX_NAME} characters"
+                " that can be seen, and not '.' or '..'"
+            )
     cursor = tx.execute(
         "INSERT INTO projects (entity, name, created) VALUES (?, ?, ?)", (entity, name, now)
     )
