@@ -44,7 +44,7 @@ lint: setup ## ruff, format included
 type: setup ## mypy --strict
 	@$(BIN)/mypy
 unit: setup ## unit tests, no trainer, no network
-	@$(BIN)/pytest -q -n 3 --dist worksteal tests/unit
+	@$(BIN)/pytest -q -n 3 --dist worksteal --hypothesis-profile quick tests/unit
 
 golden: setup ## rewrite the golden files from what is printed now
 	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.serving import ServerProcess
 from tests.side_by_side import pytest_xdist_make_scheduler
+
+# For the inner loop (`make unit`); `make test` draws as many as hypothesis does by itself.
+settings.register_profile("quick", max_examples=15)
 
 __all__ = ["pytest_xdist_make_scheduler", "server", "start_server"]
 

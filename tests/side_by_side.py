@@ -16,6 +16,8 @@ CHAINS = {
     "real trainers": r"test_(trainer_in_pods|toy_legs|example_settings)\.py|::test_isaac_lab_",
     # torch's launcher listens on one port of the machine, whoever starts it.
     "several processes": r"::test_real_trainer_(in_two|tells_a_typo_in_several)_processes",
+    # A bed of its own, from which everything is taken away.
+    "disruptions": r"cluster/test_disruptions\.py",
     # Each compares the whole machine before and after.
     "small beds": r"cluster/test_testbed_lifecycle\.py",
     # What is said of a pod that waits depends on how many nodes there are.

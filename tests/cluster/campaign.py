@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.cluster.light import training_since
+from tests.cluster.light import trained_since, training_since
 from tests.cluster.pod_watch import PodWatch, Seen, wrong_exit
 from tests.testbed.cluster import Timeout
 from tests.testbed.disrupt import Disruptor, Victim, victim_of
@@ -29,6 +30,8 @@ COUNTED = ("kill", "power", "pressure")
 ABRUPT = ("force", "kill", "oom", "cut", "pressure", "power", "vanish")
 """Kinds that leave a trainer no time to save."""
 MOST_COUNTED = 5
+_CHOOSERS = {"preempt": "PreemptionByScheduler", "pressure": "TerminationByKubelet"}
+"""Kinds for which the scheduler or the kubelet chooses the pods, and how it says so."""
 _LOST_NODE = {None, 75, 137, 255}
 _ALLOWED: Mapping[str, set[int | None]] = {
     "force": _LOST_NODE,
@@ -111,12 +114,12 @@ class Campaign:
         """Do it to a node, and to whatever is on it."""
         hit = [seen for seen in self._running() if _node_of(seen) == node.name]
         struck = self._note(kind, hit)
-        if kind in ("preempt", "pressure"):  # the scheduler or the kubelet chooses
+        if kind in _CHOOSERS:
             for each in struck:
                 each.pods, each.runs = (), ()
         self._perform(struck[0], lambda: self._whole(kind, node))
-        if kind in ("preempt", "pressure"):
-            self._find_hit(struck, hit)
+        for each in struck:
+            self._find_hit(each, node)
         return struck
 
     def on_cluster(self, kind: str, fleets: Mapping[str, Fleet]) -> list[Struck]:
@@ -162,6 +165,11 @@ class Campaign:
         training = self.training()
         return any(_node_of(s) == node and s.host in training for s in self._running())
 
+    def trains_at_least(self, count: int) -> bool:
+        """Tell whether that many running pods train."""
+        training = self.training()
+        return sum(seen.host in training for seen in self._running()) >= count
+
     # how each is done
 
     def _one(self, kind: str, victim: Victim) -> None:
@@ -194,10 +202,9 @@ class Campaign:
         if kind == "api":
             self.disruptor.restart_api()
         elif kind == "server":
-            name = f"pod/{fleets[0].instance}-server-0"
-            self.disruptor.cluster.kubectl(
-                "-n", self.disruptor.namespace, "delete", name, "--wait=false"
-            )
+            pod = ("-n", self.disruptor.namespace, "pod", f"{fleets[0].instance}-server-0")
+            delete = partial(self.disruptor.cluster.run, "kubectl", "delete", *pod, "--wait=false")
+            self._until("the server's pod is deleted", lambda: delete().returncode == 0)
         elif kind == "pause":
             for fleet in fleets:
                 fleet.pause()
@@ -285,15 +292,21 @@ class Campaign:
         self.struck += noted
         return noted
 
-    def _find_hit(self, struck: list[Struck], hit: list[Seen]) -> None:
-        known, training = self.watch.pods(), self.training()
-        for seen in hit:
-            now = known[seen.item["metadata"]["uid"]]
-            if now.disruption in ("PreemptionByScheduler", "TerminationByKubelet"):
-                for each in struck:
-                    if each.instance == now.instance:
-                        each.pods += (now.item["metadata"]["uid"],)
-                        each.runs += tuple(training.get(now.host, ("", 0))[:1])
+    def _find_hit(self, struck: Struck, node: Node) -> None:
+        """Add the pods that were taken from the node meanwhile, and what they trained."""
+        wanted = _CHOOSERS.get(struck.kind)
+        for uid, seen in self.watch.pods().items():
+            at = seen.taken_at
+            if (
+                uid not in struck.pods
+                and seen.instance == struck.instance
+                and _node_of(seen) == node.name
+                and at is not None
+                and at > struck.at - 1  # the API's times are whole seconds
+                and wanted in (None, seen.disruption)
+            ):
+                struck.pods += (uid,)
+                struck.runs += trained_since(self.ledger, seen.host, struck.at)
 
     def _perform(self, struck: Struck, do: Callable[[], None]) -> None:
         try:

@@ -323,6 +323,12 @@ def training_since(ledger: Path) -> dict[str, tuple[str, float]]:
     return found
 
 
+def trained_since(ledger: Path, host: str, at: float) -> tuple[str, ...]:
+    """Give the runs that a host has trained at some time since then."""
+    files = [file for file in ledger.glob(f"*.{host}.*") if file.stat().st_mtime > at - 12]
+    return tuple(sorted({file.name.partition(".")[0] for file in files}))
+
+
 def _ended_twice(processes: list[dict[str, Any]], iterations: int) -> bool:
     """Tell whether two trained it to its end at the same time.
 

@@ -61,6 +61,16 @@ class Seen:
         return next(found, "")
 
     @property
+    def taken_at(self) -> float | None:
+        """When it was told to leave, or Kubernetes noted that it took it away."""
+        if (deleted_at := self.deleted_at) is not None:
+            return deleted_at
+        conditions = self.item["status"].get("conditions", ())
+        found = (c["lastTransitionTime"] for c in conditions if c["type"] == "DisruptionTarget")
+        at = next(found, None)
+        return epoch_of(at) if at else None
+
+    @property
     def ended(self) -> dict[str, Any] | None:
         """How its agent's container ended."""
         for status in self.item["status"].get("containerStatuses", ()):
@@ -141,7 +151,11 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     if ended is None and (not seen.is_leaving or _never_ran(seen)):
         return None
     why = f" ({seen.disruption})" if seen.disruption else ""
-    return f"{seen.name}: {code}, {'told to leave' if is_told else 'not told to leave'}{why}"
+    after = ""
+    if ended is not None and seen.taken_at is not None:
+        after = f" {epoch_of(ended['finishedAt']) - seen.taken_at:.0f} s before its end"
+    told = f"told to leave{after}" if is_told else "not told to leave"
+    return f"{seen.name}: {code}, {told}{why}"
 
 
 def _never_ran(seen: Seen) -> bool:

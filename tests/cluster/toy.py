@@ -35,7 +35,7 @@ class Toy:
     light: Light
     agents: int = 2
     runs: int = 4
-    iterations: int = 60
+    iterations: int = 160
     progress: list[dict[str, Any]] = field(default_factory=list)
     """What the companion has said, each word once, with the run that it is of."""
 

@@ -140,23 +140,22 @@ class Disruptor:
 
     def pressure(self, node: Node) -> None:
         """Have the kubelet find that its node has too little memory, until it has evicted a pod."""
-        before = {item["metadata"]["uid"] for item in self.pods(node)}
-
-        def has_evicted() -> bool:
-            return not before <= {
-                item["metadata"]["uid"]
-                for item in self.pods(node)
-                if item["status"].get("reason") != "Evicted"
-            }
-
+        before = self._evicted(node)
         with self._kubelet_told(node, "memory.available", "99%"):
-            self._wait_for("the kubelet has evicted a pod", has_evicted)
+            self._wait_for("the kubelet has evicted a pod", lambda: self._evicted(node) - before)
         self._wait_for("the node says that it has memory", lambda: self._takes_pods(node))
 
     def restart_kubelet(self, node: Node) -> None:
         """End the kubelet; the node's first process starts another."""
-        process = next(p for p in self._of_node(node) if p.command[0].endswith("/kubelet"))
-        process.kill()
+
+        def has_killed_it() -> bool:
+            found = [p for p in self._of_node(node) if p.command[0].endswith("/kubelet")]
+            for process in found:
+                process.kill()
+            return bool(found)
+
+        # One that was ended just now is started again first.
+        self._wait_for("the node has a kubelet", has_killed_it)
 
     def power(self, node: Node, off_s: float) -> None:
         """Cut a node's power and let it come back."""
@@ -197,6 +196,13 @@ class Disruptor:
         found = self.cluster.get("-n", self.namespace, "pods", "-l", self.selector, *on)
         return [item for item in found["items"] if _is_there(item)]
 
+    def _evicted(self, node: Node) -> set[str]:
+        """Give the pods that the node's kubelet has evicted, by UID."""
+        on = ("--field-selector", f"spec.nodeName={node.name}")
+        found = self.cluster.get("-n", self.namespace, "pods", "-l", self.selector, *on)
+        pods = [item for item in found["items"] if item["status"].get("reason") == "Evicted"]
+        return {item["metadata"]["uid"] for item in pods}
+
     def processes(self, victim: Victim) -> list[Process]:
         """Give the processes of a pod's containers."""
         found = self.by_container()
@@ -209,7 +215,7 @@ class Disruptor:
             with contextlib.suppress(BedUnavailable):  # the node is off
                 for process in self._of_node(node):
                     place = _cgroup(process)
-                    if "/k8s.io/" in place and process.command != ("/pause",):
+                    if "/kubepods/" in place and process.command != ("/pause",):
                         found.setdefault(place.rpartition("/")[2], []).append(process)
         return found
 

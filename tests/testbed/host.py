@@ -92,6 +92,10 @@ def wait_until_gone(processes: list[Process], timeout_s: float) -> list[Process]
     return processes
 
 
+_CPU_SHARES = {"cpu.shares": "8192", "cpu.weight": "800"}
+"""Eight times the default, by version 1 and by version 2."""
+
+
 def cgroup_hierarchies() -> list[Path]:
     """The root of every cgroup hierarchy here: one with version 2, many with version 1."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
@@ -99,9 +103,18 @@ def cgroup_hierarchies() -> list[Path]:
 
 
 def make_cgroup(path: str) -> None:
-    """Make a cgroup of that path in every hierarchy."""
+    """Make a cgroup of that path in every hierarchy, with more of a busy processor than most.
+
+    However many processes run beside a bed, its kubelets' deadlines are those of a whole machine.
+    """
     for root in cgroup_hierarchies():
-        (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        place = root
+        for part in path.strip("/").split("/"):
+            place /= part
+            place.mkdir(exist_ok=True)
+            for name, share in _CPU_SHARES.items():
+                if (place / name).exists():
+                    (place / name).write_text(share)
 
 
 def remove_cgroup(path: str, timeout_s: float = 10) -> list[Path]:

@@ -195,7 +195,7 @@ def _kubelet(bed: Bed, node: Node) -> dict[str, object]:
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"{bed.cgroup}/{node.name}",
-        "cgroupsPerQOS": False,
+        "cgroupsPerQOS": True,
         "enforceNodeAllocatable": [],
         "protectKernelDefaults": True,
         "oomScoreAdj": 0,
