@@ -68,6 +68,7 @@ def agent(
         count=count,
         grammar=grammar,
         max_initial_failures=max_initial_failures,
+        tasks=tasks or (),
         say=output.say,
     )
     raise typer.Exit(code)
@@ -124,6 +125,7 @@ def local(
         gpu=gpu.value,
         max_initial_failures=max_initial_failures,
         gpus=read_wish(gpus, gpus_per_agent),
+        tasks=tasks or (),
         search_engine=search_engine,
     )
     with LocalView() as view:

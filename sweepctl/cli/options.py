@@ -6,7 +6,6 @@ Spelt for typer, with how their values are read, and the short answers that seve
 from __future__ import annotations
 
 import enum
-import os
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -105,16 +104,15 @@ Namespace = Annotated[
 ]
 
 
-def _give_tasks(entries: list[str] | None) -> list[str] | None:
-    """Check what registers the tasks, and pass it to the agents in their environment."""
-    from sweepctl_pod.trainer.tasks import SETTING, TasksError, find_tasks
+def _check_tasks(entries: list[str] | None) -> list[str] | None:
+    """Check what registers the tasks; how it reaches the agents is theirs (`tasks_environ`)."""
+    from sweepctl_pod.trainer.tasks import TasksError, find_tasks
 
     if entries:
         try:
             find_tasks(entries)
         except TasksError as error:
             raise UsageError(error.message, error.hint) from None
-        os.environ[SETTING] = ":".join(entries)
     return entries
 
 
@@ -123,7 +121,7 @@ TasksOption = Annotated[
     typer.Option(
         "--tasks",
         metavar="MODULE|FOLDER",
-        callback=_give_tasks,
+        callback=_check_tasks,
         help="What registers your tasks, or your project's folder; may be repeated.",
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, find_sweep, open_api, want_login
@@ -17,6 +17,7 @@ def run_agent(
     count: int,
     grammar: str,
     max_initial_failures: str | None,
+    tasks: Sequence[str],
     say: Callable[[str], None],
 ) -> int:
     """Take `count` runs from a sweep on this machine; give the agent's exit code."""
@@ -27,7 +28,7 @@ def run_agent(
     want_login(place, name)
     with open_api(place, name, say) as api:
         sweep = find_sweep(api, name)
-        environ = {**os.environ, "WANDB_BASE_URL": api.base_url}
+        environ = {**os.environ, **tasks_environ(tasks), "WANDB_BASE_URL": api.base_url}
         if api.connection.api_key:
             environ["WANDB_API_KEY"] = api.connection.api_key
         return run_pod_agent(
@@ -54,3 +55,10 @@ def failure_options(limit: str | None) -> list[str]:
             f"--max-initial-failures {limit}: expected a number of runs", "write 3, or 0 for never"
         ) from None
     return ["--max-initial-failures", limit]
+
+
+def tasks_environ(tasks: Sequence[str]) -> dict[str, str]:
+    """Give the variable that tells agents what registers the tasks; without any, nothing."""
+    from sweepctl_pod.trainer.tasks import SETTING  # only here: the other verbs train nothing
+
+    return {SETTING: ":".join(tasks)} if tasks else {}

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweepctl.local.agent import failure_options
+from sweepctl.local.agent import failure_options, tasks_environ
 from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
 from sweepctl.server.server_process import (
     ENTITY,
@@ -55,6 +55,8 @@ class LocalPlan:
     gpu: str
     max_initial_failures: str | None
     gpus: Wish
+    tasks: Sequence[str] = ()
+    """What registers the tasks with Isaac Lab: modules, or folders of projects."""
     search_engine: str | None = None
 
 
@@ -96,7 +98,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
         logs=agent_logs(data, sweep.id),
         work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu, *failures],
-        environ=agent_environ(url),
+        environ={**agent_environ(url), **tasks_environ(plan.tasks)},
         gpus=gpus,
     )
     view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -434,21 +434,28 @@ def test_tasks_that_are_not_there_are_told_before_anything_starts(
     assert not Path("data").exists()
 
 
-def test_tasks_reach_the_agents_in_their_environment(
+def test_tasks_reach_the_agents_and_leave_this_process_as_it_was(
     sweepctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweepctl.local import agent
+    from sweepctl.local import agent, supervisor
 
     monkeypatch.setenv("SWEEPCTL_TASKS", "before")
     seen = []
 
-    def run_agent(*_: object, **__: object) -> int:
-        seen.append(os.environ["SWEEPCTL_TASKS"])
+    def run_agent(*_: object, tasks: Sequence[str], **__: object) -> int:
+        seen.append(agent.tasks_environ(tasks))
         return 0
 
+    def run_local(_spec: object, plan: supervisor.LocalPlan, _view: object) -> int:
+        return run_agent(tasks=plan.tasks)
+
     monkeypatch.setattr(agent, "run_agent", run_agent)
+    monkeypatch.setattr(supervisor, "run_local", run_local)
+    Path("sweep.yaml").write_text(GOOD)
     Path("project/legs/tasks").mkdir(parents=True)
     Path("project/legs/__init__.py").touch()
-    words = ["agent", "--sweep", "a/b/c", "--tasks", "arms.tasks", "--tasks", "./project"]
-    assert sweepctl(*words)[0] == 0
-    assert seen == ["arms.tasks:./project"]
+    for verb in (["agent", "--sweep", "a/b/c"], ["local", "sweep.yaml"]):
+        assert sweepctl(*verb, "--tasks", "arms.tasks", "--tasks", "./project")[0] == 0
+        assert sweepctl(*verb)[0] == 0
+    assert seen == [{"SWEEPCTL_TASKS": "arms.tasks:./project"}, {}] * 2
+    assert os.environ["SWEEPCTL_TASKS"] == "before"
