@@ -27,7 +27,6 @@ from sweepctl.cli.options import (
     SweepFile,
     TasksOption,
     load_spec,
-    read_grammar,
 )
 from sweepctl.cli.output import Form
 
@@ -61,7 +60,6 @@ def agent(
     from sweepctl.local.agent import run_agent
     from sweepctl.sweeps.create import agent_sweep_name
 
-    read_grammar(grammar)  # or say now that there is none
     code = run_agent(
         agent_sweep_name(sweep, project, entity, sweep_ids),
         server=server,
@@ -114,7 +112,6 @@ def local(
     from sweepctl.local.supervisor import LocalPlan, run_local
     from sweepctl.sweeps.gpus import read_wish
 
-    read_grammar(grammar)  # or say now that there is none
     spec = load_spec(file, seed)
     plan = LocalPlan(
         agents=agents,

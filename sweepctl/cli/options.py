@@ -83,10 +83,19 @@ Entity = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--entity-name", help="The W&B entity (user or team)."),
 ]
+
+
+def _check_grammar(text: str) -> str:
+    read_grammar(text)
+    return text
+
+
 GrammarOption = Annotated[
     str,
     typer.Option(
-        "--grammar", help="How overrides are written: auto, literal (Isaac Lab 3) or hydra (2.x)."
+        "--grammar",
+        callback=_check_grammar,
+        help="How overrides are written: auto, literal (Isaac Lab 3) or hydra (2.x).",
     ),
 ]
 MaxInitialFailures = Annotated[
