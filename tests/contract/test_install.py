@@ -23,7 +23,7 @@ from tests.testbed.requirements import BedUnavailable
 ROOT = Path(__file__).parents[2]
 TRAINER = Path(__file__).with_name("plain_trainer.py")
 UV = [sys.executable, "-m", "uv"]
-EXTRAS = ("wandb", "pyarrow", "numpy", "pandas", "sweeps", "matplotlib")
+EXTRAS = ("wandb", "pyarrow", "pandas", "sweeps", "scikit-learn", "torch", "matplotlib")
 """What only an extra may bring."""
 
 

@@ -6,7 +6,6 @@ iteration ends. What rsl_rl's runner shares with no other library is in `rsl_rl_
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,30 +161,3 @@ def expect_resume(orders: Orders, library: str) -> None:
         HISTORY.expect(
             lambda: (found := find_resume(orders)) is not None and found.library == library
         )
-
-
-class Replacements:
-    """Functions of ours in place of an object's own, until they are taken back."""
-
-    def __init__(self) -> None:
-        self._undo: list[Callable[[], None]] = []
-
-    def replace(self, owner: Any, name: str, wrapped: Callable[..., Any]) -> None:
-        """Put a function, which gets the one before it as its first argument, on one object."""
-        before, had = getattr(owner, name), name in vars(owner)
-
-        @functools.wraps(before)
-        def ours(*args: Any, **kwargs: Any) -> Any:
-            return wrapped(before, *args, **kwargs)
-
-        def undo() -> None:
-            if vars(owner).get(name) is ours:
-                setattr(owner, name, before) if had else delattr(owner, name)
-
-        setattr(owner, name, ours)
-        self._undo.append(undo)
-
-    def undo(self) -> None:
-        """Leave all objects as they were."""
-        while self._undo:
-            self._undo.pop()()

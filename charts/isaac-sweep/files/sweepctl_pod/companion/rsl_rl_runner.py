@@ -21,6 +21,7 @@ from typing import Any
 from sweepctl_pod.companion import states
 from sweepctl_pod.companion.orders import Orders
 from sweepctl_pod.companion.ranks import Ranks
+from sweepctl_pod.companion.replacements import Replacements
 from sweepctl_pod.companion.resuming import Resume, find_resume
 from sweepctl_pod.companion.speech import never_breaking, reason, say
 from sweepctl_pod.companion.training import Trainer, Training
@@ -77,7 +78,7 @@ class _Learning:
         """The trainer's models of a while, by name: iteration, and when it was saved."""
         self._to_upload: list[tuple[Path, int]] = []
         self._training: Training | None = None
-        self._undo: list[Callable[[], None]] = []
+        self._replacements = Replacements()
         self._disarm: Callable[[], None] = lambda: None
 
     def begin(self, may_resume: bool) -> None:
@@ -91,16 +92,15 @@ class _Learning:
                 self._go_on(resume)
         trainer = Trainer(LIBRARY, self._save, self._capture, self._arm)
         self._training = Training(self._orders, trainer, self._ranks, self._last + 1, self._of)
-        self._replace(runner.alg, "update", self._updating)
-        self._replace(runner, "save", self._saving)
+        self._replacements.replace(runner.alg, "update", self._updating)
+        self._replacements.replace(runner, "save", self._saving)
         self._training.begin(note)
 
     def end(self) -> None:
         """Leave the runner as it was."""
         with never_breaking("the end of the training"):
             self._disarm()
-            while self._undo:
-                self._undo.pop()()
+            self._replacements.undo()
             if self._training is not None:
                 self._training.end()
 
@@ -284,21 +284,6 @@ class _Learning:
             return before({**locs, **counted}, *args, **kwargs)
 
         if logger is not None and getattr(logger, "tot_time", None):
-            self._replace(logger, "log", log)
+            self._replacements.replace(logger, "log", log)
         elif logger is None and getattr(runner, "tot_time", None):
-            self._replace(runner, "log", log_locals)
-
-    def _replace(self, owner: Any, name: str, wrapped: Callable[..., Any]) -> None:
-        """Put a function of ours, which gets the one before it, on one object."""
-        before, had = getattr(owner, name), name in vars(owner)
-
-        @functools.wraps(before)
-        def ours(*args: Any, **kwargs: Any) -> Any:
-            return wrapped(before, *args, **kwargs)
-
-        def undo() -> None:
-            if vars(owner).get(name) is ours:
-                setattr(owner, name, before) if had else delattr(owner, name)
-
-        setattr(owner, name, ours)
-        self._undo.append(undo)
+            self._replacements.replace(runner, "log", log_locals)

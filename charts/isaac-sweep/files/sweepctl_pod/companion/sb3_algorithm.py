@@ -17,10 +17,10 @@ from typing import Any
 from sweepctl_pod.companion.library_loop import (
     Library,
     Loop,
-    Replacements,
     expect_resume,
 )
 from sweepctl_pod.companion.orders import Orders
+from sweepctl_pod.companion.replacements import Replacements
 from sweepctl_pod.companion.speech import never_breaking
 
 LIBRARY = "sb3"
