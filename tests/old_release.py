@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ def old_objects(folder: Path) -> list[dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     return [piece for piece in yaml.safe_load_all(done.stdout) if piece]
+
+
+def old_values() -> dict[str, Any]:
+    """Read the values of the chart of the version before."""
+    with tarfile.open(OLD_CHART) as chart:
+        file = chart.extractfile("isaac-sweep/values.yaml")
+        assert file is not None
+        found: dict[str, Any] = yaml.safe_load(file)
+    return found
 
 
 def lay_out_old_code(folder: Path) -> Path:

@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep=TEXTS.filter(bool),
     name=st.sampled_from(["legs", "123", "a-1e3", "null", "x" * 45]),
 )
-@example(tree={"checkpoint": None}, sweep="a", name="legs")
+@example(tree={"checkpoint": None, "seed": None}, sweep="a", name="legs")
 @example(tree={}, sweep="method: grid\r\n\ttab \u0085\u2028\ufeff\x7f", name="legs")
 @example(
     tree={"server": {"enabled": True}, "networkPolicy": {"enabled": True}}, sweep="a", name="null"

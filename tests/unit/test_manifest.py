@@ -117,8 +117,9 @@ def test_the_api_key_is_in_no_object() -> None:
     assert env["WANDB_API_KEY"] == {"secretKeyRef": {"name": "keys", "key": "k"}}
 
 
-def test_a_setting_that_an_older_release_lacks_has_its_default() -> None:
-    assert env_of("checkpoint=null") == env_of()
+@pytest.mark.parametrize("setting", ["checkpoint", "seed"])
+def test_a_setting_that_an_older_release_lacks_has_its_default(setting: str) -> None:
+    assert env_of(f"{setting}=null") == env_of()
 
 
 def test_the_pods_environment_is_the_contract_with_the_pod_code() -> None:
