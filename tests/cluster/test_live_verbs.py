@@ -90,7 +90,8 @@ def agent_pods(sweepctl: Sweepctl) -> list[dict[str, Any]]:
 def test_scaled_evicted_paused_and_resumed_every_run_finishes_once_with_its_parameters(
     sweepctl: Sweepctl, tmp_path: Path
 ) -> None:
-    write_sweep(tmp_path, GAINS, steps=STEPS, pause_s=0.5)
+    # Slow enough that there is a run for each agent until all is done to them.
+    write_sweep(tmp_path, GAINS, steps=STEPS, pause_s=1.2)
     values = str(write_values(tmp_path))
     sweepctl.answer("submit", "plain.yaml", "--agents", "3", "-f", values, "--create-secret")
     job = sweepctl.status("plain")["job"]["name"]
