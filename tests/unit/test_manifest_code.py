@@ -67,7 +67,7 @@ def test_the_files_are_the_package_whole_and_nothing_of_it_is_carried_for_nothin
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             elif module == "companion.hook" and isinstance(node, ast.Constant):  # by their names
-                names = [f"{module.rpartition('.')[0]}.{node.value}"]
+                names = [f"companion.{node.value!s}"]
             for name in (name.removeprefix("sweepctl_pod.") for name in names):
                 todo += {name, f"{name}.__init__"} & carried - needed
     run_by_path = {"run.guardian", "trainer.in_trainer", "trainer.register_tasks"}
