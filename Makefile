@@ -30,9 +30,11 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest -n 6 --dist loadgroup tests
+	@$(BIN)/pytest -n 6 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests
 test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
-	@$(BIN)/pytest -n 4 --dist loadgroup tests/cluster
+	@$(BIN)/pytest -n 4 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests/cluster
+test-disruptions: trainer ## every disruption of a cluster, on a test bed of its own (root, Linux; eight quiet minutes)
+	@$(BIN)/pytest -q --timeout 0 tests/cluster/test_disruptions.py
 
 test-clients: setup ## artifacts with eight versions of W&B's client, 0.16.6 to the installed one
 	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py
@@ -94,5 +96,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-leaving bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-leaving bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity test-fuzz lock version clean

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sweepctl.server.errors import BadMessageError
+from sweepctl.server.json_texts import JsonTextError, parsed
 
 Content = Mapping[str, Any]
 
@@ -14,8 +15,8 @@ Content = Mapping[str, Any]
 def read_manifest(text: bytes) -> dict[str, Any]:
     """Check a manifest; a BadMessageError says what is wrong with it."""
     try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        manifest = parsed(text)
+    except JsonTextError as error:
         raise BadMessageError(f"the manifest is no JSON: {error}") from error
     contents = manifest.get("contents") if isinstance(manifest, dict) else None
     if not isinstance(contents, dict):
