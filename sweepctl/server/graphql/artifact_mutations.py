@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from graphql import GraphQLError
 
@@ -203,21 +204,14 @@ def _named_collection(context: Context, input: Input) -> Collection:
     return found
 
 
-def _add_aliases(root: object, info: Info, input: Input) -> dict[str, Any]:
+def _change_aliases(
+    change: Literal["add", "remove"], root: object, info: Info, input: Input
+) -> dict[str, Any]:
     context = context_of(info)
     artifact = artifact_of(info, input["artifactID"])
     for alias in input["aliases"]:
         collection = _named_collection(context, alias)
-        context.collections.change_aliases(artifact, collection, add=[alias["alias"]])
-    return {"success": True}
-
-
-def _delete_aliases(root: object, info: Info, input: Input) -> dict[str, Any]:
-    context = context_of(info)
-    artifact = artifact_of(info, input["artifactID"])
-    for alias in input["aliases"]:
-        collection = _named_collection(context, alias)
-        context.collections.change_aliases(artifact, collection, remove=[alias["alias"]])
+        context.collections.change_aliases(artifact, collection, **{change: [alias["alias"]]})
     return {"success": True}
 
 
@@ -327,8 +321,8 @@ ARTIFACT_MUTATIONS: Fields = {
     "updateArtifact": _update,
     "deleteArtifact": _delete,
     "useArtifact": _use,
-    "addAliases": _add_aliases,
-    "deleteAliases": _delete_aliases,
+    "addAliases": partial(_change_aliases, "add"),
+    "deleteAliases": partial(_change_aliases, "remove"),
     "linkArtifact": _link,
     "unlinkArtifact": _unlink,
     "createArtifactPortfolio": _create_portfolio,
