@@ -51,6 +51,9 @@ class Dispatcher:
     engines: Engines
     results: Results
 
+    def __post_init__(self) -> None:
+        self.database.when_undone(self.work.grids.forget)
+
     def register(self, sweep_id: str, host: str, *, is_own: bool = True) -> RegisteredAgent:
         """Store a new agent, sweepctl's own or W&B's; a NotFoundError if there is no such sweep."""
         with self.database.write() as tx:
@@ -73,15 +76,50 @@ class Dispatcher:
         one that never started has failed, unless this server was down in between. A NotFoundError
         if there is no such agent.
         """
-        with self.database.write() as tx:
-            found = None if agent is None else sweep_store.find_agent(tx, pk=agent)
-            if found is None:
-                raise NotFoundError("no such agent: was its sweep deleted?")
+        with self.database.read() as rows:
+            found = _known_agent(rows, agent)
             was_here = self.presence.seconds_ago("agent", found.pk) is not None
             self.presence.mark_seen("agent", found.pk)
+            unchanged = self._commands_without_change(rows, found, reported)
+        if unchanged is not None:
+            return found, unchanged
+        with self.database.write() as tx:
+            found = _known_agent(tx, agent)
             was_delivered = was_here and not found.is_own
             commands = self._commands(tx, found, reported, was_delivered)
         return found, self._suggested_run(found) if commands is None else commands
+
+    def _commands_without_change(
+        self, rows: Rows, agent: RegisteredAgent, reported: Collection[str]
+    ) -> list[Command] | None:
+        """Give an agent's commands where that changes no row, as of most heartbeats; else None.
+
+        Such an answer waits for no writer and not for the disk.
+        """
+        sweep = sweep_store.find_sweep(rows, pk=agent.sweep)
+        held = run_store.held_runs(rows, agent.pk)
+        if sweep is None:
+            return None
+        if reported:
+            if agent.state != AgentState.RUNNING or {run.id for run in held} != set(reported):
+                return None
+            self.presence.mark_busy(agent.pk)
+            is_canceled = sweep.state == SweepState.CANCELED
+            return [
+                {"type": "stop", "run_id": run.id}
+                for run in held
+                if is_canceled or run.is_stop_asked
+            ]
+        if held:
+            return None
+        self.presence.mark_idle(agent.pk)
+        if sweep.state == SweepState.PAUSED:
+            return []
+        if sweep.state in (SweepState.FINISHED, SweepState.CANCELED):
+            return [{"type": "exit"}] if agent.state == AgentState.FINISHED else None
+        if self.work.may_be_left(rows, sweep) or not run_store.is_open(rows, sweep.pk):
+            return None
+        return [] if self._may_get_a_run_back(rows, agent, sweep) else None
 
     def _suggested_run(self, agent: RegisteredAgent) -> list[Command]:
         """Let the sweep's engine choose an agent's next run; only the engine is locked meanwhile.
@@ -265,3 +303,10 @@ class Dispatcher:
             "attempt": run.attempt + 1,
             "losses": run.losses,
         }
+
+
+def _known_agent(rows: Rows, pk: int | None) -> RegisteredAgent:
+    found = None if pk is None else sweep_store.find_agent(rows, pk=pk)
+    if found is None:
+        raise NotFoundError("no such agent: was its sweep deleted?")
+    return found

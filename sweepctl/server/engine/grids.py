@@ -1,7 +1,7 @@
 """The grids of sweeps, kept between requests so that each run is read only once.
 
-They are used only inside a writing transaction and hold only runs that were committed before it, so
-a rollback never makes them wrong.
+Who uses them goes one after another. Inside writing transactions they hold runs of those before:
+when a commit failed that these shared, `forget` is to be called.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Grids:
 
     def __init__(self) -> None:
         self._walks: OrderedDict[int, _Walk] = OrderedDict()
+
+    def forget(self) -> None:
+        """Read every run again: some that were seen were never stored."""
+        self._walks.clear()
 
     def first_unused(self, rows: Rows, sweep: Sweep) -> Params | None:
         """Give the first point of a sweep's grid that no run has; None when there is none left."""

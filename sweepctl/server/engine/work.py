@@ -1,11 +1,12 @@
 """The work of a sweep: what becomes of a released run, when the sweep is finished or goes on.
 
-Every method works inside the writing transaction of its caller, who answers an agent, a trainer or
-a person.
+Every method but `may_be_left` works inside the writing transaction of its caller, who answers an
+agent, a trainer or a person.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ class Work:
     now: Callable[[], float]
     log: Callable[[str], None]
     grids: Grids = field(default_factory=Grids)
+    _read_grids: Grids = field(default_factory=Grids)
+    _reading: threading.Lock = field(default_factory=threading.Lock)
 
     def release_run(
         self,
@@ -71,6 +74,17 @@ class Work:
         if self.is_capped(tx, sweep):
             return False
         return sweep.method != "grid" or self.grids.first_unused(tx, sweep) is not None
+
+    def may_be_left(self, rows: Rows, sweep: Sweep) -> bool:
+        """Say the same of what is stored, outside a writing transaction."""
+        if run_store.is_queued(rows, sweep.pk):
+            return True
+        if self.is_capped(rows, sweep):
+            return False
+        if sweep.method != "grid":
+            return True
+        with self._reading:
+            return self._read_grids.first_unused(rows, sweep) is not None
 
     def is_capped(self, tx: Rows, sweep: Sweep) -> bool:
         """Say whether the sweep has all the runs that it may have."""

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from sweepctl.server import bounds
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
 from sweepctl.server.store.filters import SQL_FUNCTIONS
 from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION, create, upgrade
+from sweepctl.server.store.group_commit import GroupWriter
 from sweepctl_pod.errors import SweepctlError
 
 _ASK_EVERY = 1_000
@@ -44,14 +45,13 @@ DATABASE = "sweepctl.sqlite"
 class Database:
     """One data folder, owned by one process. Reads run beside the one writer.
 
-    `write()` gives the connection inside one BEGIN IMMEDIATE transaction: it is committed when the
-    block ends and leaves nothing behind when the block raises. Safe to use from any thread.
+    `write()` gives the connection inside a transaction: it is committed, with those of others, when
+    `write()` returns, and leaves nothing behind when the block raises. Safe to use from any thread.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock_file = _take_folder(folder)
-        self._writing = threading.RLock()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         path = folder / DATABASE
@@ -63,6 +63,7 @@ class Database:
                 create(self._writer)
             else:
                 upgrade(self._writer, version)
+            self._group_writer = GroupWriter(self._writer)
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error
@@ -73,17 +74,12 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Give the writing connection inside one transaction."""
-        with self._writing, _translated(self._path):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                # A full disk may have rolled the transaction back already.
-                if self._writer.in_transaction:
-                    with suppress(sqlite3.Error):
-                        self._writer.execute("ROLLBACK")
-                raise
+        with _translated(self._path), self._group_writer.write() as tx:
+            yield tx
+
+    def when_undone(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called when rows that a writer has seen were never stored."""
+        self._group_writer.on_undone.append(forget)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -104,10 +100,10 @@ class Database:
 
     def close(self) -> None:
         """Close every connection and free the folder."""
-        with self._writing:
-            for connection in (*self._readers, self._writer):
-                with suppress(sqlite3.Error):
-                    connection.close()
+        for reader in self._readers:
+            with suppress(sqlite3.Error):
+                reader.close()
+        self._group_writer.close()
         self._lock_file.close()
 
     def _connect(self) -> sqlite3.Connection:
