@@ -354,14 +354,14 @@ def test_an_unexpected_error_is_told_in_the_log_alone(
 
 
 RUNS: list[dict[str, Any]] = [
-    {"id": "r0", "state": "finished", "tags": '["a", "b"]'},
-    {"id": "r1", "state": "failed", "display_name": "foot-1"},
-    {"id": "r2", "state": "running", "group_name": "g"},
+    {"id": "r0", "state": "finished", "tags": '["a", "b"]', "commit_hash": "c0ffee"},
+    {"id": "r1", "state": "failed", "display_name": "foot-1", "exit_code": 3},
+    {"id": "r2", "state": "running", "group_name": "g", "program": "train.py"},
     {"id": "r3", "state": "finished", "display_name": "food-2"},
 ]
 SUMMARIES = [
-    '{"loss": 2, "deep": {"x": 1}}',
-    '{"loss": 0.5, "Metrics/a.b": 3}',
+    '{"loss": 2, "deep": {"x": 1}, "_runtime": 90}',
+    '{"loss": 0.5, "_runtime": 12.5, "Metrics/a.b": 3}',
     '{"loss": "text"}',
     "{}",
 ]
@@ -422,6 +422,25 @@ FILTERS: dict[str, tuple[Any, str]] = {
     "tags in": ({"tags": {"$in": ["x", "b"]}}, "r0"),
     "tags not": ({"tags": {"$ne": "a"}}, "r1 r2 r3"),
     "no tags": ({"tags": None}, "r1 r2 r3"),
+    "some tags": ({"tags": {"$ne": None}}, "r0"),
+    "tags exist": ({"tags": {"$exists": True}}, "r0"),
+    "no tags exist": ({"tags": {"$exists": False}}, "r1 r2 r3"),
+    "all tags": ({"tags": {"$all": ["b", "a"]}}, "r0"),
+    "all tags, one is missing": ({"tags": {"$all": ["a", "c"]}}, ""),
+    "all of no tags": ({"tags": {"$all": []}}, ""),
+    "tags, two conditions": ({"tags": {"$in": ["a"], "$nin": ["b"]}}, ""),
+    "not all tags": ({"tags": {"$not": {"$all": ["a", "b"]}}}, "r1 r2 r3"),
+    "a tag like": ({"tags": {"$regex": "^[ax]$"}}, "r0"),
+    "longer than": ({"duration": {"$gt": 12}}, "r0 r1"),
+    "about as long": ({"duration": {"$gte": 12.5, "$lt": 90}}, "r1"),
+    "never logged": ({"duration": 0}, "r2 r3"),
+    "the only user": ({"username": "local"}, "r0 r1 r2 r3"),
+    "another user": ({"username": {"$in": ["anna", "ben"]}}, ""),
+    "not the user": ({"$not": {"user": "local"}}, ""),
+    "commit": ({"commit": {"$regex": "^c0ff"}}, "r0"),
+    "program": ({"program": "train.py"}, "r2"),
+    "exit code": ({"exitCode": {"$gte": 1}}, "r1"),
+    "no exit code": ({"exitcode": None}, "r0 r2 r3"),
     "time": ({"created_at": {"$gt": "2023-01-01"}}, "r0 r1 r2 r3"),
     "another sweep's": ({"$and": [{"sweep": "abc"}]}, ""),
 }
@@ -444,7 +463,11 @@ BAD_FILTERS: dict[str, tuple[Any, str]] = {
     "list as a value": ('{"name": ["a"]}', "name: cannot compare with"),
     "regex": ('{"name": {"$regex": "("}}', "name: '(' is no regular expression"),
     "in a text": ('{"name": {"$in": "ab"}}', "name: $in needs a list"),
-    "tags": ('{"tags": 5}', "tags: cannot filter by 5"),
+    "tags": ('{"tags": 5}', 'tags: cannot filter by {"$eq": 5}'),
+    "all tags of a number": ('{"tags": {"$all": [1]}}', 'tags: cannot filter by {"$all": [1]}'),
+    "tags by an unknown operator": ('{"tags": {"$size": 1}}', 'cannot filter by {"$size": 1}'),
+    "a tag like nothing": ('{"tags": {"$regex": "("}}', "tags: '(' is no regular expression"),
+    "duration of a list": ('{"duration": [1]}', "duration: cannot compare with"),
     "deep": ('{"$and": [' * 3000 + "]}" * 3000, "nested too deeply"),
 }
 
@@ -465,6 +488,7 @@ ORDERS = {
     "by a parameter": ("-config.env.a.b.value", "r1 r0 r2 r3"),
     "by several": ("+state,-created_at", "r1 r3 r0 r2"),
     "by name": ("-name", "r3 r2 r1 r0"),
+    "longest first": ("-duration", "r0 r1 r2 r3"),
 }
 
 

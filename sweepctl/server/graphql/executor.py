@@ -1,8 +1,9 @@
 """Executes GraphQL: W&B's schema, and the lenient layer before it.
 
 A client that knows more than this server is answered, not refused: unknown fields are null, unknown
-arguments, input fields and variables are dropped, each logged once. `resolvers` fills the schema;
-nothing here knows about sweeps or runs.
+arguments, input fields, variables and fragments on types that no object has are dropped, each
+logged once. A mutation is not: to answer null would say that it was done. `resolvers` fills the
+schema; nothing here knows about sweeps or runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
     GraphQLInputObjectType,
@@ -29,6 +32,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLSchema,
     GraphQLString,
+    InlineFragmentNode,
     NameNode,
     ObjectFieldNode,
     OperationDefinitionNode,
@@ -64,6 +68,7 @@ from graphql.validation import (
 
 from sweepctl.server.bounds import MAX_QUERY_CHARACTERS, accounted, spend
 from sweepctl.server.graphql.document_size import check_size
+from sweepctl.server.graphql.unsupported import unknown_mutation
 
 Resolver = Callable[..., Any]
 Resolvers = Mapping[str, Mapping[str, Resolver]]
@@ -155,8 +160,8 @@ class Executor:
                 self._documents.move_to_end(query)
                 return kept
         try:
-            document = self._without_unknown(parse(query, max_tokens=_MAX_TOKENS))
-            errors = validate(self._schema, document, _RULES) or check_size(document)
+            document, unknown = self._without_unknown(parse(query, max_tokens=_MAX_TOKENS))
+            errors = unknown or validate(self._schema, document, _RULES) or check_size(document)
         except GraphQLError as error:
             raise DocumentError([error]) from error
         except RecursionError as error:
@@ -171,11 +176,12 @@ class Executor:
                 self._kept_characters -= len(self._documents.popitem(last=False)[0])
         return document
 
-    def _without_unknown(self, document: DocumentNode) -> DocumentNode:
+    def _without_unknown(self, document: DocumentNode) -> tuple[DocumentNode, list[GraphQLError]]:
+        """Give the document without what is unknown, and an error for each unknown mutation."""
         cleaner = _Cleaner(self._schema, TypeInfo(self._schema), self._note)
-        cleaned: DocumentNode = visit(document, cleaner.variables_pass())
+        cleaned: DocumentNode = visit(document, cleaner.definitions_pass())
         cleaned = visit(cleaned, TypeInfoVisitor(cleaner.type_info, cleaner))
-        return cleaned
+        return cleaned, cleaner.errors
 
     def _known_variables(
         self, operation: OperationDefinitionNode, variables: Mapping[str, Any]
@@ -232,12 +238,14 @@ class _Cleaner(Visitor):
         self._schema = schema
         self._note = note
         self._dropped: set[str] = set()
+        self._dropped_fragments: set[str] = set()
+        self.errors: list[GraphQLError] = []
 
-    def variables_pass(self) -> Visitor:
-        """Give the visitor that goes first and drops variables of unknown types."""
+    def definitions_pass(self) -> Visitor:
+        """Give the visitor that goes first and drops variables and fragments of unknown types."""
         cleaner = self
 
-        class Variables(Visitor):
+        class Definitions(Visitor):
             def enter_variable_definition(
                 self, node: VariableDefinitionNode, *_: Any
             ) -> VisitorAction:
@@ -247,13 +255,40 @@ class _Cleaner(Visitor):
                 cleaner._dropped.add(node.variable.name.value)
                 return REMOVE
 
-        return Variables()
+            def enter_fragment_definition(
+                self, node: FragmentDefinitionNode, *_: Any
+            ) -> VisitorAction:
+                if cleaner._is_known(node.type_condition.name.value):
+                    return None
+                cleaner._dropped_fragments.add(node.name.value)
+                return REMOVE
+
+        return Definitions()
+
+    def enter_fragment_spread(self, node: FragmentSpreadNode, *_: Any) -> VisitorAction:
+        return REMOVE if node.name.value in self._dropped_fragments else None
+
+    def enter_inline_fragment(self, node: InlineFragmentNode, *_: Any) -> VisitorAction:
+        condition = node.type_condition
+        if condition is None or self._is_known(condition.name.value):
+            return None
+        return REMOVE
+
+    def _is_known(self, type_name: str) -> bool:
+        """Say whether an object could be of this type; one that no type here has matches none."""
+        if type_name in self._schema.type_map:
+            return True
+        self._note(f"type {type_name} of a fragment")
+        return False
 
     def enter_field(self, node: FieldNode, *_: Any) -> FieldNode | None:
         field = self.type_info.get_field_def()
         parent = self.type_info.get_parent_type()
         if parent is None:
             return None
+        if field is None and parent is self._schema.mutation_type:
+            self.errors.append(GraphQLError(unknown_mutation(node.name.value)))
+            return _null_field(node)
         if field is None:
             self._note(f"field {parent.name}.{node.name.value}")
             return _null_field(node)

@@ -37,6 +37,8 @@ Field = Callable[[str], "Sql | None"]
 
 TRUE = Sql("1")
 
+NONE = Sql("0")
+
 OLDEST_FIRST = Sql("runs.pk")
 
 _INFINITE = (float("inf"), float("-inf"))
@@ -44,6 +46,15 @@ _MAX_PATH = 1_000
 _MAX_ORDERS = 10
 
 _COMPARISONS = {"$eq": "IS", "$ne": "IS NOT", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+USER_NAME = "'local'"
+"""The user of every run: this server has one."""
+
+_DURATION = (
+    "coalesce((SELECT value FROM summary_values WHERE run = runs.pk AND key = '_runtime'"
+    " AND typeof(value) IN ('integer', 'real')), max(0.0, runs.heartbeat - runs.created))"
+)
+"""The trainer's own figure; a run that never logged lasted until it was last heard of."""
 
 _RUN_COLUMNS = {
     "id": "runs.id",
@@ -60,6 +71,13 @@ _RUN_COLUMNS = {
     "notes": "runs.notes",
     "tags": "runs.tags",
     "exitcode": "runs.exit_code",
+    "exitCode": "runs.exit_code",
+    "program": "runs.program",
+    "commit": "runs.commit_hash",
+    "description": "runs.description",
+    "username": USER_NAME,
+    "user": USER_NAME,
+    "duration": _DURATION,
     "created_at": "iso_time(runs.created)",
     "createdAt": "iso_time(runs.created)",
     "updated_at": "iso_time(runs.updated)",
@@ -214,10 +232,9 @@ def _condition(document: object, field: Field) -> Sql:
                 raise FilterError(f"{key} needs a list of filters")
             word = " AND " if key == "$and" else " OR "
             joined = _joined(word, [_condition(item, field) for item in value])
-            parts.append(Sql(f"NOT {joined.text}", joined.arguments) if key == "$nor" else joined)
+            parts.append(_negated(joined) if key == "$nor" else joined)
         elif key == "$not":
-            inner = _condition(value, field)
-            parts.append(Sql(f"NOT {inner.text}", inner.arguments))
+            parts.append(_negated(_condition(value, field)))
         else:
             parts.append(_field_condition(str(key), value, field))
     return _joined(" AND ", parts)
@@ -242,7 +259,7 @@ def _compare(place: Sql, operator: str, value: object, name: str) -> Sql:
         if not isinstance(value, list):
             raise FilterError(f"{name}: {operator} needs a list")
         found = _is_one_of(place, [_comparable(item, name) for item in value])
-        return Sql(f"NOT {found.text}", found.arguments) if operator == "$nin" else found
+        return _negated(found) if operator == "$nin" else found
     if operator == "$regex":
         pattern = str(value)
         _check_pattern(pattern, name)
@@ -250,8 +267,7 @@ def _compare(place: Sql, operator: str, value: object, name: str) -> Sql:
     if operator == "$exists":
         return Sql(f"({place.text} IS {'NOT ' if value else ''}NULL)", place.arguments)
     if operator == "$not":
-        inner = _field_condition(name, value, lambda _: place)
-        return Sql(f"NOT {inner.text}", inner.arguments)
+        return _negated(_field_condition(name, value, lambda _: place))
     if operator not in _COMPARISONS:
         raise FilterError(f"{name}: unknown operator {operator[:100]!r}")
     argument = _comparable(value, name)
@@ -321,19 +337,35 @@ def _compiled(pattern: str) -> Any:
 
 
 def _tags(value: object) -> Sql:
-    if isinstance(value, str):
-        return _has_tag([value])
-    if value is None:
-        return Sql("(runs.tags = '[]')")
-    if isinstance(value, Mapping) and len(value) == 1:
-        operator, operand = next(iter(value.items()))
-        wanted = operand if isinstance(operand, list) else [operand]
-        if operator in ("$in", "$eq"):
-            return _has_tag(wanted)
-        if operator in ("$nin", "$ne"):
-            found = _has_tag(wanted)
-            return Sql(f"NOT {found.text}", found.arguments)
-    raise FilterError(f"tags: cannot filter by {json.dumps(value)[:100]}")
+    if isinstance(value, Mapping):
+        return _joined(" AND ", [_tags_by(op, item) for op, item in value.items()])
+    return _tags_by("$eq", value)
+
+
+def _tags_by(operator: str, operand: object) -> Sql:
+    wanted = operand if isinstance(operand, list) else [operand]
+    if all(isinstance(tag, str) for tag in wanted):
+        match operator:
+            case "$eq" | "$in":
+                return _has_tag(wanted)
+            case "$ne" | "$nin":
+                return _negated(_has_tag(wanted))
+            case "$all":
+                return _joined(" AND ", [_has_tag([tag]) for tag in wanted]) if wanted else NONE
+            case "$regex" if isinstance(operand, str):
+                _check_pattern(operand, "tags")
+                test = f"SELECT 1 FROM json_each({_TAGS.text}) AS tag WHERE matches(?, tag.value)"
+                return Sql(f"(EXISTS ({test}))", (operand,))
+    if operator == "$not" and isinstance(operand, Mapping):
+        return _negated(_tags(operand))
+    if (operator, operand) in (("$eq", None), ("$ne", None)) or operator == "$exists":
+        has_none = operand is None if operator == "$eq" else operator == "$exists" and not operand
+        return Sql(f"(runs.tags {'=' if has_none else '!='} '[]')")
+    raise FilterError(f"tags: cannot filter by {json.dumps({operator: operand})[:100]}")
+
+
+def _negated(condition: Sql) -> Sql:
+    return Sql(f"NOT {condition.text}", condition.arguments)
 
 
 def _counted_by(sweep: str) -> Sql:
@@ -367,7 +399,7 @@ def _column(columns: Mapping[str, str], name: str) -> Sql | None:
 
 def _joined(word: str, parts: list[Sql]) -> Sql:
     if not parts:
-        return TRUE if word == " AND " else Sql("0")
+        return TRUE if word == " AND " else NONE
     if len(parts) == 1:
         return parts[0]
     # In halves: a chain of a thousand is deeper than SQLite goes.
