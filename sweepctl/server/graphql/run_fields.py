@@ -17,7 +17,7 @@ from sweepctl.server.graphql.context import (
     user,
 )
 from sweepctl.server.graphql.file_fields import run_file
-from sweepctl.server.store import file_store, lines, run_store, sweep_store
+from sweepctl.server.store import file_store, history_keys, lines, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
@@ -69,8 +69,10 @@ def _events_tail(rows: Rows, run: Run) -> str:
 
 
 def _history_keys(rows: Rows, run: Run) -> dict[str, Any]:
-    known = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
-    return lines.history_keys(known, run.last_step)
+    known, summary = (
+        run_store.run_document(rows, run.pk, name) for name in ("history_keys", "summary")
+    )
+    return history_keys.wandb_form(rows, run.pk, known, summary, run.last_step)
 
 
 def _history(

@@ -16,7 +16,7 @@ from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
-from sweepctl.server.store import lines, run_store, summary_store, sweep_store
+from sweepctl.server.store import history_keys, lines, run_store, summary_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
@@ -143,7 +143,7 @@ class Intake:
             if offset == 0:
                 lines.clear(tx, run.pk)
                 summary_store.write_summary(tx, run.pk, "{}")
-                fields |= {"last_step": -1, "history_keys": "[]"}
+                fields |= {"last_step": -1, "history_keys": "{}"}
             run_store.update_run(tx, run.pk, fields, self.now())
             return run_store.run_by_pk(tx, run.pk)
         return run
@@ -154,10 +154,11 @@ class Intake:
                 continue
             if name == lines.HISTORY:
                 change = lines.write_history(tx, run.pk, offset, content)
-                known = set(json.loads(run_store.run_document(tx, run.pk, "history_keys")))
+                known = run_store.run_document(tx, run.pk, "history_keys")
+                keys = history_keys.with_types(known, change.key_types)
                 fields: dict[str, Any] = {"last_step": max(run.last_step, change.last_step)}
-                if not change.keys <= known:
-                    fields["history_keys"] = json.dumps(sorted(known | change.keys))
+                if keys is not None:
+                    fields["history_keys"] = keys
                 run_store.update_run(tx, run.pk, fields, self.now())
             elif name == lines.SUMMARY:
                 summary_store.write_summary(tx, run.pk, content[-1])

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweepctl.server.bounds import spend
 from sweepctl.server.errors import BadMessageError
 from sweepctl.server.json_texts import JsonTextError, parsed
+from sweepctl.server.store.history_keys import Types, key_types
 from sweepctl_pod.wandb.summary import read_metric, value_at
 
 EVENTS = "wandb-events.jsonl"
@@ -33,7 +34,7 @@ class HistoryChange:
     """What a block of history changes in the row of its run."""
 
     last_step: int
-    keys: frozenset[str]
+    key_types: Types
 
 
 def write_history(
@@ -44,10 +45,10 @@ def write_history(
     A line without a whole number as its `_step` gets its line number as step.
     """
     rows, last_step = [], -1
-    keys: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for line, text in enumerate(content, offset):
         values = _object(text)
-        keys.update(values)
+        seen.update(key_types(values))
         step = values.get("_step")
         if type(step) is float and step.is_integer():
             step = int(step)
@@ -56,7 +57,7 @@ def write_history(
         last_step = max(last_step, step)
         rows.append((run, line, step, text))
     tx.executemany("INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?)", rows)
-    return HistoryChange(last_step, frozenset(keys))
+    return HistoryChange(last_step, frozenset(seen))
 
 
 def write_lines(
@@ -249,12 +250,6 @@ def step_of(value: object, default: int) -> int:
     if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
         return default
     return int(max(-_MAX_STEP, min(_MAX_STEP, value)))
-
-
-def history_keys(known: Iterable[str], last_step: int) -> dict[str, Any]:
-    """Give the keys and the last step of a history in the form of W&B's `historyKeys`."""
-    keys = {key: {"typeCounts": [{"type": "number"}]} for key in known}
-    return {"step": max(last_step, 0), "keys": keys, "lastStep": last_step, "sets": []}
 
 
 def console_line(text: str) -> dict[str, Any]:
