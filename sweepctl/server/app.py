@@ -75,6 +75,8 @@ def serve(
         services.collections.tidy()
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
+        if database.kept_before:
+            log(f"the data was upgraded; as it was before: {database.kept_before}")
         config = uvicorn.Config(
             application(services),
             log_config=None,

@@ -92,25 +92,17 @@ def open_source(
     say: Callable[[str], None],
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[SweepSource]:
-    """Open what keeps the named sweep, to read it; embedded data is read from the disk.
-
-    Only data of an older version needs a server, which makes a newer one of it.
-    """
+    """Open what keeps the named sweep, to read it; embedded data is read from the disk."""
     server = server_of(place, name, environ)
     if server is not None:
         yield WandbApi(server, on_wait=say)
         return
     # Only here: a W&B server is read without them.
-    from sweepctl.server.store.database import has_this_format
     from sweepctl.server.stored_sweeps import StoredSweeps
 
     data = local_data(place)
     check_holds_sweeps(data)
-    if has_this_format(data):
-        yield StoredSweeps(data)
-        return
-    with connected(data) as server:
-        yield WandbApi(server, on_wait=say)
+    yield StoredSweeps(data)
 
 
 def server_of(

@@ -1,8 +1,10 @@
 """Keys and ids: never used again after a deletion; files of every earlier format are taken over."""
 
-import json
+import os
 import shutil
+import signal
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,33 +16,16 @@ from sweepctl.server.errors import GoneError, NotFoundError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import file_store, formats, run_store, sweep_store
-from sweepctl.server.store.database import DATABASE, Database
-from sweepctl.server.store.filters import TRUE
+from sweepctl.server.store.database import DATABASE, Database, before_path
 from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION
+from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl_pod.errors import SweepctlError
+from tests import data_folders
 from tests.unit.server_in_process import InProcessServer, served
+from tests.unit.test_stored_sweeps import everything
 
-DUMPS = {
-    version: Path(__file__).parents[1] / "data" / f"format-{version}.sql" for version in (5, 6)
-}
-
-LOST = {
-    4: ("ALTER TABLE runs DROP COLUMN lost_step",),
-    3: ("DROP TABLE prior_runs", "ALTER TABLE agents DROP COLUMN is_own"),
-    2: ("ALTER TABLE runs DROP COLUMN is_restarted",),
-}
-"""What a file of the format above loses to become one of this format."""
-
-
-def old_file(folder: Path, version: int) -> None:
-    """Write a data file of an older format: a sweep with runs 1 and 2; 3 was deleted."""
-    with closing(sqlite3.connect(folder / DATABASE)) as connection:
-        connection.executescript(DUMPS[max(version, min(DUMPS))].read_text())
-        for step in range(4, version - 1, -1):
-            for statement in LOST[step]:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {version}")
-        connection.commit()
+KILLS = int(os.environ.get("SWEEPCTL_KILLS", "10"))
+"""At how many moments an upgrade is killed; `make test-kills` takes more."""
 
 
 def schema(folder: Path) -> dict[str, Any]:
@@ -56,51 +41,154 @@ def schema(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("version", sorted(OLDER_FORMATS))
-def test_a_file_of_an_older_format_becomes_one_of_todays_with_all_that_is_in_it(
+def answers_of(folder: Path) -> tuple[InProcessServer, Any]:
+    """Open a folder as a server does, and give what that answers."""
+    server = InProcessServer(folder)
+    said = served(server).post("/graphql", json={"query": data_folders.ANSWERS}).json()
+    assert "errors" not in said
+    return server, said["data"]
+
+
+def content(path: Path) -> list[str]:
+    """Give all that is in a data file, as SQL, and its format."""
+    with closing(sqlite3.connect(path)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()
+        return [*connection.iterdump(), str(version)]
+
+
+def test_every_format_has_its_fixture_and_todays_is_the_newest() -> None:
+    assert [*sorted(OLDER_FORMATS), SCHEMA_VERSION] == data_folders.FORMATS, (
+        "write today's: .venv/bin/python -m tests.data_folders"
+    )
+
+
+@pytest.mark.parametrize("version", data_folders.FORMATS)
+def test_a_file_of_any_format_serves_the_answers_of_its_own_server(
     tmp_path: Path, version: int
 ) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    old.mkdir()
-    old_file(old, version)
+    told = data_folders.lay(old, version)
+    before = content(old / DATABASE)
     Database(new).close()
-    server = InProcessServer(old)
-    server.database.close()
+    server, said = answers_of(old)
+    assert said == told
     assert schema(old) == schema(new)
-    server = InProcessServer(old)
-    with server.database.read() as rows:
-        (sweep,) = sweep_store.sweeps(rows, None, TRUE)
-        runs = run_store.runs(rows, sweep=sweep.pk)
-        assert [(run.pk, run.display_name, run.state.value) for run in runs] == [
-            (1, "legs-1", "finished"),
-            (2, "legs-2", "finished"),
-        ]
-        assert [file_store.find_file(rows, pk, "config.yaml") for pk in (1, 2)].count(None) == 0
-        assert json.loads(run_store.run_document(rows, 2, "summary")) == {"loss": 0.4}
-        assert sweep_store.find_agent(rows, pk=1) is not None
-    command = server.take(server.agent(sweep))
-    server.end(command["run_id"], 0)
-    assert server.run(command["run_id"]).pk > 1000, "key 3 belonged to a run that was deleted"
+    kept = before_path(old / DATABASE)
+    assert server.database.kept_before == (kept if version < SCHEMA_VERSION else None)
+    if version < SCHEMA_VERSION:
+        assert content(kept) == before
     server.restart()
-    assert server.states(sweep) == ["finished"] * 3
+    assert server.database.kept_before is None
+    with server.database.write() as tx:
+        fresh = run_store.create_run(tx, {"project": 1, "state": "running"}, 0.0)
+    assert fresh.pk > (5 if version > 5 else 1000), "a key below may have been a deleted run's"
+    server.database.close()
+
+
+@pytest.mark.parametrize("version", data_folders.FORMATS)
+def test_whoever_reads_a_file_of_any_format_without_a_server_sees_the_same_and_changes_nothing(
+    tmp_path: Path, version: int
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    data_folders.lay(old, version)
+    data_folders.lay(new, version)
+    Database(new).close()
+    files = {path: path.read_bytes() for path in old.rglob("*")}
+    said = everything(StoredSweeps(old))
+    assert len(said) == 2
+    assert said == everything(StoredSweeps(new))
+    assert {path: path.read_bytes() for path in old.rglob("*")} == files
 
 
 @pytest.mark.parametrize("version", sorted(OLDER_FORMATS))
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old_file(tmp_path, version)
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        before = list(connection.iterdump())
+    data_folders.lay(tmp_path, version)
+    before = content(tmp_path / DATABASE)
     with monkeypatch.context() as broken:
         last = SCHEMA_VERSION - 1
         broken.setitem(formats._UPGRADES, last, (*formats._UPGRADES[last], "no SQL"))
         with pytest.raises(SweepctlError, match="cannot open"):
             Database(tmp_path)
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        assert list(connection.iterdump()) == before
-        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+    assert content(tmp_path / DATABASE) == before
     Database(tmp_path).close()
+
+
+def test_an_upgrade_whose_copy_does_not_fit_is_refused_and_says_how_much_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_folders.lay(tmp_path, 5)
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.execute("UPDATE runs SET notes = ?", ("x" * (2 << 20),))
+    connection.close()
+    before = content(tmp_path / DATABASE)
+    usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda folder: usage)
+        with pytest.raises(SweepctlError, match=r"needs 1\d\.\d MiB free .* 1\.0 MiB are free"):
+            Database(tmp_path)
+        assert everything(StoredSweeps(tmp_path)), "it can be read all the same"
+    assert content(tmp_path / DATABASE) == before
+    assert not before_path(tmp_path / DATABASE).exists()
+    Database(tmp_path).close()
+
+
+def calls_until_open(folder: Path, killed_at: int | None) -> int:
+    """Open a folder in a child that dies at one of the calls it makes; give how many it made."""
+    child = os.fork()
+    if child == 0:
+        made = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal made
+            made += event.startswith("c_")
+            if made == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(count)
+        Database(folder)
+        sys.setprofile(None)
+        (folder / "calls").write_text(str(made))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if killed_at is None:
+        assert status == 0
+        return int((folder / "calls").read_text())
+    (folder / "calls").unlink(missing_ok=True)  # the last calls are not made every time
+    return 0
+
+
+@pytest.mark.parametrize("version", sorted(OLDER_FORMATS))
+def test_an_upgrade_that_is_killed_at_any_moment_loses_nothing_and_is_taken_up_again(
+    tmp_path: Path, version: int
+) -> None:
+    told = data_folders.lay(tmp_path / "whole", version)
+    before = content(tmp_path / "whole" / DATABASE)
+    count = calls_until_open(tmp_path / "whole", None)
+    upgraded = content(tmp_path / "whole" / DATABASE)
+    found = set()
+    for killed_at in (*range(1, count - 4, max(1, count // KILLS)), count - 2):
+        folder = tmp_path / str(killed_at)
+        data_folders.lay(folder, version)
+        calls_until_open(folder, killed_at)
+        left = content(folder / DATABASE)
+        assert left in (before, upgraded)
+        found.add(left == upgraded)
+        if left == upgraded:
+            assert content(before_path(folder / DATABASE)) == before
+        server, said = answers_of(folder)
+        server.database.close()
+        assert said == told
+        assert content(before_path(folder / DATABASE)) == before
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "files",
+            "sweepctl.lock",
+            DATABASE,
+            before_path(folder / DATABASE).name,
+        ]
+        shutil.rmtree(folder)
+    assert found == {True, False}, "it died before and after"
 
 
 def test_every_table_with_keys_that_clients_know_counts_them_on(tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from sweepctl.server.store.database import DATABASE, Database, has_this_format
+from sweepctl.server.store.database import DATABASE, Database
 from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl.sweeps.api import SweepSource, WandbApi
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, find_sweep, open_source
-from sweepctl.sweeps.seen import read_status
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run_record import RECORD_FILE, Attempt, RunRecord
 from sweepctl_pod.wandb.client import Connection, WandbClient
@@ -160,7 +159,7 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, version: int, messa
         connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     with pytest.raises(SweepctlError, match=message):
-        has_this_format(tmp_path)
+        StoredSweeps(tmp_path).projects("local")
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b""], ids=["another", "empty"])
@@ -171,19 +170,6 @@ def test_a_file_of_something_else_is_no_traceback(tmp_path: Path, content: bytes
         open_source(Place(data=tmp_path), SweepName(None, None, None), lambda line: None) as source,
     ):
         find_sweep(source, SweepName(None, None, None))
-
-
-def test_a_folder_of_an_older_format_is_left_to_a_server(
-    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(server)
-    server.stop()
-    assert has_this_format(server.data)
-    monkeypatch.setattr("sweepctl.server.store.database.has_this_format", lambda folder: False)
-    wanted = SweepName("local", "legs", None)
-    with open_source(Place(data=server.data), wanted, lambda line: None) as source:
-        assert isinstance(source, WandbApi)
-        assert len(read_status(source, wanted).status.runs) == 3
 
 
 HEAVY = (

@@ -19,8 +19,15 @@ from typing import IO
 
 from sweepctl.server import bounds
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
+from sweepctl.server.store.copies import check_room, copy_database, size_bytes
 from sweepctl.server.store.filters import SQL_FUNCTIONS
-from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION, create, upgrade
+from sweepctl.server.store.formats import (
+    OLDER_FORMATS,
+    SCHEMA_VERSION,
+    create,
+    show_as_todays,
+    upgrade,
+)
 from sweepctl.server.store.group_commit import GroupWriter
 from sweepctl_pod.errors import SweepctlError
 
@@ -58,6 +65,7 @@ class Database:
         self._path = path
         try:
             version = _version_of(path)
+            self.kept_before = None if version in (None, SCHEMA_VERSION) else _keep_before(path)
             self._writer = self._connect()
             if version is None:
                 create(self._writer)
@@ -67,7 +75,7 @@ class Database:
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error
-        except SweepctlError:
+        except BaseException:
             self._lock_file.close()
             raise
 
@@ -123,6 +131,8 @@ class Database:
 def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
     """Give a connection that reads a data folder, also beside a server, and leaves no file there.
 
+    A folder of an older format is read as one of today's. A SweepctlError says why a folder cannot
+    be read at all, for example because a newer sweepctl wrote it.
     Without a write-ahead log nobody is writing. Then the file is opened as immutable: SQLite would
     create a log otherwise, and leave it behind.
     """
@@ -133,17 +143,12 @@ def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
         _translated(path),
         closing(sqlite3.connect(place, uri=True, timeout=30, isolation_level=None)) as connection,
     ):
+        version = _checked_version(connection, path)
+        if version is None:
+            raise SweepctlError(f"{path} is empty", "give another folder: --data DIR")
+        if version != SCHEMA_VERSION:
+            show_as_todays(connection)
         yield connection
-
-
-def has_this_format(folder: Path) -> bool:
-    """Say whether a data folder has the present format, so that it can be read as it is.
-
-    An older format gives False: a server upgrades it. A SweepctlError says why a folder cannot be
-    read at all, for example because a newer sweepctl wrote it.
-    """
-    with read_only(folder) as connection:
-        return _checked_version(connection, folder / DATABASE) == SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,26 @@ def _lock_itself(folder: Path) -> int | None:
             raise
         return None  # a file system that locks no folders
     return handle
+
+
+def before_path(path: Path, version: int = SCHEMA_VERSION) -> Path:
+    """Give where the copy of a data file lies that was made before it got a format."""
+    return path.with_name(f"{path.name}.before-{version}")
+
+
+def _keep_before(path: Path) -> Path:
+    """Copy a file of an older format, which is to be upgraded: that is the way back."""
+    kept = before_path(path)
+    check_room(
+        path.parent,
+        # The upgrade itself writes tables anew.
+        2 * size_bytes(path),
+        f"upgrading {path} to format {SCHEMA_VERSION}, with a copy of it from before,",
+        "make room, or go on with the sweepctl that wrote it",
+    )
+    with closing(sqlite3.connect(path, timeout=30)) as source:
+        copy_database(source, kept)
+    return kept
 
 
 def _version_of(path: Path) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from contextlib import closing
 
 from sweepctl.server.store.artifact_schema import ARTIFACT_TABLES
 
@@ -137,6 +138,30 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     except BaseException:
         connection.rollback()
         raise
+
+
+def show_as_todays(connection: sqlite3.Connection) -> None:
+    """Have a file of an older format read like one of today's; the file itself stays as it is.
+
+    What it lacks is laid over it for this connection alone: a table as an empty one, a column with
+    its default.
+    """
+    connection.execute("PRAGMA temp_store = MEMORY")
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as today:
+        create(today)
+        tables = today.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            if table.startswith("sqlite_"):
+                continue
+            info = f"PRAGMA main.table_info({table})"
+            wanted = {row[1]: row[4] for row in today.execute(info)}
+            there = {row[1] for row in connection.execute(info)}
+            added = [f"{value} AS {name}" for name, value in wanted.items() if name not in there]
+            if not there:
+                connection.execute(f"CREATE TEMP TABLE {table} ({', '.join(wanted)})")
+            elif added:
+                shown = f"SELECT *, {', '.join(added)} FROM main.{table}"
+                connection.execute(f"CREATE TEMP VIEW {table} AS {shown}")
 
 
 def _never_reuse_keys(tx: sqlite3.Connection, table: str) -> None:
