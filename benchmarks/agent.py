@@ -72,10 +72,13 @@ def main() -> int:
 
 
 def start_server(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "sweepctl.server", "--data", str(folder / "data")]
+    command = [sys.executable, "-m", "sweepctl.server", "--keyless", "--data", str(folder / "data")]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
-            [*command, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True
+            [*command, "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
     stdout = server.stdout
     assert stdout is not None

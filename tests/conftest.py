@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,7 +21,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Give the function that starts servers, each on its own data; they end with the test."""
     started: list[ServerProcess] = []
 
-    def start(*options: str, data: Path | None = None, **how: tuple[str, ...]) -> ServerProcess:
+    def start(*options: str, data: Path | None = None, **how: Any) -> ServerProcess:
         folder = data or tmp_path / f"server-{len(started)}"
         started.append(ServerProcess(folder, *options, **how))
         return started[-1]

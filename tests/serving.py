@@ -36,11 +36,17 @@ def wait_for(
 
 
 class ServerProcess:
-    """One embedded server on a free loopback port; a restart listens on the same port."""
+    """One embedded server on a free loopback port; a restart listens on the same port.
 
-    def __init__(self, data: Path, *options: str, wrapper: tuple[str, ...] = ()) -> None:
+    It asks for no key, unless it is given keys or is to ask for that of its folder.
+    """
+
+    def __init__(
+        self, data: Path, *options: str, wrapper: tuple[str, ...] = (), is_keyed: bool = False
+    ) -> None:
         self.data = data
-        self.options = options
+        has_keys = is_keyed or "--api-keys" in options
+        self.options = options if has_keys else (*options, "--keyless")
         self.log_path = data.with_name(data.name + ".log")
         self._wrapper = wrapper
         self._process: subprocess.Popen[str] | None = None

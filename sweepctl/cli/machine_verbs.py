@@ -15,6 +15,7 @@ from sweepctl.cli.options import (
     Data,
     Entity,
     GrammarOption,
+    Keyless,
     MaxInitialFailures,
     NameArgument,
     Namespace,
@@ -102,6 +103,7 @@ def local(
     tasks: TasksOption = None,
     seed: Seed = None,
     search_engine: SearchEngine = None,
+    keyless: Keyless = False,
 ) -> None:
     """Run a sweep on this machine: embedded server and N agents. Ends when it is done.
 
@@ -110,6 +112,7 @@ def local(
     """
     from sweepctl.cli.views import LocalView
     from sweepctl.local.supervisor import LocalPlan, run_local
+    from sweepctl.server.server_process import ServerWish
     from sweepctl.sweeps.gpus import read_wish
 
     spec = load_spec(file, seed)
@@ -123,7 +126,7 @@ def local(
         max_initial_failures=max_initial_failures,
         gpus=read_wish(gpus, gpus_per_agent),
         tasks=tasks or (),
-        search_engine=search_engine,
+        server=ServerWish(search_engine, keyless),
     )
     with LocalView() as view:
         raise typer.Exit(run_local(spec, plan, view))
@@ -145,19 +148,24 @@ def server(
     ] = 60.0,
     api_keys: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--api-keys", metavar="FILE", help="A file of API keys, one a line."),
+        typer.Option("--api-keys", metavar="FILE", help="A file of further keys, one a line."),
     ] = None,
     allowed_hosts: AllowedHosts = None,
     seed: Seed = None,
     search_engine: SearchEngine = None,
+    keyless: Keyless = False,
 ) -> None:
-    """Run the embedded W&B-compatible server by itself."""
+    """Run the embedded W&B-compatible server by itself.
+
+    It asks for the key of its data folder, which other verbs of yours find by themselves.
+    """
     from sweepctl.local.serve import run_server
 
     run_server(
         data,
         listen,
         agent_timeout_s=agent_timeout,
+        is_keyless=keyless,
         api_keys=api_keys,
         allowed_hosts=allowed_hosts or (),
         search_engine=search_engine,

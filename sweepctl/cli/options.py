@@ -206,6 +206,13 @@ Seed = Annotated[
         "--seed", metavar="N", min=0, max=2**63 - 1, help="Repeat a search: the seed of its runs."
     ),
 ]
+Keyless = Annotated[
+    bool,
+    typer.Option(
+        "--keyless",
+        help="Ask for no key until the runs have ended that an earlier version has under way.",
+    ),
+]
 AllowedHosts = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(

@@ -18,7 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sweepctl.server.server_process import ServerProcess, connection, die_with_parent, is_listening
+from sweepctl.server.server_process import (
+    ServerProcess,
+    ServerWish,
+    connection,
+    die_with_parent,
+    is_listening,
+)
 from sweepctl.sweeps.gpus import GpuPlan, record
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.log_lines import EXIT, GAVE_UP, PREFIX
@@ -103,6 +109,7 @@ class LocalSweep:
     look_at: float = 0.0
     """When the server is to be looked at next."""
     gpus: GpuPlan | None = None
+    wish: ServerWish = ServerWish()  # noqa: RUF009 - it is frozen
 
     @property
     def gpus_by_host(self) -> dict[str, tuple[str, ...]]:
@@ -167,7 +174,12 @@ class LocalSweep:
             self.server = None
             return []
         port = urlsplit(self.url).port
-        self.server = ServerProcess(self.data, agent_timeout_s=AGENT_TIMEOUT_S, port=port)
+        self.server = ServerProcess(
+            self.data,
+            agent_timeout_s=AGENT_TIMEOUT_S,
+            port=port,
+            wish=self.wish,
+        )
         self.server.spawn()
         return [f"the server ended; started again (pid {self.server.pid})"]
 
@@ -220,9 +232,9 @@ class LocalSweep:
         agent.state = ProcessState.RUNNING
 
 
-def agent_environ(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give the environment of agents that work for an embedded server at `url`."""
-    server = connection(url, environ)
+def agent_environ(url: str, data: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give the environment of agents that work for the embedded server of `data` at `url`."""
+    server = connection(url, environ, data=data)
     return {
         **environ,
         "WANDB_BASE_URL": server.base_url,

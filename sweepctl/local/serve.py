@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sweepctl.server.server_process import announce, default_data, withdraw
+from sweepctl.server.access.keyless import KeyRule
+from sweepctl.server.server_process import announce, default_data, stock_clients, withdraw
 from sweepctl.sweeps.page import listen_address
 from sweepctl_pod.errors import UsageError
 
@@ -15,6 +16,7 @@ def run_server(
     listen: str,
     *,
     agent_timeout_s: float,
+    is_keyless: bool,
     api_keys: Path | None,
     allowed_hosts: Sequence[str],
     search_engine: str | None,
@@ -31,12 +33,15 @@ def run_server(
     def on_listening(url: str) -> None:
         announce(folder, url)
         say(f"listening on {url}")
+        for line in stock_clients(folder, url):
+            say(line)
 
     try:
         serve(
             folder,
             host,
             port,
+            key_rule=KeyRule.UNTIL_OLD_RUNS_END if is_keyless else KeyRule.ASKED,
             api_keys=_read_api_keys(api_keys),
             allowed_hosts=allowed_hosts,
             agent_timeout_s=agent_timeout_s,

@@ -22,10 +22,12 @@ from sweepctl.local.agent import failure_options, tasks_environ
 from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
 from sweepctl.server.server_process import (
     ENTITY,
+    ServerWish,
     agent_logs,
     connection,
     default_data,
     start_server,
+    stock_clients,
 )
 from sweepctl.sweepfile.load import SweepSpec
 from sweepctl.sweeps.api import WandbApi, dashboard_url, read_config
@@ -57,7 +59,7 @@ class LocalPlan:
     gpus: Wish
     tasks: Sequence[str] = ()
     """What registers the tasks with Isaac Lab: modules, or folders of projects."""
-    search_engine: str | None = None
+    server: ServerWish = ServerWish()  # noqa: RUF009 - it is frozen
 
 
 class ProgressView(Protocol):
@@ -79,9 +81,11 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
     gpus = plan_gpus(plan.gpus, plan.agents, os.environ)
     data = (plan.data or default_data()).absolute()
     server, url = start_server(
-        data, agent_timeout_s=AGENT_TIMEOUT_S, search_engine=plan.search_engine
+        data,
+        agent_timeout_s=AGENT_TIMEOUT_S,
+        wish=plan.server,
     )
-    if server is None and plan.search_engine is not None:
+    if server is None and plan.server.search_engine is not None:
         view.note("the server that runs here already has its own --search-engine: this one is idle")
     api = WandbApi(connection(url, data=data), on_wait=view.note)
     try:
@@ -98,11 +102,14 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
         logs=agent_logs(data, sweep.id),
         work=data / "work" / sweep.id,
         agent_args=["--grammar", plan.grammar, "--preflight-gpu", plan.gpu, *failures],
-        environ={**agent_environ(url), **tasks_environ(plan.tasks)},
+        environ={**agent_environ(url, data), **tasks_environ(plan.tasks)},
         gpus=gpus,
+        wish=plan.server,
     )
     view.note(f"sweep {processes.sweep}: {dashboard_url(api.connection, sweep)}")
     view.note(f"the agents' output: {processes.logs}/agent-*.log")
+    for line in stock_clients(data, url):
+        view.note(line)
     for line in gpus.notes:
         view.note(line)
     go_on = ["sweepctl", "local", spec.argument, "--sweep", processes.sweep, *_data_option(plan)]

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sweepctl.server.access.keyless import KeyRule
 from sweepctl.server.app import serve
 from sweepctl.server.engine.search_engine import EngineName
 from sweepctl_pod.errors import SweepctlError
@@ -19,6 +20,8 @@ def main() -> int:
     parser.add_argument("--agent-timeout-s", type=float, default=60.0)
     parser.add_argument("--run-timeout-s", type=float, default=300.0)
     parser.add_argument("--api-keys", type=Path)
+    # For tests and measurements; people have `sweepctl server`.
+    parser.add_argument("--keyless", action="store_true")
     parser.add_argument("--allowed-host", action="append", default=[])
     parser.add_argument("--search-engine", type=EngineName, default=EngineName.OPTUNA)
     parser.add_argument("--seed", type=int)
@@ -30,6 +33,7 @@ def main() -> int:
             given.data,
             host.strip("[]"),
             int(port),
+            key_rule=KeyRule.NONE if given.keyless else KeyRule.ASKED,
             api_keys=keys,
             allowed_hosts=given.allowed_host,
             agent_timeout_s=given.agent_timeout_s,

@@ -15,6 +15,16 @@ from types import FrameType
 
 import uvicorn
 
+from sweepctl.server.access.allowed import ApiKeys, check_listen
+from sweepctl.server.access.data_key import make_key
+from sweepctl.server.access.keyless import (
+    KeylessClients,
+    KeylessThread,
+    KeyRule,
+    clear_mark,
+    is_from_before_keys,
+    refuse_keyless_runs,
+)
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -32,8 +42,8 @@ from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
-from sweepctl.server.store.database import Database
-from sweepctl.server.web.auth import ApiKeys, check_listen
+from sweepctl.server.store.database import Database, is_taken
+from sweepctl.server.store.under_way import is_any_under_way, runs_under_way
 from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from sweepctl.server.web.gate import Gate
 from sweepctl.server.web.pages import Pages
@@ -48,6 +58,7 @@ def serve(
     host: str,
     port: int,
     *,
+    key_rule: KeyRule = KeyRule.ASKED,
     api_keys: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
     agent_timeout_s: float = 60.0,
@@ -59,19 +70,24 @@ def serve(
     """Serve the data folder until SIGTERM or SIGINT.
 
     `port` 0 takes a free one; `on_listening` gets the address as soon as requests are answered.
-    Without `api_keys` it listens on loopback only. There it answers to the names that loopback has,
-    and to `allowed_hosts`. New sweeps search by `search_engine`, from `seed` if they name none.
+    The key of the folder is asked for, or one of `api_keys`. On loopback it answers to the names
+    that loopback has, and to `allowed_hosts`. New sweeps search by `search_engine`, from `seed` if
+    they name none.
     """
-    check_listen(host, api_keys)
+    check_listen(host, is_keyless=key_rule is not KeyRule.ASKED)
+    ApiKeys(api_keys)  # what is wrong with them is told before anything is opened
     ending.clear()
-    keys, gate = ApiKeys(api_keys), Gate.of(host, allowed_hosts)
+    gate = Gate.of(host, allowed_hosts)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
     with (
         _listener(host, port) as listener,
-        contextlib.closing(Database(data)) as database,
+        contextlib.closing(_opened(data, key_rule, has_own_keys=bool(api_keys))) as database,
         contextlib.closing(open_engines(os.environ, log, search_engine)) as engines,
     ):
+        keyless = _keyless_clients(database, key_rule)
+        keys = _keys(data, key_rule, api_keys, keyless)
         services, reaper, early_stop = build_services(database, keys, gate, limits, engines, seed)
+        _listen(listener, host, port)
         services.collections.tidy()
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
         log(f"data in {data}")
@@ -88,10 +104,13 @@ def serve(
             timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
         )
         reaping, stopping = ReaperThread(reaper, log), EarlyStopThread(early_stop, log)
+        waiting = KeylessThread(keyless) if keyless is not None else None
         try:
             _Server(config, lambda: on_listening(url) if on_listening else None).run([listener])
         finally:
             engines.close()
+            if waiting is not None:
+                waiting.stop()
             stopping.stop()
             reaping.stop()
     log("ended")
@@ -103,6 +122,43 @@ def log(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"sweepctl server: {text.encode('utf-8', 'replace').decode()}\n")
         sys.stderr.flush()
+
+
+def _opened(data: Path, rule: KeyRule, *, has_own_keys: bool) -> Database:
+    """Open the folder; refuse one with clients at work that would be refused."""
+    if rule is KeyRule.ASKED and not has_own_keys and is_from_before_keys(data):
+        runs = runs_under_way(data)
+        if runs and not is_taken(data):
+            refuse_keyless_runs(data, len(runs))
+    return Database(data)
+
+
+def _keyless_clients(database: Database, rule: KeyRule) -> KeylessClients | None:
+    """Give who decides about clients without a key; None where none is let in, or all are."""
+    if rule is not KeyRule.UNTIL_OLD_RUNS_END:
+        return None
+    runs = runs_under_way(database.folder) if is_from_before_keys(database.folder) else ()
+    if not runs:
+        log("no run of an earlier version is under way: the key is asked for")
+        return None
+
+    def is_any_live() -> bool:
+        with database.read() as rows:
+            return is_any_under_way(rows, runs)
+
+    log(f"no key is asked for until {len(runs)} runs of an earlier version have ended")
+    return KeylessClients(database.folder, is_any_live, time.monotonic, log)
+
+
+def _keys(
+    data: Path, rule: KeyRule, given: Sequence[str], keyless: KeylessClients | None
+) -> ApiKeys:
+    if rule is KeyRule.NONE:
+        return ApiKeys(())
+    if keyless is None:
+        clear_mark(data)
+        return ApiKeys([make_key(data), *given])
+    return ApiKeys([make_key(data), *given], keyless.lets_in)
 
 
 def build_services(
@@ -200,13 +256,25 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(place[4])
-            listener.listen(1024)
         except (OSError, OverflowError) as error:
-            raise SweepctlError(
-                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
-                "give another address: --listen HOST:PORT (port 0 takes a free one)",
-            ) from error
+            raise _not_listening(host, port, error) from error
         yield listener
+
+
+def _listen(listener: socket.socket, host: str, port: int) -> None:
+    """Begin to listen: only when the folder is open and has its key."""
+    try:
+        listener.listen(1024)
+    except OSError as error:
+        # Another server has begun to listen since this one took the address.
+        raise _not_listening(host, port, error) from error
+
+
+def _not_listening(host: str, port: int, error: Exception) -> SweepctlError:
+    return SweepctlError(
+        f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+        "give another address: --listen HOST:PORT (port 0 takes a free one)",
+    )
 
 
 def _in_url(host: str) -> str:

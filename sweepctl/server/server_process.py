@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,10 +20,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+from sweepctl.server.access.addresses import folder_at, forget_address, note_address
+from sweepctl.server.access.data_key import KEY_FILE, data_key
 from sweepctl.server.store.database import DATABASE
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
@@ -31,7 +35,7 @@ ENTITY = "local"
 """The entity of everything that an embedded server keeps."""
 
 LOOPBACK_API_KEY = "local_server_on_loopback_needs_no_secret_key"
-"""What clients send where no key is asked for: the wandb client wants 40 characters or more."""
+"""What clients send where no key is known: the wandb client wants 40 characters or more."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _PR_SET_PDEATHSIG = 1
@@ -54,10 +58,32 @@ def agent_logs(data: Path, sweep_id: str) -> Path:
 def connection(
     url: str, environ: Mapping[str, str] = os.environ, *, data: Path | None = None
 ) -> Connection:
-    """Give the connection to an embedded server at `url`, named by its `data` where we chose it."""
-    key = environ.get("WANDB_API_KEY") or LOOPBACK_API_KEY
+    """Give the connection to an embedded server at `url`, named by its `data` where we chose it.
+
+    The key is that of the data folder, also where the address alone is known and the folder is
+    this user's; else the environment's.
+    """
+    own = key_of_server(url) if data is None else data_key(data)
+    key = own or environ.get("WANDB_API_KEY") or LOOPBACK_API_KEY
     name = f"the embedded server of {data}" if data else None
     return Connection(base_url=url, api_key=key, entity=ENTITY, name=name)
+
+
+def key_of_server(url: str) -> str | None:
+    """Give the key of the server at an address, if it serves a data folder of this user."""
+    folder = folder_at(url)
+    return data_key(folder) if folder is not None else None
+
+
+def stock_clients(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Give what to type so that W&B's own client uses this server; the key itself is not said.
+
+    Nothing in a pod: what is printed there many may read, and its key comes from a Secret.
+    """
+    if data_key(data) is None or "KUBERNETES_SERVICE_HOST" in environ:
+        return []
+    key = shlex.quote(str(data / KEY_FILE))
+    return [f"export WANDB_BASE_URL={url} WANDB_API_KEY=$(cat {key})"]
 
 
 def announce(data: Path, url: str) -> None:
@@ -65,13 +91,16 @@ def announce(data: Path, url: str) -> None:
     written = data / f".server.json.{os.getpid()}"
     written.write_text(json.dumps({"url": url, "pid": os.getpid()}))
     written.replace(data / "server.json")
+    note_address(url, data)
 
 
 def withdraw(data: Path) -> None:
     """Remove what `announce` wrote, if it is still this process's."""
     with suppress(OSError, ValueError):
-        if json.loads((data / "server.json").read_text())["pid"] == os.getpid():
+        told = json.loads((data / "server.json").read_text())
+        if told["pid"] == os.getpid():
             (data / "server.json").unlink()
+            forget_address(str(told["url"]))
 
 
 def live_url(data: Path) -> str | None:
@@ -104,6 +133,21 @@ def is_listening(url: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class ServerWish:
+    """What a person may ask of a server that another command starts."""
+
+    search_engine: str | None = None
+    is_keyless: bool = False
+    """Whether it asks for no key while runs of an earlier version are under way."""
+
+    @property
+    def options(self) -> list[str]:
+        """The options of `sweepctl server`."""
+        engine = ["--search-engine", self.search_engine] if self.search_engine else []
+        return [*engine, *(["--keyless"] if self.is_keyless else [])]
+
+
 class ServerProcess:
     """An embedded server that this command started, restarted on the same port when it dies."""
 
@@ -115,12 +159,12 @@ class ServerProcess:
         host: str = "127.0.0.1",
         port: int | None = None,
         allowed_hosts: Sequence[str] = (),
-        search_engine: str | None = None,
+        wish: ServerWish = ServerWish(),
     ) -> None:
         self._data = data
         self._host = f"[{host}]" if ":" in host else host
         self._allowed_hosts = allowed_hosts
-        self._search_engine = search_engine
+        self._wish = wish
         self._log = data / "logs" / "server.log"
         self._agent_timeout_s = agent_timeout_s
         self._log_start_bytes = 0
@@ -153,9 +197,9 @@ class ServerProcess:
         while not is_healthy(self.url):
             if self.is_dead() or time.monotonic() > deadline:
                 self.stop()
+                why, hint = self._last_words()
                 raise SweepctlError(
-                    f"the embedded server did not start: {self._last_log_line()}",
-                    f"its log is {self._log}",
+                    f"the embedded server did not start: {why}", hint or f"its log is {self._log}"
                 )
             time.sleep(0.05)
 
@@ -166,7 +210,7 @@ class ServerProcess:
             *("--listen", f"{self._host}:{self._port}"),
             *("--agent-timeout", f"{self._agent_timeout_s:g}"),
             *(f"--allowed-host={name}" for name in self._allowed_hosts),
-            *(("--search-engine", self._search_engine) if self._search_engine else ()),
+            *self._wish.options,
         ]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
@@ -180,15 +224,17 @@ class ServerProcess:
                 preexec_fn=die_with_parent,
             )
 
-    def _last_log_line(self) -> str:
-        """Give the last line that this process logged: its error, if there is one."""
+    def _last_words(self) -> tuple[str, str | None]:
+        """Give the last line that this process logged: its error and hint, if there are any."""
         try:
             said = self._log.read_bytes()[self._log_start_bytes :].decode("utf-8", "replace")
         except OSError:
             said = ""
         lines = said.strip().splitlines()
         errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return (errors or lines or ["it said nothing; is the disk full?"])[-1]
+        hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+        last = (errors or lines or ["it said nothing; is the disk full?"])[-1]
+        return last, hints[-1] if errors and hints else None
 
     def is_dead(self) -> bool:
         """Say whether the server's process has ended."""
@@ -199,7 +245,7 @@ class ServerProcess:
         if self._process is not None:
             self._process.wait()
         raise SweepctlError(
-            f"the embedded server ended: {self._last_log_line()}", f"its log is {self._log}"
+            f"the embedded server ended: {self._last_words()[0]}", f"its log is {self._log}"
         )
 
     def stop(self) -> None:
@@ -248,7 +294,7 @@ def start_server(
     host: str = "127.0.0.1",
     port: int | None = None,
     allowed_hosts: Sequence[str] = (),
-    search_engine: str | None = None,
+    wish: ServerWish = ServerWish(),
 ) -> tuple[ServerProcess | None, str]:
     """Use the live server of this folder, else start one; give the process if it is ours."""
     url = live_url(data)
@@ -260,7 +306,7 @@ def start_server(
         host=host,
         port=port,
         allowed_hosts=allowed_hosts,
-        search_engine=search_engine,
+        wish=wish,
     )
     try:
         server.start()

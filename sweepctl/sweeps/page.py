@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from sweepctl.server.access.addresses import is_loopback
 from sweepctl.server.server_process import check_holds_sweeps, connection, start_server
-from sweepctl.server.web.auth import is_loopback
 from sweepctl.sweeps.api import WandbApi, dashboard_url
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import find_sweep

@@ -19,6 +19,7 @@ from sweepctl.server.server_process import (
     connected,
     connection,
     default_data,
+    key_of_server,
 )
 from sweepctl.server.store.database import DATABASE
 from sweepctl.sweeps.api import SweepSource, WandbApi
@@ -170,6 +171,8 @@ def _named_server(url: str, environ: Mapping[str, str]) -> Connection:
     if not re.match(r"https?://", url):
         raise UsageError(f"'{url}' is no address of a server", f"try --server http://{url}")
     named = connection_from_environ({**environ, "WANDB_BASE_URL": url.rstrip("/")}, Path.home())
+    if key_of_server(named.base_url) is not None:
+        return connection(named.base_url, environ)
     if named.api_key is None and re.match(r"https?://(127\.|localhost|\[::1\])", url):
         return connection(named.base_url)
     return named

@@ -8,6 +8,7 @@ import anyio
 import httpx
 from starlette.applications import Starlette
 
+from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -28,7 +29,6 @@ from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
-from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.routes import Services, application

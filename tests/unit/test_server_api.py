@@ -11,6 +11,7 @@ import pytest
 from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from sweepctl.jobs.secret import random_key
+from sweepctl.server.access.allowed import ApiKeys, check_listen
 from sweepctl.server.bounds import MAX_BODY_BYTES
 from sweepctl.server.errors import FileNameError
 from sweepctl.server.graphql.executor import DocumentError, Executor
@@ -20,7 +21,6 @@ from sweepctl.server.store import run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.filters import FilterError, config_value, run_filter, run_order
 from sweepctl.server.web import requests
-from sweepctl.server.web.auth import ApiKeys, check_listen
 from sweepctl_pod.errors import UsageError
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
 
@@ -550,8 +550,9 @@ ACCESS: dict[str, tuple[str | None, bool]] = {
 
 @pytest.mark.parametrize(("header", "is_allowed"), ACCESS.values(), ids=ACCESS)
 def test_only_a_right_key_is_let_in(header: str | None, is_allowed: bool) -> None:
-    assert ApiKeys(["a" * 40, KEY]).allows(header) is is_allowed
-    assert ApiKeys([]).allows(header)
+    for is_write in (True, False):
+        assert ApiKeys(["a" * 40, KEY]).allows(header, is_write=is_write) is is_allowed
+        assert ApiKeys([]).allows(header, is_write=is_write)
 
 
 @pytest.mark.parametrize(
@@ -576,25 +577,25 @@ def test_every_route_but_health_wants_a_key_or_a_signature(
         assert answer.headers["www-authenticate"].startswith("Basic")
 
 
-LISTENS: dict[str, tuple[str, list[str], bool]] = {
-    "loopback": ("127.0.0.1", [], True),
-    "another loopback": ("127.1.2.3", [], True),
-    "localhost": ("localhost", [], True),
-    "loopback by IPv6": ("::1", [], True),
-    "everywhere": ("0.0.0.0", [], False),
-    "everywhere with a key": ("0.0.0.0", [KEY], True),
-    "by name": ("example.com", [], False),
-    "nothing": ("", [], False),
+LISTENS: dict[str, tuple[str, bool, bool]] = {
+    "loopback": ("127.0.0.1", True, True),
+    "another loopback": ("127.1.2.3", True, True),
+    "localhost": ("localhost", True, True),
+    "loopback by IPv6": ("::1", True, True),
+    "everywhere": ("0.0.0.0", True, False),
+    "everywhere with a key": ("0.0.0.0", False, True),
+    "by name": ("example.com", True, False),
+    "nothing": ("", True, False),
 }
 
 
-@pytest.mark.parametrize(("host", "keys", "is_fine"), LISTENS.values(), ids=LISTENS)
-def test_a_key_is_wanted_beyond_loopback(host: str, keys: list[str], is_fine: bool) -> None:
+@pytest.mark.parametrize(("host", "is_keyless", "is_fine"), LISTENS.values(), ids=LISTENS)
+def test_a_key_is_wanted_beyond_loopback(host: str, is_keyless: bool, is_fine: bool) -> None:
     if is_fine:
-        check_listen(host, keys)
+        check_listen(host, is_keyless=is_keyless)
     else:
-        with pytest.raises(UsageError, match="an API key is needed"):
-            check_listen(host, keys)
+        with pytest.raises(UsageError, match="without a key"):
+            check_listen(host, is_keyless=is_keyless)
 
 
 KEYS = {

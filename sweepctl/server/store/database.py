@@ -167,7 +167,7 @@ class _Lock:
 def _take_folder(folder: Path) -> _Lock:
     """Lock the folder for this process: two servers on one folder would hand out runs twice."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock_file = (folder / "sweepctl.lock").open("a+")
     except OSError as error:
         raise SweepctlError(
@@ -195,6 +195,16 @@ def _take_folder(folder: Path) -> _Lock:
         lock_file.write(str(os.getpid()))
         lock_file.flush()
     return _Lock(lock_file, handle)
+
+
+def is_taken(folder: Path) -> bool:
+    """Say whether a server has the folder now."""
+    try:
+        with (folder / "sweepctl.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
 
 
 def _lock_itself(folder: Path) -> int | None:

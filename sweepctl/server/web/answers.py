@@ -15,6 +15,7 @@ from graphql import ExecutionResult, GraphQLError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
+from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.bounds import EndingError, TooCostlyError
 from sweepctl.server.errors import (
     BadMessageError,
@@ -24,7 +25,6 @@ from sweepctl.server.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
-from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import BodyError, error_response, json_response
 from sweepctl_pod.errors import SweepctlError
@@ -61,7 +61,8 @@ class Answers:
         """Check the key, and turn errors into answers."""
 
         async def answer(request: Request) -> Response:
-            if not is_open and not self._api_keys.allows(request.headers.get("authorization")):
+            given, is_write = request.headers.get("authorization"), request.method != "GET"
+            if not is_open and not self._api_keys.allows(given, is_write=is_write):
                 headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
                 return error_response(401, "the API key is not one of this server's", headers)
             try:

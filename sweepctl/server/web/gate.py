@@ -15,7 +15,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 
-from sweepctl.server.web.auth import is_loopback
+from sweepctl.server.access.addresses import is_loopback
 from sweepctl.server.web.requests import error_response
 from sweepctl_pod.errors import UsageError
 

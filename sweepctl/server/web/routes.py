@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -30,7 +31,6 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.web.answers import Answers, Handler, page_response, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
-from sweepctl.server.web.auth import ApiKeys
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (

@@ -6,10 +6,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from sweepctl.server.access.addresses import is_loopback
 from sweepctl_pod.errors import UsageError
 
 _MIN_KEY_LENGTH = 40
@@ -18,10 +18,13 @@ _MIN_KEY_LENGTH = 40
 class ApiKeys:
     """The API keys that are accepted, as hashes; without any, every request is.
 
-    A UsageError says why W&B's client would refuse a key.
+    `lets_in` may let requests in that have no key; it is told whether they write. A UsageError says
+    why W&B's client would refuse a key.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(
+        self, keys: Sequence[str], lets_in: Callable[[bool], bool] = lambda is_write: False
+    ) -> None:
         for key in keys:
             if problem := _problem_of(key):
                 raise UsageError(
@@ -29,14 +32,16 @@ class ApiKeys:
                     'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
                 )
         self._hashes = [_hash(key) for key in keys]
+        self._lets_in = lets_in
 
-    def allows(self, authorization: str | None) -> bool:
+    def allows(self, authorization: str | None, *, is_write: bool) -> bool:
         """Say whether a request with this Authorization header may be answered."""
         if not self._hashes:
             return True
         given = _hash(_key(authorization))
         # Every hash is compared, so that the time does not show which one fits.
-        return any([hmac.compare_digest(given, known) for known in self._hashes])
+        is_known = any([hmac.compare_digest(given, known) for known in self._hashes])
+        return is_known or self._lets_in(is_write)
 
 
 def _problem_of(key: str) -> str | None:
@@ -54,23 +59,13 @@ def _problem_of(key: str) -> str | None:
     return None
 
 
-def check_listen(host: str, keys: Sequence[str]) -> None:
-    """Refuse to listen beyond this machine without an API key."""
-    if not keys and not is_loopback(host):
+def check_listen(host: str, *, is_keyless: bool) -> None:
+    """Refuse to be served without a key beyond this machine."""
+    if is_keyless and not is_loopback(host):
         raise UsageError(
-            f"an API key is needed to listen on {host}: others could reach the server",
-            "give a file of keys with --api-keys, or listen on 127.0.0.1",
+            f"without a key others could use the server: it listens on {host}",
+            "leave out --keyless, or listen on 127.0.0.1",
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches what listens on a host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _key(authorization: str | None) -> str:

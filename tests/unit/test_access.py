@@ -1,0 +1,173 @@
+"""Who gets in: the key of a data folder, where it is found, and clients that know no key."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sweepctl.server.access.addresses import folder_at, forget_address, note_address
+from sweepctl.server.access.data_key import KEY_FILE, data_key, make_key
+from sweepctl.server.access.keyless import QUIET_S, KeylessClients, is_from_before_keys
+from sweepctl.server.server_process import (
+    LOOPBACK_API_KEY,
+    announce,
+    connection,
+    stock_clients,
+    withdraw,
+)
+from sweepctl.sweeps.names import SweepName
+from sweepctl.sweeps.place import Place, server_of
+from sweepctl_pod.errors import SweepctlError
+
+URL = "http://127.0.0.1:40123"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    return folder
+
+
+def test_a_key_is_made_once_and_is_for_its_owner_alone(data: Path) -> None:
+    assert data_key(data) is None
+    old = os.umask(0)
+    try:
+        key = make_key(data)
+    finally:
+        os.umask(old)
+    assert len(key) == 40
+    assert int(key, 16) > 0
+    assert (data / KEY_FILE).stat().st_mode & 0o777 == 0o600
+    assert make_key(data) == data_key(data) == key
+    assert [path.name for path in data.iterdir()] == [KEY_FILE]
+
+
+def test_a_key_that_others_may_read_is_closed_to_them(data: Path) -> None:
+    key = make_key(data)
+    (data / KEY_FILE).chmod(0o644)
+    assert make_key(data) == key
+    assert (data / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "abc\n", "g" * 40, "a" * 41, "\u00fc" * 40])
+def test_a_file_that_holds_no_key_is_told_as_that_without_its_text(data: Path, text: str) -> None:
+    (data / KEY_FILE).write_text(text)
+    assert data_key(data) is None
+    with pytest.raises(SweepctlError, match="holds no key") as told:
+        make_key(data)
+    assert not text.strip() or text.strip() not in str(told.value.message)
+
+
+@pytest.mark.parametrize(
+    "url", [URL, "http://localhost:40123", "http://[::1]:40123/", "http://127.0.0.1:40123/local/p"]
+)
+def test_the_key_of_an_address_is_that_of_the_folder_served_there(data: Path, url: str) -> None:
+    key = make_key(data)
+    announce(data, URL)
+    assert connection(url, {}).api_key == key
+    assert connection(url, {"WANDB_API_KEY": "w" * 40}).api_key == key, "not the key of W&B"
+    name = SweepName(None, None, None)
+    for environ in ({}, {"WANDB_API_KEY": "w" * 40}):
+        found = server_of(Place(server=url), name, environ)
+        assert found is not None
+        assert found.api_key == key
+    named = server_of(Place(), name, {"WANDB_BASE_URL": url})
+    assert named is not None
+    assert named.api_key == key
+    withdraw(data)
+    assert connection(url, {}).api_key == LOOPBACK_API_KEY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:40124",
+        "http://192.168.1.7:40123",
+        "http://example.com:40123",
+        "https://127.0.0.1:40123",
+        "http://127.0.0.1.nip.io:40123",
+        "http://localhost:99999",
+    ],
+)
+def test_the_key_goes_to_no_other_address(data: Path, url: str) -> None:
+    make_key(data)
+    announce(data, URL)
+    assert folder_at(url) is None
+
+
+def test_the_key_goes_to_nobody_when_the_server_is_gone(data: Path) -> None:
+    make_key(data)
+    child = os.fork()
+    if child == 0:
+        note_address(URL, data)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert folder_at(URL) is None
+    note_address(URL, data)
+    assert folder_at(URL) == data
+    forget_address(URL)
+    assert folder_at(URL) is None
+
+
+def test_a_home_that_cannot_be_written_costs_the_way_by_address_alone(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "home").write_text("a file")
+    make_key(data)
+    announce(data, URL)
+    assert folder_at(URL) is None
+    assert connection(URL, {}, data=data).api_key == data_key(data)
+
+
+def test_what_stock_clients_need_is_said_without_the_key(data: Path) -> None:
+    assert stock_clients(data, URL, {}) == []
+    key = make_key(data)
+    (line,) = stock_clients(data, URL, {})
+    assert line == f"export WANDB_BASE_URL={URL} WANDB_API_KEY=$(cat '{data}/key')"
+    assert key not in line
+    assert stock_clients(data, URL, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == []
+
+
+class Old:
+    """Clients of an earlier version, with a clock and runs that the test moves."""
+
+    def __init__(self, data: Path) -> None:
+        self.seconds = 1000.0
+        self.is_live = True
+        self.log: list[str] = []
+        self.clients = KeylessClients(
+            data, lambda: self.is_live, lambda: self.seconds, self.log.append
+        )
+
+    def after(self, seconds: float) -> bool:
+        self.seconds += seconds
+        return self.clients.tick()
+
+
+def test_clients_without_a_key_are_let_in_until_their_runs_have_ended_and_they_are_silent(
+    data: Path,
+) -> None:
+    old = Old(data)
+    make_key(data)
+    assert is_from_before_keys(data), "also after the next start"
+    assert not old.after(10 * QUIET_S), "a run is under way"
+    assert old.clients.lets_in(True)
+    old.is_live = False
+    assert not old.after(QUIET_S - 1), "its client still writes"
+    assert old.clients.lets_in(False)
+    assert old.after(1), "who only reads does not count"
+    assert not old.clients.lets_in(False)
+    assert not old.clients.lets_in(True)
+    old.is_live = True
+    assert old.after(1), "it does not begin again"
+    (line,) = old.log
+    assert "from now on" in line
+    assert not is_from_before_keys(data)
