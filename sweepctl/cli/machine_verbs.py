@@ -111,8 +111,7 @@ def local(
     on and the sweep has work left: the codes of wait.
     """
     from sweepctl.cli.views import LocalView
-    from sweepctl.local.supervisor import LocalPlan, run_local
-    from sweepctl.server.server_process import ServerWish
+    from sweepctl.local.supervisor import LocalPlan, ServerWish, run_local
     from sweepctl.sweeps.gpus import read_wish
 
     spec = load_spec(file, seed)

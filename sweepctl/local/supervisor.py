@@ -22,13 +22,13 @@ from sweepctl.local.agent import failure_options, tasks_environ
 from sweepctl.local.processes import AGENT_TIMEOUT_S, LocalSweep, ProcessState, agent_environ
 from sweepctl.server.server_process import (
     ENTITY,
-    ServerWish,
     agent_logs,
     connection,
     default_data,
     start_server,
     stock_clients,
 )
+from sweepctl.server.server_process import ServerWish as ServerWish
 from sweepctl.sweepfile.load import SweepSpec
 from sweepctl.sweeps.api import WandbApi, dashboard_url, read_config
 from sweepctl.sweeps.best import RankedRun, best_runs
