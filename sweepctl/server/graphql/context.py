@@ -47,6 +47,8 @@ class Context:
     now: Callable[[], float]
     base_url: str
     attempt: int | None
+    is_shared: bool
+    """Whether the client says that several processes write to its run."""
     is_own_client: bool
     """Whether it is sweepctl that asks, and not W&B's client."""
 

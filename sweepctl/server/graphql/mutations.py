@@ -70,6 +70,7 @@ def _upsert_bucket(root: object, info: Info, input: Mapping[str, Any]) -> dict[s
         state=_run_state(input.get("state")),
         host=input.get("host") or None,
         is_resumed=bool(input.get("id")),
+        is_shared=context.is_shared,
     )
     changed = context.intake.upsert(project, run, input.get("name"), change, context.attempt)
     inserted = run is None or (not run.is_started and change.host is not None)

@@ -16,7 +16,14 @@ from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
-from sweepctl.server.store import history_keys, lines, run_store, summary_store, sweep_store
+from sweepctl.server.store import (
+    history_keys,
+    lines,
+    run_store,
+    summary_store,
+    sweep_store,
+    writers,
+)
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Rows
@@ -88,7 +95,9 @@ class Intake:
                 self.log(f"run {run.id} began on {change.host or 'an unnamed host'}")
             elif change.host is not None:
                 has_history = lines.history_count(tx, run.pk) > 0
-                is_restarted = has_history and not change.is_resumed
+                # Of those who share a run only the first of an attempt can be starting it again.
+                is_first = not (change.is_shared and run.is_started)
+                is_restarted = has_history and not change.is_resumed and is_first
                 run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
             self._apply(tx, run, change, now)
             changed = run_store.run_by_pk(tx, run.pk)
@@ -116,7 +125,8 @@ class Intake:
         if change.config is not None:
             params = run_store.params_of(tx, run.pk) if run.sweep else {}
             old = json.loads(run_store.run_document(tx, run.pk, "config"))
-            fields["config"] = json.dumps(merged_config(old, change.config, params))
+            config = merged_config(old, change.config, params, is_shared=change.is_shared)
+            fields["config"] = json.dumps(config)
         if change.host is not None:
             # Runs show their agent as host: several agents of one machine differ only by that.
             host = run_store.agent_host(tx, run.pk) or change.host
@@ -142,6 +152,7 @@ class Intake:
             fields: dict[str, Any] = {"is_restarted": 0}
             if offset == 0:
                 lines.clear(tx, run.pk)
+                writers.forget(tx, run.pk)
                 summary_store.write_summary(tx, run.pk, "{}")
                 fields |= {"last_step": -1, "history_keys": "{}"}
             run_store.update_run(tx, run.pk, fields, self.now())
@@ -149,21 +160,35 @@ class Intake:
         return run
 
     def _store_lines(self, tx: Rows, run: Run, message: StreamMessage) -> None:
-        for name, (offset, content) in message.files.items():
+        last_step = run.last_step
+        writer = writers.writer_of(tx, run.pk, message.writer) if message.writer else None
+        # The summary comes last: it names the last step.
+        files = sorted(message.files.items(), key=lambda file: file[0] == lines.SUMMARY)
+        for name, (offset, content) in files:
             if not content:
                 continue
+            if name in lines.STREAMS:
+                block = dict(enumerate(content, offset))
+                if writer is not None:
+                    free = lines.count(tx, run.pk, name)
+                    block = writers.placed(tx, writer, name, offset, content, free)
             if name == lines.HISTORY:
-                change = lines.write_history(tx, run.pk, offset, content)
+                is_shared = writer is not None
+                change = lines.write_history(tx, run.pk, block, is_shared=is_shared)
                 known = run_store.run_document(tx, run.pk, "history_keys")
                 keys = history_keys.with_types(known, change.key_types)
-                fields: dict[str, Any] = {"last_step": max(run.last_step, change.last_step)}
+                last_step = max(last_step, change.last_step)
+                fields: dict[str, Any] = {"last_step": last_step}
                 if keys is not None:
                     fields["history_keys"] = keys
                 run_store.update_run(tx, run.pk, fields, self.now())
             elif name == lines.SUMMARY:
-                summary_store.write_summary(tx, run.pk, content[-1])
-            elif name in (lines.EVENTS, lines.CONSOLE):
-                lines.write_lines(tx, run.pk, name, offset, content)
+                whole = content[-1]
+                if writer is not None:
+                    whole = writers.merged_summary(tx, run.pk, writer, whole, last_step)
+                summary_store.write_summary(tx, run.pk, whole)
+            elif name in lines.STREAMS:
+                lines.write_lines(tx, run.pk, name, block)
 
     def _store_state(self, tx: Rows, run: Run, message: StreamMessage, attempt: int | None) -> None:
         known = run.newest_attempt

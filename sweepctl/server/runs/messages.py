@@ -12,6 +12,7 @@ from sweepctl.server.store import lines
 from sweepctl_pod.wandb.states import RunState
 
 _MAX_LINE = 2**40
+_MAX_WRITER_NAME = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class StreamMessage:
     files: Mapping[str, tuple[int, list[str]]]
     is_preempting: bool
     exit_code: int | None
+    writer: str | None = None
+    """The name of the process that sent it, in a run that several write to."""
 
     @property
     def is_only_sign_of_life(self) -> bool:
@@ -32,7 +35,8 @@ class StreamMessage:
 class RunChange:
     """What `upsertBucket` sets.
 
-    A trainer that starts names its `host`; `is_resumed` when it continues the run.
+    A trainer that starts names its `host`; `is_resumed` when it continues the run, `is_shared` when
+    others may be writing to it.
     """
 
     fields: Mapping[str, Any]
@@ -41,10 +45,17 @@ class RunChange:
     state: RunState | None
     host: str | None
     is_resumed: bool
+    is_shared: bool = False
 
 
-def read_stream(body: object) -> StreamMessage:
-    """Check a body of file_stream; a BadMessageError says what is wrong with it."""
+def read_stream(body: object, writer: str | None = None) -> StreamMessage:
+    """Check a body of file_stream; a BadMessageError says what is wrong with it.
+
+    `writer` is the name that the sender gave itself, if it shares the run with others.
+    """
+    if writer is not None and not 0 < len(writer) <= _MAX_WRITER_NAME:
+        length = f"1 to {_MAX_WRITER_NAME} characters"
+        raise BadMessageError(f"file_stream: the writer {writer[:80]!r} is no name of {length}")
     if not isinstance(body, Mapping):
         raise BadMessageError("file_stream: the body is not a map")
     files = body.get("files") or {}
@@ -56,7 +67,7 @@ def read_stream(body: object) -> StreamMessage:
     if code is not None and (type(code) is not int or abs(code) > 2**31):
         raise BadMessageError(f"file_stream: exitcode {code!r} is not a whole number")
     blocks = {str(name): _block(str(name), block) for name, block in files.items()}
-    return StreamMessage(blocks, bool(body.get("preempting")), code)
+    return StreamMessage(blocks, bool(body.get("preempting")), code, writer)
 
 
 def _block(name: str, block: object) -> tuple[int, list[str]]:
@@ -84,19 +95,38 @@ def _checked_summary(text: str) -> None:
 
 
 def merged_config(
-    old: Mapping[str, Any], new: Mapping[str, Any], params: Mapping[str, Any]
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    is_shared: bool = False,
 ) -> dict[str, Any]:
-    """Lay a run's new config over its old one.
+    """Lay a run's new config over its old one; of a run with several writers all environments stay.
 
     A parameter of the sweep keeps the value that was handed out when the trainer sends an equal
     number: 1.0 that a client sends back as 1 stays 1.0.
     """
     merged = {**old, **new}
+    if is_shared and "_wandb" in new:
+        merged["_wandb"] = _with_environments(old.get("_wandb"), new["_wandb"])
     for name, value in params.items():
         sent = merged.get(name)
         if isinstance(sent, Mapping) and "value" in sent and _is_same(sent["value"], value):
             merged[name] = {**sent, "value": value}
     return merged
+
+
+def _with_environments(old: object, new: object) -> object:
+    """Keep what the other writers said of their machines, each under its name."""
+    if not isinstance(new, Mapping) or not isinstance(new.get("value"), Mapping):
+        return new
+    environments = {**_at(_at(old, "value"), "e"), **_at(new["value"], "e")}
+    return {**new, "value": {**new["value"], "e": environments}} if environments else new
+
+
+def _at(document: object, name: str) -> Mapping[str, Any]:
+    found = document.get(name) if isinstance(document, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _is_same(sent: object, handed_out: object) -> bool:

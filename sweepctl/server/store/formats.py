@@ -11,8 +11,9 @@ import sqlite3
 from contextlib import closing
 
 from sweepctl.server.store.artifact_schema import ARTIFACT_TABLES
+from sweepctl.server.store.writers import WRITER_TABLES
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _PRIOR_RUNS = (
     "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
@@ -94,6 +95,7 @@ _UPGRADES = {
     4: ("ALTER TABLE runs ADD COLUMN lost_step INTEGER NOT NULL DEFAULT -1;",),
     5: (_DELETED_RUNS,),
     6: ARTIFACT_TABLES,
+    7: WRITER_TABLES,
 }
 """The SQL that turns a file of each older format into one of the next format."""
 
@@ -115,7 +117,8 @@ def create(connection: sqlite3.Connection) -> None:
     """Write the schema into a new file, in one transaction."""
     secret = secrets.token_hex(32)
     connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} {_DELETED_RUNS} {' '.join(ARTIFACT_TABLES)}"
+        f"BEGIN IMMEDIATE; {_SCHEMA} {_PRIOR_RUNS} {_DELETED_RUNS}"
+        f" {' '.join((*ARTIFACT_TABLES, *WRITER_TABLES))}"
         f" INSERT INTO meta VALUES ('secret', '{secret}');"
         f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )

@@ -23,6 +23,8 @@ EVENTS = "wandb-events.jsonl"
 HISTORY = "wandb-history.jsonl"
 SUMMARY = "wandb-summary.json"
 CONSOLE = "output.log"
+STREAMS = (HISTORY, EVENTS, CONSOLE)
+"""What a run streams line by line."""
 
 _MAX_STEP = 2**53
 _MAX_PLOTTED_LINES = 5_000
@@ -38,16 +40,20 @@ class HistoryChange:
 
 
 def write_history(
-    tx: sqlite3.Connection, run: int, offset: int, content: Sequence[str]
+    tx: sqlite3.Connection, run: int, block: Mapping[int, str], *, is_shared: bool = False
 ) -> HistoryChange:
-    """Store history lines from line `offset` on, in place of any that are there.
+    """Store history lines by their number, in place of any that are there.
 
-    A line without a whole number as its `_step` gets its line number as step.
+    A line without a whole number as its `_step` gets its line number as step, and in a run with
+    several writers, each of which counts for itself, every line has its number as step.
     """
     rows, last_step = [], -1
     seen: set[tuple[str, str]] = set()
-    for line, text in enumerate(content, offset):
+    for line, text in block.items():
         values = _object(text)
+        if is_shared:
+            values["_step"] = line
+            text = json.dumps(values)
         seen.update(key_types(values))
         step = values.get("_step")
         if type(step) is float and step.is_integer():
@@ -60,11 +66,9 @@ def write_history(
     return HistoryChange(last_step, frozenset(seen))
 
 
-def write_lines(
-    tx: sqlite3.Connection, run: int, stream: str, offset: int, content: Sequence[str]
-) -> None:
-    """Store lines of events or console from line `offset` on, in place of any that are there."""
-    rows = [(run, stream, line, text) for line, text in enumerate(content, offset)]
+def write_lines(tx: sqlite3.Connection, run: int, stream: str, block: Mapping[int, str]) -> None:
+    """Store lines of events or console by their number, in place of any that are there."""
+    rows = [(run, stream, line, text) for line, text in block.items()]
     tx.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", rows)
 
 

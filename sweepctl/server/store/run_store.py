@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sweepctl.server.lifecycle import Attempt
-from sweepctl.server.store import lines
+from sweepctl.server.store import lines, writers
 from sweepctl.server.store.filters import OLDEST_FIRST, TRUE, Sql
 from sweepctl.server.store.sweep_store import (
     IS_HELD,
@@ -312,6 +312,7 @@ def delete_run(tx: Rows, pk: int) -> list[str]:
     Its id stays taken: what its client still sends must not begin another run.
     """
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
+    writers.forget(tx, pk)
     for table in ("summary_values", "history", "lines", "files", "prior_runs"):
         tx.execute(f"DELETE FROM {table} WHERE run = ?", (pk,))
     tx.execute(

@@ -42,6 +42,8 @@ from sweepctl.server.web.requests import (
 )
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
+_SHARED_HEADER, _WRITER_HEADER = "x-wandb-use-async-filestream", "x-wandb-async-client-id"
+"""What W&B's client sends in shared mode, with GraphQL and posts, and with posts alone."""
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -132,7 +134,8 @@ class _Routes:
         parts = segments(request)[1:]
         if len(parts) != 4 or parts[3] != "file_stream":
             return error_response(404, "only a run's file_stream takes posts")
-        message = read_stream(await read_json(request))
+        writer = request.headers.get(_WRITER_HEADER) if _is_shared(request) else None
+        message = read_stream(await read_json(request), writer)
         attempt = _attempt(request)
 
         def store_it() -> bool:
@@ -245,6 +248,7 @@ class _Routes:
             now=services.now,
             base_url=_base_url(request),
             attempt=_attempt(request),
+            is_shared=_is_shared(request),
             is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
         )
 
@@ -252,6 +256,10 @@ class _Routes:
 def _attempt(request: Request) -> int | None:
     text = request.headers.get(_ATTEMPT_HEADER, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _is_shared(request: Request) -> bool:
+    return request.headers.get(_SHARED_HEADER, "").lower() == "true"
 
 
 def _base_url(request: Request) -> str:

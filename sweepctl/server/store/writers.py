@@ -1,0 +1,68 @@
+"""The writers of a shared run: processes that write into one run at once, each counting from 0.
+
+W&B's client names its process in shared mode. What a writer calls its line N gets a line of the
+run once, so no writer changes a line of another, and a post that comes twice changes nothing.
+https://docs.wandb.ai/guides/track/log/distributed-training
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sweepctl.server.json_texts import parsed
+from sweepctl.server.store.sweep_store import Rows
+
+WRITER_TABLES = (
+    "CREATE TABLE writers (pk INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL,"
+    " name TEXT NOT NULL, summary TEXT NOT NULL DEFAULT '{}', UNIQUE (run, name));",
+    "CREATE TABLE written (writer INTEGER NOT NULL, stream TEXT NOT NULL,"
+    " number INTEGER NOT NULL, line INTEGER NOT NULL, PRIMARY KEY (writer, stream, number))"
+    " WITHOUT ROWID;",
+)
+
+
+def writer_of(tx: Rows, run: int, name: str) -> int:
+    """Give the key of a run's writer, which is new when it was not seen before."""
+    tx.execute("INSERT OR IGNORE INTO writers (run, name) VALUES (?, ?)", (run, name))
+    query = "SELECT pk FROM writers WHERE run = ? AND name = ?"
+    return int(tx.execute(query, (run, name)).fetchone()[0])
+
+
+def placed(
+    tx: Rows, writer: int, stream: str, offset: int, content: Sequence[str], free: int
+) -> dict[int, str]:
+    """Give which line of the run each line of a block is; new ones come from line `free` on."""
+    numbers = range(offset, offset + len(content))
+    query = "SELECT number, line FROM written WHERE writer = ? AND stream = ? AND number"
+    known = dict(
+        tx.execute(f"{query} BETWEEN ? AND ?", (writer, stream, offset, numbers[-1])).fetchall()
+    )
+    new = [number for number in numbers if number not in known]
+    known |= {number: line for line, number in enumerate(new, free)}
+    rows = [(writer, stream, number, known[number]) for number in new]
+    tx.executemany("INSERT INTO written VALUES (?, ?, ?, ?)", rows)
+    return {known[number]: text for number, text in zip(numbers, content, strict=True)}
+
+
+def merged_summary(tx: Rows, run: int, writer: int, text: str, last_step: int) -> str:
+    """Lay what a writer changed in its summary over the run's; give the text of the whole.
+
+    Each writer sends all that it knows: what it has not changed itself may be newer in the run. Its
+    steps are its own, and those of the run the server's.
+    """
+    row = tx.execute("SELECT summary FROM writers WHERE pk = ?", (writer,)).fetchone()
+    before, sent = json.loads(row[0]), parsed(text)
+    tx.execute("UPDATE writers SET summary = ? WHERE pk = ?", (text, writer))
+    found = tx.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()
+    removed = before.keys() - sent.keys()
+    whole = {name: value for name, value in json.loads(found[0]).items() if name not in removed}
+    changed = {name: value for name, value in sent.items() if before.get(name) != value}
+    step = {"_step": last_step} if last_step >= 0 else {}
+    return json.dumps({**whole, **changed, **step})
+
+
+def forget(tx: Rows, run: int) -> None:
+    """Forget the writers of a run whose lines are gone."""
+    tx.execute("DELETE FROM written WHERE writer IN (SELECT pk FROM writers WHERE run = ?)", (run,))
+    tx.execute("DELETE FROM writers WHERE run = ?", (run,))
