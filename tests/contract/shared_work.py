@@ -7,10 +7,12 @@ ends, so that all write at the same time.
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import wandb
 
-name, count, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+name, count = sys.argv[1], int(sys.argv[2])
+mode: Any = sys.argv[3]
 
 
 def wait_for_all(step: str) -> None:
