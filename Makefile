@@ -68,6 +68,8 @@ bench-agent: setup ## idle time between two runs: our agent and the stock wandb 
 	@$(BIN)/python benchmarks/agent.py
 bench-search: setup ## bayes on 30 noisy problems: ours, random and W&B's engine; the time of an ask
 	@$(BIN)/python benchmarks/search.py
+bench-server: setup ## the embedded server under 2,000 and 4,000 agents, beside one in memory; slow disk; big pages (6 min)
+	@$(BIN)/python -m benchmarks.server
 bench-leaving: setup ## from SIGTERM to exit with the checkpoint at the server: 1, 10 and 100 MB
 	@$(BIN)/python -m benchmarks.leaving
 bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
@@ -96,5 +98,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-leaving bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity test-fuzz lock version clean

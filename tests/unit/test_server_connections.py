@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from sweepctl.server.app import _listener
 from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from tests.serving import ServerProcess, wait_for
 
@@ -97,8 +98,9 @@ def test_a_connection_that_is_used_again_outlives_the_time_of_a_head() -> None:
 
 
 def test_newcomers_take_the_place_of_those_that_wait_longest() -> None:
-    with listening(5, 600.0, 60.0) as (port, _), contextlib.ExitStack() as stack:
+    with listening(5, 600.0, 60.0) as (port, server), contextlib.ExitStack() as stack:
         idle = [stack.enter_context(connected(port)) for _ in range(5)]
+        wait_for("all five", lambda: len(server.server_state.connections) == 5)
         assert b"ok" in answer(idle[0]), "it was used last: it waits the shortest"
         for _ in range(3):
             assert b"ok" in answer(stack.enter_context(connected(port)))
@@ -116,6 +118,28 @@ def test_an_answer_that_nobody_reads_ends_the_connection() -> None:
             got = 0
             while got < len(BIG):
                 got += len(reader.recv(1 << 20))
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    found: list[int] = []
+
+    class Noting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted = transport.get_extra_info("socket")
+            found.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def serve(listener: socket.socket) -> None:
+        server = await asyncio.get_running_loop().create_server(Noting, sock=listener)
+        async with server:
+            reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+            await reader.read()
+            writer.close()
+
+    for host in ("127.0.0.1", "localhost"):
+        with _listener(host, 0) as listener:
+            asyncio.run(serve(listener))
+    assert found == [1, 1]
 
 
 FILE_LIMITS = {

@@ -32,6 +32,7 @@ from sweepctl.server.store.run_store import Run
 from sweepctl.server.web.answers import Answers, Handler, page_response, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.gate import Gate, GatedApp
+from sweepctl.server.web.heartbeats import heartbeat_answer
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (
     BodyError,
@@ -119,6 +120,9 @@ class _Routes:
         variables, name = body.get("variables") or {}, body.get("operationName")
         if not isinstance(variables, dict) or not isinstance(name, str | None):
             raise BodyError(400, "`variables` is a map and `operationName` a text")
+        at_once = heartbeat_answer(self._services.dispatcher, body["query"], variables, name)
+        if at_once is not None:
+            return json_response(at_once)
         context = self._context(request)
         try:
             return await to_thread.run_sync(
