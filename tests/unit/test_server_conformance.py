@@ -1,5 +1,6 @@
 """What W&B's clients ask beyond runs and sweeps, each answered as at W&B or refused in words."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from sweepctl.server.graphql.executor import Executor
 from sweepctl.server.graphql.resolvers import RESOLVERS
+from sweepctl.server.store.api_forms import node_id
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
 
 
@@ -183,3 +185,123 @@ def test_a_history_names_no_more_keys_than_a_limit(client: ApiClient, run: str) 
     assert len(keys_of(client)) == 20_000 - 1
     log(client, 1, {"k1": "now a text"})
     assert keys_of(client)["k1"] == (["number", "string"], "now a text")
+
+
+def ask_as(client: ApiClient, name: str, query: str, key: str = "") -> Any:
+    basic = base64.b64encode(f"api:{key}".encode()).decode()
+    headers = {"X-WANDB-USERNAME": name, "Authorization": f"Basic {basic}"}
+    answer = client.post("/graphql", json={"query": query}, headers=headers)
+    assert "errors" not in answer.json(), answer.text
+    return answer.json()["data"]
+
+
+VIEWER = "{ viewer { username entity admin teams { edges { node { name } } } } }"
+NAMES = {"anna": "anna", "a.b-c_1": "a.b-c_1", "": "local", "x y": "local", "../x": "local"}
+
+
+@pytest.mark.parametrize(("given", "known"), NAMES.items(), ids=NAMES)
+def test_a_user_is_who_wandb_username_says_and_its_entity_bears_its_name(
+    client: ApiClient, given: str, known: str
+) -> None:
+    assert ask_as(client, given, VIEWER)["viewer"] == {
+        "username": known,
+        "entity": known,
+        "admin": False,
+        "teams": {"edges": [{"node": {"name": known}}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    {"anna-" + "k" * 40: ["anna"], "k" * 40: [], "": []}.items(),
+    ids=["with a prefix", "without", "none"],
+)
+def test_of_a_key_only_the_prefix_is_told(client: ApiClient, key: str, shown: list[str]) -> None:
+    found = ask_as(client, "", "{ viewer { apiKeys { edges { node { id name } } } } }", key)
+    edges = found["viewer"]["apiKeys"]["edges"]
+    assert [edge["node"]["name"] for edge in edges] == shown
+    assert "kkkk" not in json.dumps(found)
+
+
+START = 'mutation { upsertBucket(input: {modelName: "p", name: "%s"%s}) { bucket { %s } } }'
+OF_PROJECT = "project { entityName } user { username }"
+
+
+def test_a_run_is_its_users_and_goes_to_their_entity_unless_another_is_named(
+    client: ApiClient,
+) -> None:
+    started = ', host: "h"'
+    made = ask_as(client, "anna", START % ("r1", started, OF_PROJECT))["upsertBucket"]["bucket"]
+    assert made == {"project": {"entityName": "anna"}, "user": {"username": "anna"}}
+    lab = f', entityName: "lab"{started}'
+    made = ask_as(client, "anna", START % ("r2", lab, OF_PROJECT))["upsertBucket"]["bucket"]
+    assert made == {"project": {"entityName": "lab"}, "user": {"username": "anna"}}
+    made = ask(client, START % ("r3", lab, OF_PROJECT))["upsertBucket"]["bucket"]
+    assert made["user"] == {"username": "local"}
+    tagged = ask_as(client, "ben", START % ("r2", ', entityName: "lab", notes: "n"', OF_PROJECT))
+    assert tagged["upsertBucket"]["bucket"]["user"] == {"username": "anna"}, "who tags is not whose"
+    query = (
+        'query Q($f: JSONString) { project(name: "p", entityName: "lab")'
+        " { runs(filters: $f) { edges { node { name } } } } }"
+    )
+    for names, ids in ((["anna"], ["r2"]), (["local"], ["r3"]), (["ben"], [])):
+        found = ask(client, query, f=json.dumps({"username": {"$in": names}}))
+        assert [edge["node"]["name"] for edge in found["project"]["runs"]["edges"]] == ids
+    users = '{ users { edges { node { username } } } one: users(query: "anna") { totalCount } }'
+    found = ask_as(client, "ben", users)
+    names = [edge["node"]["username"] for edge in found["users"]["edges"]]
+    assert (names, found["one"]["totalCount"]) == (["anna", "ben", "local"], 1)
+    team = ask(client, '{ entity(name: "lab") { isTeam members { username accountType } } }')
+    assert team["entity"]["members"] == [
+        {"username": "anna", "accountType": "USER"},
+        {"username": "local", "accountType": "USER"},
+    ]
+
+
+def test_a_sweep_and_a_project_without_entity_are_of_who_makes_them(client: ApiClient) -> None:
+    config = '{\\"method\\": \\"random\\", \\"parameters\\": {\\"a\\": {\\"values\\": [1]}}}'
+    made = ask_as(
+        client,
+        "anna",
+        f'mutation {{ upsertSweep(input: {{projectName: "p", config: "{config}"}})'
+        " { sweep { project { entityName } } }"
+        ' upsertModel(input: {name: "q"}) { model { entityName } } }',
+    )
+    assert made["upsertSweep"]["sweep"]["project"]["entityName"] == "anna"
+    assert made["upsertModel"]["model"]["entityName"] == "anna"
+    assert ask_as(client, "anna", '{ project(name: "q") { name } }')["project"] == {"name": "q"}
+    assert ask(client, '{ project(name: "q") { name } }')["project"] is None
+
+
+ABSENT = {
+    "a project": '{ project(name: "none", entityName: "e") { id runs { totalCount } } }',
+    "a project by its old name": '{ model(name: "none") { id bucket(name: "r") { id } } }',
+    "an organization": '{ organization(name: "none") { name } }',
+    "an entity's organization": '{ entity(name: "e") { organization { name } } }',
+}
+
+
+@pytest.mark.parametrize("query", ABSENT.values(), ids=ABSENT)
+def test_what_was_never_made_is_null(client: ApiClient, query: str) -> None:
+    (found,) = ask(client, query).values()
+    assert found in (None, {"organization": None})
+
+
+def test_what_is_gone_is_deleted_once_more_without_complaint(client: ApiClient, run: str) -> None:
+    id = ask(client, '{ project(name: "p") { run(name: "r") { id } } }')["project"]["run"]["id"]
+    delete = "mutation D($i: ID!) { deleteRun(input: {id: $i}) { clientMutationId } }"
+    for _ in range(2):
+        assert ask(client, delete, i=id) == {"deleteRun": {"clientMutationId": None}}
+    assert ask(client, '{ project(name: "p") { run(name: "r") { id } } }')["project"]["run"] is None
+    gone = {
+        'deleteArtifact(input: {artifactID: "%s"}) { artifact { id } }': "Artifact",
+        'deleteArtifactSequence(input: {artifactSequenceID: "%s"})'
+        " { artifactCollection { id } }": "ArtifactCollection",
+        'deleteFiles(input: {files: ["%s"]}) { success }': "File",
+    }
+    for mutation, kind in gone.items():
+        ask(client, f"mutation {{ {mutation % node_id(kind, 7)} }}")
+    for mutation in ('deleteRun(input: {id: "x"}) { clientMutationId }', *gone):
+        text = mutation % "x" if "%s" in mutation else mutation
+        answer = client.post("/graphql", json={"query": f"mutation {{ {text} }}"}).json()
+        assert "deleteFiles" in text or "has the id 'x'" in answer["errors"][0]["message"]

@@ -68,6 +68,12 @@ def check_listen(host: str, *, is_keyless: bool) -> None:
         )
 
 
+def shown_prefix(authorization: str | None) -> str:
+    """Give the part of a request's key that may be shown: what stands before its first dash."""
+    prefix, dash, _ = _key(authorization).partition("-")
+    return prefix if dash else ""
+
+
 def _key(authorization: str | None) -> str:
     scheme, _, rest = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":

@@ -11,13 +11,14 @@ from typing import Any
 from graphql import GraphQLError
 
 from sweepctl.server.artifacts.versions import find_pk
-from sweepctl.server.graphql.context import Context, Fields, Info, context_of, page, user
+from sweepctl.server.graphql.account_fields import user
+from sweepctl.server.graphql.context import Context, Fields, Info, context_of, page
 from sweepctl.server.graphql.file_fields import ServedFile
 from sweepctl.server.store import artifact_store, blob_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.artifact_store import Alias, Artifact, Collection
 from sweepctl.server.store.blob_store import Entry, Manifest
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl.server.store.sweep_store import Project, Rows
 
 _MAX_ENTRIES = 10_000
@@ -191,7 +192,7 @@ def _files_by_entries(
 def _created_by(artifact: Artifact, info: Info) -> Run | dict[str, Any]:
     with context_of(info).database.read() as rows:
         run = run_store.find_run(rows, pk=artifact.run) if artifact.run is not None else None
-    return run or user()
+    return run or user(LOCAL_USER)
 
 
 def list_page(found: list[Any], first: int | None, after: str | None) -> dict[str, Any]:

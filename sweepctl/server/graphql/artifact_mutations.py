@@ -167,7 +167,10 @@ def _update(root: object, info: Info, input: Input) -> dict[str, Any]:
     return {"artifact": changed}
 
 
-def _delete(root: object, info: Info, input: Input) -> dict[str, Any]:
+def _delete(root: object, info: Info, input: Input) -> dict[str, Any] | None:
+    is_ours = row_of("Artifact", input["artifactID"]) is not None
+    if is_ours and find_artifact(context_of(info), input["artifactID"]) is None:
+        return None  # it is gone already
     artifact = artifact_of(info, input["artifactID"])
     with_aliases = bool(input.get("deleteAliases"))
     context_of(info).collections.delete(artifact, with_aliases=with_aliases)
@@ -218,7 +221,7 @@ def _change_aliases(
 def _link(root: object, info: Info, input: Input) -> dict[str, Any]:
     context = context_of(info)
     artifact = _linked(context, input)
-    entity, project = input.get("entityName") or "local", input.get("projectName")
+    entity, project = input.get("entityName") or context.user, input.get("projectName")
     name = input.get("artifactPortfolioName")
     if input.get("artifactPortfolioID"):
         portfolio = _collection_of(info, input["artifactPortfolioID"])
@@ -288,8 +291,12 @@ def _update_collection(id_name: str) -> Any:
 
 
 def _delete_collection(id_name: str) -> Any:
-    def resolve(root: object, info: Info, input: Input) -> dict[str, Any]:
-        collection = _collection_of(info, input[id_name])
+    def resolve(root: object, info: Info, input: Input) -> dict[str, Any] | None:
+        if row_of("ArtifactCollection", input[id_name]) is None:
+            return {"artifactCollection": _collection_of(info, input[id_name])}  # an error
+        collection = find_collection(info, input[id_name])
+        if collection is None:
+            return None  # it is gone already
         context_of(info).collections.delete_collection(collection)
         return {"artifactCollection": collection}
 

@@ -19,7 +19,7 @@ from sweepctl.server.engine.sweeps import Sweeps
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store import run_store
-from sweepctl.server.store.api_forms import iso_time, node_id
+from sweepctl.server.store.api_forms import iso_time
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import run_filter, run_order
 
@@ -49,6 +49,10 @@ class Context:
     attempt: int | None
     is_shared: bool
     """Whether the client says that several processes write to its run."""
+    user: str
+    """Who asks, by the name that it gave itself: its default entity too."""
+    key_prefix: str
+    """The part of the key that W&B shows: what stands before its first dash."""
     is_own_client: bool
     """Whether it is sweepctl that asks, and not W&B's client."""
 
@@ -103,32 +107,6 @@ def runs_page(
             first,
             after,
         )
-
-
-def user() -> dict[str, Any]:
-    """Give the only user: this server has no accounts."""
-    return {
-        "id": node_id("User", 1),
-        "name": "local",
-        "username": "local",
-        "email": "",
-        "admin": True,
-        "flags": "{}",
-        "entity": "local",
-        "teams": {"edges": [{"node": entity("local")}]},
-        "apiKeys": {"edges": []},
-    }
-
-
-def entity(name: str) -> dict[str, Any]:
-    """Give an entity; every name stands for one."""
-    return {
-        "id": node_id("Entity", 1),
-        "name": name,
-        "xxhashDigestsEnabled": False,
-        "isTeam": False,
-        "readOnly": False,
-    }
 
 
 def last_seen_at(kind: str) -> Callable[[Any, Info], str | None]:

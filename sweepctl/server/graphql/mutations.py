@@ -13,12 +13,14 @@ from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import file_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import node_id, row_of
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl_pod.wandb.states import RunState
 
 
 def _upsert_sweep(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
-    sweep, warnings = context_of(info).sweeps.upsert(input)
+    context = context_of(info)
+    wanted = {**input, "entityName": input.get("entityName") or context.user}
+    sweep, warnings = context.sweeps.upsert(wanted)
     return {"sweep": sweep, "configValidationWarnings": warnings}
 
 
@@ -57,6 +59,8 @@ def _upsert_bucket(root: object, info: Info, input: Mapping[str, Any]) -> dict[s
     }
     if input.get("tags") is not None:
         fields["tags"] = json.dumps(input["tags"])
+    if context.user != LOCAL_USER and (run is None or input.get("host")):
+        fields["user_name"] = context.user
     if run is None and input.get("sweep"):
         with context.database.read() as rows:
             sweep = sweep_store.find_sweep(rows, id=input["sweep"], project=project)
@@ -93,7 +97,7 @@ def _upsert_target(context: Context, input: Mapping[str, Any]) -> tuple[Run | No
     name = input.get("name")
     if name is not None:
         _check_run_id(name)
-    entity = input.get("entityName") or "local"
+    entity = input.get("entityName") or context.user
     project_name = input.get("modelName") or "uncategorized"
     with context.database.read() as rows:
         project = sweep_store.find_project(rows, entity, project_name)
@@ -128,7 +132,7 @@ def _upsert_model(root: object, info: Info, input: Mapping[str, Any]) -> dict[st
     if not input.get("name"):
         raise GraphQLError("a project needs a name")
     with context.database.write() as tx:
-        entity = input.get("entityName") or "local"
+        entity = input.get("entityName") or context.user
         project = sweep_store.ensure_project(tx, entity, input["name"], context.now())
     return {"model": project, "project": project, "inserted": True}
 
@@ -170,12 +174,15 @@ def _stop_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, A
 
 
 def _delete_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
+    """Delete a run; one that is gone already is no error."""
     context = context_of(info)
-    run = _run_of(info, input["id"])
+    pk = row_of("Run", input["id"])
+    if pk is None:
+        raise GraphQLError(f"no run has the id {input['id'][:80]!r}")
     with context.database.write() as tx:
-        stored = run_store.delete_run(tx, run.pk)
+        stored = run_store.delete_run(tx, pk)
     context.files.remove(stored)
-    context.collections.forget_run(run.pk, with_artifacts=bool(input.get("deleteArtifacts")))
+    context.collections.forget_run(pk, with_artifacts=bool(input.get("deleteArtifacts")))
     return {}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
+from sweepctl.server.graphql.account_fields import ENTITY, QUERY_ACCOUNTS, entity, user
 from sweepctl.server.graphql.artifact_mutations import ARTIFACT_MUTATIONS
 from sweepctl.server.graphql.collection_fields import (
     ARTIFACT_TYPES,
@@ -20,11 +21,9 @@ from sweepctl.server.graphql.context import (
     Fields,
     Info,
     context_of,
-    entity,
     last_seen_at,
     page,
     runs_page,
-    user,
 )
 from sweepctl.server.graphql.file_fields import FILE
 from sweepctl.server.graphql.mutations import MUTATION
@@ -32,7 +31,7 @@ from sweepctl.server.graphql.run_fields import RUN
 from sweepctl.server.store import record_store, run_store, summary_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id, row_of
 from sweepctl.server.store.filters import run_filter, sweep_filter
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 
 _FEATURES = (
@@ -55,14 +54,12 @@ _FEATURES = (
 def _project(
     root: object, info: Info, name: str | None = None, entityName: str | None = None
 ) -> Project | None:
-    """Find a project; one that was never written to is there and empty, as W&B's client expects."""
+    """Find a project; None if nothing was ever written to it, as at W&B."""
     if not name:
         return None
     context = context_of(info)
-    entity = entityName or "local"
     with context.database.read() as rows:
-        found = sweep_store.find_project(rows, entity, name)
-    return found or Project(0, entity, name, context.now())
+        return sweep_store.find_project(rows, entityName or context.user, name)
 
 
 def _server_info(root: object, info: Info) -> dict[str, Any]:
@@ -79,10 +76,7 @@ def _server_info(root: object, info: Info) -> dict[str, Any]:
 
 
 QUERY: Fields = {
-    "viewer": lambda root, info: user(),
     "serverInfo": _server_info,
-    "entity": lambda root, info, name=None: entity(name or "local"),
-    "organization": lambda root, info, name: {"name": name, "featureFlags": []},
     "project": _project,
     "model": _project,
     "models": lambda root, info, entityName=None, first=None, after=None, **_: _projects_page(
@@ -165,7 +159,7 @@ PROJECT: Fields = {
     "readOnly": lambda project, info: False,
     "isBenchmark": lambda project, info: False,
     "createdAt": lambda project, info: iso_time(project.created),
-    "user": lambda project, info: user(),
+    "user": lambda project, info: user(LOCAL_USER),
     "runCount": _project_run_count,
     "totalSweeps": _total_sweeps,
     "run": _project_run,
@@ -241,7 +235,7 @@ SWEEP: Fields = {
     "runCount": _sweep_read(lambda rows, sweep: run_store.count_runs(rows, sweep=sweep.pk)),
     "runCountExpected": lambda sweep, info: sweep.run_count_expected,
     "project": _sweep_read(lambda rows, sweep: sweep_store.project_by_pk(rows, sweep.project)),
-    "user": lambda sweep, info: user(),
+    "user": lambda sweep, info: user(LOCAL_USER),
     "runs": _sweep_runs,
     "priorRuns": _prior_runs,
     "agent": _sweep_agent,
@@ -279,9 +273,10 @@ AGENT: Fields = {
 
 
 RESOLVERS: dict[str, Fields] = {
-    "Query": {**QUERY, **QUERY_ARTIFACTS},
+    "Query": {**QUERY, **QUERY_ACCOUNTS, **QUERY_ARTIFACTS},
     "Mutation": {**MUTATION, **ARTIFACT_MUTATIONS},
     "Project": {**PROJECT, **PROJECT_ARTIFACTS},
+    "Entity": ENTITY,
     "Sweep": SWEEP,
     "Agent": AGENT,
     "Run": {**RUN, **RUN_ARTIFACTS},

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sweepctl.server.graphql.account_fields import user
 from sweepctl.server.graphql.context import (
     Fields,
     Info,
@@ -14,7 +15,6 @@ from sweepctl.server.graphql.context import (
     json_map,
     last_seen_at,
     page,
-    user,
 )
 from sweepctl.server.graphql.file_fields import run_file
 from sweepctl.server.store import file_store, history_keys, lines, run_store, sweep_store
@@ -169,7 +169,7 @@ RUN: Fields = {
     "commit": lambda run, info: run.commit_hash,
     "tags": lambda run, info: json.loads(run.tags),
     "readOnly": lambda run, info: False,
-    "user": lambda run, info: user(),
+    "user": lambda run, info: user(run.user_name),
     "createdAt": lambda run, info: iso_time(run.created),
     "updatedAt": lambda run, info: iso_time(run.updated),
     "heartbeatAt": last_seen_at("run"),

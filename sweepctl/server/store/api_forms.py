@@ -7,8 +7,8 @@ import binascii
 from datetime import datetime, timezone
 
 
-def node_id(kind: str, pk: int) -> str:
-    """Give the opaque id of a row: its kind and its key, in base64."""
+def node_id(kind: str, pk: int | str) -> str:
+    """Give the opaque id of a row: its kind and its key, or its name, in base64."""
     return base64.b64encode(f"{kind}:{pk}".encode()).decode()
 
 

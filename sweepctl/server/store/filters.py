@@ -47,9 +47,6 @@ _MAX_ORDERS = 10
 
 _COMPARISONS = {"$eq": "IS", "$ne": "IS NOT", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
-USER_NAME = "'local'"
-"""The user of every run: this server has one."""
-
 _DURATION = (
     "coalesce((SELECT value FROM summary_values WHERE run = runs.pk AND key = '_runtime'"
     " AND typeof(value) IN ('integer', 'real')), max(0.0, runs.heartbeat - runs.created))"
@@ -75,8 +72,8 @@ _RUN_COLUMNS = {
     "program": "runs.program",
     "commit": "runs.commit_hash",
     "description": "runs.description",
-    "username": USER_NAME,
-    "user": USER_NAME,
+    "username": "runs.user_name",
+    "user": "runs.user_name",
     "duration": _DURATION,
     "created_at": "iso_time(runs.created)",
     "createdAt": "iso_time(runs.created)",

@@ -13,7 +13,7 @@ from contextlib import closing
 from sweepctl.server.store.artifact_schema import ARTIFACT_TABLES
 from sweepctl.server.store.writers import WRITER_TABLES
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 _PRIOR_RUNS = (
     "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
@@ -58,7 +58,8 @@ CREATE TABLE runs (
   is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
   is_restarted INTEGER NOT NULL DEFAULT 0,
   exit_code INTEGER, display_name TEXT, notes TEXT, description TEXT, group_name TEXT,
-  job_type TEXT, host TEXT, program TEXT, commit_hash TEXT, tags TEXT NOT NULL DEFAULT '[]',
+  job_type TEXT, host TEXT, program TEXT, commit_hash TEXT,
+  user_name TEXT NOT NULL DEFAULT 'local', tags TEXT NOT NULL DEFAULT '[]',
   created REAL NOT NULL, updated REAL NOT NULL, heartbeat REAL NOT NULL,
   last_step INTEGER NOT NULL DEFAULT -1, lost_step INTEGER NOT NULL DEFAULT -1, params TEXT,
   history_keys TEXT NOT NULL DEFAULT '[]', summary TEXT NOT NULL DEFAULT '{}',
@@ -96,6 +97,7 @@ _UPGRADES = {
     5: (_DELETED_RUNS,),
     6: ARTIFACT_TABLES,
     7: WRITER_TABLES,
+    8: ("ALTER TABLE runs ADD COLUMN user_name TEXT NOT NULL DEFAULT 'local';",),
 }
 """The SQL that turns a file of each older format into one of the next format."""
 

@@ -55,6 +55,7 @@ class Run:
     host: str | None
     program: str | None
     commit_hash: str | None
+    user_name: str
     tags: str
     created: float
     updated: float
@@ -77,6 +78,9 @@ class Run:
             has_come_on=self.last_step > self.lost_step,
         )
 
+
+LOCAL_USER = "local"
+"""The user who gives no name."""
 
 WITHOUT_SWEEP = Sql("runs.sweep IS NULL")
 
@@ -320,6 +324,24 @@ def delete_run(tx: Rows, pk: int) -> list[str]:
     )
     tx.execute("DELETE FROM runs WHERE pk = ?", (pk,))
     return stored
+
+
+def user_names(rows: Rows, entity: str | None = None) -> list[str]:
+    """List the users of the runs of an entity, or of all."""
+    query = (
+        "SELECT DISTINCT user_name FROM runs JOIN projects ON projects.pk = runs.project"
+        " WHERE ?1 IS NULL OR entity = ?1 LIMIT 1000"
+    )
+    return [name for (name,) in rows.execute(query, (entity,))]
+
+
+def stored_bytes(rows: Rows, entity: str) -> int:
+    """Count the bytes of the files of an entity's runs."""
+    query = (
+        "SELECT coalesce(sum(size_bytes), 0) FROM files JOIN runs ON runs.pk = files.run"
+        " JOIN projects ON projects.pk = runs.project WHERE entity = ?"
+    )
+    return int(rows.execute(query, (entity,)).fetchone()[0])
 
 
 def was_deleted(rows: Rows, project: int, id: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sweepctl.server.access.allowed import ApiKeys
+from sweepctl.server.access.allowed import ApiKeys, shown_prefix
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -28,7 +29,7 @@ from sweepctl.server.runs.intake import Intake
 from sweepctl.server.runs.messages import read_stream
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl.server.web.answers import Answers, Handler, page_response, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.gate import Gate, GatedApp
@@ -45,6 +46,9 @@ from sweepctl.server.web.requests import (
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _SHARED_HEADER, _WRITER_HEADER = "x-wandb-use-async-filestream", "x-wandb-async-client-id"
 """What W&B's client sends in shared mode, with GraphQL and posts, and with posts alone."""
+
+_USER_HEADER = "x-wandb-username"
+_USER_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -253,6 +257,8 @@ class _Routes:
             base_url=_base_url(request),
             attempt=_attempt(request),
             is_shared=_is_shared(request),
+            user=_user(request),
+            key_prefix=shown_prefix(request.headers.get("authorization")),
             is_own_client=request.headers.get("user-agent", "").startswith("sweepctl"),
         )
 
@@ -264,6 +270,12 @@ def _attempt(request: Request) -> int | None:
 
 def _is_shared(request: Request) -> bool:
     return request.headers.get(_SHARED_HEADER, "").lower() == "true"
+
+
+def _user(request: Request) -> str:
+    """Give the name that `WANDB_USERNAME` has W&B's client send."""
+    name = request.headers.get(_USER_HEADER, "")
+    return name if _USER_NAME.fullmatch(name) else LOCAL_USER
 
 
 def _base_url(request: Request) -> str:
