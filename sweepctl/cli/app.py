@@ -19,6 +19,7 @@ from sweepctl.cli import (
     process,
     read_verbs,
     recovery_verbs,
+    server_verbs,
 )
 
 _EPILOG = """\
@@ -76,13 +77,15 @@ def options(
     """Run Weights & Biases sweeps of NVIDIA Isaac Lab training."""
 
 
+_SERVER_EXAMPLE = "server --data ./sweeps --listen 127.0.0.1:8080"
+
 VERBS = (
     (file_verbs.validate, "validate sweep.yaml"),
     (file_verbs.preview, "preview sweep.yaml --count 5 --seed 1"),
     (file_verbs.init, "init sweep.yaml --project-name legs"),
     (machine_verbs.agent, "agent --project-name legs --agent-count 15"),
     (machine_verbs.local, "local examples/toy_legs/sweep.yaml --agents 2"),
-    (machine_verbs.server, "server --data ./sweeps --listen 127.0.0.1:8080"),
+    (machine_verbs.server, _SERVER_EXAMPLE),
     (read_verbs.best, "best local/toy-legs/1a2b3c4d --top 3"),
     (machine_verbs.open_, "open local/toy-legs/1a2b3c4d"),
     (job_verbs.submit, "submit sweep.yaml --agents 8 -n robots --wait"),
@@ -105,6 +108,15 @@ VERBS = (
 
 for _verb, _example in VERBS:
     app.command(_verb.__name__.rstrip("_"), epilog=f"Example: sweepctl {_example}")(_verb)
+
+SERVER_VERBS = ((server_verbs.backup, "backup sweeps.tar --data ./sweeps"),)
+"""What `sweepctl server` does besides serving."""
+
+_server = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+_server.callback()(machine_verbs.server)
+for _below, _example in SERVER_VERBS:
+    _server.command(epilog=f"Example: sweepctl server {_example}")(_below)
+app.add_typer(_server, name="server", epilog=f"Example: sweepctl {_SERVER_EXAMPLE}")
 
 
 def main() -> NoReturn:

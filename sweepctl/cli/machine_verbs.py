@@ -27,6 +27,7 @@ from sweepctl.cli.options import (
     Server,
     SweepFile,
     TasksOption,
+    is_for_another_verb,
     load_spec,
 )
 from sweepctl.cli.output import Form
@@ -132,6 +133,7 @@ def local(
 
 
 def server(
+    invocation: typer.Context,
     data: Data = None,
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 is any.")
@@ -160,6 +162,8 @@ def server(
     """
     from sweepctl.local.serve import run_server
 
+    if is_for_another_verb(invocation):
+        return
     run_server(
         data,
         listen,

@@ -232,6 +232,19 @@ def print_lines(lines: Iterable[str]) -> bool:
     return is_any
 
 
+def is_for_another_verb(invocation: typer.Context) -> bool:
+    """Say whether a verb was named below this one; options between the two would be lost."""
+    below = invocation.invoked_subcommand
+    if below is None:
+        return False
+    for name in invocation.params:
+        source = invocation.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} stands before {below}", f"write {option} after {below}")
+    return True
+
+
 def dry_text(dry_run: DryRun) -> str:
     """Give the end of an answer's line for a change that was only tried."""
     return {DryRun.NONE: "", DryRun.CLIENT: " (dry run)", DryRun.SERVER: " (server dry run)"}[

@@ -59,13 +59,15 @@ def _app_for(app: typer.Typer, arguments: list[str]) -> typer.Typer:
     """
     if "_SWEEPCTL_COMPLETE" in os.environ:
         return app
+    verb = next((word for word in arguments if word[:1] != "-"), None)
     quick = copy.copy(app)
+    quick.registered_groups = [group for group in app.registered_groups if group.name == verb]
     quick.registered_commands = []
     for command in app.registered_commands:
         named = copy.copy(command)
         callback = command.callback
         named.name = command.name or getattr(callback, "__name__", "")
-        if named.name != next((word for word in arguments if word[:1] != "-"), None):
+        if named.name != verb:
             named.help = command.help or getattr(callback, "__doc__", None)
             named.callback = lambda: None
         quick.registered_commands.append(named)

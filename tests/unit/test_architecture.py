@@ -44,7 +44,7 @@ SERVER_RINGS = (
     ("json_texts",),
     ("store",),
     ("engine", "server_process", "stored_sweeps"),
-    ("runs",),
+    ("runs", "backup"),
     ("artifacts",),
     ("graphql",),
     ("web",),
@@ -53,7 +53,8 @@ SERVER_RINGS = (
 )
 """The folders and loose files of the server: what it decides without data, its rows, who gets which
 run, what trainers send, their artifacts, W&B's API, HTTP; `app` opens all of that. Without a
-server, `stored_sweeps` reads its rows, and `server_process` is what other commands start."""
+server, `stored_sweeps` reads its rows, `backup` writes its folder to a tar;
+`server_process` is what other commands start."""
 RING = {room: ring for ring, rooms in enumerate(RINGS) for room in rooms}
 SQL = re.compile(
     r"\s*(SELECT\b.+\bFROM|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|CREATE (TABLE|INDEX)"
@@ -271,9 +272,11 @@ def test_importing_the_packages_imports_nothing() -> None:
 
 
 MAX_VERB_LINES = 15
+GROUPS = [group.typer_instance for group in app.registered_groups if group.typer_instance]
 VERBS = {
     command.callback.__name__: command.callback
-    for command in app.registered_commands
+    for each in (app, *GROUPS)
+    for command in each.registered_commands
     if command.callback is not None
 }
 

@@ -70,6 +70,16 @@ def blobs_of(rows: Rows, artifact: int) -> list[str]:
     return [row[0] for row in rows.execute(query, (artifact,))]
 
 
+def all_blobs(rows: Rows) -> list[str]:
+    """List all blobs."""
+    return [row[0] for row in rows.execute("SELECT blob FROM blobs")]
+
+
+def total_bytes(rows: Rows) -> int:
+    """Give how much all blobs are."""
+    return int(rows.execute("SELECT coalesce(sum(size_bytes), 0) FROM blobs").fetchone()[0])
+
+
 def unused_blobs(rows: Rows) -> list[str]:
     """List the blobs that nothing has any more."""
     return [row[0] for row in rows.execute(f"SELECT blob FROM blobs WHERE {_IS_UNUSED}")]

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from sweepctl_pod.errors import SweepctlError
 
-_PAGES_AT_ONCE = 4096
-
 
 class NoSpaceError(SweepctlError):
     """What is to be written does not fit."""
@@ -26,7 +24,7 @@ class NoSpaceError(SweepctlError):
 def copy_database(source: sqlite3.Connection, target: Path) -> int:
     """Write what `source` holds now to a new file `target`, and give its size in bytes."""
     with whole_file(target) as part, closing(sqlite3.connect(part)) as written:
-        source.backup(written, pages=_PAGES_AT_ONCE)
+        source.backup(written)
     return target.stat().st_size
 
 

@@ -128,7 +128,7 @@ class Database:
 
 
 @contextmanager
-def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
+def read_only(folder: Path, name: str = DATABASE) -> Iterator[sqlite3.Connection]:
     """Give a connection that reads a data folder, also beside a server, and leaves no file there.
 
     A folder of an older format is read as one of today's. A SweepctlError says why a folder cannot
@@ -136,7 +136,7 @@ def read_only(folder: Path) -> Iterator[sqlite3.Connection]:
     Without a write-ahead log nobody is writing. Then the file is opened as immutable: SQLite would
     create a log otherwise, and leave it behind.
     """
-    path = folder.absolute() / DATABASE
+    path = folder.absolute() / name
     is_at_rest = not path.with_name(f"{path.name}-wal").exists()
     place = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_at_rest else ''}"
     with (

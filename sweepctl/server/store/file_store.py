@@ -71,6 +71,16 @@ def count_files(rows: Rows, run: int) -> int:
     return int(rows.execute(query, (run,)).fetchone()[0])
 
 
+def places(rows: Rows) -> list[str]:
+    """List the places of all files."""
+    return [row[0] for row in rows.execute("SELECT stored FROM files")]
+
+
+def total_bytes(rows: Rows) -> int:
+    """Give how much all files are."""
+    return int(rows.execute("SELECT coalesce(sum(size_bytes), 0) FROM files").fetchone()[0])
+
+
 def delete_files(tx: Rows, pks: Sequence[int]) -> list[str]:
     """Delete the rows of files; give the places of their bytes."""
     stored = []
