@@ -199,6 +199,8 @@ def open_(
 ) -> None:
     """Print the address of a sweep's page and open it in a browser where there is a display.
 
+    The address logs in who opens it first, within 60 s.
+
     For a sweep of this machine a server of its data folder runs until Ctrl-C, unless there is one;
     the server inside a cluster is reached through a port-forward until Ctrl-C.
     """
@@ -211,7 +213,7 @@ def open_(
     with handle.page(listen, allowed_hosts or ()) as page:
         _print_page(page, form)
         if not no_browser:
-            browse(page.address)
+            browse(page)
         if page.await_end is not None:
             output.say("press Ctrl-C to end")
             stay(page)

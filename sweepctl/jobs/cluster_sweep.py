@@ -166,9 +166,9 @@ class ClusterSweep:
             if api.base_url == (submission.api_url or "").rstrip("/"):
                 yield page
                 return
-            notes = [f"through a port-forward to {api.where}"]
+            notes = [*page.notes, f"through a port-forward to {api.where}"]
             secret = submission.secret_key
-            if secret is not None:
+            if secret is not None and not page.logs_in:
                 notes.append(
                     "it asks for a user (any) and a password, the API key: kubectl get secret"
                     f" {secret.name} -n {submission.namespace}"

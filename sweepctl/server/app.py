@@ -25,6 +25,8 @@ from sweepctl.server.access.keyless import (
     is_from_before_keys,
     refuse_keyless_runs,
 )
+from sweepctl.server.access.logins import Logins
+from sweepctl.server.access.named_keys import WatchedKeys
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -155,10 +157,11 @@ def _keys(
 ) -> ApiKeys:
     if rule is KeyRule.NONE:
         return ApiKeys(())
+    keys, named = [make_key(data), *given], WatchedKeys(data, log)
     if keyless is None:
         clear_mark(data)
-        return ApiKeys([make_key(data), *given])
-    return ApiKeys([make_key(data), *given], keyless.lets_in)
+        return ApiKeys(keys, further=named.hashes)
+    return ApiKeys(keys, further=named.hashes, lets_in=keyless.lets_in)
 
 
 def build_services(
@@ -190,6 +193,7 @@ def build_services(
         pages=Pages(database, presence, files, time.time, limits),
         executor=Executor(RESOLVERS, log),
         api_keys=api_keys,
+        logins=Logins(api_keys, database.secret(), time.time),
         gate=gate,
         now=time.time,
         log=log,

@@ -286,6 +286,16 @@ class WandbApi:
         content = record.text().encode()
         self._retrying(lambda: upload_file(self._client, place, RECORD_FILE, content))
 
+    def login_token(self) -> str | None:
+        """Give the token of a link that logs a browser in; None where none is needed or known."""
+        url = f"{self.base_url}/login/links"
+        try:
+            answer = self._retrying(lambda: self._client.transport.json("POST", url, b"{}"))
+        except ApiError:  # W&B proper, or a server of an earlier version
+            return None
+        token = answer.get("token") if isinstance(answer, dict) else None
+        return token if isinstance(token, str) else None
+
     def _retrying(self, call: Callable[[], T]) -> T:
         deadline = self._clock() + self._patience_s
         delay_s = FIRST_DELAY_S

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urljoin
 
 import pytest
 
@@ -86,7 +89,12 @@ def data(tmp_path: Path, start_server: Callable[..., ServerProcess]) -> tuple[Pa
 
 
 def read(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    """Read a page as a browser does: log in by the link, go on to the page with the cookie."""
+    visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with visitor.open(address, timeout=30) as landed:
+        place = re.search(r'content="0; url=([^"]*)"', landed.read().decode())
+    assert place is not None
+    with visitor.open(urljoin(address, place[1]), timeout=30) as answer:
         text: str = answer.read().decode()
         return text
 
@@ -98,11 +106,17 @@ def test_pages_are_there_until_the_visit_ends(
     folder, newest = data
     first = visit("--data", str(folder))
     address = first.address()
-    assert address.endswith(f"/local/legs/sweeps/{newest.rpartition('/')[2]}")
-    assert "no run" in read(address).lower() or "No agent has taken a run yet" in read(address)
+    page, _, token = address.partition("?login=")
+    assert page.endswith(f"/local/legs/sweeps/{newest.rpartition('/')[2]}")
+    assert len(token) > 20
+    assert "No agent has taken a run yet" in read(address)
+    assert "logs in the first who opens it within 60 s" in first.said
     assert f"served from {folder}" in first.said
+    with pytest.raises(HTTPError, match="401"):
+        read(address)
     second = visit(newest, "--data", str(folder))
-    assert second.address() == address
+    assert second.address().startswith(f"{page}?login=")
+    assert "No agent has taken a run yet" in read(second.address())
     assert second.ends() == 0, "it needs no server of its own"
     assert f"a server of {folder} runs already" in second.said
     assert first.ends(signum) == 0
@@ -120,7 +134,7 @@ def test_a_visit_listens_where_it_is_told_and_answers_to_the_names_it_is_told(
     assert address.startswith(f"http://127.0.0.1:{port}/")
     request = urllib.request.Request(address, headers={"Host": "box.lan"})
     with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
+        assert "logged in" in answer.read().decode()
 
 
 def test_a_browser_is_opened_where_there_is_one(
@@ -130,11 +144,16 @@ def test_a_browser_is_opened_where_there_is_one(
     browser.write_text(f'#!/bin/sh\necho "$1" >>"{opened}"\n')
     browser.chmod(0o755)
     folder, _ = data
-    shy = visit("--data", str(folder), "--no-browser", BROWSER=str(browser))
-    address = shy.address()
-    assert visit("--data", str(folder), BROWSER=str(browser)).ends() == 0
+    home = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    visit("--data", str(folder), "--no-browser", BROWSER=str(browser), **home).address()
+    open_one = visit("--data", str(folder), BROWSER=str(browser), **home)
+    assert open_one.ends() == 0
     wait_for("the browser", lambda: opened.exists() and opened.read_text())
-    assert opened.read_text() == f"{address}\n"
+    (given,) = opened.read_text().splitlines()
+    assert "login=" not in given, "everybody sees a command line"
+    leading = Path(given.removeprefix("file://"))
+    assert leading.stat().st_mode & 0o077 == 0
+    assert f'url={open_one.address()}"' in leading.read_text()
 
 
 def test_the_page_at_a_server_is_only_named(
@@ -152,6 +171,12 @@ def test_the_page_at_a_server_is_only_named(
         "sweep": f"local/legs/{sweep.id}",
         "url": named.address(),
     }
+
+
+def test_in_a_pod_no_link_is_printed(data: tuple[Path, str], visit: Callable[..., Visit]) -> None:
+    folder, newest = data
+    address = visit("--data", str(folder), KUBERNETES_SERVICE_HOST="10.96.0.1").address()
+    assert address.endswith(f"/local/legs/sweeps/{newest.rpartition('/')[2]}")
 
 
 def test_what_cannot_be_opened_is_told(

@@ -9,6 +9,7 @@ import httpx
 from starlette.applications import Starlette
 
 from sweepctl.server.access.allowed import ApiKeys
+from sweepctl.server.access.logins import Logins
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -185,7 +186,7 @@ def served(
     gate: Gate = Gate(None),  # noqa: B008
 ) -> ApiClient:
     """Give a client of the server's routes."""
-    files = RunFiles(server.database, server.clock)
+    files, allowed = RunFiles(server.database, server.clock), ApiKeys(keys)
     blobs = Blobs(server.database, files, server.clock)
     routes = Services(
         database=server.database,
@@ -199,7 +200,8 @@ def served(
         collections=Collections(server.database, blobs, server.clock),
         pages=Pages(server.database, server.presence, files, server.clock, server.limits),
         executor=executor or Executor(RESOLVERS, server.log.append),
-        api_keys=ApiKeys(keys),
+        api_keys=allowed,
+        logins=Logins(allowed, b"secret", server.clock),
         gate=gate,
         now=server.clock,
         log=server.log.append,

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sweepctl.server.access.addresses import is_loopback
 from sweepctl_pod.errors import UsageError
@@ -18,12 +18,17 @@ _MIN_KEY_LENGTH = 40
 class ApiKeys:
     """The API keys that are accepted, as hashes; without any, every request is.
 
-    `lets_in` may let requests in that have no key; it is told whether they write. A UsageError says
-    why W&B's client would refuse a key.
+    `further` gives the hashes of keys that come and go while the server runs. `lets_in` may let
+    requests in that have no key; it is told whether they write. A UsageError says why W&B's client
+    would refuse a key.
     """
 
     def __init__(
-        self, keys: Sequence[str], lets_in: Callable[[bool], bool] = lambda is_write: False
+        self,
+        keys: Sequence[str],
+        *,
+        further: Callable[[], Iterable[bytes]] = tuple,
+        lets_in: Callable[[bool], bool] = lambda is_write: False,
     ) -> None:
         for key in keys:
             if problem := _problem_of(key):
@@ -31,17 +36,34 @@ class ApiKeys:
                     f"no W&B client would use an API key {problem}",
                     'make one: python3 -c "import secrets; print(secrets.token_hex(20))"',
                 )
-        self._hashes = [_hash(key) for key in keys]
+        self._hashes = [hash_of_key(key) for key in keys]
+        self._further = further
         self._lets_in = lets_in
 
     def allows(self, authorization: str | None, *, is_write: bool) -> bool:
         """Say whether a request with this Authorization header may be answered."""
         if not self._hashes:
             return True
-        given = _hash(_key(authorization))
+        return self.of_header(authorization) is not None or self._lets_in(is_write)
+
+    def of_header(self, authorization: str | None) -> bytes | None:
+        """Give the hash of the key that an Authorization header has, if it is one of these."""
+        return self.known(_key(authorization))
+
+    def known(self, key: str) -> bytes | None:
+        """Give the hash of a key, if it is one of these."""
+        given = hash_of_key(key)
         # Every hash is compared, so that the time does not show which one fits.
-        is_known = any([hmac.compare_digest(given, known) for known in self._hashes])
-        return is_known or self._lets_in(is_write)
+        return given if any([hmac.compare_digest(given, each) for each in self.hashes()]) else None
+
+    def hashes(self) -> list[bytes]:
+        """Give the hashes of all keys that are accepted now."""
+        return [*self._hashes, *self._further()]
+
+
+def hash_of_key(key: str) -> bytes:
+    """Give what is kept of a key: keys are random, so that nobody finds one by its hash."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def _problem_of(key: str) -> str | None:
@@ -83,7 +105,3 @@ def _key(authorization: str | None) -> str:
     except (binascii.Error, ValueError):
         return ""
     return text.partition(":")[2]
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

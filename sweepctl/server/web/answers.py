@@ -13,7 +13,7 @@ from typing import Any
 
 from graphql import ExecutionResult, GraphQLError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.bounds import EndingError, TooCostlyError
@@ -25,8 +25,14 @@ from sweepctl.server.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from sweepctl.server.web.login_routes import LoginRoutes, place_of
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.requests import BodyError, error_response, json_response
+from sweepctl.server.web.requests import (
+    BodyError,
+    error_response,
+    json_response,
+    page_response,
+)
 from sweepctl_pod.errors import SweepctlError
 
 _RETRY_AFTER = {"Retry-After": "5"}
@@ -39,11 +45,6 @@ _API = (
     "artifacts",
     "artifactsV2",
 )
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -51,8 +52,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Answers:
     """Turns what handlers give and raise into responses; it logs what nobody expected once."""
 
-    def __init__(self, api_keys: ApiKeys, pages: Pages, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, api_keys: ApiKeys, logins: LoginRoutes, pages: Pages, log: Callable[[str], None]
+    ) -> None:
         self._api_keys = api_keys
+        self._logins = logins
         self._pages = pages
         self._log = log
         self._logged_traces: set[str] = set()
@@ -61,10 +65,9 @@ class Answers:
         """Check the key, and turn errors into answers."""
 
         async def answer(request: Request) -> Response:
-            given, is_write = request.headers.get("authorization"), request.method != "GET"
-            if not is_open and not self._api_keys.allows(given, is_write=is_write):
-                headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
-                return error_response(401, "the API key is not one of this server's", headers)
+            refusal = None if is_open else self._unless_allowed(request)
+            if refusal is not None:
+                return refusal
             try:
                 return await handler(request)
             except BodyError as error:
@@ -91,6 +94,20 @@ class Answers:
                 return self._unexpected(request, error)
 
         return answer
+
+    def _unless_allowed(self, request: Request) -> Response | None:
+        """Answer what has no key: people with the login, clients in the form they expect."""
+        is_write = request.method not in ("GET", "HEAD")
+        given = request.headers.get("authorization")
+        is_allowed = self._api_keys.allows(given, is_write=is_write)
+        is_allowed = is_allowed or self._logins.is_logged_in(request)
+        by_link = self._logins.by_link(request, is_allowed=is_allowed)
+        if by_link is not None or is_allowed:
+            return by_link
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return self._logins.form(place_of(request))
+        headers = {"WWW-Authenticate": 'Basic realm="sweepctl"'}
+        return error_response(401, "the API key is not one of this server's", headers)
 
     def of_graphql(self, request: Request, result: ExecutionResult) -> Response:
         """Answer with the result of an operation; an error that may pass is the whole answer."""
@@ -140,12 +157,6 @@ class Answers:
             for line in trace.rstrip().splitlines():
                 self._log(line)
         return error_response(500, "an unexpected error in the server; its log tells more")
-
-
-def page_response(text: str, status: int = 200) -> Response:
-    """Answer with a page, which may load nothing and run nothing."""
-    # What an earlier version stored may hold halves of surrogate pairs, which UTF-8 cannot say.
-    return HTMLResponse(text.encode("utf-8", "replace"), status, headers=_PAGE_HEADERS)
 
 
 def segments(request: Request) -> list[str]:

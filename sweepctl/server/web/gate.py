@@ -23,6 +23,7 @@ _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(
     r"(?P<name>\[[0-9a-f:.]+\]|[^\s:/?#@\[\],]+)(:(?P<port>\d{0,5}))?", re.IGNORECASE
 )
+_JSON = ("/graphql", "/login/links")
 _DEFAULT_PORTS = ("", "80", "443")
 
 Scope = MutableMapping[str, Any]
@@ -134,7 +135,7 @@ def _cross_site(method: str, headers: Headers) -> str | None:
 
 def _no_json(method: str, path: str, headers: Headers) -> str | None:
     """Refuse what a page may post without a preflight request: that is never JSON."""
-    if method != "POST" or not (path == "/graphql" or path.startswith("/files/")):
+    if method != "POST" or not (path in _JSON or path.startswith("/files/")):
         return None
     kinds = [kind.partition(";")[0].strip().lower() for kind in headers.getlist("content-type")]
     if kinds == ["application/json"]:

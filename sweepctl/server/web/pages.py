@@ -215,6 +215,15 @@ class Pages:
         """Write the page of what is not there."""
         return self._write("missing.html", is_live=False, message=message)
 
+    def login(self, place: str, problem: str | None) -> str:
+        """Write the form that takes the key, to go on to a place then."""
+        return self._write("login.html", is_live=False, place=place, problem=problem)
+
+    def logged_in(self, place: str) -> str:
+        """Write the page that goes on to a place by itself."""
+        page = self._templates.get_template("logged_in.html")
+        return page.render(refresh_s=f"0; url={place}", place=place)
+
     def _write(self, template: str, *, is_live: bool, is_held: bool = False, **values: Any) -> str:
         """Fill a template; a live page reloads itself, unless its reader holds it."""
         refresh_s = _REFRESH_S if is_live and not is_held else None

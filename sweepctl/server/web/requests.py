@@ -11,13 +11,20 @@ from typing import Any
 import anyio
 from anyio import to_thread
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from sweepctl.server import json_texts
 from sweepctl.server.bounds import BODY_LIMIT_S, MAX_BODY_BYTES, MAX_UPLOAD_BYTES, STALL_LIMIT_S
 from sweepctl_pod.errors import SweepctlError
 
 _BIG_BYTES = 1 << 18
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    # With none, a browser would hide where the login's form comes from.
+    "Referrer-Policy": "same-origin",
+}
 
 
 class BodyError(SweepctlError):
@@ -90,6 +97,13 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
     """Answer with an error, in the forms that W&B's clients look for."""
     document = {"errors": [{"message": message}], "error": message}
     return json_response(document, status, headers)
+
+
+def page_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a page, which may load nothing and run nothing."""
+    # What an earlier version stored may hold halves of surrogate pairs, which UTF-8 cannot say.
+    sent = {**_PAGE_HEADERS, **(headers or {})}
+    return HTMLResponse(text.encode("utf-8", "replace"), status, headers=sent)
 
 
 def _parsed(raw: bytes) -> Any:

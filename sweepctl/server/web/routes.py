@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sweepctl.server.access.allowed import ApiKeys, shown_prefix
+from sweepctl.server.access.logins import Logins
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
@@ -30,16 +31,18 @@ from sweepctl.server.runs.messages import read_stream
 from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import LOCAL_USER, Run
-from sweepctl.server.web.answers import Answers, Handler, page_response, segments
+from sweepctl.server.web.answers import Answers, Handler, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.heartbeats import heartbeat_answer
+from sweepctl.server.web.login_routes import LoginRoutes
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (
     BodyError,
     blocks,
     error_response,
     json_response,
+    page_response,
     read_json,
 )
 
@@ -69,6 +72,7 @@ class Services:
     pages: Pages
     executor: Executor
     api_keys: ApiKeys
+    logins: Logins
     gate: Gate
     now: Callable[[], float]
     log: Callable[[str], None]
@@ -76,7 +80,8 @@ class Services:
 
 def application(services: Services) -> Starlette:
     """Give the ASGI application."""
-    answers = Answers(services.api_keys, services.pages, services.log)
+    logins = LoginRoutes(services.logins, services.pages)
+    answers = Answers(services.api_keys, logins, services.pages, services.log)
     routes, artifact_routes = (
         _Routes(services, answers),
         ArtifactRoutes(services.blobs, services.files),
@@ -100,6 +105,8 @@ def application(services: Services) -> Starlette:
             route("/blobs/{rest:path}", artifact_routes.get, "GET", is_open=True),
             route("/artifacts/{rest:path}", artifact_routes.by_digest, "GET"),
             route("/artifactsV2/{rest:path}", artifact_routes.by_digest, "GET"),
+            route("/login", logins.log_in, "POST", is_open=True),
+            route("/login/links", logins.new_link, "POST"),
             route("/", routes.sweeps_page, "GET"),
             route("/{rest:path}", routes.page, "GET"),
             # Open: W&B's client asks for its telemetry without a key, and takes a 401 for yes.
