@@ -85,6 +85,10 @@ class Database:
         with _translated(self._path), self._group_writer.write() as tx:
             yield tx
 
+    def version(self) -> int:
+        """Count what was stored since this was opened: while it stays, nothing has changed."""
+        return self._group_writer.version
+
     def when_undone(self, forget: Callable[[], None]) -> None:
         """Have `forget` called when rows that a writer has seen were never stored."""
         self._group_writer.on_undone.append(forget)

@@ -36,12 +36,14 @@ class GroupWriter:
     """The one writing connection of a data file; safe to use from any thread.
 
     `on_undone` is called when a commit failed, so that rows which some members have seen of others
-    were never there.
+    were never there. `version` counts the commits that changed something.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.on_undone: list[Callable[[], None]] = []
+        self.version = 0
         self._connection = connection
+        self._changes = connection.total_changes
         self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._waiting = 0
@@ -126,6 +128,9 @@ class GroupWriter:
             kind, words = type(error), str(error)
             self._end(lambda: kind(words))
         else:
+            if self._connection.total_changes != self._changes:
+                self._changes = self._connection.total_changes
+                self.version += 1
             self._end(None)
 
     def _roll_back(self) -> None:

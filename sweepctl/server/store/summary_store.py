@@ -6,7 +6,9 @@ texts, so that SQL can order and filter by them.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +34,43 @@ def summaries(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
     """Give the summaries of a sweep's runs, by run."""
     query = f"SELECT pk, summary FROM runs WHERE {OF_SWEEP} AND summary != '{{}}'"
     return {pk: json.loads(text) for pk, text in rows.execute(query, (sweep, sweep))}
+
+
+def metric_numbers(rows: Rows, sweep: Sweep) -> dict[int, float]:
+    """Give the sweep's metric of its runs where it is a finite number, by run.
+
+    A fraction under the metric's own name is the metric: only other summaries have to be read. What
+    is stored as a whole number may have been a truth value.
+    """
+    if sweep.metric is None:
+        return {}
+    names = metric_keys(sweep.metric)
+    of_sweep = f"(SELECT pk FROM runs WHERE {OF_SWEEP})"
+    found = rows.execute(
+        "SELECT run, key, value, typeof(value) FROM summary_values"
+        f" WHERE key IN ({', '.join('?' * len(names))}) AND run IN {of_sweep} ORDER BY run",
+        (*names, sweep.pk, sweep.pk),
+    )
+    numbers: dict[int, float] = {}
+    unclear: list[int] = []
+    for run, values in itertools.groupby(found, key=lambda row: int(row[0])):
+        (_, key, value, kind), *more = values
+        is_plain = key == sweep.metric and "." not in key and not more
+        if is_plain and kind == "real" and math.isfinite(value):
+            numbers[run] = value
+        else:
+            unclear.append(run)
+    for run in unclear:
+        number = metric_number(sweep, summary_of(rows, run))
+        if number is not None:
+            numbers[run] = number
+    return numbers
+
+
+def summary_of(rows: Rows, run: int) -> dict[str, Any]:
+    """Give the summary of a run."""
+    text = rows.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()[0]
+    return dict(json.loads(text))
 
 
 def sweep_metric(sweep: Sweep, summary: Mapping[str, Any]) -> MetricReading | None:

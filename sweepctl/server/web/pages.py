@@ -125,26 +125,24 @@ class Pages:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
             spec = sweep_store.sweep_spec(rows, sweep.pk)
             runs = run_store.runs(rows, sweep=sweep.pk)
-            summaries = summary_store.summaries(rows, sweep.pk)
-            readings = {pk: sweep_metric(sweep, summary) for pk, summary in summaries.items()}
-            metrics = {
-                pk: read.number for pk, read in readings.items() if read and read.number is not None
-            }
+            metrics = summary_store.metric_numbers(rows, sweep)
             agents = self._agents(rows, sweep, runs)
             best = best_run(sweep, runs, metrics)
             names = wording.searched(spec)
             records = record_store.records_of_sweep(rows, self._database.folder, sweep.pk)
+            shown = ranked(sweep, runs, metrics)[:_MAX_RUNS]
+            summaries = {run.pk: summary_store.summary_of(rows, run.pk) for run in shown}
             table = [
                 run_row(
                     run,
-                    wording.metric(readings.get(run.pk)),
+                    wording.metric(sweep_metric(sweep, summaries[run.pk])),
                     wording.values_at(run_store.settings_of(rows, run.pk), names),
                     run.pk == best,
-                    wording.why_not_finished(run, summaries.get(run.pk, {}), self._limits),
-                    self._duration_s(run, summaries.get(run.pk, {})),
+                    wording.why_not_finished(run, summaries[run.pk], self._limits),
+                    self._duration_s(run, summaries[run.pk]),
                     records.get(run.pk),
                 )
-                for run in ranked(sweep, runs, metrics)[:_MAX_RUNS]
+                for run in shown
             ]
         return self._write(
             "sweep.html",

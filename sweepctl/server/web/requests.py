@@ -99,11 +99,13 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
     return json_response(document, status, headers)
 
 
-def page_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def page_response(
+    text: str | bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """Answer with a page, which may load nothing and run nothing."""
     # What an earlier version stored may hold halves of surrogate pairs, which UTF-8 cannot say.
-    sent = {**_PAGE_HEADERS, **(headers or {})}
-    return HTMLResponse(text.encode("utf-8", "replace"), status, headers=sent)
+    body = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+    return HTMLResponse(body, status, headers={**_PAGE_HEADERS, **(headers or {})})
 
 
 def _parsed(raw: bytes) -> Any:

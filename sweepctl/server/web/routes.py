@@ -35,6 +35,7 @@ from sweepctl.server.web.answers import Answers, Handler, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.heartbeats import heartbeat_answer
+from sweepctl.server.web.kept_pages import KeptPage, KeptPages
 from sweepctl.server.web.login_routes import LoginRoutes
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (
@@ -120,6 +121,7 @@ class _Routes:
     def __init__(self, services: Services, answers: Answers) -> None:
         self._services = services
         self._answers = answers
+        self._kept = KeptPages(services.database.version)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -193,22 +195,15 @@ class _Routes:
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
     async def sweeps_page(self, request: Request) -> Response:
-        def write() -> str:
-            with accounted():
-                return self._services.pages.sweeps()
-
-        return page_response(await to_thread.run_sync(write))
+        return await self._page(request, ("",), self._services.pages.sweeps)
 
     async def page(self, request: Request) -> Response:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
+        names = segments(request)
 
         def write() -> str:
-            with accounted():
-                return named_page()
-
-        def named_page() -> str:
-            match segments(request):
+            match names:
                 case [entity, project]:
                     return pages.sweeps(entity, project)
                 case [entity, project, "sweeps", sweep]:
@@ -217,7 +212,24 @@ class _Routes:
                     return pages.run(entity, project, run, metric, is_held=is_held)
             raise NotFoundError(f"there is nothing at {request.url.path}")
 
-        return page_response(await to_thread.run_sync(write))
+        return await self._page(request, (*names, metric, is_held), write)
+
+    async def _page(
+        self, request: Request, key: tuple[str | bool | None, ...], write: Callable[[], str]
+    ) -> Response:
+        """Answer with a page, or that the browser has it."""
+
+        def written() -> KeptPage:
+            with accounted():
+                return self._kept.written(key, write)
+
+        page = self._kept.current(key)
+        if page is None:
+            page = await to_thread.run_sync(written)
+        headers = {"ETag": page.etag, "Cache-Control": "private, no-cache"}
+        if page.is_what(request.headers.get("if-none-match")):
+            return Response(status_code=304, headers=headers)
+        return page_response(page.body, headers=headers)
 
     async def _file(self, run: int, name: str) -> Response:
         def find() -> file_store.StoredFile | None:

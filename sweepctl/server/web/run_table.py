@@ -94,6 +94,7 @@ def run_marks(
     project: Project, runs: list[Run], metrics: Mapping[int, float], best: int | None, count: int
 ) -> list[Mark]:
     """Give a mark, with its link, for at most `count` of the runs that have a metric."""
+    of_runs = address(project.entity, project.name, "runs")
     numbered = [(number, run) for number, run in enumerate(runs, 1) if run.pk in metrics]
     chosen = [numbered[number] for number in lines.spread(len(numbered), count)]
     return [
@@ -102,7 +103,7 @@ def run_marks(
             metrics[run.pk],
             f"{run.display_name or run.id}: {short(metrics[run.pk])}",
             "best" if run.pk == best else run.state.value,
-            address(project.entity, project.name, "runs", run.id),
+            f"{of_runs}{address(run.id)}",
         )
         for number, run in chosen
     ]
