@@ -14,6 +14,7 @@ from sweepctl.cli import (
     change_verbs,
     file_verbs,
     job_verbs,
+    key_verbs,
     machine_verbs,
     output,
     process,
@@ -116,6 +117,20 @@ _server = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 _server.callback()(machine_verbs.server)
 for _below, _example in SERVER_VERBS:
     _server.command(epilog=f"Example: sweepctl server {_example}")(_below)
+KEY_VERBS = (
+    (key_verbs.add, "add alice --data ./sweeps"),
+    (key_verbs.list_, "list --data ./sweeps"),
+    (key_verbs.revoke, "revoke alice --data ./sweeps"),
+)
+"""What `sweepctl server key` does."""
+
+_key = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Further keys of the server, by name."
+)
+for _of_keys, _example in KEY_VERBS:
+    _name = _of_keys.__name__.rstrip("_")
+    _key.command(_name, epilog=f"Example: sweepctl server key {_example}")(_of_keys)
+_server.add_typer(_key, name="key")
 app.add_typer(_server, name="server", epilog=f"Example: sweepctl {_SERVER_EXAMPLE}")
 
 

@@ -1,5 +1,6 @@
 """The key of a data folder, with real servers and clients: found by verbs, given to others."""
 
+import json
 import os
 import subprocess
 import sys
@@ -107,3 +108,35 @@ def test_another_home_finds_no_key(mine: Server, tmp_path: Path) -> None:
     assert code == 1
     assert "refused the API key (401)" in said
     assert str(data_key(mine.data)) not in said
+
+
+def test_keys_with_names_are_taken_and_revoked_by_a_running_server(mine: Server) -> None:
+    url = mine.url()
+    keys = (sys.executable, "-m", "sweepctl", "server", "key")
+    here = ("--data", str(mine.data))
+    added = subprocess.run(
+        [*keys, "add", "alice", *here], env=mine.environ, capture_output=True, text=True
+    )
+    assert added.returncode == 0, added.stderr
+    key = added.stdout.strip()
+    assert len(key) == 40
+    assert key not in added.stderr
+    assert status_of(url, f"Bearer {key}") == 200
+    code, said = mine.run(*keys, "add", "alice", *here)
+    assert code == 1
+    assert "there is a key named 'alice' already" in said
+    assert mine.run(*keys, "add", "bob", *here)[0] == 0
+    names = [each["name"] for each in json.loads(mine.run(*keys, "list", *here, "-o", "json")[1])]
+    assert names == ["alice", "bob"]
+    assert mine.run(*keys, "revoke", "alice", *here) == (0, "key/alice revoked\n")
+    assert status_of(url, f"Bearer {key}") == 401
+    code, said = mine.run(*keys, "revoke", "alice", *here)
+    assert code == 1
+    assert "there are: bob" in said
+    kept = (mine.data / "keys.json").read_text() + mine.said
+    assert key not in kept
+    code, said = mine.run(*keys, "add", "a b", *here)
+    assert code == 2
+    nowhere = mine.data / "none"
+    assert mine.run(*keys, "revoke", "alice", "--data", str(nowhere))[0] == 1
+    assert not nowhere.exists()

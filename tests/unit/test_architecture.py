@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 import sweepctl
 import sweepctl_pod
@@ -272,10 +273,17 @@ def test_importing_the_packages_imports_nothing() -> None:
 
 
 MAX_VERB_LINES = 15
-GROUPS = [group.typer_instance for group in app.registered_groups if group.typer_instance]
+
+
+def groups(of: typer.Typer) -> list[typer.Typer]:
+    """Give the groups of verbs below, at any depth."""
+    found = [each.typer_instance for each in of.registered_groups if each.typer_instance]
+    return [*found, *(below for each in found for below in groups(each))]
+
+
 VERBS = {
-    command.callback.__name__: command.callback
-    for each in (app, *GROUPS)
+    f"{command.callback.__module__}.{command.callback.__name__}": command.callback
+    for each in (app, *groups(app))
     for command in each.registered_commands
     if command.callback is not None
 }

@@ -54,16 +54,22 @@ def add_key(data: Path, name: str, now: float) -> str:
 
 def revoke_key(data: Path, name: str) -> None:
     """Take a key away: its next request is refused."""
+    if not (data / _FILE).exists():
+        raise _unknown(name, [])
     with _changing(data):
         keys = named_keys(data)
         kept = [each for each in keys if each.name != name]
         if len(kept) == len(keys):
-            known = ", ".join(each.name for each in keys)
-            raise SweepctlError(
-                f"no key named '{name}'",
-                f"there are: {known}" if known else "there are none: sweepctl server key add NAME",
-            )
+            raise _unknown(name, keys)
         _write(data, kept)
+
+
+def _unknown(name: str, keys: list[NamedKey]) -> SweepctlError:
+    known = ", ".join(each.name for each in keys)
+    return SweepctlError(
+        f"no key named '{name}'",
+        f"there are: {known}" if known else "there are none: sweepctl server key add NAME",
+    )
 
 
 def named_keys(data: Path) -> list[NamedKey]:
