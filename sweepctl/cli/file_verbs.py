@@ -68,7 +68,7 @@ def preview(
     file: SweepFile,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many runs.")] = 3,
     grammar: GrammarOption = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sampling.")] = 0,
+    seed: Seed = None,
     expand_env: Annotated[
         bool,
         typer.Option("--expand-env", help="Put the values of this shell in place of ${envvar:X}."),
@@ -83,10 +83,9 @@ def preview(
 
     output.check_has_names(form, "a run that is not there")
     runs = preview_runs(
-        load_spec(file),
+        load_spec(file, seed),
         count=count,
         grammar=read_grammar(grammar),
-        seed=seed,
         environ=os.environ,
         expand_env=expand_env,
     )

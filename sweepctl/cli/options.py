@@ -16,6 +16,7 @@ import typer
 
 from sweepctl.cli import output
 from sweepctl.cli.output import Form
+from sweepctl.search.engine_name import EngineName
 from sweepctl_pod.errors import ExitCode, SweepctlError, UsageError
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ class DryRun(str, enum.Enum):
     NONE = "none"
     CLIENT = "client"
     SERVER = "server"
-
-
-class BayesEngine(str, enum.Enum):
-    """What searches by bayes: the embedded server's own engine, or W&B's where it is installed."""
-
-    OPTUNA = "optuna"
-    WANDB = "wandb"
 
 
 class PreflightGpu(str, enum.Enum):
@@ -197,7 +191,7 @@ Timeout = Annotated[
 ]
 
 SearchEngine = Annotated[
-    Optional[BayesEngine],  # noqa: UP045
+    Optional[EngineName],  # noqa: UP045
     typer.Option("--search-engine", help="What new sweeps search bayes by (optuna)."),
 ]
 Seed = Annotated[

@@ -222,6 +222,7 @@ def status_data(status: SweepStatus) -> dict[str, Any]:
         if status.metric
         else None,
         "run_cap": status.run_cap,
+        "seed": status.seed,
         "expected": status.expected,
         "ended": status.ended_count,
         "eta_s": status.eta_s,

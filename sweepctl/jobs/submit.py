@@ -31,6 +31,7 @@ from sweepctl.kube.pod_reasons import Reason, why_pending
 from sweepctl.kube.port_forward import ready_pod, service_address
 from sweepctl.sweepfile.load import SweepSpec, config_text
 from sweepctl.sweeps.api import WandbApi, dashboard_url
+from sweepctl.sweeps.create import tell_seed
 from sweepctl.sweeps.handle import Change
 from sweepctl.sweeps.names import entity_of, parse_sweep_name, project_of
 from sweepctl.values.notes import setting_notes
@@ -226,6 +227,7 @@ class Submitter:
             token=config["metadata"]["uid"],
         )
         self._say(f"sweep {sweep.full_name}")
+        tell_seed(spec, sweep, self._say)
         return sweep
 
     def _sweep_place(self, values: Values) -> tuple[str | None, str]:

@@ -24,8 +24,8 @@ def run_server(
     say: Callable[[str], None],
 ) -> None:
     """Run the embedded server until it is told to end."""
+    from sweepctl.search.engine_name import EngineName
     from sweepctl.server.app import serve  # only here: the other verbs need no web framework
-    from sweepctl.server.engine.search_engine import EngineName
 
     host, port = listen_address(listen)
     folder = (data or default_data()).absolute()

@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -32,7 +32,7 @@ from sweepctl.server.server_process import ServerWish as ServerWish
 from sweepctl.sweepfile.load import SweepSpec
 from sweepctl.sweeps.api import WandbApi, dashboard_url, read_config
 from sweepctl.sweeps.best import RankedRun, best_runs
-from sweepctl.sweeps.create import create_sweep
+from sweepctl.sweeps.create import create_sweep, tell_seed
 from sweepctl.sweeps.gpus import Wish, plan_gpus
 from sweepctl.sweeps.names import parse_sweep_name, project_of
 from sweepctl.sweeps.place import find_sweep
@@ -89,7 +89,7 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
         view.note("the server that runs here already has its own --search-engine: this one is idle")
     api = WandbApi(connection(url, data=data), on_wait=view.note)
     try:
-        sweep = _sweep_of(spec, plan, api)
+        sweep = _sweep_of(spec, plan, api, view.note)
     except BaseException:
         if server is not None:
             server.stop()
@@ -203,11 +203,15 @@ def _leave_behind(log: Path, lines: Sequence[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _sweep_of(spec: SweepSpec, plan: LocalPlan, api: WandbApi) -> SweepInfo:
+def _sweep_of(
+    spec: SweepSpec, plan: LocalPlan, api: WandbApi, say: Callable[[str], None]
+) -> SweepInfo:
     if plan.sweep is not None:
         return find_sweep(api, parse_sweep_name(plan.sweep))
     project = project_of(spec, plan.project)
-    return create_sweep(api, spec, ENTITY, project)
+    sweep = create_sweep(api, spec, ENTITY, project)
+    tell_seed(spec, sweep, say)
+    return sweep
 
 
 def _read(

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from sweepctl.search.engine_name import EngineName
 from sweepctl.server.access.keyless import KeyRule
 from sweepctl.server.app import serve
-from sweepctl.server.engine.search_engine import EngineName
 from sweepctl_pod.errors import SweepctlError
 
 

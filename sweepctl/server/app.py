@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from sweepctl.search.engine_name import EngineName
 from sweepctl.server.access.allowed import ApiKeys, check_listen
 from sweepctl.server.access.data_key import make_key
 from sweepctl.server.access.keyless import (
@@ -35,7 +36,7 @@ from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import EngineName, Engines, open_engines
+from sweepctl.server.engine.search_engine import Engines, open_engines
 from sweepctl.server.engine.sweeps import Sweeps
 from sweepctl.server.engine.work import Work
 from sweepctl.server.graphql.executor import Executor

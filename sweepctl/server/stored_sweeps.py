@@ -120,7 +120,7 @@ def _sweep_info(rows: Rows, project: Project, sweep: Sweep) -> SweepInfo:
         state=sweep.state.value,
         method=sweep.method,
         config_text=sweep_store.sweep_text(rows, sweep.pk),
-        description=sweep.description,
+        description=sweep_store.sweep_description(rows, sweep),
         display_name=sweep.display_name,
         created_at=iso_time(sweep.created),
         run_count=run_store.count_runs(rows, sweep=sweep.pk),

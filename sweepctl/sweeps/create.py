@@ -18,6 +18,7 @@ from sweepctl.sweeps.api import WandbApi, dashboard_url
 from sweepctl.sweeps.names import SweepName, entity_of, parse_sweep_name
 from sweepctl.sweeps.place import Place, open_api, server_of, want_login
 from sweepctl_pod.errors import SweepctlError, UsageError
+from sweepctl_pod.search_seed import seed_in
 from sweepctl_pod.wandb.client import SweepInfo
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: st
         spec.to_wandb_config(),
         config_text,
     )
+
+
+def tell_seed(spec: SweepSpec, sweep: SweepInfo, say: Callable[[str], None]) -> None:
+    """Tell the seed that the server took for a new sweep whose file names none."""
+    seed, described = seed_in(sweep.description), spec.to_wandb_config().get("description")
+    if seed is not None and seed_in(str(described or "")) is None:
+        say(f"seed {seed}: drawn by chance; --seed {seed} repeats the search")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ def init_sweep(
     server = server_of(place, wanted)
     with open_api(place, wanted, say, makes=True) as api:
         sweep = create_sweep(api, spec, entity, project)
+    tell_seed(spec, sweep, say)
     name = sweep.full_name
     if server is None:
         data = ["--data", str(place.data)] if place.data else []

@@ -15,6 +15,7 @@ from sweepctl.search.metric import Metric
 from sweepctl.sweeps.progress import Phase, eta_s, progress
 from sweepctl_pod.errors import ExitCode
 from sweepctl_pod.run_record import RunRecord
+from sweepctl_pod.search_seed import seed_in
 from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
 from sweepctl_pod.wandb.states import (
@@ -75,6 +76,8 @@ class SweepStatus:
     runs: tuple[RunRow, ...]
     run_count_expected: int | None = None
     searched: tuple[str, ...] = ()
+    seed: int | None = None
+    """The seed that its search is repeated from, where it is known."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -161,6 +164,7 @@ def sweep_status(
         ),
         run_count_expected=sweep.run_count_expected,
         searched=tuple(searched_parameters(config)),
+        seed=seed_in(sweep.description),
     )
 
 

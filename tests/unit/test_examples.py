@@ -30,7 +30,7 @@ def test_sweep_file_can_be_written_in_both_grammars(file: str, grammar: str) -> 
     from sweepctl_pod.overrides import Grammar
 
     spec = load_sweep(str(ROOT / file))
-    (run,) = preview_runs(spec, count=1, grammar=Grammar(grammar), seed=0, environ={})
+    (run,) = preview_runs(spec, count=1, grammar=Grammar(grammar), environ={})
     assert sum(word.startswith("env.scene.robot.actuators.legs.") for word in run.command) == 2
 
 

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl.sweepfile.load import load_sweep
+from sweepctl.sweepfile.preview import preview_runs
+from sweepctl.sweeps.create import tell_seed
 from sweepctl_pod.errors import SpecError
 from sweepctl_pod.search_seed import SeedError, read_seed, with_seed
-from tests.unit.server_in_process import InProcessServer
+from sweepctl_pod.wandb.client import SweepInfo
+from tests.unit.server_in_process import GRID, InProcessServer, served
 
 RANDOM = {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
 FILE = b"""\
@@ -80,10 +84,14 @@ def test_equal_seeds_draw_equal_runs_and_others_do_not(server: InProcessServer) 
     assert drawn(server, 7) == drawn(server, 7) != drawn(server, 8)
 
 
+@pytest.mark.parametrize("is_old", [False, True])
 def test_after_a_run_was_deleted_none_has_the_parameters_of_another(
-    server: InProcessServer,
+    server: InProcessServer, is_old: bool
 ) -> None:
     sweep = server.sweep(RANDOM)
+    if is_old:  # from before the server kept how a sweep is searched
+        with server.database.write() as tx:
+            tx.execute("UPDATE sweeps SET spec = json_remove(spec, '$.sweepctl')")
     agent = server.agent(sweep)
     seen = set()
     for number in range(6):
@@ -103,3 +111,55 @@ def test_a_changed_sweep_keeps_its_seed_and_goes_on_drawing(server: InProcessSer
     for _ in range(2):
         server.end(server.take(agent)["run_id"], 0)
     assert [params["x"] for params in server.params(sweep)] == drawn(server, 7)
+
+
+def test_every_answer_names_the_seed_also_one_that_was_drawn_by_chance(
+    server: InProcessServer,
+) -> None:
+    ask = '{ project(name: "p") { sweeps { edges { node { name description } } } } }'
+    named = {**RANDOM, "description": "legs sweepctl-seed: 7"}
+    grid = {**GRID, "description": "all"}
+    for spec in (RANDOM, {**RANDOM, "description": "legs"}, named, grid):
+        server.sweep(spec)
+    answer = served(server).post("/graphql", json={"query": ask}).json()
+    edges = answer["data"]["project"]["sweeps"]["edges"]
+    told = {edge["node"]["name"]: edge["node"]["description"] for edge in edges}
+    chance, legs, seven, all_ = (told[name] for name in reversed(told))
+    assert (seven, all_) == ("legs sweepctl-seed: 7", "all")
+    assert legs.startswith("legs\nsweepctl-seed: ")
+    log = "\n".join(server.log)
+    for text in (chance, legs):
+        assert f"seed {read_seed(text)}" in log
+    everything = {
+        info.id: info.description for info in StoredSweeps(server.folder).sweeps("local", "p")
+    }
+    assert everything == told
+
+
+def test_a_new_sweeps_seed_is_told_where_its_file_names_none() -> None:
+    made = SweepInfo("e", "p", "s", "n", "RUNNING", "random", "", "sweepctl-seed: 7", *[None] * 4)
+    for file, lines in (
+        (b"legs", ["seed 7: drawn by chance; --seed 7 repeats the search"]),
+        (b"'sweepctl-seed: 7'", []),
+    ):
+        said: list[str] = []
+        tell_seed(load_sweep("sweep.yaml", FILE % file), made, said.append)
+        assert said == lines
+
+
+@pytest.mark.parametrize("method", ["random", "bayes", "grid"])
+def test_the_preview_shows_what_the_server_draws(server: InProcessServer, method: str) -> None:
+    text = FILE.replace(b"random", method.encode()).replace(
+        b"{min: 0.5, max: 1.0}", b"{values: [1, 2, 3, 4]}"
+    )
+    text += b"metric: {name: loss}\nrun_cap: 3\n"
+    spec = load_sweep("sweep.yaml", text % b"'sweepctl-seed: 7'")
+    seen = [run.parameters for run in preview_runs(spec, count=3, grammar=None, environ={})]
+    sweep = server.sweep(spec.to_wandb_config())
+    agent = server.agent(sweep)
+    try:
+        for _ in range(3):
+            server.end(server.take(agent)["run_id"], 0)
+    finally:
+        server.engines.close()
+    assert server.params(sweep) == seen

@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweepctl.search.engine_name import EngineName
 from sweepctl.search.next_params import BAYES, Params, next_params, wrapped
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.results import Results
-from sweepctl.server.engine.search_engine import Draw, EngineName, Engines
+from sweepctl.server.engine.search_engine import Draw, Engines
 from sweepctl.server.engine.work import Work, search_of
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.lifecycle import AgentState

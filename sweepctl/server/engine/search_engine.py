@@ -8,7 +8,6 @@ of the sweep.
 
 from __future__ import annotations
 
-import enum
 import json
 import sys
 import threading
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.search.distributions import SearchError
+from sweepctl.search.engine_name import EngineName
 from sweepctl.search.next_params import probabilities
 from sweepctl.search.space import Space
 from sweepctl.server.engine.sweeps_pipes import (
@@ -64,13 +64,6 @@ def find_python(environ: Mapping[str, str]) -> str | None:
         metadata.version("sweeps")
         return sys.executable
     return environ.get(PYTHON_VARIABLE) or None
-
-
-class EngineName(str, enum.Enum):
-    """The engines by the names that sweeps keep."""
-
-    OPTUNA = "optuna"
-    WANDB = "wandb"
 
 
 @dataclass(frozen=True, slots=True)

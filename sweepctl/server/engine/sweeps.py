@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweepctl.search.engine_name import EngineName
 from sweepctl.search.hyperband import read_hyperband
 from sweepctl.search.next_params import BAYES, check_config, expected_run_count
 from sweepctl.server import json_texts
-from sweepctl.server.engine.search_engine import EngineName, Engines
+from sweepctl.server.engine.search_engine import Engines
 from sweepctl.server.engine.sweep_config import SweepError, read_config
 from sweepctl.server.engine.work import Work, search_of
 from sweepctl.server.store import run_store, sweep_store

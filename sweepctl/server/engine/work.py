@@ -118,11 +118,8 @@ class Work:
 
 
 def search_of(rows: Rows, sweep: Sweep) -> Search:
-    """Give how a sweep is searched.
-
-    One from before this was kept goes on as it began: by W&B's engine, random from its own id.
-    """
+    """Give how a sweep is searched, also one from before this was kept."""
     kept = sweep_store.sweep_search(rows, sweep.pk)
     if kept is not None:
         return kept
-    return Search("wandb", sweep.id, run_store.count_runs(rows, sweep=sweep.pk))
+    return sweep_store.search_as_before(sweep.id, run_store.count_runs(rows, sweep=sweep.pk))

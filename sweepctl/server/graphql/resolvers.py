@@ -225,6 +225,7 @@ SWEEP: Fields = {
     "id": lambda sweep, info: node_id("Sweep", sweep.pk),
     "name": lambda sweep, info: sweep.id,
     "displayName": lambda sweep, info: sweep.display_name,
+    "description": _sweep_read(sweep_store.sweep_description),
     "state": lambda sweep, info: sweep.state.value,
     "config": _sweep_read(lambda rows, sweep: sweep_store.sweep_text(rows, sweep.pk)),
     "createdAt": lambda sweep, info: iso_time(sweep.created),

@@ -21,7 +21,11 @@ from sweepctl.server.store.sweep_store import (
     columns,
     find_project,
     insert,
+    keep_search,
     new_id,
+    search_as_before,
+    sweep_by_pk,
+    sweep_search,
     update,
 )
 from sweepctl_pod.wandb.states import RunState
@@ -315,6 +319,7 @@ def delete_run(tx: Rows, pk: int) -> list[str]:
 
     Its id stays taken: what its client still sends must not begin another run.
     """
+    _keep_draws(tx, run_by_pk(tx, pk).sweep)
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
     writers.forget(tx, pk)
     for table in ("summary_values", "history", "lines", "files", "prior_runs"):
@@ -342,6 +347,13 @@ def stored_bytes(rows: Rows, entity: str) -> int:
         " JOIN projects ON projects.pk = runs.project WHERE entity = ?"
     )
     return int(rows.execute(query, (entity,)).fetchone()[0])
+
+
+def _keep_draws(tx: Rows, sweep: int | None) -> None:
+    """Have a sweep remember its draws that went by the number of its runs: one is deleted now."""
+    if sweep is not None and sweep_search(tx, sweep) is None:
+        id = sweep_by_pk(tx, sweep).id
+        keep_search(tx, sweep, search_as_before(id, count_runs(tx, sweep=sweep)))
 
 
 def was_deleted(rows: Rows, project: int, id: str) -> bool:

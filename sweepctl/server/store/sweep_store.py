@@ -17,6 +17,7 @@ from typing import Any
 from sweepctl.server.errors import BadMessageError
 from sweepctl.server.lifecycle import AgentState
 from sweepctl.server.store.filters import Sql
+from sweepctl_pod.search_seed import with_seed
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
 
 _MAX_NAME = 128
@@ -237,6 +238,26 @@ def sweep_search(rows: Rows, pk: int) -> Search | None:
     """Give how a sweep is searched; None of one from before this was kept."""
     kept = _stored_spec(rows, pk).get(SEARCH)
     return None if kept is None else Search(**kept)
+
+
+def sweep_description(rows: Rows, sweep: Sweep) -> str | None:
+    """Give a sweep's description; it names the seed of the search, also one drawn by chance."""
+    kept = sweep_search(rows, sweep.pk)
+    is_named = kept is not None and kept.seed.isdecimal()  # not of one from before it was kept
+    if sweep.method == "grid" or kept is None or not is_named:
+        return sweep.description
+    return with_seed(sweep.description, int(kept.seed))
+
+
+def search_as_before(id: str, draws: int) -> Search:
+    """Give how a sweep from before this was kept goes on: W&B's engine, random from its own id."""
+    return Search("wandb", id, draws)
+
+
+def keep_search(tx: Rows, pk: int, search: Search) -> None:
+    """Keep how a sweep is searched that does not say so yet."""
+    text = stored_spec(_stored_spec(tx, pk), search)
+    tx.execute("UPDATE sweeps SET spec = ? WHERE pk = ?", (text, pk))
 
 
 def count_draw(tx: Rows, pk: int) -> None:

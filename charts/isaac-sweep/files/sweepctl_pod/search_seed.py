@@ -32,6 +32,14 @@ def read_seed(description: str | None) -> int | None:
     return int(text)
 
 
+def seed_in(description: str | None) -> int | None:
+    """Give the seed that somebody else's description names; None also where it names none well."""
+    try:
+        return read_seed(description)
+    except SeedError:
+        return None
+
+
 def with_seed(description: str | None, seed: int) -> str:
     """Give a description that names this seed, in place of one that it names."""
     words = f"sweepctl-seed: {seed}"
