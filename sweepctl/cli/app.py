@@ -110,7 +110,10 @@ VERBS = (
 for _verb, _example in VERBS:
     app.command(_verb.__name__.rstrip("_"), epilog=f"Example: sweepctl {_example}")(_verb)
 
-SERVER_VERBS = ((server_verbs.backup, "backup sweeps.tar --data ./sweeps"),)
+SERVER_VERBS = (
+    (server_verbs.backup, "backup sweeps.tar --data ./sweeps"),
+    (server_verbs.prune, "prune --data ./sweeps --older-than 30d --dry-run"),
+)
 """What `sweepctl server` does besides serving."""
 
 _server = typer.Typer(invoke_without_command=True, rich_markup_mode=None)

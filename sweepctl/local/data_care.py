@@ -13,6 +13,7 @@ from sweepctl.server.server_process import default_data
 
 if TYPE_CHECKING:
     from sweepctl.server.backup import Backup
+    from sweepctl.server.prune import Pruned
 
 
 def back_up(data: Path | None, target: str) -> Backup:
@@ -52,6 +53,21 @@ def list_server_keys(data: Path | None) -> list[ListedKey]:
 def revoke_server_key(data: Path | None, name: str) -> None:
     """Take a further key of a data folder away."""
     revoke_key(_folder(data), name)
+
+
+def tidy(
+    data: Path | None, *, older_than_s: float, with_checkpoints: bool, dry_run: bool
+) -> Pruned:
+    """Remove what nothing in a data folder needs."""
+    from sweepctl.server.prune import prune
+
+    return prune(
+        _folder(data),
+        older_than_s=older_than_s,
+        with_checkpoints=with_checkpoints,
+        dry_run=dry_run,
+        now=time.time,
+    )
 
 
 def _folder(data: Path | None) -> Path:

@@ -45,7 +45,7 @@ SERVER_RINGS = (
     ("json_texts",),
     ("store",),
     ("engine", "server_process", "stored_sweeps"),
-    ("runs", "backup"),
+    ("runs", "backup", "prune"),
     ("artifacts",),
     ("graphql",),
     ("web",),
@@ -54,7 +54,7 @@ SERVER_RINGS = (
 )
 """The folders and loose files of the server: what it decides without data, its rows, who gets which
 run, what trainers send, their artifacts, W&B's API, HTTP; `app` opens all of that. Without a
-server, `stored_sweeps` reads its rows, `backup` writes its folder to a tar;
+server, `stored_sweeps` reads its rows, `backup` and `prune` care for its folder;
 `server_process` is what other commands start."""
 RING = {room: ring for ring, rooms in enumerate(RINGS) for room in rooms}
 SQL = re.compile(

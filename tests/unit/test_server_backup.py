@@ -34,8 +34,9 @@ class Folder:
         self.path = folder
         self._files = RunFiles(self.server.database, self.server.clock)
         self._blobs = Blobs(self.server.database, self._files, self.server.clock)
-        sweep = self.server.sweep()
-        self.run = self.server.run(self.server.take(self.server.agent(sweep))["run_id"])
+        self.sweep = self.server.sweep()
+        self.agent = self.server.agent(self.sweep)
+        self.run = self.server.run(self.server.take(self.agent)["run_id"])
 
     def keep(self, name: str, text: str) -> None:
         path = self._files.incoming()

@@ -155,6 +155,39 @@ def read_only(folder: Path, name: str = DATABASE) -> Iterator[sqlite3.Connection
         yield connection
 
 
+class FolderTakenError(SweepctlError):
+    """A server works on the folder."""
+
+
+@contextmanager
+def cared_for(folder: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """Give a connection that may write, and whether the folder is ours alone meanwhile.
+
+    Otherwise a server works on it, and the connection waits its turn. The folder has today's
+    format: an older one is an error, for upgrading is a server's work.
+    """
+    path = folder / DATABASE
+    version = _version_of(path)
+    if version != SCHEMA_VERSION:
+        raise SweepctlError(
+            f"{path} is of an older format ({version}; this sweepctl writes {SCHEMA_VERSION})",
+            f"have a server upgrade it first: sweepctl server --data {folder}",
+        )
+    lock: _Lock | None = None
+    with suppress(FolderTakenError):
+        lock = _take_folder(folder)
+    try:
+        with (
+            _translated(path),
+            closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection,
+        ):
+            connection.execute("PRAGMA synchronous = FULL")
+            yield connection, lock is not None
+    finally:
+        if lock is not None:
+            lock.close()
+
+
 @dataclass(frozen=True, slots=True)
 class _Lock:
     """The lock file of a folder, and the handle of the folder where that can be locked itself."""
@@ -189,7 +222,7 @@ def _take_folder(folder: Path) -> _Lock:
             raise SweepctlError(
                 f"cannot lock the data folder {folder}: {error.strerror}"
             ) from error
-        raise SweepctlError(
+        raise FolderTakenError(
             f"the data folder {folder} is used by another server"
             + (f" (process {owner})" if owner else ""),
             "end that server, or give another folder: --data DIR",
