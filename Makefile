@@ -30,11 +30,11 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest -n 6 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests
+	@$(BIN)/pytest -n 6 --dist loadgroup tests
 test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
-	@$(BIN)/pytest -n 4 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests/cluster
-test-disruptions: trainer ## every disruption of a cluster, on a test bed of its own (root, Linux; eight quiet minutes)
-	@$(BIN)/pytest -q --timeout 0 tests/cluster/test_disruptions.py
+	@$(BIN)/pytest -n 4 --dist loadgroup tests/cluster
+test-disruptions: trainer ## every disruption of a cluster, on a test bed of its own (root, Linux)
+	@$(BIN)/pytest -q tests/cluster/test_disruptions.py
 
 test-clients: setup ## artifacts with eight versions of W&B's client, 0.16.6 to the installed one
 	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py
@@ -70,8 +70,8 @@ bench-search: setup ## bayes on 30 noisy problems: ours, random and W&B's engine
 	@$(BIN)/python benchmarks/search.py
 bench-server: setup ## the embedded server under 2,000 and 4,000 agents, beside one in memory; slow disk; big pages (6 min)
 	@$(BIN)/python -m benchmarks.server
-bench-leaving: setup ## from SIGTERM to exit with the checkpoint at the server: 1, 10 and 100 MB
-	@$(BIN)/python -m benchmarks.leaving
+bench-leaving: trainer ## from SIGTERM to exit with the checkpoint at the server: 1, 10 and 100 MB, a plain trainer and Isaac Lab
+	@$(BIN)/python -m benchmarks.leaving --isaaclab
 bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
 	@$(BIN)/python benchmarks/bytecode.py
 bench-reward-debt: trainer ## what an interruption costs in reward: 20 pairs of real trainings, an hour or two

@@ -98,7 +98,7 @@ class Campaign:
     _ended_at: dict[str, float] = field(default_factory=dict)
 
     def on_pod(
-        self, kind: str, fleet: str, *, node: str = "", run: str = "", limit_s: float = 180
+        self, kind: str, fleet: str, *, node: str = "", run: str = "", limit_s: float = 600
     ) -> Struck:
         """Do it to a pod that trains: one of that node, or the one that has that run."""
         deadline_s = time.monotonic() + limit_s
@@ -328,7 +328,7 @@ class Campaign:
         return found
 
     def _until(self, what: str, is_so: Callable[[], Any]) -> None:
-        self.disruptor.cluster.wait_for(what, is_so, timeout_s=240, every_s=1)
+        self.disruptor.cluster.wait_for(what, is_so, timeout_s=600, every_s=1)
 
 
 def guarded(

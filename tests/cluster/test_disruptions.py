@@ -29,7 +29,7 @@ from tests.testbed.disrupt import Disruptor
 from tests.testbed.layout import bed
 from tests.testbed.requirements import BedUnavailable
 
-pytestmark = [pytest.mark.cluster, pytest.mark.trainer]
+pytestmark = [pytest.mark.cluster, pytest.mark.trainer, pytest.mark.timeout(3600)]
 
 SMALL = Shape(agents=2, runs=2, iterations=90, save_every=10, requeue_s=30)
 SHAPE = Shape(agents=12, runs=40, iterations=120, save_every=10)
@@ -109,7 +109,7 @@ def given_up(light: Light) -> GivenUp:
         indexes = light.cluster.wait_for("an index has failed", failed, every_s=1)
         light.hurry()
         fleet = OurFleet(light)
-        light.cluster.wait_for("the Job ends", fleet.is_over, timeout_s=400, every_s=1)
+        light.cluster.wait_for("the Job ends", fleet.is_over, timeout_s=900, every_s=1)
     return GivenUp(
         hosts.pop().rpartition("-")[2] if len(hosts) == 1 else str(hosts),
         run,
@@ -140,12 +140,12 @@ def disrupted(light: Light) -> Outcome:
         fleet = OurFleet(light)
         for kind in CLUSTER_KINDS:
             again = partial(campaign.trains_at_least, SHAPE.agents // 2)
-            light.cluster.wait_for("agents train again", again, timeout_s=240, every_s=1)
+            light.cluster.wait_for("agents train again", again, timeout_s=600, every_s=1)
             campaign.on_cluster(kind, {NAME: fleet})
         assert not failed, failed
         light.hurry()
         campaign.look_for_orphans()
-        light.cluster.wait_for("the Job ends", fleet.is_over, timeout_s=400, every_s=1)
+        light.cluster.wait_for("the Job ends", fleet.is_over, timeout_s=900, every_s=1)
         for _ in range(2):  # the first look notes what has ended
             campaign.look_for_orphans(ended_s=0)
     found = account(light.volume(f"data-{NAME}-server-0"), ledger, sweep, SHAPE.iterations)
@@ -174,7 +174,7 @@ def on_node(campaign: Campaign, name: str, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         for _ in range(3):  # the kubelet or the scheduler may choose a pod that does not train yet
             hit = partial(campaign.trains_on, name)
-            campaign.disruptor.cluster.wait_for(f"{name} has a pod that trains", hit, timeout_s=240)
+            campaign.disruptor.cluster.wait_for(f"{name} has a pod that trains", hit, timeout_s=600)
             if any(struck.runs for struck in campaign.on_node(kind, node)):
                 break
 

@@ -45,7 +45,7 @@ class Toy:
         file = light.folder / "toy.yaml"
         file.write_text(yaml.safe_dump(self._sweep(), sort_keys=False))
         values = yaml.safe_load(VALUES.read_text())
-        del values["server"]
+        del values["server"], values["graceSeconds"]  # the chart's own grace
         values |= {
             "wandb": {"baseUrl": f"http://{NAME}-server.{light.namespace}.svc:8080"},
             "agents": self.agents,

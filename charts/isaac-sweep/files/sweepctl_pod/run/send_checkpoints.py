@@ -111,7 +111,8 @@ class CheckpointSender:
 
     def _work(self) -> None:
         while not self._is_over:
-            is_last = self._is_last  # before the look, so that it sees what was left
+            with self._change:  # before the look, so that it sees what was left
+                is_last = self._is_last
             if self._kept_files is not None:
                 self._kept_files.look()
             manifest = self._next()
