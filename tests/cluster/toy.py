@@ -142,7 +142,8 @@ class Toy:
                     "scheduled": _scheduled(seen),
                     "container started": started,
                     "trainer started": attempt.began_at,
-                    "training begins": said[0]["at"],
+                    "trainer and environment made": said[0]["at"] - said[0].get("load_s", 0.0),
+                    "checkpoint loaded": said[0]["at"],
                     "first new iteration": done[0]["at"],
                 }
                 parts, last = [], struck.at

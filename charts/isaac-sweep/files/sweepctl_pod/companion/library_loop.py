@@ -6,6 +6,7 @@ iteration ends. What rsl_rl's runner shares with no other library is in `rsl_rl_
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,17 +60,18 @@ class Loop:
 
     def begin(self, may_resume: bool) -> None:
         """Load the checkpoint to go on from, if there is one, and listen for SIGTERM."""
-        note = None
+        note, begun_at = None, time.monotonic()
         if may_resume and self._orders.resume is not None:
             resume = find_resume(self._orders)
             note = self._load(resume)
             if resume is not None and note is None:
                 self._go_on(resume)
+        load_s = time.monotonic() - begun_at
         trainer = Trainer(
             self._library.name, self._library.save, self._capture, self._arm, self._library.flush
         )
         self._training = Training(self._orders, trainer, self._ranks, self.last + 1, self._of)
-        self._training.begin(note)
+        self._training.begin(note, load_s)
 
     def between(self, last: int) -> None:
         """Do what is due when iteration `last` is complete; the same one counts once."""

@@ -28,6 +28,8 @@ class Progress:
     is_listening: bool = False
     """SIGTERM is handled: this process will save and leave with a code that is not 0."""
     note: str | None = None
+    load_s: float = 0.0
+    """How long the checkpoint took to load, its check included."""
     iteration: int = field(init=False)
     iteration_s: float = field(default=0.0, init=False)
     _written: float = field(default=float("-inf"), init=False)
@@ -50,6 +52,7 @@ class Progress:
             "iteration": self.iteration,
             "of": self.of,
             "iteration_s": round(self.iteration_s, 4),
+            "load_s": round(self.load_s, 3),
             "at": round(time.time(), 3),
             "pid": os.getpid(),
             "library": self.library,

@@ -84,17 +84,18 @@ class _Learning:
     def begin(self, may_resume: bool) -> None:
         """Load the checkpoint to go on from, and follow the training."""
         runner = self._runner
-        note = None
+        note, begun_at = None, time.monotonic()
         if may_resume and self._orders.resume is not None:
             resume = find_resume(self._orders)
             note = self._load(resume)
             if resume is not None and note is None:
                 self._go_on(resume)
+        load_s = time.monotonic() - begun_at
         trainer = Trainer(LIBRARY, self._save, self._capture, self._arm)
         self._training = Training(self._orders, trainer, self._ranks, self._last + 1, self._of)
         self._replacements.replace(runner.alg, "update", self._updating)
         self._replacements.replace(runner, "save", self._saving)
-        self._training.begin(note)
+        self._training.begin(note, load_s)
 
     def end(self) -> None:
         """Leave the runner as it was."""

@@ -54,9 +54,9 @@ class Training:
         self._begun_at = time.monotonic()
         self._saved: tuple[int, Path] | None = None
 
-    def begin(self, note: str | None = None) -> None:
+    def begin(self, note: str | None = None, load_s: float = 0.0) -> None:
         """Listen for SIGTERM and tell that the training begins."""
-        self._progress.note = note
+        self._progress.note, self._progress.load_s = note, load_s
         self._progress.is_listening = self._leaving.listen()
         self._tell()
 
