@@ -123,8 +123,8 @@ class Disruptor:
         metadata = {"name": URGENT}
         kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass"}
         self.cluster.apply({**kind, "metadata": metadata, **value})
-        held = self.cluster.get("pods", "-A", "--field-selector", f"spec.nodeName={node.name}")
-        used = sum(_gpus(item) for item in held["items"] if _is_there(item))
+        self._wait_for("nobody leaves the node", lambda: not any(map(_leaves, self._on(node))))
+        used = sum(_gpus(item) for item in self._on(node))
         spec = pod_spec(["sleep", "600"], gpus=node.gpus - used + 1, node=node.name)
         name = f"urgent-{node.name}-{time.time_ns()}"
         urgent = pod(
@@ -194,6 +194,11 @@ class Disruptor:
         """Give the pods of the selector, or those of one node, that have not ended."""
         on = ("--field-selector", f"spec.nodeName={node.name}") if node else ()
         found = self.cluster.get("-n", self.namespace, "pods", "-l", self.selector, *on)
+        return [item for item in found["items"] if _is_there(item)]
+
+    def _on(self, node: Node) -> list[dict[str, Any]]:
+        """Give the pods of a node that have not ended, whosever they are."""
+        found = self.cluster.get("pods", "-A", "--field-selector", f"spec.nodeName={node.name}")
         return [item for item in found["items"] if _is_there(item)]
 
     def _evicted(self, node: Node) -> set[str]:
@@ -286,6 +291,10 @@ def victim_of(item: Mapping[str, Any]) -> Victim:
 
 def _is_there(item: Mapping[str, Any]) -> bool:
     return item["status"]["phase"] not in ("Succeeded", "Failed")
+
+
+def _leaves(item: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in item["metadata"]
 
 
 def _gpus(item: Mapping[str, Any]) -> int:
