@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from sweepctl.server.graphql.context import Context, Fields, Info, context_of, json_map
 from sweepctl.server.runs.files import checked_name
 from sweepctl.server.runs.messages import RunChange
-from sweepctl.server.store import file_store, run_store, sweep_store
+from sweepctl.server.store import file_store, lines, run_store, sweep_store
 from sweepctl.server.store.api_forms import node_id, row_of
 from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl_pod.wandb.states import RunState
@@ -186,6 +186,19 @@ def _delete_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str,
     return {}
 
 
+def _rewind_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
+    context = context_of(info)
+    if input["metricName"] != "_step":
+        raise GraphQLError(f"a run is rewound to a _step, not to a {input['metricName'][:80]!r}")
+    entity = input.get("entityName") or context.user
+    names = (entity, input.get("projectName") or "uncategorized", input["runName"])
+    with context.database.read() as rows:
+        run = run_store.find_run_by_path(rows, *names)
+    if run is None:
+        raise GraphQLError(f"no run {'/'.join(names)[:200]}")
+    return {"rewoundRun": context.intake.rewind(run, lines.step_of(input["metricValue"], -1))}
+
+
 def _retry_run(root: object, info: Info, input: Mapping[str, Any]) -> dict[str, Any]:
     run, is_queued = context_of(info).sweeps.retry(_run_of(info, input["id"]))
     return {"run": run, "success": is_queued}
@@ -217,6 +230,7 @@ MUTATION: Fields = {
     "deleteFiles": _delete_files,
     "stopRun": _stop_run,
     "deleteRun": _delete_run,
+    "rewindRun": _rewind_run,
     "retryRun": _retry_run,
     "notifyScriptableRunAlert": _alert,
 }

@@ -105,6 +105,12 @@ def _sampled_history(run: Run, info: Info, specs: list[str]) -> list[Any]:
     return found
 
 
+def _parquet_history(run: Run, info: Info, liveKeys: list[str]) -> dict[str, Any]:
+    """Say that nothing is exported to files: the client then reads the lines, or says so."""
+    with context_of(info).database.read() as rows:
+        return {"parquetUrls": [], "liveData": lines.live_rows(rows, run.pk, liveKeys)}
+
+
 def _log_lines(
     run: Run,
     info: Info,
@@ -188,7 +194,7 @@ RUN: Fields = {
     "history": _history,
     "events": _events,
     "sampledHistory": _sampled_history,
-    "parquetHistory": lambda run, info, liveKeys: {"parquetUrls": [], "liveData": []},
+    "parquetHistory": _parquet_history,
     "logLines": _log_lines,
     "fileCount": _run_read(lambda rows, run: file_store.count_files(rows, run.pk)),
     "files": _run_files,

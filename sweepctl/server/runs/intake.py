@@ -13,10 +13,11 @@ from typing import Any
 
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
-from sweepctl.server.errors import GoneError, NotFoundError
+from sweepctl.server.errors import BadMessageError, GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
 from sweepctl.server.store import (
+    branches,
     history_keys,
     lines,
     run_store,
@@ -92,6 +93,7 @@ class Intake:
                     tx, {"project": project, "state": state.value, **named}, now
                 )
                 run = self._named(tx, run, change, now)
+                self._fork(tx, run, change)
                 self.log(f"run {run.id} began on {change.host or 'an unnamed host'}")
             elif change.host is not None:
                 has_history = lines.history_count(tx, run.pk) > 0
@@ -103,6 +105,25 @@ class Intake:
             changed = run_store.run_by_pk(tx, run.pk)
         self.presence.mark_seen("run", changed.pk)
         return changed
+
+    def rewind(self, run: Run, last_step: int) -> Run:
+        """Take away what a run logged after a step; its trainer goes on from there."""
+        with self.database.write() as tx:
+            branches.rewind_history(tx, run.pk, last_step)
+            self.log(f"run {run.id} is rewound to step {last_step}")
+            return run_store.run_by_pk(tx, run.pk)
+
+    def _fork(self, tx: Rows, run: Run, change: RunChange) -> None:
+        """Give a new run that says so the start of another one's history."""
+        if change.branch is None or change.branch.run == run.id:
+            return
+        parent = run_store.find_run(tx, project=run.project, id=change.branch.run)
+        if parent is None:
+            raise BadMessageError(
+                f"run {run.id} cannot be forked: its project has no run {change.branch.run!r}"
+            )
+        branches.fork_history(tx, run.pk, parent.pk, change.branch.step)
+        self.log(f"run {run.id} goes on from step {change.branch.step} of run {parent.id}")
 
     def ask_stop(self, run: Run) -> None:
         """Ask a run to stop: its trainer and its agent learn it with their next answer."""

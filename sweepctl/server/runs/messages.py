@@ -32,6 +32,14 @@ class StreamMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """The point of a run's history that another goes on from."""
+
+    run: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunChange:
     """What `upsertBucket` sets.
 
@@ -46,6 +54,15 @@ class RunChange:
     host: str | None
     is_resumed: bool
     is_shared: bool = False
+
+    @property
+    def branch(self) -> Branch | None:
+        """The step of which run a new run goes on from; None for one that begins at nothing."""
+        point = _at(_at(_at(self.config, "_wandb"), "value"), "branch_point")
+        run, step = point.get("run_id"), point.get("step")
+        if not isinstance(run, str) or not run or step is None:
+            return None
+        return Branch(run, lines.step_of(step, -1))
 
 
 def read_stream(body: object, writer: str | None = None) -> StreamMessage:

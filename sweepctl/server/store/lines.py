@@ -130,6 +130,23 @@ def history_steps(
     return _texts(rows, query, (run, min_step, max_step, count))
 
 
+def live_rows(rows: sqlite3.Connection, run: int, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the first and the last line of a history with some of their keys.
+
+    W&B tells by such rows where the history goes on that is in no exported file yet: here, all.
+    """
+    query = (
+        "SELECT step, text FROM history WHERE run = ?1 AND line IN"
+        " ((SELECT min(line) FROM history WHERE run = ?1),"
+        " (SELECT max(line) FROM history WHERE run = ?1)) ORDER BY line"
+    )
+    found = []
+    for step, text in rows.execute(query, (run,)).fetchall():
+        values = {**_object(text), "_step": step}
+        found.append({key: values[key] for key in keys if key in values})
+    return found
+
+
 def spread_history(rows: sqlite3.Connection, run: int, samples: int) -> list[str]:
     """Give at most `samples` history lines, spread evenly, first and last among them."""
     wanted = spread(history_count(rows, run), samples)

@@ -100,6 +100,10 @@ def application(services: Services) -> Starlette:
             # W&B's client sends no key here: the address is signed.
             route("/storage/{run:int}/{token}/{name:path}", routes.put, "PUT", is_open=True),
             route("/storage/{run:int}/{token}/{name:path}", routes.get, "GET", is_open=True),
+            *(
+                route(f"/{place}/{{rest:path}}", routes.preflight, "OPTIONS", is_open=True)
+                for place in ("storage", "wandb_artifacts", "blobs")
+            ),
             route("/wandb_artifacts/{rest:path}", artifact_routes.put, "PUT", is_open=True),
             route("/wandb_artifacts/{rest:path}", artifact_routes.get, "GET", is_open=True),
             route("/blobs/{rest:path}", artifact_routes.put, "PUT", is_open=True),
@@ -189,6 +193,18 @@ class _Routes:
 
         await to_thread.run_sync(keep)
         return Response(status_code=200)
+
+    async def preflight(self, request: Request) -> Response:
+        """Tell a browser that this server's own pages may get and put files.
+
+        A request that names another origin does not come this far.
+        """
+        headers = {"Access-Control-Allow-Methods": "GET, PUT", "Vary": "Origin"}
+        if origin := request.headers.get("origin"):
+            headers["Access-Control-Allow-Origin"] = origin
+        if wanted := request.headers.get("access-control-request-headers"):
+            headers["Access-Control-Allow-Headers"] = wanted[:1000]
+        return Response(status_code=204, headers=headers)
 
     async def unknown(self, request: Request) -> Response:
         # W&B's client switches its telemetry off at a 404.
