@@ -108,7 +108,8 @@ def sweeps_of(server: ServerProcess, project: str) -> list[str]:
         " { sweeps(first: 50) { edges { node { name } } } } }",
         {"p": project},
     )
-    return [edge["node"]["name"] for edge in answer["project"]["sweeps"]["edges"]]
+    found = answer["project"]
+    return [edge["node"]["name"] for edge in found["sweeps"]["edges"]] if found else []
 
 
 @pytest.mark.parametrize("losses", [0, 1, 3])

@@ -38,7 +38,8 @@ print("logged", count)
 
 def history(server: ServerProcess) -> list[int]:
     query = '{ project(name: "p") { run(name: "r1") { state history(samples: 100000) } } }'
-    run = server.graphql(query)["project"]["run"]
+    project = server.graphql(query)["project"]
+    run = project["run"] if project else None
     return [json.loads(line)["n"] for line in run["history"]] if run else []
 
 

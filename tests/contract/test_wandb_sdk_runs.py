@@ -57,8 +57,8 @@ def server_runs(server: ServerProcess, project: str = "p") -> list[dict[str, Any
         " id name state exitcode config summaryMetrics historyLineCount sweepName attempt"
         " history(samples: 100000) } } } } }"
     )
-    edges = server.graphql(query, {"p": project})["project"]["runs"]["edges"]
-    return [edge["node"] for edge in edges]
+    found = server.graphql(query, {"p": project})["project"]
+    return [edge["node"] for edge in found["runs"]["edges"]] if found else []
 
 
 def test_everything_a_run_logs_can_be_read_back(server: ServerProcess, sdk: Sdk) -> None:

@@ -208,7 +208,7 @@ def test_wandb_sweep_shows_why_a_sweep_is_refused(
     path = sdk.home / "bad.yaml"
     path.write_text(yaml.safe_dump({"program": "train.py", **document}))
     assert message in sdk.cli("sweep", "-p", "p", str(path), fails=True)
-    assert server.graphql('{ project(name: "p") { totalSweeps } }')["project"]["totalSweeps"] == 0
+    assert server.graphql('{ project(name: "p") { totalSweeps } }')["project"] is None
 
 
 def test_wandb_sweep_shows_the_warnings(server: ServerProcess, sdk: Sdk) -> None:

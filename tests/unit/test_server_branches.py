@@ -143,3 +143,64 @@ def test_a_rewind_that_cannot_be_is_refused(
 ) -> None:
     start(client, "r")
     assert why in rewind(client, name, value, metric)["errors"][0]["message"]
+
+
+def test_segments_that_are_synced_one_by_one_are_one_run(client: ApiClient) -> None:
+    start(client, "r")
+    log(client, "r", 0, 0, 1, 2, log=(0, ["a", "b"]), events=(0, ["{}"]))
+    summarize(client, "r", loss=20, first="x")
+    for segment in range(1, 3):
+        start(client, "r")
+        summarize(client, "r", loss=0, _step=3 * segment)
+        for _ in range(2):
+            log(client, "r", 0, 3 * segment, log=(0, ["c"]))
+        log(client, "r", 1, 3 * segment + 1, 3 * segment + 2, events=(0, ["{}"]))
+        summarize(client, "r", loss=10 * (3 * segment + 2), _step=3 * segment + 2)
+    found = read(client, "r")
+    assert found["steps"] == list(range(9))
+    assert (found["logLineCount"], found["eventsLineCount"]) == (4, 3)
+    assert found["summary"] == {"loss": 80, "_step": 8, "first": "x"}
+    again = start(client, "r", id=run_id(client, "r"))["data"]["upsertBucket"]["bucket"]
+    assert again["historyLineCount"] == 9
+    log(client, "r", 9, 9, log=(4, ["d"]))
+    assert read(client, "r")["steps"] == list(range(10))
+    assert read(client, "r")["logLineCount"] == 5
+
+
+def run_id(client: ApiClient, name: str) -> str:
+    found = answer(client, UPSERT, i={"modelName": "p", "name": name})
+    return str(found["data"]["upsertBucket"]["bucket"]["id"])
+
+
+def test_a_run_that_begins_again_keeps_what_it_printed_before_its_first_line_of_history(
+    client: ApiClient,
+) -> None:
+    start(client, "r")
+    log(client, "r", 0, 0, 1, 2, log=(0, ["old 0", "old 1"]), events=(0, ["{}"] * 4))
+    summarize(client, "r", old=1)
+    start(client, "r")
+    log(client, "r", 0, log=(0, ["new 0"]), events=(0, ["{}"]))
+    log(client, "r", 0, log=(1, ["new 1", "new 2"]))
+    summarize(client, "r", new=1)
+    assert read(client, "r")["steps"] == [0, 1, 2], "it has not said yet what it is"
+    for _ in range(2):
+        log(client, "r", 0, 0, 1)
+    summarize(client, "r", new=2)
+    found = read(client, "r")
+    assert (found["steps"], found["summary"]) == ([0, 1], {"new": 2})
+    assert (found["logLineCount"], found["eventsLineCount"]) == (3, 1)
+    log(client, "r", 2, 2, log=(3, ["new 3"]))
+    assert (read(client, "r")["steps"], read(client, "r")["logLineCount"]) == ([0, 1, 2], 4)
+
+
+def test_an_older_client_that_resumes_without_saying_so_goes_on_after_the_old_lines(
+    client: ApiClient,
+) -> None:
+    start(client, "r")
+    log(client, "r", 0, 0, 1, 2, log=(0, ["a"]))
+    start(client, "r")
+    summarize(client, "r", loss=20)
+    log(client, "r", 3, 3, log=(1, ["b"]))
+    log(client, "r", 4, 4, log=(2, ["c"]))
+    found = read(client, "r")
+    assert (found["steps"], found["logLineCount"]) == ([0, 1, 2, 3, 4], 3)

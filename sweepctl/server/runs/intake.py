@@ -15,6 +15,7 @@ from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import BadMessageError, GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
+from sweepctl.server.runs import restarts
 from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
 from sweepctl.server.store import (
     branches,
@@ -58,7 +59,7 @@ class Intake:
                 raise NotFoundError(f"run {run.id} was deleted")
             if attempt is not None and is_stale(current.newest_attempt, attempt):
                 return True
-            current = self._restarted(tx, current, message)
+            current = restarts.settled(tx, current, message, self.now())
             self._store_lines(tx, current, message)
             self._store_state(tx, current, message, attempt)
             return current.is_stop_asked
@@ -100,6 +101,8 @@ class Intake:
                 # Of those who share a run only the first of an attempt can be starting it again.
                 is_first = not (change.is_shared and run.is_started)
                 is_restarted = has_history and not change.is_resumed and is_first
+                if is_first:
+                    writers.end_segment(tx, run.pk)
                 run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
             self._apply(tx, run, change, now)
             changed = run_store.run_by_pk(tx, run.pk)
@@ -160,29 +163,9 @@ class Intake:
         if change.summary is not None:
             summary_store.write_summary(tx, run.pk, change.summary)
 
-    def _restarted(self, tx: Rows, run: Run, message: StreamMessage) -> Run:
-        """Empty a run whose trainer started again, as soon as that writes its first line.
-
-        Older clients resume without saying so at their start; they continue after the old lines.
-        """
-        if not run.is_restarted:
-            return run
-        for name, (offset, content) in message.files.items():
-            if name == lines.SUMMARY or not content or not lines.count(tx, run.pk, name):
-                continue
-            fields: dict[str, Any] = {"is_restarted": 0}
-            if offset == 0:
-                lines.clear(tx, run.pk)
-                writers.forget(tx, run.pk)
-                summary_store.write_summary(tx, run.pk, "{}")
-                fields |= {"last_step": -1, "history_keys": "{}"}
-            run_store.update_run(tx, run.pk, fields, self.now())
-            return run_store.run_by_pk(tx, run.pk)
-        return run
-
     def _store_lines(self, tx: Rows, run: Run, message: StreamMessage) -> None:
         last_step = run.last_step
-        writer = writers.writer_of(tx, run.pk, message.writer) if message.writer else None
+        writer = restarts.writer_now(tx, run, message)
         # The summary comes last: it names the last step.
         files = sorted(message.files.items(), key=lambda file: file[0] == lines.SUMMARY)
         for name, (offset, content) in files:
@@ -194,7 +177,7 @@ class Intake:
                     free = lines.count(tx, run.pk, name)
                     block = writers.placed(tx, writer, name, offset, content, free)
             if name == lines.HISTORY:
-                is_shared = writer is not None
+                is_shared = message.writer is not None
                 change = lines.write_history(tx, run.pk, block, is_shared=is_shared)
                 known = run_store.run_document(tx, run.pk, "history_keys")
                 keys = history_keys.with_types(known, change.key_types)

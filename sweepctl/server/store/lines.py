@@ -273,6 +273,11 @@ def step_of(value: object, default: int) -> int:
     return int(max(-_MAX_STEP, min(_MAX_STEP, value)))
 
 
+def step_in(text: str) -> int:
+    """Give the step of a history line; -1 if it names none."""
+    return step_of(_object(text).get("_step"), -1)
+
+
 def console_line(text: str) -> dict[str, Any]:
     """Take apart a line of output.log: `[ERROR ]2023-04-05T10:15:30.000000 text`.
 

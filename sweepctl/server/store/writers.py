@@ -11,7 +11,11 @@ import json
 from collections.abc import Sequence
 
 from sweepctl.server.json_texts import parsed
+from sweepctl.server.store import lines
 from sweepctl.server.store.sweep_store import Rows
+
+_SEGMENT = ""
+"""The name of the writer that gives none: its client knows nothing of the lines before."""
 
 WRITER_TABLES = (
     "CREATE TABLE writers (pk INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL,"
@@ -27,6 +31,47 @@ def writer_of(tx: Rows, run: int, name: str) -> int:
     tx.execute("INSERT OR IGNORE INTO writers (run, name) VALUES (?, ?)", (run, name))
     query = "SELECT pk FROM writers WHERE run = ? AND name = ?"
     return int(tx.execute(query, (run, name)).fetchone()[0])
+
+
+def segment_of(tx: Rows, run: int) -> int | None:
+    """Give the writer of a run's nameless posts, which count from 0; None if they do not."""
+    row = tx.execute(
+        "SELECT pk FROM writers WHERE run = ? AND name = ?", (run, _SEGMENT)
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+def begin_segment(tx: Rows, run: int) -> None:
+    """Have the nameless posts of a run counted anew, after all lines that are there."""
+    writer_of(tx, run, _SEGMENT)
+
+
+def end_segment(tx: Rows, run: int) -> None:
+    """Have the nameless posts of a run counted as the run's lines are."""
+    writer = segment_of(tx, run)
+    if writer is not None:
+        tx.execute("DELETE FROM written WHERE writer = ?", (writer,))
+        tx.execute("DELETE FROM writers WHERE pk = ?", (writer,))
+
+
+def has_segment_of(tx: Rows, run: int, stream: str) -> bool:
+    """Say whether the nameless posts of a run have begun to count a stream anew."""
+    query = "SELECT 1 FROM written WHERE writer = ? AND stream = ? LIMIT 1"
+    return tx.execute(query, (segment_of(tx, run), stream)).fetchone() is not None
+
+
+def keep_segment_alone(tx: Rows, run: int) -> None:
+    """Delete all lines of a run but those of its segment, which become its first ones."""
+    writer = segment_of(tx, run)
+    kept = tx.execute(
+        "SELECT run, lines.stream, number, text FROM written JOIN lines"
+        " ON lines.run = ? AND lines.stream = written.stream AND lines.line = written.line"
+        " WHERE writer = ?",
+        (run, writer),
+    ).fetchall()
+    lines.clear(tx, run)
+    tx.executemany("INSERT INTO lines VALUES (?, ?, ?, ?)", kept)
+    forget(tx, run)
 
 
 def placed(
