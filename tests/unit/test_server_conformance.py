@@ -305,3 +305,50 @@ def test_what_is_gone_is_deleted_once_more_without_complaint(client: ApiClient, 
         text = mutation % "x" if "%s" in mutation else mutation
         answer = client.post("/graphql", json={"query": f"mutation {{ {text} }}"}).json()
         assert "deleteFiles" in text or "has the id 'x'" in answer["errors"][0]["message"]
+
+
+PARQUET = (
+    'query Q($k: [String!]!) { project(name: "p") { run(name: "r")'
+    " { parquetHistory(liveKeys: $k) { parquetUrls liveData } } } }"
+)
+
+
+def test_no_history_is_exported_to_files_and_the_client_is_told_where_it_begins(
+    client: ApiClient, run: str
+) -> None:
+    def exported(*keys: str) -> Any:
+        return ask(client, PARQUET, k=keys)["project"]["run"]["parquetHistory"]
+
+    assert exported("_step") == {"parquetUrls": [], "liveData": []}
+    log(client, 3, {"loss": 1})
+    assert exported("_step")["liveData"] == [{"_step": 3}]
+    log(client, 4, {"loss": 2}, {"acc": 3})
+    assert exported("_step", "loss")["liveData"] == [{"_step": 3, "loss": 1}, {"_step": 5}]
+
+
+SIGNED = "/storage/1/token/a%20file.txt"
+PREFLIGHTS: dict[str, tuple[str, str | None, int, str | None]] = {
+    "of a page of its own": (SIGNED, "http://server:1234", 204, "http://server:1234"),
+    "behind TLS": (SIGNED, "https://server:1234", 204, "https://server:1234"),
+    "of an artifact": ("/blobs/x/y", "http://server:1234", 204, "http://server:1234"),
+    "of another site": (SIGNED, "http://evil.example", 403, None),
+    "of another port": (SIGNED, "http://server:99", 403, None),
+    "without origin": (SIGNED, None, 204, None),
+    "of the API": ("/graphql", "http://server:1234", 405, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "status", "allowed"), PREFLIGHTS.values(), ids=PREFLIGHTS
+)
+def test_a_preflight_allows_files_to_pages_of_this_server_alone(
+    client: ApiClient, path: str, origin: str | None, status: int, allowed: str | None
+) -> None:
+    headers = {"Access-Control-Request-Method": "PUT"} | ({"Origin": origin} if origin else {})
+    answer = client.request("OPTIONS", path, headers=headers)
+    assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (
+        status,
+        allowed,
+    )
+    if status == 204:
+        assert "PUT" in answer.headers["access-control-allow-methods"]
