@@ -155,6 +155,15 @@ def server(
     seed: Seed = None,
     search_engine: SearchEngine = None,
     keyless: Keyless = False,
+    metrics_keys: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--metrics-keys", metavar="FILE", help="A file of keys that open /metrics alone."
+        ),
+    ] = None,
+    open_metrics: Annotated[
+        bool, typer.Option("--open-metrics", help="Ask for no key at /metrics.")
+    ] = False,
 ) -> None:
     """Run the embedded W&B-compatible server by itself.
 
@@ -173,6 +182,8 @@ def server(
         allowed_hosts=allowed_hosts or (),
         search_engine=search_engine,
         seed=seed,
+        metrics_keys=metrics_keys,
+        are_metrics_open=open_metrics,
         say=output.say,
     )
 

@@ -21,6 +21,8 @@ def run_server(
     allowed_hosts: Sequence[str],
     search_engine: str | None,
     seed: int | None,
+    metrics_keys: Path | None,
+    are_metrics_open: bool,
     say: Callable[[str], None],
 ) -> None:
     """Run the embedded server until it is told to end."""
@@ -47,19 +49,21 @@ def run_server(
             agent_timeout_s=agent_timeout_s,
             search_engine=EngineName(search_engine or EngineName.OPTUNA),
             seed=seed,
+            metrics_keys=_read_api_keys(metrics_keys, "keys of /metrics"),
+            are_metrics_open=are_metrics_open,
             on_listening=on_listening,
         )
     finally:
         withdraw(folder)
 
 
-def _read_api_keys(path: Path | None) -> list[str]:
+def _read_api_keys(path: Path | None, what: str = "API keys") -> list[str]:
     if path is None:
         return []
     try:
         keys = path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the API keys in {path}: {error}") from error
+        raise UsageError(f"cannot read the {what} in {path}: {error}") from error
     if not keys:
-        raise UsageError(f"{path} holds no API key", "write one of 40 characters a line")
+        raise UsageError(f"{path} holds none of the {what}", "write one of 40 characters a line")
     return keys

@@ -25,6 +25,8 @@ def main() -> int:
     parser.add_argument("--allowed-host", action="append", default=[])
     parser.add_argument("--search-engine", type=EngineName, default=EngineName.OPTUNA)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--metrics-keys", type=Path)
+    parser.add_argument("--open-metrics", action="store_true")
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
     keys = given.api_keys.read_text().split() if given.api_keys else ()
@@ -40,6 +42,8 @@ def main() -> int:
             run_timeout_s=given.run_timeout_s,
             search_engine=given.search_engine,
             seed=given.seed,
+            metrics_keys=given.metrics_keys.read_text().split() if given.metrics_keys else (),
+            are_metrics_open=given.open_metrics,
             on_listening=lambda url: print(f"listening on {url}", flush=True),
         )
     except SweepctlError as error:

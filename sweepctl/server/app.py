@@ -49,6 +49,7 @@ from sweepctl.server.store.database import Database, is_taken
 from sweepctl.server.store.under_way import is_any_under_way, runs_under_way
 from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from sweepctl.server.web.gate import Gate
+from sweepctl.server.web.metrics import Metrics
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.routes import Services, application
 from sweepctl_pod.errors import SweepctlError
@@ -68,6 +69,8 @@ def serve(
     run_timeout_s: float = 300.0,
     search_engine: EngineName = EngineName.OPTUNA,
     seed: int | None = None,
+    metrics_keys: Sequence[str] = (),
+    are_metrics_open: bool = False,
     on_listening: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the data folder until SIGTERM or SIGINT.
@@ -75,10 +78,11 @@ def serve(
     `port` 0 takes a free one; `on_listening` gets the address as soon as requests are answered.
     The key of the folder is asked for, or one of `api_keys`. On loopback it answers to the names
     that loopback has, and to `allowed_hosts`. New sweeps search by `search_engine`, from `seed` if
-    they name none.
+    they name none. /metrics asks for one of those keys or of `metrics_keys`, which open nothing
+    else, unless it is open.
     """
     check_listen(host, is_keyless=key_rule is not KeyRule.ASKED)
-    ApiKeys(api_keys)  # what is wrong with them is told before anything is opened
+    ApiKeys([*api_keys, *metrics_keys])  # what is wrong with them is told before anything is opened
     ending.clear()
     gate = Gate.of(host, allowed_hosts)
     limits = Limits(agent_timeout_s=agent_timeout_s, run_timeout_s=run_timeout_s)
@@ -89,7 +93,9 @@ def serve(
     ):
         keyless = _keyless_clients(database, key_rule)
         keys = _keys(data, key_rule, api_keys, keyless)
-        services, reaper, early_stop = build_services(database, keys, gate, limits, engines, seed)
+        services, reaper, early_stop = build_services(
+            database, keys, gate, limits, engines, seed, metrics_keys, are_metrics_open
+        )
         _listen(listener, host, port)
         services.collections.tidy()
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}"
@@ -172,6 +178,8 @@ def build_services(
     limits: Limits,
     engines: Engines,
     seed: int | None,
+    metrics_keys: Sequence[str] = (),
+    are_metrics_open: bool = False,
 ) -> tuple[Services, Reaper, EarlyStop]:
     """Give the services that requests are answered with, and the two that act by themselves."""
     presence = Presence(time.monotonic)
@@ -192,6 +200,14 @@ def build_services(
         artifacts=Artifacts(database, blobs, time.time, log),
         collections=Collections(database, blobs, time.time),
         pages=Pages(database, presence, files, time.time, limits),
+        metrics=Metrics(
+            database,
+            presence,
+            time.time,
+            limits,
+            keys=ApiKeys(metrics_keys),
+            is_open=are_metrics_open,
+        ),
         executor=Executor(RESOLVERS, log),
         api_keys=api_keys,
         logins=Logins(api_keys, database.secret(), time.time),

@@ -31,6 +31,7 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
 from sweepctl.server.web.gate import Gate
+from sweepctl.server.web.metrics import Metrics
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.routes import Services, application
 
@@ -184,6 +185,7 @@ def served(
     executor: Executor | None = None,
     keys: tuple[str, ...] = (),
     gate: Gate = Gate(None),  # noqa: B008
+    metrics: Metrics | None = None,
 ) -> ApiClient:
     """Give a client of the server's routes."""
     files, allowed = RunFiles(server.database, server.clock), ApiKeys(keys)
@@ -199,6 +201,7 @@ def served(
         artifacts=Artifacts(server.database, blobs, server.clock, server.log.append),
         collections=Collections(server.database, blobs, server.clock),
         pages=Pages(server.database, server.presence, files, server.clock, server.limits),
+        metrics=metrics or Metrics(server.database, server.presence, server.clock, server.limits),
         executor=executor or Executor(RESOLVERS, server.log.append),
         api_keys=allowed,
         logins=Logins(allowed, b"secret", server.clock),

@@ -29,6 +29,7 @@ from sweepctl.server.store.formats import (
     upgrade,
 )
 from sweepctl.server.store.group_commit import GroupWriter
+from sweepctl.server.timings import Timings
 from sweepctl_pod.errors import SweepctlError
 
 _ASK_EVERY = 1_000
@@ -88,6 +89,15 @@ class Database:
     def version(self) -> int:
         """Count what was stored since this was opened: while it stays, nothing has changed."""
         return self._group_writer.version
+
+    def writes(self) -> int:
+        """Count the writes that were committed since then."""
+        return self._group_writer.writes
+
+    @property
+    def commits(self) -> Timings:
+        """How long their commits took."""
+        return self._group_writer.commits
 
     def when_undone(self, forget: Callable[[], None]) -> None:
         """Have `forget` called when rows that a writer has seen were never stored."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from sweepctl.server.errors import StoreUnavailableError
+from sweepctl.server.timings import Timings
 
 _MAX_MEMBERS = 128
 _MAX_AGE_S = 0.02
@@ -36,12 +37,15 @@ class GroupWriter:
     """The one writing connection of a data file; safe to use from any thread.
 
     `on_undone` is called when a commit failed, so that rows which some members have seen of others
-    were never there. `version` counts the commits that changed something.
+    were never there. `version` counts the commits that changed something, `commits` how long each
+    took, `writes` what they held.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.on_undone: list[Callable[[], None]] = []
         self.version = 0
+        self.writes = 0
+        self.commits = Timings()
         self._connection = connection
         self._changes = connection.total_changes
         self._turn = threading.Lock()
@@ -120,6 +124,7 @@ class GroupWriter:
     def _commit(self) -> None:
         if self._group is None:
             return
+        began, count = time.monotonic(), self._group.members
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -131,6 +136,8 @@ class GroupWriter:
             if self._connection.total_changes != self._changes:
                 self._changes = self._connection.total_changes
                 self.version += 1
+                self.writes += count
+                self.commits.note(time.monotonic() - began)
             self._end(None)
 
     def _roll_back(self) -> None:

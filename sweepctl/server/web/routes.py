@@ -33,10 +33,12 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl.server.web.answers import Answers, Handler, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
+from sweepctl.server.web.exposition import CONTENT_TYPE
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.heartbeats import heartbeat_answer
 from sweepctl.server.web.kept_pages import KeptPage, KeptPages
 from sweepctl.server.web.login_routes import LoginRoutes
+from sweepctl.server.web.metrics import Metrics, kind_of
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (
     BodyError,
@@ -71,6 +73,7 @@ class Services:
     artifacts: Artifacts
     collections: Collections
     pages: Pages
+    metrics: Metrics
     executor: Executor
     api_keys: ApiKeys
     logins: Logins
@@ -88,12 +91,17 @@ def application(services: Services) -> Starlette:
         ArtifactRoutes(services.blobs, services.files),
     )
 
+    times = services.metrics.requests
+
     def route(path: str, handler: Handler, *methods: str, is_open: bool = False) -> Route:
-        return Route(path, answers.guarded(handler, is_open=is_open), methods=methods)
+        answer = times.timed(kind_of(path, methods[0]), answers.guarded(handler, is_open=is_open))
+        return Route(path, answer, methods=methods)
 
     return Starlette(
         routes=[
             route("/healthz", routes.health, "GET", is_open=True),
+            # Open: it asks for a key by itself.
+            route("/metrics", routes.metrics, "GET", is_open=True),
             route("/graphql", routes.graphql, "POST"),
             route("/files/{rest:path}", routes.file_stream, "POST"),
             route("/files/{rest:path}", routes.download, "GET"),
@@ -130,6 +138,14 @@ class _Routes:
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
+    async def metrics(self, request: Request) -> Response:
+        """Tell Prometheus what it asks: by a key for this alone, by the server's, or by none."""
+        given, metrics = request.headers.get("authorization"), self._services.metrics
+        if not (metrics.are_for(given) or self._services.api_keys.allows(given, is_write=False)):
+            headers = {"WWW-Authenticate": 'Bearer realm="sweepctl metrics"'}
+            return error_response(401, "the key is none that opens /metrics", headers)
+        return Response(await to_thread.run_sync(metrics.text), media_type=CONTENT_TYPE)
+
     async def graphql(self, request: Request) -> Response:
         body = await read_json(request)
         if not isinstance(body, dict) or not isinstance(body.get("query"), str):
@@ -138,6 +154,8 @@ class _Routes:
         if not isinstance(variables, dict) or not isinstance(name, str | None):
             raise BodyError(400, "`variables` is a map and `operationName` a text")
         at_once = heartbeat_answer(self._services.dispatcher, body["query"], variables, name)
+        if "agentHeartbeat" in body["query"]:
+            request.state.kind = "heartbeat"
         if at_once is not None:
             return json_response(at_once)
         context = self._context(request)
