@@ -89,6 +89,8 @@ test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
 test-fuzz: setup ## 10,000 random requests to the embedded server: none is answered with 5xx
 	@SWEEPCTL_FUZZ_REQUESTS=10000 $(BIN)/pytest -q --timeout 0 tests/unit/test_server_fuzz.py
+test-kills: setup ## SIGKILL to the server at 200 random moments under load, and to upgrades at 200 of theirs
+	@SWEEPCTL_KILLS=200 $(BIN)/pytest -q -s --timeout 0 tests/contract/test_server_kills.py tests/unit/test_server_formats.py -k kill
 lock: setup ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m uv pip compile -q pyproject.toml --group dev --universal --generate-hashes --no-header --python-version 3.10 -o requirements.lock --upgrade
 
@@ -99,4 +101,4 @@ clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-bytecode bench-companion bench-reward-debt \
-	bench-cluster bench-disruptions chart test-parity test-fuzz lock version clean
+	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills lock version clean
