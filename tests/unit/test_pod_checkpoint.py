@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.checkpoint import (
+    MANIFEST_BYTES,
     Manifest,
     digest_of,
+    local_manifests,
     newest_good,
     read_manifest,
     read_progress,
@@ -73,11 +75,48 @@ def test_a_newer_one_that_is_not_good_is_passed_over_and_named(
     assert said in found.passed_over[0]
 
 
-@pytest.mark.parametrize("name", ["../x.pt", "/etc/passwd", "", ".", "a\\b", "a\0"])
-def test_a_manifest_that_names_a_file_elsewhere_is_broken(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../x.pt", "/etc/passwd", "", ".", "a\\b", "a\0"),
+        *("2.json", "x.part", "a" * 300, "\ud800.pt"),
+    ],
+)
+def test_a_manifest_that_names_a_file_elsewhere_or_one_that_cannot_be_is_broken(name: str) -> None:
     files = {name: {"size_bytes": 1, "sha256": "0"}}
     text = json.dumps({"iteration": 1, "model": name, "files": files})
     assert read_manifest(text) is None
+
+
+WHOLE = '{"iteration": 1, "model": "a", "files": {"a": {"size_bytes": 1, "sha256": "0"}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "null", "[" * 100_000, '{"files":' * 100_000),
+        WHOLE.replace(': 1, "model"', ': 1e999, "model"'),
+        WHOLE.replace(': 1, "sha256"', ': 1e999, "sha256"'),
+        WHOLE.replace(': 1, "model"', ': NaN, "model"'),
+        WHOLE.replace('"model": "a"', '"model": ["a"]'),
+        WHOLE.replace('"model": "a"', '"model": "b"'),
+        WHOLE.replace('"files"', '"written_at": "noon", "files"'),
+    ],
+    ids=lambda text: text[:70],
+)
+def test_what_is_no_manifest_is_broken_and_older_ones_count(text: str, tmp_path: Path) -> None:
+    assert read_manifest(WHOLE) is not None
+    assert read_manifest(text) is None
+    write(tmp_path, 4)
+    (tmp_path / "9.json").write_text(text)
+    found = newest_good(tmp_path)
+    assert found is not None
+    assert found.manifest.iteration == 4
+
+
+def test_a_manifest_without_end_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "9.json").write_text(WHOLE[:-1] + " " * MANIFEST_BYTES + "}")
+    assert local_manifests(tmp_path)[9] is None
 
 
 def test_other_files_of_the_folder_are_no_checkpoints(tmp_path: Path) -> None:
@@ -105,6 +144,10 @@ def test_progress_is_read_as_the_companion_writes_it() -> None:
     assert not begun.has_trained
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"iteration": "x"}', '{"iteration": 1', "1e999"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"iteration": "x"}', '{"iteration": 1', "1e999", "[" * 100_000],
+    ids=lambda text: text[:70],
+)
 def test_what_is_no_progress_tells_nothing(text: str) -> None:
     assert read_progress(text) is None

@@ -236,6 +236,16 @@ def test_run_is_taken_up_when_its_agent_is_certainly_gone(
     assert adoptable_after_s(run, agent, NOW, 600.0, replaces_host=True) == expected
 
 
+@pytest.mark.parametrize(
+    ("ahead_s", "expected"), [(-700.0, 500.0), (30.0, 630.0), (3600.0, 500.0), (1e9, 500.0)]
+)
+def test_clock_that_was_far_ahead_does_not_keep_others_from_taking_a_run_up(
+    ahead_s: float, expected: float
+) -> None:
+    run = Abandoned("running", 4900.0, record(replace(OLD, at=NOW + ahead_s)))
+    assert adoptable_after_s(run, "job-1/x", NOW, 600.0, replaces_host=False) == expected
+
+
 @pytest.mark.parametrize(("first", "expected"), [(None, None), (0, 0.0)])
 def test_silent_attempt_that_may_have_come_further_is_not_counted_as_lost(
     first: "int | None", expected: "float | None"

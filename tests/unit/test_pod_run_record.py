@@ -1,9 +1,18 @@
 """The record of how a run was trained, and the command as it stands in it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from sweepctl_pod.claims import (
+    Abandoned,
+    Standing,
+    adoptable_after_s,
+    new_claim,
+    standing,
+    with_claim,
+)
 from sweepctl_pod.overrides import Grammar
 from sweepctl_pod.run_parameters import run_parameters
 from sweepctl_pod.run_record import Attempt, Claim, RunRecord, read_record
@@ -72,6 +81,43 @@ def test_what_a_later_version_adds_is_left_out_and_what_is_no_attempt_as_well() 
     assert read is not None
     assert read.attempts == ATTEMPTS[:1]
     assert read.claims == ()
+
+
+ENTRY = {"number": 7, "host": "h", "began_at": 5.0, "ended_by": "SIGTERM", "first": 0, "last": 3}
+CLAIM = {"agent": "h/a", "fence": 2, "at": 5, "release": "r"}
+WRONG = ["x", [], {}, True, float("nan"), float("inf"), 1e300, 10**400, -(10**60), "\ud800"]
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, None, 1.5, 1])
+@pytest.mark.parametrize("name", [*ENTRY, *CLAIM, "attempt", "retry_asked_at", "parameters"])
+def test_a_value_of_another_type_counts_as_missing_and_breaks_nothing(
+    name: str, wrong: object
+) -> None:
+    form = json.loads(RunRecord(("a",), "", "h", 1, attempts=ATTEMPTS[:1]).text())
+    form["attempts"].append({**ENTRY, name: wrong} if name in ENTRY else ENTRY)
+    form["claims"] = [{**CLAIM, name: wrong} if name in CLAIM else CLAIM]
+    read = read_record(json.dumps({**form, name: wrong}))
+    assert read is not None
+    assert all(isinstance(attempt.number, int) for attempt in read.attempts)
+    for tried in (read, replace(read, retry_asked_at=4.0)):
+        assert tried.losses >= 0
+        assert tried.next_number > 0
+        assert tried.iterations_repeated != ""
+        assert isinstance(tried.endings, str)
+        tried.silent(tried.next_number)
+        again = tried.with_attempt(Attempt(tried.next_number, "h"))
+        assert read_record(again.text()) == again
+    own = new_claim(read.claims, "h/z", 10.0)
+    with_claim(read.claims, own)
+    assert standing([*read.claims, own], own) is Standing.BEST
+    adoptable_after_s(Abandoned("crashed", 0.0, read), "i/b", 100.0, 10.0, replaces_host=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"argv": [' * 50_000, "1e999", "null"], ids=lambda text: text[:20]
+)
+def test_what_is_no_record_is_none(text: str) -> None:
+    assert read_record(text) is None
 
 
 def test_repeated_iterations_are_those_behind_the_furthest_that_was_reached() -> None:

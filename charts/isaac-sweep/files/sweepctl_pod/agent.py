@@ -215,7 +215,7 @@ class Agent:
     def _read_sweep(self, text: str) -> AssignedSweep:
         try:
             config: Any = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             try:
                 config = self._read_yaml(text)
             except SweepctlError as error:

@@ -24,6 +24,15 @@ PROGRESS_FILE = "progress.json"
 """What the companion tells the agent, beside the folder of the checkpoints."""
 
 _BLOCK_BYTES = 1 << 20
+MANIFEST_BYTES = 1 << 20
+"""No manifest is larger, and no word of the companion."""
+_NAME_BYTES = 240
+"""What any disk takes for a name, with what is added to it while the file is fetched."""
+_UNREADABLE = (
+    *(ValueError, TypeError, KeyError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What a text raises that is none of ours: also 1e999 for a number, or brackets without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ def read_manifest(text: str) -> Manifest | None:
             attempt=int(form.get("attempt") or 1),
             written_at=float(form.get("written_at") or 0.0),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except _UNREADABLE:
         return None
 
 
@@ -154,7 +163,7 @@ def read_progress(text: str) -> Progress | None:
             is_listening=form.get("is_listening") is True,
             note=None if note is None else str(note),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except _UNREADABLE:
         return None
 
 
@@ -217,7 +226,8 @@ def _manifests(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
         return
     for path in paths:
         try:
-            yield path, read_manifest(path.read_text("utf-8"))
+            with path.open("rb") as file:
+                yield path, read_manifest(file.read(MANIFEST_BYTES).decode("utf-8"))
         except (OSError, UnicodeDecodeError):
             yield path, None
 
@@ -227,8 +237,12 @@ def _number(path: Path) -> int:
 
 
 def _file_name(name: object) -> str:
-    """Read the name of a file; ValueError for one that leads out of its folder."""
+    """Read the name of a file; ValueError for one that leads out of its folder, that no disk
+    takes, or that a manifest has.
+    """
     text = str(name)
     if not text or text in (".", "..") or "/" in text or "\\" in text or "\0" in text:
         raise ValueError(f"{text!r} is no file name")
+    if len(text.encode()) > _NAME_BYTES or text.endswith((".json", ".part")):
+        raise ValueError(f"{text!r} is no name of a checkpoint's file")
     return text

@@ -144,7 +144,10 @@ def adoptable_after_s(
         return None
     if replaces_host and run.state in _AT_ONCE and _host(best.agent) == _host(agent):
         return 0.0
-    heard_at = max([run.heard_at, *(claim.at for claim in others)])
+    # A claim far in the future was written by a clock that was wrong: it would keep all away for
+    # as long. Below that it may be a clock that goes a little ahead of this one.
+    believed = [claim.at for claim in others if claim.at <= now + after_s]
+    heard_at = max([run.heard_at, *believed])
     return max(0.0, heard_at + after_s - now)
 
 

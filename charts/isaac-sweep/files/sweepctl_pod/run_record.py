@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 RECORD_FILE = "sweepctl.json"
 
@@ -21,6 +21,8 @@ SILENCE = "silence"
 KILLED = "SIGKILL"
 """What ended an attempt whose trainer was killed from outside."""
 _LOSSES = (SILENCE, KILLED)
+_MOST = 1 << 53
+"""No number of a record is larger: whatever is may not be reckoned with everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def read_record(text: str) -> RunRecord | None:
     """Read the file of a run; None when it is none of ours."""
     try:
         form = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     argv = form.get("argv") if isinstance(form, dict) else None
     if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
@@ -170,11 +172,11 @@ def read_record(text: str) -> RunRecord | None:
         tuple(argv),
         str(form.get("grammar") or ""),
         str(form.get("host") or ""),
-        attempt if isinstance(attempt, int) else 1,
+        attempt if _is_number(attempt) and isinstance(attempt, int) else 1,
         tuple(_read_all(Claim, form.get("claims"))),
         tuple(_read_all(Attempt, form.get("attempts"))),
         parameters if isinstance(parameters, dict) else None,
-        asked_at if isinstance(asked_at, (int, float)) else None,
+        asked_at if _is_number(asked_at) else None,
     )
 
 
@@ -183,13 +185,38 @@ def _form(entry: Claim | Attempt) -> dict[str, Any]:
 
 
 def _read_all(kind: type[Any], found: object) -> list[Any]:
-    """Read the entries that have what their kind needs; what a later version added is left out."""
-    known = {item.name for item in fields(kind)}
+    """Read the entries that have what their kind needs; what a later version added is left out.
+
+    Whoever may write the run's files may have written anything: a value of another type than its
+    field's counts as missing.
+    """
+    known = {item.name: str(item.type) for item in fields(kind)}
     read = []
     for entry in found if isinstance(found, list) else ():
         if isinstance(entry, Mapping):
+            said = {
+                name: value
+                for name, value in entry.items()
+                if name in known and _fits(value, known[name])
+            }
             try:
-                read.append(kind(**{name: value for name, value in entry.items() if name in known}))
+                read.append(kind(**said))
             except TypeError:
                 continue
     return read
+
+
+def _fits(value: object, declared: str) -> bool:
+    """Say whether a value is of a field's declared type."""
+    if value is None:
+        return declared.endswith("| None")
+    wanted = declared.removesuffix(" | None")
+    if wanted == "str":
+        return isinstance(value, str)
+    return _is_number(value) and (wanted == "float" or isinstance(value, int))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and -_MOST < value < _MOST
+    )

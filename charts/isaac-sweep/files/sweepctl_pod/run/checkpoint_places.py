@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sweepctl_pod.checkpoint import REMOTE_FOLDER, Manifest, read_manifest
+from sweepctl_pod.checkpoint import MANIFEST_BYTES, REMOTE_FOLDER, Manifest, read_manifest
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import Place
 from sweepctl_pod.wandb.run_files import (
@@ -22,8 +22,6 @@ from sweepctl_pod.wandb.run_files import (
     read_small,
     send_file,
 )
-
-_MANIFEST_BYTES = 1 << 20
 
 
 class CheckpointPlace(Protocol):
@@ -68,7 +66,7 @@ class RunFiles:
     def manifest(self, iteration: int) -> Manifest | None:
         """Read a manifest; None when it is broken, or no more there."""
         file = self._files().get(f"{iteration}.json")
-        return read_manifest(read_small(self._client, file, _MANIFEST_BYTES)) if file else None
+        return read_manifest(read_small(self._client, file, MANIFEST_BYTES)) if file else None
 
     def fetch(self, manifest: Manifest, folder: Path, look: Look) -> None:
         """Bring a checkpoint's files into a folder, without the manifest."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -21,6 +22,7 @@ from sweepctl_pod.run.find_checkpoint import drop_here
 
 _Stat = tuple[int, int, int]
 _ZIP = b"PK\x03\x04"
+_PLAIN_SUFFIX = re.compile(r"\.[A-Za-z0-9_-]{1,32}")
 
 
 class KeptFiles:
@@ -118,9 +120,10 @@ def _stat(path: str) -> _Stat | None:
 
 
 def _suffix(path: str) -> str:
-    """Give a file's suffix; never one that stands for a part of our own."""
+    """Give a suffix for the copy: the plain one of a file, where it stands for no part of ours."""
     suffix = Path(path).suffix
-    return suffix if suffix and suffix not in (".json", ".state", ".part") else ".checkpoint"
+    is_plain = _PLAIN_SUFFIX.fullmatch(suffix) is not None
+    return suffix if is_plain and suffix not in (".json", ".state", ".part") else ".checkpoint"
 
 
 def _is_zip(path: str, *, whole: bool) -> bool:

@@ -172,7 +172,7 @@ class RecordKeeper:
     def _progress(self) -> Progress | None:
         """Give what the trainer of this attempt says, and not what an earlier one has left."""
         found = self._training.progress
-        return found if found is not None and found.at >= self._attempt.began_at else None
+        return found if found != self._left else None  # by no clock: a node may set its own
 
     def _wait(self, retrying: Retrying) -> None:
         try:
@@ -220,7 +220,8 @@ class RecordKeeper:
             found = standing(claims, claim)
             if found is Standing.LOST:
                 return None
-            is_old = now - claim.at >= self._times.renew_after_s
+            # Also a claim of the future: a clock that was wrong, and was set right.
+            is_old = not 0 <= now - claim.at < self._times.renew_after_s
             if present is not None and found is Standing.BEST and not is_old and not is_news:
                 return present
             claims = with_claim(claims, replace(claim, at=now) if is_old else claim)

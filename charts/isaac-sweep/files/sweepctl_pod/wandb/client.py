@@ -408,5 +408,5 @@ def _parsed(value: Any, default: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(f"the API sent broken JSON: {value[:100]!r}", status=502) from error

@@ -357,7 +357,7 @@ def _said(text: str) -> str:
     """Give the reason in an error's body, in one short line; none for a page of HTML."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "" if "<" in text else " ".join(text.split())[:300]
     if not isinstance(body, dict):
         return str(body)[:300]
