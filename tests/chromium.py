@@ -1,0 +1,107 @@
+"""A real Chromium without a window, for tests: opens pages, runs scripts, reads its cookies."""
+
+import itertools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import websocket
+
+from tests.serving import wait_for
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+class Chromium:
+    """One browser with a profile of its own and one tab, spoken to by its DevTools protocol.
+
+    `names` are host names that it resolves to addresses of this machine; nothing else is resolved.
+    """
+
+    def __init__(self, folder: Path, names: dict[str, str]) -> None:
+        assert PROGRAM is not None
+        profile = folder / "profile"
+        rules = [f"MAP {name} {address}" for name, address in names.items()]
+        command = [
+            *(PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--no-proxy-server"),
+            *("--disable-dev-shm-usage", "--remote-debugging-port=0", "--remote-allow-origins=*"),
+            f"--user-data-dir={profile}",
+            f"--host-resolver-rules={','.join([*rules, 'MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'])}"
+            ",EXCLUDE localhost,EXCLUDE 127.0.0.2",
+            "about:blank",
+        ]
+        with (folder / "chromium.log").open("w") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        told = profile / "DevToolsActivePort"
+        wait_for("Chromium", lambda: told.exists() and len(told.read_text().split()) == 2)
+        port, path = told.read_text().split()
+        self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=60)
+        self._numbers = itertools.count(1)
+        self._session: str | None = None
+        tab = self._call("Target.createTarget", url="about:blank")["targetId"]
+        opened = self._call("Target.attachToTarget", targetId=tab, flatten=True)
+        self._session = opened["sessionId"]
+
+    def close(self) -> None:
+        """End the browser."""
+        self._session = None
+        try:
+            self._call("Browser.close")
+            self._process.wait(20)
+        except (OSError, websocket.WebSocketException, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._socket.close()
+
+    def open(self, address: str) -> None:
+        """Open a page and wait until it is there."""
+        failed = self._call("Page.navigate", url=address).get("errorText")
+        assert failed is None, f"{address}: {failed}"
+        self.wait_until("document.readyState == 'complete' && location.href != 'about:blank'")
+
+    def wait_until(self, condition: str) -> None:
+        """Wait until an expression of the page's own is true."""
+        wait_for(condition, lambda: self.run(f"return Boolean({condition})"), limit_s=60)
+
+    def run(self, script: str) -> Any:
+        """Run the body of an async function in the page; give what it returns."""
+        answer = self._call(
+            "Runtime.evaluate",
+            expression=f"(async () => {{ {script} }})()",
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        if "exceptionDetails" in answer:
+            # The page has gone on meanwhile, or the script is wrong.
+            return None
+        return answer["result"].get("value")
+
+    def text(self) -> str:
+        """Give the text that the page shows."""
+        return str(self.run("return document.body.innerText"))
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """Give all cookies of the browser."""
+        found: list[dict[str, Any]] = self._call("Network.getAllCookies")["cookies"]
+        return found
+
+    def forget(self) -> None:
+        """Delete all cookies."""
+        self._call("Network.clearBrowserCookies")
+
+    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        session = {"sessionId": self._session} if self._session else {}
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params, **session}))
+        while True:
+            answer = json.loads(self._socket.recv())
+            if answer.get("id") == number:
+                if "error" in answer:
+                    # A script whose page goes away ends so.
+                    return {"exceptionDetails": answer["error"]}
+                result: dict[str, Any] = answer["result"]
+                return result
