@@ -123,5 +123,6 @@ class ReaperThread:
         while not self._stopped.wait(self._reaper.interval_s):
             try:
                 self._reaper.tick()
+                self._reaper.database.troubles.look(self._log)
             except StoreUnavailableError as error:
-                self._log(error.message)
+                self._reaper.database.troubles.note(error.message, self._log)

@@ -76,4 +76,4 @@ class EarlyStopThread:
             try:
                 self._early_stop.tick()
             except StoreUnavailableError as error:
-                self._log(error.message)
+                self._early_stop.database.troubles.note(error.message, self._log)

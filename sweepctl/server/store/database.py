@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sweepctl.server.store.formats import (
     upgrade,
 )
 from sweepctl.server.store.group_commit import GroupWriter
+from sweepctl.server.store.troubles import Troubles
 from sweepctl.server.timings import Timings
 from sweepctl_pod.errors import SweepctlError
 
@@ -59,6 +61,7 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.troubles = Troubles(time.monotonic, self.writes)
         self._lock_file = _take_folder(folder)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []

@@ -25,6 +25,7 @@ from sweepctl.server.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from sweepctl.server.store.troubles import Troubles
 from sweepctl.server.web.login_routes import LoginRoutes, place_of
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.requests import (
@@ -53,11 +54,17 @@ class Answers:
     """Turns what handlers give and raise into responses; it logs what nobody expected once."""
 
     def __init__(
-        self, api_keys: ApiKeys, logins: LoginRoutes, pages: Pages, log: Callable[[str], None]
+        self,
+        api_keys: ApiKeys,
+        logins: LoginRoutes,
+        pages: Pages,
+        troubles: Troubles,
+        log: Callable[[str], None],
     ) -> None:
         self._api_keys = api_keys
         self._logins = logins
         self._pages = pages
+        self._troubles = troubles
         self._log = log
         self._logged_traces: set[str] = set()
 
@@ -144,7 +151,7 @@ class Answers:
         return page_response(self._pages.missing(message), 404)
 
     def _unavailable(self, message: str) -> Response:
-        self._log(message)
+        self._troubles.note(message, self._log)
         return error_response(503, message, _RETRY_AFTER)
 
     def _unexpected(self, request: Request, error: Exception) -> Response:

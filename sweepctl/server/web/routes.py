@@ -85,7 +85,8 @@ class Services:
 def application(services: Services) -> Starlette:
     """Give the ASGI application."""
     logins = LoginRoutes(services.logins, services.pages)
-    answers = Answers(services.api_keys, logins, services.pages, services.log)
+    troubles = services.database.troubles
+    answers = Answers(services.api_keys, logins, services.pages, troubles, services.log)
     routes, artifact_routes = (
         _Routes(services, answers),
         ArtifactRoutes(services.blobs, services.files),
