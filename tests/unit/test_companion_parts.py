@@ -1,5 +1,6 @@
 """Parts of the companion by themselves: checkpoints on disk, the rows of W&B's history."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,33 @@ def test_a_save_that_dies_in_the_middle_leaves_the_one_before(tmp_path: Path) ->
     assert found.manifest.iteration == 1
     Checkpoints(Orders(tmp_path), "rsl_rl", 100)
     assert not list(tmp_path.rglob("*.part")), "the next attempt clears what is left"
+
+
+@pytest.mark.parametrize("part", ["state", "model", "copy", "manifest"])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_save_that_fails_leaves_no_part_of_it_and_is_not_tried_at_each_iteration(
+    part: str, is_last: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(Orders(tmp_path, every_s=60), "rsl_rl", 100)
+    checkpoints.save(content(1), is_last=True)
+    before = names(tmp_path)
+
+    def full(path: Path, *_: Any) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    def fine(path: Path) -> None:
+        path.write_text("fine")
+
+    source = tmp_path / "is not there" if part == "copy" else None
+    if part == "manifest":
+        monkeypatch.setattr(Path, "replace", lambda path, target: full(target))
+    saved = Content(2, full if part == "model" else fine, full if part == "state" else fine, source)
+    with contextlib.suppress(OSError):
+        checkpoints.save(saved, is_last=is_last)
+    checkpoints.wait(10)
+    assert names(tmp_path) == before
+    assert not checkpoints.is_due(has_trainer_saved=False)
 
 
 def test_saving_takes_half_a_percent_of_the_time_however_often_the_trainer_saves(

@@ -63,6 +63,25 @@ def test_a_script_whose_own_files_are_named_goes_on_without_the_companion(
     assert rule.of(trainer).companion is works
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", []),
+        ("/mine", ["/mine"]),
+        (":/mine", ["", "/mine"]),
+        ("/mine:", ["/mine", ""]),
+        ("/a::/b", ["/a", "", "/b"]),
+        (".:OWN:/b", [".", "/b"]),
+        (":", ["", ""]),
+    ],
+)
+def test_the_users_own_path_stays_also_the_working_folder_that_an_empty_entry_means(
+    given: str, expected: list[str], companion: Path
+) -> None:
+    environ = told({"PYTHONPATH": given.replace("OWN", str(companion))})
+    assert environ["PYTHONPATH"].split(os.pathsep) == [str(companion), *expected]
+
+
 def test_another_try_is_told_anew(companion: Path) -> None:
     environ = told(told({}, FOUND))
     assert environ["PYTHONPATH"] == str(companion)

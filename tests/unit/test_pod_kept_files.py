@@ -1,12 +1,16 @@
 """The files that a trainer of any kind leaves, kept as checkpoints as soon as they are whole."""
 
 import os
+import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from sweepctl_pod.checkpoint import newest_good
+from sweepctl_pod.run import kept_files
 from sweepctl_pod.run.kept_files import KeptFiles
 
 
@@ -171,3 +175,116 @@ def test_what_was_a_zip_counts_only_as_a_whole_one_while_it_trains(
     for _ in range(3):
         watched.files.look()
     assert watched.kept == whole
+
+
+def half_a_copy(source: object, target: BinaryIO, size_bytes: int) -> None:
+    target.write(b"half")
+    no_room()
+
+
+def no_room(*args: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "fails"),
+    [
+        (shutil, "copyfileobj", half_a_copy),
+        (os, "replace", no_room),
+        (kept_files, "write_manifest", no_room),
+    ],
+)
+def test_a_full_disk_is_told_leaves_nothing_and_the_file_is_kept_when_there_is_room(
+    owner: object,
+    name: str,
+    fails: Callable[..., None],
+    watched: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    watched.write_zip("a.pt", b"one")
+    watched.files.look()
+    before = sorted(path.name for path in watched.folder.iterdir())
+    whole = watched.write_zip("a.pt", b"two").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fails)
+        for _ in range(3):
+            watched.files.look()
+    assert watched.files.trouble is not None
+    assert watched.files.trouble.endswith("a.pt is not kept: no space left on device")
+    assert sorted(path.name for path in watched.folder.iterdir()) == before
+    now += 31.0
+    watched.files.look()
+    assert watched.kept == (1, whole)
+    assert watched.files.trouble is None
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_ends_nothing(watched: Watched) -> None:
+    watched.folder.write_text("a file in the way")
+    watched.write_zip("a.pt", b"one")
+    watched.files.look()
+    assert watched.files.trouble is not None
+    assert "a.pt is not kept: " in watched.files.trouble
+    watched.folder.unlink()
+    watched.files.writer_has_ended(was_killed=False)
+    watched.files.look()
+    assert watched.kept is not None
+
+
+@pytest.mark.parametrize("was_killed", [True, False])
+def test_a_file_that_is_written_slowly_is_kept_when_its_writer_has_closed_it(
+    was_killed: bool, watched: Watched
+) -> None:
+    with (watched.working / "a.pt").open("wb", buffering=0) as file:
+        file.write(b"the first half")
+        for _ in range(5):
+            watched.files.look()
+        assert watched.kept is None
+        file.write(b", and the second")
+        watched.files.look()
+    if was_killed:  # as the kernel closes the files of what it kills
+        watched.files.writer_has_ended(was_killed=True)
+    for _ in range(3):
+        watched.files.look()
+    assert (watched.kept is None) is was_killed
+
+
+def test_a_file_that_stays_open_is_kept_when_it_has_not_changed_for_long(
+    watched: Watched,
+) -> None:
+    with (watched.working / "a.pt").open("wb", buffering=0) as file:
+        file.write(b"a database")
+        for _ in range(29):
+            watched.files.look()
+        assert watched.kept is None
+        for _ in range(4):
+            watched.files.look()
+        assert watched.kept == (0, b"a database")
+
+
+def test_a_file_that_is_only_read_is_whole(watched: Watched) -> None:
+    path = watched.write("a.pt", b"one")
+    with path.open("rb"):
+        for _ in range(2):
+            watched.files.look()
+    assert watched.kept == (0, b"one")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *(("a.weird suffix", ".checkpoint"), ("a.p\udcff", ".checkpoint")),
+        *(("a." + "x" * 40, ".checkpoint"), ("a.part", ".checkpoint"), ("a.", ".checkpoint")),
+        *(("a.msgpack", ".msgpack"), ("a.pt-7_b", ".pt-7_b")),
+    ],
+)
+def test_a_name_that_another_system_may_not_take_is_kept_under_a_plain_one(
+    name: str, suffix: str, tmp_path: Path
+) -> None:
+    watched = Watched(tmp_path, "*")
+    watched.write(name, b"one")
+    for _ in range(2):
+        watched.files.look()
+    assert watched.kept == (0, b"one")
+    assert (watched.folder / f"0{suffix}").exists()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,8 +171,13 @@ def read_progress(text: str) -> Progress | None:
 def write_whole(file: Path, text: str) -> None:
     """Write a file so that a reader finds all of it or the one before."""
     part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        with suppress(OSError):  # on a full disk even half of one is in the way
+            part.unlink()
+        raise
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

@@ -72,17 +72,23 @@ class Checkpoints:
         began = time.monotonic()
         source, model = content.models_file, self._part(f"{iteration}.pt")
         state = self._part(state_name(iteration, self._rank))
-        content.write_state(state)
-        if self._rank != 0:
-            state.replace(state.with_suffix(""))
-            return
-        if source is None:
-            content.write_model(model)
-        self._saved_at = time.monotonic()
-        self.cost_s = self._saved_at - began
+        try:
+            with self._all_or_nothing(iteration):
+                content.write_state(state)
+                if self._rank != 0:
+                    state.replace(state.with_suffix(""))
+                    return
+                if source is None:
+                    content.write_model(model)
+        finally:  # one that failed is due again as late as one that did not
+            self._saved_at = time.monotonic()
+            self.cost_s = self._saved_at - began
 
         def finish() -> None:
-            with never_breaking(f"checkpoint {iteration} is not kept"):
+            with (
+                never_breaking(f"checkpoint {iteration} is not kept"),
+                self._all_or_nothing(iteration),
+            ):
                 if source is not None:
                     # No link: the trainer may write that file once more.
                     shutil.copyfile(source, model)
@@ -98,6 +104,25 @@ class Checkpoints:
         """Wait for what is being written beside the training."""
         if self._beside is not None:
             self._beside.join(limit_s)
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self, iteration: int) -> Iterator[None]:
+        """Leave nothing of a checkpoint that failed: the disk may be full, and the trainer's too.
+
+        Another rank's state is its own.
+        """
+        try:
+            yield
+        except BaseException:
+            names = [state_name(iteration, self._rank)]
+            if self._rank == 0:
+                names += [f"{iteration}.pt", f"{iteration}.json"]
+            is_whole = self.complete == iteration
+            for name in names:
+                for path in (self._part(name), *(() if is_whole else (self._folder / name,))):
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+            raise
 
     def _part(self, name: str) -> Path:
         return self._folder / f"{name}.part"

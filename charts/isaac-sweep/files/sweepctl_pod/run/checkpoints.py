@@ -105,10 +105,12 @@ def checkpoint_environ(
         "attempt": attempt,
         "resume": str(found.folder / found.manifest.name) if found else None,
     }
-    own = str(COMPANION_PATH)
-    others = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path != own]
+    own, given = str(COMPANION_PATH), environ.get("PYTHONPATH", "")
+    # An empty entry stays: to Python it is the working folder, as in `:/code`, which
+    # `$PYTHONPATH:/code` gives where there was none.
+    others = [path for path in given.split(os.pathsep) if path != own] if given else []
     return {
         **told,
         COMPANION_VARIABLE: json.dumps(words),
-        "PYTHONPATH": os.pathsep.join(filter(None, [own, *others])),
+        "PYTHONPATH": os.pathsep.join([own, *others]),
     }

@@ -106,15 +106,16 @@ class CheckpointSender:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong with the newest checkpoint that could not be sent."""
+        """What is wrong with the newest checkpoint that could not be kept, or not be sent."""
+        if self._kept_files is not None and self._kept_files.trouble:
+            return self._kept_files.trouble
         return self._trouble and f"checkpoint {self._trouble[0]} is not there: {self._trouble[1]}"
 
     def _work(self) -> None:
         while not self._is_over:
             with self._change:  # before the look, so that it sees what was left
                 is_last = self._is_last
-            if self._kept_files is not None:
-                self._kept_files.look()
+            self._look()
             manifest = self._next()
             if manifest is None and is_last:
                 break
@@ -125,6 +126,18 @@ class CheckpointSender:
                 if not self._is_over and self._is_last == is_last:
                     self._change.wait(every_s)
         with suppress(OSError):
+            self._wake_up.set()
+
+    def _look(self) -> None:
+        """Keep what a trainer without the companion has left."""
+        if self._kept_files is None:
+            return
+        before = self._kept_files.trouble
+        try:
+            self._kept_files.look()
+        except Exception as error:  # no error may end the thread: later ones may get through
+            self._kept_files.trouble = f"its files are not kept: {error!r}"
+        if self._kept_files.trouble != before:
             self._wake_up.set()
 
     def _is_due(self, manifest: Manifest) -> bool:
