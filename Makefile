@@ -37,7 +37,7 @@ test-disruptions: trainer ## every disruption of a cluster, on a test bed of its
 	@$(BIN)/pytest -q tests/cluster/test_disruptions.py
 
 test-clients: setup ## artifacts with eight versions of W&B's client, 0.16.6 to the installed one
-	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py
+	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py tests/contract/test_branches.py
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 

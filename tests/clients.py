@@ -18,6 +18,7 @@ VERSIONS = (*OLDER, INSTALLED)
 
 LACKS = {
     "shared mode": {"0.16.6": "the client has none"},
+    "rewind": {"0.16.6": "the client has none"},
 }
 """By feature and version, why it is not there."""
 

@@ -307,6 +307,23 @@ def test_what_is_gone_is_deleted_once_more_without_complaint(client: ApiClient, 
         assert "deleteFiles" in text or "has the id 'x'" in answer["errors"][0]["message"]
 
 
+def test_a_file_is_found_by_its_name_as_its_user_wrote_it(
+    client: ApiClient, server: InProcessServer, run: str
+) -> None:
+    with server.database.write() as tx:
+        row = (server.run("r").pk, "a b/c.txt", "x", 1, "m", 0.0)
+        columns = "run, name, stored, size_bytes, md5, updated"
+        tx.execute(f"INSERT INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
+    query = (
+        'query Q($n: [String]) { project(name: "p") { run(name: "r")'
+        " { files(names: $n) { edges { node { name } } } } } }"
+    )
+    for name in ("a b/c.txt", "./a b/c.txt", "a b//c.txt", "x/../a b/c.txt"):
+        edges = ask(client, query, n=[name])["project"]["run"]["files"]["edges"]
+        assert [edge["node"]["name"] for edge in edges] == ["a b/c.txt"], name
+    assert ask(client, query, n=["../c.txt"])["project"]["run"]["files"]["edges"] == []
+
+
 PARQUET = (
     'query Q($k: [String!]!) { project(name: "p") { run(name: "r")'
     " { parquetHistory(liveKeys: $k) { parquetUrls liveData } } } }"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -143,7 +144,8 @@ def _run_files(
     after: str | None = None,
 ) -> dict[str, Any]:
     context = context_of(info)
-    wanted = [name for name in names or [] if name is not None]
+    # The client asks for a file as its user wrote it: ./a, b//c.
+    wanted = [posixpath.normpath(name) for name in names or [] if name is not None]
     with context.database.read() as rows:
         return page(
             lambda offset, count: [
