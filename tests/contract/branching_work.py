@@ -15,15 +15,15 @@ if verb == "log":
     print("logged from", first)
     run.finish()
 else:
-    run = wandb.Api().run(f"local/p/{rest[0]}")
-    keys = run.history_keys["keys"] if hasattr(run, "history_keys") else {}
+    found = wandb.Api().run(f"local/p/{rest[0]}")
+    keys = found.history_keys["keys"] if hasattr(found, "history_keys") else {}
     print(
         json.dumps(
             {
-                "state": run.state,
-                "steps": [row["_step"] for row in run.scan_history()],
-                "losses": [row["loss"] for row in run.scan_history(keys=["loss"])],
-                "hip": run.summary["eval"]["hip"],
+                "state": found.state,
+                "steps": [row["_step"] for row in found.scan_history()],
+                "losses": [row["loss"] for row in found.scan_history(keys=["loss"])],
+                "hip": found.summary["eval"]["hip"],
                 "last": keys.get("eval.hip", {}).get("previousValue"),
             }
         )

@@ -319,7 +319,10 @@ def delete_run(tx: Rows, pk: int) -> list[str]:
 
     Its id stays taken: what its client still sends must not begin another run.
     """
-    _keep_draws(tx, run_by_pk(tx, pk).sweep)
+    run = find_run(tx, pk=pk)
+    if run is None:
+        return []
+    _keep_draws(tx, run.sweep)
     stored = [row[0] for row in tx.execute("SELECT stored FROM files WHERE run = ?", (pk,))]
     writers.forget(tx, pk)
     for table in ("summary_values", "history", "lines", "files", "prior_runs"):
