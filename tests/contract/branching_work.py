@@ -11,7 +11,7 @@ if verb == "log":
     first, count, gap = how.pop("first"), how.pop("count"), how.pop("says_step", False)
     run = wandb.init(project="p", **how)
     for n in range(first, first + count):
-        run.log({"loss": n / 2, "eval": {"hip": n}}, **({"step": n} if gap else {}))
+        run.log({"loss": n / 2, "eval": {"hip": n}}, step=n if gap else None)
     print("logged from", first)
     run.finish()
 else:
