@@ -22,9 +22,10 @@ CHAINS = {
     "small beds": r"cluster/test_testbed_lifecycle\.py",
     # What is said of a pod that waits depends on how many nodes there are.
     "all nodes": r"::test_(simulated_nodes_|status_says_why_a_pod_|doctor_looks_at_everything)",
-    # A fixture of the whole module: images, a wheel, a server, runs that are all trained before.
+    # A fixture of the whole module: images, a wheel, a server, a browser, runs trained before.
     "image routes": r"cluster/test_image_routes\.py",
     "install": r"contract/test_install\.py",
+    "chromium": r"contract/test_chromium\.py",
     "bayes": r"contract/test_bayes\.py",
     "endings": r"contract/test_endings\.py",
     "command forms": r"contract/test_command_forms\.py",

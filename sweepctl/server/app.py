@@ -107,6 +107,7 @@ def serve(
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             http=bounded_protocol(raise_file_limit()),
             timeout_keep_alive=IDLE_LIMIT_S,

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import platformdirs
@@ -199,7 +200,8 @@ class ServerProcess:
                 self.stop()
                 why, hint = self._last_words()
                 raise SweepctlError(
-                    f"the embedded server did not start: {why}", hint or f"its log is {self._log}"
+                    f"the embedded server did not start: {why}",
+                    "\n".join([*hint, f"its log is {self._log}"]),
                 )
             time.sleep(0.05)
 
@@ -224,17 +226,18 @@ class ServerProcess:
                 preexec_fn=die_with_parent,
             )
 
-    def _last_words(self) -> tuple[str, str | None]:
-        """Give the last line that this process logged: its error and hint, if there are any."""
+    def _last_words(self) -> tuple[str, list[str]]:
+        """Give the last line that this process logged, its error if there is one, and the hint."""
         try:
             said = self._log.read_bytes()[self._log_start_bytes :].decode("utf-8", "replace")
         except OSError:
             said = ""
         lines = said.strip().splitlines()
-        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
-        last = (errors or lines or ["it said nothing; is the disk full?"])[-1]
-        return last, hints[-1] if errors and hints else None
+        errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+        if not errors:
+            return (lines or ["it said nothing; is the disk full?"])[-1], []
+        hint = takewhile(lambda line: line.startswith("  "), lines[errors[-1] + 1 :])
+        return lines[errors[-1]].removeprefix("error: "), [line.strip() for line in hint]
 
     def is_dead(self) -> bool:
         """Say whether the server's process has ended."""
