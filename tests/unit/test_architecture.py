@@ -18,7 +18,7 @@ HOUSE = Path(sweepctl.__file__).parent
 POD = Path(sweepctl_pod.__file__).parent
 RINGS = (
     ("sweepctl_pod",),
-    ("search", "sweepfile", "kube", "values"),
+    ("figures", "search", "sweepfile", "kube", "values"),
     ("manifest", "server", "sweeps"),
     ("jobs", "local"),
     ("cli",),

@@ -1,0 +1,14 @@
+"""Figures of a sweep, as pure functions: its facts in, a figure out.
+
+Pages, reports and notebooks use the same ones. This face is all that they need: fill in
+`SweepFacts`, call a function, and show `Figure.html()` on a page that has `STYLE` (a notebook shows
+it by itself). A figure without a picture says in words why there is none.
+"""
+
+from sweepctl.figures.colours import STYLE as STYLE
+from sweepctl.figures.curves import best_so_far as best_so_far
+from sweepctl.figures.curves import metric_over_steps as metric_over_steps
+from sweepctl.figures.facts import Curve as Curve
+from sweepctl.figures.facts import RunFacts as RunFacts
+from sweepctl.figures.facts import SweepFacts as SweepFacts
+from sweepctl.figures.figure import Figure as Figure

@@ -1,0 +1,190 @@
+"""Every figure of every sweep: a picture or a sentence that says why there is none."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from sweepctl.figures import Curve, Figure, RunFacts, SweepFacts, best_so_far, metric_over_steps
+from sweepctl.search.metric import Metric
+from tests.figures import FORMS, REWARD, SEARCHED, made_up, with_values
+
+FIGURES: dict[str, Callable[[SweepFacts], Figure]] = {
+    "over steps": metric_over_steps,
+    "over iterations": lambda facts: metric_over_steps(facts, over="iteration"),
+    "over time, smoothed, log": lambda facts: metric_over_steps(
+        facts, over="time", smoothing=0.9, is_log=True
+    ),
+    "best so far": best_so_far,
+    "best so far, log": lambda facts: best_so_far(facts, is_log=True),
+}
+SOME = made_up(12)
+EVIL = '<script>alert("1")</script>&\'\x00\x1b[31m\ud800'
+
+
+def _evil(facts: SweepFacts) -> SweepFacts:
+    runs = [
+        replace(
+            run,
+            name=f"{EVIL}{run.id}",
+            agent=EVIL,
+            link=f'/runs/"><script>{run.id}',
+            parameters={EVIL + name: EVIL for name in run.parameters},
+        )
+        for run in facts.runs
+    ]
+    return replace(
+        facts,
+        runs=runs,
+        metric=Metric(EVIL, "maximize"),
+        searched=[EVIL + name for name in facts.searched],
+        forms={EVIL + name: form for name, form in facts.forms.items()},
+    )
+
+
+def _many_parameters(count: int) -> SweepFacts:
+    base = made_up(40, seed=3)
+    names = [f"agent.group.parameter_with_a_long_name_{at:02d}" for at in range(count)]
+    runs = [
+        replace(run, parameters={name: math.sin(at * run_at) for at, name in enumerate(names, 1)})
+        for run_at, run in enumerate(base.runs)
+    ]
+    return replace(base, runs=runs, searched=names, forms={})
+
+
+def _odd(values: list[object]) -> SweepFacts:
+    """Give each run one odd value in turn, as its parameters, metric and curve."""
+    runs = []
+    for at, run in enumerate(SOME.runs):
+        value = values[at % len(values)]
+        metric = value if isinstance(value, float) else None
+        runs.append(replace(run, metric=metric, parameters=dict.fromkeys(run.parameters, value)))
+    numbers = [value for value in values if isinstance(value, float)]
+    curves = {
+        run.id: Curve(numbers, [float(at) for at in range(len(numbers))], numbers, numbers)
+        for run in runs
+    }
+    return replace(SOME, runs=runs, curves=curves)
+
+
+SWEEPS: dict[str, SweepFacts] = {
+    "an everyday one": SOME,
+    "no runs": replace(SOME, runs=[], curves={}),
+    "no runs, no parameters, no metric": SweepFacts(None, []),
+    "no metric": replace(SOME, metric=None),
+    "none finished": replace(SOME, runs=[replace(run, state="running") for run in SOME.runs]),
+    "all failed": replace(SOME, runs=[replace(run, state="failed") for run in SOME.runs]),
+    "a state nobody knows": replace(SOME, runs=[replace(run, state="?") for run in SOME.runs]),
+    "one run": made_up(1),
+    "two runs": made_up(2),
+    "three runs": made_up(3),
+    "a constant metric": with_values(SOME, 7.5),
+    "a metric of 0": with_values(SOME, 0.0),
+    "a metric that no run has": with_values(SOME, None),
+    "a metric of NaN": with_values(SOME, math.nan),
+    "a metric of infinity": with_values(SOME, -math.inf),
+    "some runs lack the metric": replace(
+        SOME,
+        runs=[
+            replace(run, metric=None if at % 2 else run.metric) for at, run in enumerate(SOME.runs)
+        ],
+    ),
+    "one parameter": replace(SOME, searched=SEARCHED[:1]),
+    "no parameter": replace(SOME, searched=()),
+    "60 parameters": _many_parameters(60),
+    "a constant parameter": _odd([3.0]),
+    "huge and tiny": _odd([1e308, -1e308, 5e-324, 0.0, -0.0]),
+    "only huge": _odd([1.7e308, 1.6e308]),
+    "not finite": _odd([math.nan, math.inf, -math.inf, 1.0]),
+    "parameters of every type": _odd([1.0, "one", True, None, [1, 2], {"a": 1}, 2**2000, ""]),
+    "parameters that runs lack": replace(
+        SOME, runs=[replace(run, parameters={}) for run in SOME.runs[:6]] + list(SOME.runs[6:])
+    ),
+    "forms that are none": replace(SOME, forms=dict.fromkeys(FORMS, "what?")),
+    "no history": replace(SOME, curves={}),
+    "empty histories": replace(SOME, curves={run.id: Curve([]) for run in SOME.runs}),
+    "histories of one point": replace(
+        SOME, curves={run.id: Curve([1.0], [0], [0], [0]) for run in SOME.runs}
+    ),
+    "histories with only steps": replace(
+        SOME, curves={name: Curve(each.values, each.steps) for name, each in SOME.curves.items()}
+    ),
+    "nothing known but the state": replace(
+        SOME, runs=[RunFacts(run.id, run.state) for run in SOME.runs], curves={}
+    ),
+    "names with HTML in them": _evil(SOME),
+    "500 runs": made_up(500, points=20),
+}
+
+
+class _Balance(HTMLParser):
+    """Reads HTML and notes each element; a closing tag must close the element that is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        self.seen.append(tag)
+        assert not [name for name, _ in attrs if name.startswith("on") or name == "style"]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_any_sweep_gives_a_picture_or_a_sentence(figure: str, sweep: str) -> None:
+    shown = FIGURES[figure](SWEEPS[sweep])
+    assert shown.says.strip().endswith(".")
+    assert all(note.strip().endswith(".") for note in shown.notes), shown.notes
+    page = _Balance()
+    page.feed(shown.html())
+    assert page.open == []
+    assert "script" not in page.seen
+    assert all(len(row) == len(shown.columns) for row in shown.rows)
+    if not shown.svg:
+        assert not shown.rows or shown.notes
+        return
+    picture = ElementTree.fromstring(shown.picture())
+    drawn = [
+        each
+        for each in picture.iter()
+        if {"line", "mark", "bar", "band"} & set(each.get("class", "").split())
+    ]
+    assert drawn, "an empty picture"
+    numbers = [
+        each.get(name, "0") for each in picture.iter() for name in ("x", "y", "cx", "cy", "d")
+    ]
+    assert not [each for each in numbers if "nan" in each or "inf" in each]
+    assert shown.rows, "the same numbers are there without looking"
+
+
+def test_a_sweep_without_a_metric_says_so() -> None:
+    assert best_so_far(SWEEPS["no metric"]).says == "The sweep names no metric."
+
+
+def test_the_best_run_is_marked_and_no_other() -> None:
+    picture = ElementTree.fromstring(metric_over_steps(SOME).picture())
+    bold = [each for each in picture.iter() if "bold" in each.get("class", "").split()]
+    assert [each.get("class", "").split()[0] for each in bold] == ["best"]
+    assert bold[0][0].text is not None
+    assert bold[0][0].text.startswith(SOME.ranked[0].label)
+
+
+def test_5000_runs_are_thinned_and_the_figure_says_so() -> None:
+    runs = [RunFacts(f"r{at}", "finished", float(at)) for at in range(5000)]
+    curves = {run.id: Curve([0.0, float(run.metric or 0)], [0, 1]) for run in runs}
+    facts = SweepFacts(REWARD, runs, curves=curves)
+    shown = metric_over_steps(facts)
+    assert "120 of 5,000 runs are drawn" in " ".join(shown.notes)
+    assert len(shown.svg) < 60_000
+    assert "by r4999" in best_so_far(facts).says
