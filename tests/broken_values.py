@@ -443,6 +443,18 @@ CONTRADICTIONS = [
         'set wandb: {baseUrl: ""}, or server: {enabled: false}',
     ),
     Broken(
+        "server: {metrics: {serviceMonitor: {enabled: true}}}",
+        "server.metrics.serviceMonitor.enabled",
+        "Prometheus would be refused: it has no key, and /metrics is not open",
+        "set server: {metrics: {secretName: YOUR_SECRET}}, or server: {metrics: {open: true}}",
+    ),
+    Broken(
+        "server: {httpRoute: {enabled: true}}",
+        "server.httpRoute.parentRefs",
+        "an HTTPRoute leads nowhere without a Gateway",
+        "set server: {httpRoute: {parentRefs: [{name: YOUR_GATEWAY}]}}",
+    ),
+    Broken(
         "extraEnv: [{name: A, value: b}, {name: A, value: c}]",
         "extraEnv[1].name",
         "a second variable of the name A",

@@ -26,6 +26,9 @@ JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 DELETED_KINDS = (
     "Job",
     "StatefulSet",
+    "ServiceMonitor",
+    "HTTPRoute",
+    "Ingress",
     "Service",
     "PodDisruptionBudget",
     "NetworkPolicy",
@@ -35,6 +38,8 @@ DELETED_KINDS = (
     "PersistentVolumeClaim",
 )
 """In this order: agents can hand their runs back for as long as there is a server."""
+_OF_A_SERVER = ("ServiceMonitor", "HTTPRoute", "Ingress")
+"""Kinds that only a server has, and that few users may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,8 @@ def plan_delete(cluster: Cluster, name: str, namespace: str, *, data: bool) -> D
     kept: list[tuple[str, str, str]] = []
     unseen: list[str] = []
     for kind in DELETED_KINDS:
+        if kind in _OF_A_SERVER and not any(found == "StatefulSet" for found, _ in deleted):
+            continue
         things = _listed(cluster, kind, namespace, selector)
         if things is None:
             unseen.append(kind)
@@ -295,6 +302,8 @@ def _listed(cluster: Cluster, kind: str, namespace: str, selector: str) -> list[
     except ClusterError as error:
         if error.is_forbidden:
             return None
+        if error.status == 404:
+            return []  # a kind of an add-on that this cluster lacks
         raise
 
 

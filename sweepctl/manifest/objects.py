@@ -26,6 +26,7 @@ TEMPLATES = (
     "claims.yaml.j2",
     "networkpolicy.yaml.j2",
     "server.yaml.j2",
+    "server-access.yaml.j2",
     "job.yaml.j2",
 )
 """In the order in which their objects are made: a Job starts when all that it needs is there."""

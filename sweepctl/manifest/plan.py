@@ -69,6 +69,20 @@ class JobPlan:
         return own["secretName"] or agents["secretName"], own["secretKey"] or agents["secretKey"]
 
     @property
+    def server_metrics(self) -> Mapping[str, Any]:
+        """Give the settings of its metrics; values of an earlier release have none."""
+        nothing = {"open": False, "secretName": "", "serviceMonitor": {"enabled": False}}
+        found: Mapping[str, Any] = self.values["server"].get("metrics", nothing)
+        return found
+
+    @property
+    def is_server_reached(self) -> bool:
+        """Say whether others than agents are meant to reach it."""
+        server = self.values["server"]
+        ways = (server.get("ingress", {}), server.get("httpRoute", {}))
+        return any(way.get("enabled") for way in (*ways, self.server_metrics["serviceMonitor"]))
+
+    @property
     def is_ssh(self) -> bool:
         """Say whether the code is cloned over ssh."""
         return is_ssh(self.values)

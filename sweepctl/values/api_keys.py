@@ -53,9 +53,10 @@ def keys_in_settings(tree: Mapping[str, Any]) -> Iterator[Finding]:
     for place, settings in (
         (("wandb",), tree["wandb"]),
         (("server", "apiKeys"), tree["server"]["apiKeys"]),
+        (("server", "metrics"), tree["server"].get("metrics", {})),
     ):
         for name in ("secretKey", "secretName"):
-            if _KEY.fullmatch(settings[name]):
+            if _KEY.fullmatch(settings.get(name, "")):
                 yield Finding((*place, name), IS_A_KEY, hint)
     for index, variable in enumerate(tree["extraEnv"]):
         if variable["name"] == _VARIABLE:

@@ -35,6 +35,7 @@ def contradictions(tree: Mapping[str, Any]) -> list[Finding]:
         _gpus,
         _amounts,
         _server,
+        _server_access,
         _names,
         _mounts,
     )
@@ -171,6 +172,23 @@ def _server(tree: Mapping[str, Any]) -> Iterator[Finding]:
             ("wandb", "baseUrl"),
             "the agents use one server, and server.enabled brings one with it",
             'set wandb: {baseUrl: ""}, or server: {enabled: false}',
+        )
+
+
+def _server_access(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    metrics, route = (tree["server"].get(name, {}) for name in ("metrics", "httpRoute"))
+    is_asked = metrics.get("serviceMonitor", {}).get("enabled")
+    if is_asked and not (metrics["open"] or metrics["secretName"]):
+        yield Finding(
+            ("server", "metrics", "serviceMonitor", "enabled"),
+            "Prometheus would be refused: it has no key, and /metrics is not open",
+            "set server: {metrics: {secretName: YOUR_SECRET}}, or server: {metrics: {open: true}}",
+        )
+    if route.get("enabled") and not route["parentRefs"]:
+        yield Finding(
+            ("server", "httpRoute", "parentRefs"),
+            "an HTTPRoute leads nowhere without a Gateway",
+            "set server: {httpRoute: {parentRefs: [{name: YOUR_GATEWAY}]}}",
         )
 
 

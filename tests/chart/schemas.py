@@ -14,6 +14,8 @@ GROUPS = {
     "apis__networking.k8s.io__v1": "networking-v1",
     "apis__policy__v1": "policy-v1",
 }
+ADD_ONS = Path(__file__).parents[1] / "data" / "crds"
+"""The schemas of the kinds that Kubernetes does not have itself, as their add-ons publish them."""
 LOCATION = "{{.ResourceKind}}{{.KindSuffix}}.json"
 
 
@@ -31,6 +33,8 @@ def write_schemas(folder: Path) -> bool:
                 whole = {"$ref": f"#/definitions/{name}", "definitions": definitions}
                 file = folder / f"{kind['kind'].lower()}-{suffix}.json"
                 file.write_text(json.dumps(whole))
+    for file in sorted(ADD_ONS.glob("*.json")):
+        (folder / file.name).write_text(json.dumps(_strict(json.loads(file.read_text()))))
     return True
 
 

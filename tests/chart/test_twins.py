@@ -13,7 +13,7 @@ OURS = Path(objects.__file__).parent / "templates"
 HELMS_OWN = {"NOTES.txt", "rules.yaml"}
 """What people read after an install, and the rules that sweepctl/values/rules.py has."""
 COMPUTED = {
-    *("json", "server", "serviceAccount", "apiUrl", "selector", "podLabels"),
+    *("json", "server", "isReached", "serviceAccount", "apiUrl", "selector", "podLabels"),
     *("code", "codeHash", "codeName", "jobName"),
     *("image", "text", "amount", "emptied", "resources", "agentResources", "network", "isSsh"),
 }

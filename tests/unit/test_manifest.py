@@ -81,6 +81,87 @@ def test_what_is_made_with_everything() -> None:
     ]
 
 
+def test_the_server_is_reached_from_outside_by_ingress_or_gateway() -> None:
+    wanted = objects_of(
+        "server.enabled=true",
+        "server.ingress.enabled=true",
+        "server.ingress.className=nginx",
+        "server.ingress.hosts={a.example.org,b.example.org}",
+        "server.ingress.tlsSecretName=tls",
+        "server.httpRoute.enabled=true",
+        "server.httpRoute.parentRefs[0].name=public",
+        "server.httpRoute.parentRefs[0].port=443",
+    )
+    ingress, route = wanted["Ingress/server"]["spec"], wanted["HTTPRoute/server"]["spec"]
+    assert ingress["ingressClassName"] == "nginx"
+    assert ingress["tls"] == [{"secretName": "tls", "hosts": ["a.example.org", "b.example.org"]}]
+    assert [rule["host"] for rule in ingress["rules"]] == ["a.example.org", "b.example.org"]
+    (path,) = ingress["rules"][0]["http"]["paths"]
+    service = wanted["Service"]["metadata"]["name"]
+    assert path["backend"]["service"] == {"name": service, "port": {"name": "http"}}
+    assert route["parentRefs"] == [{"name": "public", "port": 443}]
+    assert "hostnames" not in route
+    assert route["rules"] == [{"backendRefs": [{"name": service, "port": 8080}]}]
+    anywhere = objects_of("server.enabled=true", "server.ingress.enabled=true")["Ingress/server"]
+    (rule,) = anywhere["spec"]["rules"]
+    assert "host" not in rule, "any"
+
+
+def test_prometheus_is_given_the_key_of_the_metrics_alone() -> None:
+    wanted = objects_of(
+        "server.enabled=true",
+        "server.metrics.secretName=metrics",
+        "server.metrics.serviceMonitor.enabled=true",
+        "server.metrics.serviceMonitor.labels.release=prometheus",
+    )
+    monitor = wanted["ServiceMonitor/server"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= (
+        wanted["Service"]["metadata"]["labels"].items()
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    credentials = {"name": "metrics", "key": "metricsKey"}
+    assert endpoint["authorization"] == {"type": "Bearer", "credentials": credentials}
+    pod = wanted["StatefulSet"]["spec"]["template"]["spec"]
+    words = pod["containers"][0]["command"]
+    assert words[words.index("--metrics-keys") + 1] == "/etc/sweepctl/metrics/metrics-keys"
+    assert "--open-metrics" not in words
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "metrics-keys"]
+    assert volume["secret"]["items"] == [{"key": "metricsKey", "path": "metrics-keys"}]
+    opened = objects_of("server.enabled=true", "server.metrics.open=true")["StatefulSet"]
+    assert "--open-metrics" in opened["spec"]["template"]["spec"]["containers"][0]["command"]
+
+
+REACHED: dict[str, tuple[list[str], bool]] = {
+    "by agents alone": ([], False),
+    "by an ingress": (["server.ingress.enabled=true"], True),
+    "by a gateway": (
+        ["server.httpRoute.enabled=true", "server.httpRoute.parentRefs[0].name=g"],
+        True,
+    ),
+    "by prometheus": (
+        ["server.metrics.serviceMonitor.enabled=true", "server.metrics.open=true"],
+        True,
+    ),
+    "by who is named": (
+        [
+            "server.ingress.enabled=true",
+            "networkPolicy.serverFrom[0].podSelector.matchLabels.app=nginx",
+        ],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("sets", "is_open"), REACHED.values(), ids=REACHED)
+def test_the_network_policy_lets_in_whoever_is_to_reach_the_server(
+    sets: list[str], is_open: bool
+) -> None:
+    wanted = objects_of("server.enabled=true", "networkPolicy.enabled=true", *sets)
+    (rule,) = wanted["NetworkPolicy/server"]["spec"]["ingress"]
+    assert ({"namespaceSelector": {}} in rule["from"]) == is_open
+
+
 def test_nothing_is_made_that_exists_or_is_not_wanted() -> None:
     wanted = objects_of(
         "serviceAccount.create=false",
@@ -804,8 +885,10 @@ def test_a_field_that_kubernetes_does_not_know_is_found() -> None:
 
 
 def test_kubernetes_knows_every_field_of_all_options() -> None:
+    of_add_ons = ("HTTPRoute", "ServiceMonitor")  # tests/chart/test_ci_files.py has their schemas
     for piece in objects_of(files=(str(chart_folder() / "ci" / "all-options.yaml"),)).values():
-        assert unknown_fields(piece) == []
+        if piece["kind"] not in of_add_ons:
+            assert unknown_fields(piece) == []
 
 
 @pytest.mark.parametrize(

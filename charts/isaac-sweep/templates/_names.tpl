@@ -16,6 +16,14 @@ are that YAML refuses or takes for line ends: these are escaped. */}}
 {{ .Release.Name }}-server
 {{- end }}
 
+{{- /* "yes" where others than agents are meant to reach the server. Releases of before lack the settings. */}}
+{{- define "isaac-sweep.isReached" -}}
+{{- $server := .Values.server -}}
+{{- if or (dig "ingress" "enabled" false $server) (dig "httpRoute" "enabled" false $server) (dig "metrics" "serviceMonitor" "enabled" false $server) -}}
+yes
+{{- end -}}
+{{- end }}
+
 {{- define "isaac-sweep.serviceAccount" -}}
 {{- $own := ternary .Release.Name "default" .Values.serviceAccount.create -}}
 {{ .Values.serviceAccount.name | default $own }}
