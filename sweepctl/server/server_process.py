@@ -28,7 +28,7 @@ import platformdirs
 
 from sweepctl.server.access.addresses import folder_at, forget_address, note_address
 from sweepctl.server.access.data_key import KEY_FILE, data_key
-from sweepctl.server.store.database import DATABASE
+from sweepctl.server.store.database import DATABASE, is_taken
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
 
@@ -73,7 +73,7 @@ def connection(
 def key_of_server(url: str) -> str | None:
     """Give the key of the server at an address, if it serves a data folder of this user."""
     folder = folder_at(url)
-    return data_key(folder) if folder is not None else None
+    return data_key(folder) if folder is not None and is_taken(folder) else None
 
 
 def stock_clients(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -105,12 +105,16 @@ def withdraw(data: Path) -> None:
 
 
 def live_url(data: Path) -> str | None:
-    """Give the address of the live server of this folder, if there is one."""
+    """Give the address of the live server of this folder, if there is one.
+
+    A server has its folder locked: where nobody has, somebody else listens at the address now, and
+    is to get no key.
+    """
     try:
         url = str(json.loads((data / "server.json").read_text())["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return url if is_healthy(url) else None
+    return url if is_healthy(url) and is_taken(data) else None
 
 
 def is_healthy(url: str) -> bool:

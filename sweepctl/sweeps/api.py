@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 
+from sweepctl.server.access.addresses import is_loopback
 from sweepctl_pod.errors import SIGTERM_CODE, ExitCode, SweepctlError, UsageError
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl_pod.wandb.client import (
@@ -346,6 +348,9 @@ def read_config(text: str) -> dict[str, Any]:
 
 def _refused(error: ApiError, connection: Connection) -> SweepctlError:
     log_in = how_to_log_in(connection.base_url)
+    if is_loopback(urllib.parse.urlsplit(connection.base_url).hostname or ""):
+        # Whose server it is finds its key by itself.
+        log_in += "; a sweepctl server's key is the file `key` of its data folder"
     refusal = UsageError(
         f"{connection.name or connection.base_url} refused the API key ({error.status})",
         "set WANDB_API_KEY to one of its keys" if connection.name else log_in,

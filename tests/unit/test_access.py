@@ -1,6 +1,7 @@
 """Who gets in: the key of a data folder, where it is found, and clients that know no key."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ from sweepctl.server.server_process import (
     LOOPBACK_API_KEY,
     announce,
     connection,
+    live_url,
     stock_clients,
     withdraw,
 )
+from sweepctl.server.store.database import Database
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, server_of
 from sweepctl_pod.errors import SweepctlError
+from tests.serving import ServerProcess
 
 URL = "http://127.0.0.1:40123"
 
@@ -71,6 +75,7 @@ def test_a_file_that_holds_no_key_is_told_as_that_without_its_text(data: Path, t
 )
 def test_the_key_of_an_address_is_that_of_the_folder_served_there(data: Path, url: str) -> None:
     key = make_key(data)
+    served = Database(data)
     announce(data, URL)
     assert connection(url, {}).api_key == key
     assert connection(url, {"WANDB_API_KEY": "w" * 40}).api_key == key, "not the key of W&B"
@@ -82,8 +87,10 @@ def test_the_key_of_an_address_is_that_of_the_folder_served_there(data: Path, ur
     named = server_of(Place(), name, {"WANDB_BASE_URL": url})
     assert named is not None
     assert named.api_key == key
+    served.close()
+    assert connection(url, {}).api_key == LOOPBACK_API_KEY, "nobody serves the folder"
     withdraw(data)
-    assert connection(url, {}).api_key == LOOPBACK_API_KEY
+    assert folder_at(url) is None
 
 
 @pytest.mark.parametrize(
@@ -171,3 +178,13 @@ def test_clients_without_a_key_are_let_in_until_their_runs_have_ended_and_they_a
     (line,) = old.log
     assert "from now on" in line
     assert not is_from_before_keys(data)
+
+
+def test_who_listens_where_a_server_has_died_gets_no_key(
+    data: Path, start_server: Callable[..., ServerProcess]
+) -> None:
+    another = start_server()
+    make_key(data)
+    announce(data, another.url)
+    assert live_url(data) is None
+    assert connection(another.url, {}).api_key == LOOPBACK_API_KEY
