@@ -170,7 +170,7 @@ class ClusterSweep:
             secret = submission.secret_key
             if secret is not None and not page.logs_in:
                 notes.append(
-                    "it asks for a user (any) and a password, the API key: kubectl get secret"
+                    "it asks for a password, the API key: kubectl get secret"
                     f" {secret.name} -n {submission.namespace}"
                     f" -o go-template='{{{{index .data \"{secret.key}\" | base64decode}}}}'"
                 )

@@ -8,14 +8,21 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urljoin
 
 import pytest
 
+from sweepctl.jobs import cluster_sweep
+from sweepctl.jobs.secret import SecretKey
 from sweepctl.server import server_process
-from sweepctl_pod.wandb.client import WandbClient
+from sweepctl.sweeps.api import WandbApi
+from sweepctl.sweeps.names import SweepName
+from sweepctl_pod.wandb.client import Connection, WandbClient
 from tests.serving import ServerProcess, wait_for
 
 CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
@@ -177,6 +184,44 @@ def test_in_a_pod_no_link_is_printed(data: tuple[Path, str], visit: Callable[...
     folder, newest = data
     address = visit("--data", str(folder), KUBERNETES_SERVICE_HOST="10.96.0.1").address()
     assert address.endswith(f"/local/legs/sweeps/{newest.rpartition('/')[2]}")
+
+
+def test_a_link_leads_through_a_port_forward_to_a_clusters_server(
+    start_server: Callable[..., ServerProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port-forward itself is tried on a real cluster: here the address is another port."""
+    keys = tmp_path / "keys"
+    keys.write_text("k" * 40)
+    server = start_server("--api-keys", str(keys))
+    connection = Connection(server.url, "k" * 40, name="the server 'legs-server'")
+    sweep = WandbClient(connection).create_sweep("local", "legs", CONFIG)
+    key = SecretKey("wandb", "apiKey")
+    inside = SimpleNamespace(
+        api_url="http://legs-server.robots:8080", secret_key=key, namespace="robots"
+    )
+
+    @contextmanager
+    def forwarded(*arguments: object) -> Iterator[WandbApi]:
+        yield WandbApi(connection)
+
+    monkeypatch.setattr(cluster_sweep, "get_submission", lambda *arguments: inside)
+    monkeypatch.setattr(cluster_sweep, "open_submission_api", forwarded)
+    name = SweepName("local", "legs", sweep.id)
+    monkeypatch.setattr(cluster_sweep, "sweep_name", lambda *arguments: name)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    cluster: Any = None
+    handle = cluster_sweep.ClusterSweep(cluster, "legs", "robots", print)
+    for _ in range(2):
+        with handle.page("127.0.0.1:0", ()) as page:
+            assert page.address.startswith(f"{server.url}/local/legs/sweeps/{sweep.id}?login=")
+            assert "No agent has taken a run yet" in read(page.address)
+            assert any("port-forward" in note for note in page.notes)
+            assert not any("password" in note for note in page.notes)
+            assert page.await_end is not None
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    with handle.page("127.0.0.1:0", ()) as page:
+        assert page.address == f"{server.url}/local/legs/sweeps/{sweep.id}"
+        assert any("password" in note for note in page.notes)
 
 
 def test_what_cannot_be_opened_is_told(
