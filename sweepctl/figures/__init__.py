@@ -12,3 +12,5 @@ from sweepctl.figures.facts import Curve as Curve
 from sweepctl.figures.facts import RunFacts as RunFacts
 from sweepctl.figures.facts import SweepFacts as SweepFacts
 from sweepctl.figures.figure import Figure as Figure
+from sweepctl.figures.parameters import metric_by_parameter as metric_by_parameter
+from sweepctl.figures.parameters import parallel_coordinates as parallel_coordinates

@@ -63,6 +63,8 @@ STYLE = (
     "svg.sf .band{stroke:none;fill-opacity:.18}svg.sf .mark{fill-opacity:.65;stroke:none}"
     "svg.sf .mark.best{fill-opacity:1;stroke:var(--sf-ink)}"
     "svg.sf .mark.failed,svg.sf .cross{fill-opacity:1}"
+    "svg.sf .strong{stroke-width:1.5;stroke-opacity:.8}svg.sf .faint{stroke-opacity:.22}"
+    "svg.sf .halo{paint-order:stroke;stroke:var(--sf-paper);stroke-width:3px}"
     "svg.sf .dash{stroke-dasharray:5 4}"
     + "".join(
         f"svg.sf .{name}.line{{stroke:{colour}}}"

@@ -39,14 +39,15 @@ class Panel:
         """Give the place of a value from the top."""
         return round(self.top + (1 - self.y_axis.place(value)) * self.height, 1)
 
-    def frame(self, *, x_ticks: int = 7, y_ticks: int = 5) -> None:
+    def frame(self, *, x_ticks: int = 7, y_ticks: int = 5, y_labels: bool = True) -> None:
         """Draw the axes with names and ticks."""
         bottom, right = self.top + self.height, self.left + self.width
         for at, label in self.y_axis.ticks(y_ticks):
             y = round(self.top + (1 - at) * self.height, 1)
             self.parts.append(f'<path class="grid" d="M{self.left:g} {y:g}H{right:g}"/>')
             room = int((self.left - 8) / LETTER) if self.y_axis.names else 99
-            self.parts.append(text(self.left - 6, y + 4, label, "end", most=room))
+            if y_labels:
+                self.parts.append(text(self.left - 6, y + 4, label, "end", most=room, tail=True))
         every = self.width / max(len(self.x_axis.names), 1)
         most = max(int(every / LETTER), 4) if self.x_axis.names else 99
         for at, label in self.x_axis.ticks(x_ticks):
@@ -60,13 +61,15 @@ class Panel:
             middle = self.left + self.width / 2
             room = int(self.width / LETTER)
             self.parts.append(
-                text(middle, bottom + 34, self.x_axis.label, "middle", "quiet", most=room)
+                text(
+                    middle, bottom + 34, self.x_axis.label, "middle", "quiet", most=room, tail=True
+                )
             )
         if self.y_axis.label:
             room = max(int(self.height / LETTER), 8)
             turned = f'transform="translate(13 {self.top + self.height / 2:g}) rotate(-90)"'
             self.parts.append(
-                text(0, 0, self.y_axis.label, "middle", "quiet", more=turned, most=room)
+                text(0, 0, self.y_axis.label, "middle", "quiet", more=turned, most=room, tail=True)
             )
 
     def line(self, points: Iterable[Place], kind: str, title: str = "", more: str = "") -> None:
@@ -137,9 +140,14 @@ def text(
     *,
     more: str = "",
     most: int = 99,
+    tail: bool = False,
 ) -> str:
-    """Write words at a place; what is longer than `most` letters is cut, whole in its title."""
-    cut = words if len(words) <= most else words[: max(most - 1, 1)] + "…"
+    """Write words at a place; what is longer than `most` letters is cut, whole in its title.
+
+    With `tail` the end stays, which tells names apart that share their path.
+    """
+    kept = max(most - 1, 1)
+    cut = words if len(words) <= most else "…" + words[-kept:] if tail else words[:kept] + "…"
     whole = titled(words) if cut != words else ""
     place = more or f'x="{x:g}" y="{y:g}"'
     return f'<text {place} text-anchor="{anchor}" class="{kind}">{safe(cut)}{whole}</text>'
