@@ -288,3 +288,22 @@ def test_what_a_slow_disk_acknowledged_is_there_after_a_kill_and_took_few_fsyncs
     database.close()
     assert len(set(acknowledged)) == len(acknowledged) >= 48
     assert {row_of("Agent", id) for id in acknowledged} <= stored
+
+
+@pytest.mark.skipif(not is_possible(), reason="no C compiler for the slow disk")
+def test_who_only_reads_is_answered_while_more_wait_for_the_disk_than_there_are_threads(
+    tmp_path: Path,
+) -> None:
+    disk = on_disk(tmp_path, slow_ms=500)
+    server = ServerProcess(tmp_path / "data", wrapper=disk)
+    try:
+        sweep = new_sweep(server)
+        with ThreadPoolExecutor(1) as threads:
+            under_way = threads.submit(joins, server, sweep, 150)
+            wait_for("the first", lambda: "joined" in server.log, pause_s=0.001)
+            assert server.request("GET", "/")[0] == 200
+            assert server.graphql("{ viewer { username } }")
+            assert not under_way.done(), "before all of them had joined"
+            assert len(under_way.result(120)) == 150
+    finally:
+        server.stop()

@@ -114,6 +114,7 @@ class Database:
             if reader is None:
                 reader = self._connect()
                 reader.execute("PRAGMA query_only = ON")
+                reader.execute("PRAGMA cache_size = -4000")  # there is one for each thread
                 self._local.reader = reader
                 self._readers.append(reader)
             yield reader

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -55,6 +55,9 @@ _SHARED_HEADER, _WRITER_HEADER = "x-wandb-use-async-filestream", "x-wandb-async-
 
 _USER_HEADER = "x-wandb-username"
 _USER_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+
+_WRITERS = 64
+"""How many requests may write at once: as many share one commit."""
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -135,6 +138,8 @@ class _Routes:
         self._services = services
         self._answers = answers
         self._kept = KeptPages(services.database.version)
+        # Apart from the threads that read: those of writers may all wait for the disk.
+        self._writers = CapacityLimiter(_WRITERS)
 
     async def health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -160,12 +165,14 @@ class _Routes:
         if at_once is not None:
             return json_response(at_once)
         context = self._context(request)
+        limiter = self._writers if "mutation" in body["query"] else None
         try:
             return await to_thread.run_sync(
                 lambda: self._answers.of_graphql(
                     request,
                     self._services.executor.execute(body["query"], variables, name, context),
-                )
+                ),
+                limiter=limiter,
             )
         except DocumentError as error:
             return json_response({"errors": [{"message": e.message} for e in error.errors]}, 400)
@@ -182,7 +189,7 @@ class _Routes:
             run = self._run_at(*parts[:3])
             return self._services.intake.stream(run, message, attempt)
 
-        is_stopped = await to_thread.run_sync(store_it)
+        is_stopped = await to_thread.run_sync(store_it, limiter=self._writers)
         stopped = {"stopped": True} if is_stopped else {}
         return json_response({"exitcode": None, "limits": {}, **stopped})
 
