@@ -72,6 +72,8 @@ bench-server: setup ## the embedded server under 2,000 and 4,000 agents, beside 
 	@$(BIN)/python -m benchmarks.server
 bench-leaving: trainer ## from SIGTERM to exit with the checkpoint at the server: 1, 10 and 100 MB, a plain trainer and Isaac Lab
 	@$(BIN)/python -m benchmarks.leaving --isaaclab
+bench-restart: setup ## from a server's start to its first answer, with 5,000 runs and with none
+	@$(BIN)/python benchmarks/restart.py
 bench-bytecode: trainer ## a short training with the bytecode cache of pods and without, cold and warm
 	@$(BIN)/python benchmarks/bytecode.py
 bench-reward-debt: trainer ## what an interruption costs in reward: 20 pairs of real trainings, an hour or two
@@ -100,5 +102,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills lock version clean
