@@ -44,6 +44,9 @@ MAX_JSON_DEPTH = 100
 MAX_CONFIG_CHARACTERS = 4 << 20
 """The configuration of a sweep."""
 
+MAX_RUN_CONFIG_CHARACTERS = 16 << 20
+"""The configuration of a run, with all that was added to it."""
+
 MAX_CONFIG_VALUES = 100_000
 MAX_CONFIG_DEPTH = 50
 MAX_CONFIG_ALIASES = 1_000

@@ -14,9 +14,10 @@ class JsonTextError(ValueError):
     """It is no JSON, or more of it than is taken."""
 
 
-def parsed(text: str | bytes) -> Any:
+def parsed(text: str | bytes, *, is_stored: bool = False) -> Any:
     """Read JSON; a JsonTextError says what is wrong with it.
 
+    What `is_stored` may be nested deeper than is taken now: earlier versions took it.
     Half of a surrogate pair becomes a question mark: JSON may hold one, UTF-8 and SQLite may not.
     """
     if isinstance(text, bytes):
@@ -29,7 +30,7 @@ def parsed(text: str | bytes) -> Any:
         raise JsonTextError("it is nested too deeply") from error
     except ValueError as error:
         raise JsonTextError(str(error)) from error
-    if text.count("[") + text.count("{") > MAX_JSON_DEPTH:
+    if not is_stored and text.count("[") + text.count("{") > MAX_JSON_DEPTH:
         _check_depth(document)
     # A text of UTF-8 can hold a half only as an escape.
     return _storable(document) if "\\ud" in text or "\\uD" in text else document

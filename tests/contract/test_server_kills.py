@@ -17,8 +17,6 @@ from random import Random
 from threading import Event, Thread
 from typing import Any
 
-import pytest
-
 from sweepctl.server.store.database import DATABASE
 from tests import data_folders
 from tests.serving import ServerProcess
@@ -187,9 +185,3 @@ def check(data: Path, load: Load) -> None:
             line for line in load.server.log.splitlines() if any(r in line for r in twice)
         ][:20]
         assert {states[run] for run in load.ended} <= {"finished"}
-
-
-@pytest.fixture(autouse=True)
-def _long(request: pytest.FixtureRequest) -> None:
-    """Give many kills the time that they take."""
-    request.node.add_marker(pytest.mark.timeout(60 + 20 * KILLS))

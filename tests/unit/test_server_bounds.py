@@ -13,7 +13,9 @@ import pytest
 from sweepctl.server import bounds, json_texts
 from sweepctl.server.bounds import TooCostlyError
 from sweepctl.server.engine.sweep_config import SweepError, read_config
+from sweepctl.server.errors import BadMessageError
 from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.web import requests
 from tests.unit.server_in_process import GRID, InProcessServer, served
@@ -308,6 +310,26 @@ def test_an_upload_has_a_largest_size(
 async def iter_of(*blocks: bytes) -> AsyncIterator[bytes]:
     for block in blocks:
         yield block
+
+
+def test_a_runs_configuration_grows_up_to_its_limit_and_one_from_before_may_shrink(
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = server.intake.upsert(1, None, "grows", RunChange({}, {}, None, None, "h", False), None)
+
+    def add(name: str, size: int) -> None:
+        change = RunChange({}, {name: {"value": "x" * size}}, None, None, None, False)
+        server.intake.upsert(1, run, "grows", change, None)
+
+    add("early", 5000)
+    monkeypatch.setattr(bounds, "MAX_RUN_CONFIG_CHARACTERS", 2000)
+    with pytest.raises(BadMessageError, match="configuration would be larger than"):
+        add("late", 1)
+    add("early", 4000)
+    add("early", 100)
+    add("late", 1000)
+    with pytest.raises(BadMessageError, match="configuration would be larger than"):
+        add("later", 1000)
 
 
 def test_every_limit_is_in_the_documentation() -> None:

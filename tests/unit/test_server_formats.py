@@ -1,5 +1,6 @@
 """Keys and ids: never used again after a deletion; files of every earlier format are taken over."""
 
+import json
 import os
 import shutil
 import signal
@@ -312,3 +313,40 @@ def test_an_upload_that_ends_after_its_runs_deletion_leaves_nothing(
     with pytest.raises(NotFoundError, match="the run was deleted"):
         files.keep(run, "model.pt", upload())
     assert [path for path in (server.folder / "files").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("version", [2, 5, 6])
+def test_what_earlier_versions_took_nested_deeper_than_is_taken_now_opens_and_goes_on(
+    tmp_path: Path, version: int
+) -> None:
+    data_folders.lay(tmp_path, version)
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"x": [deep]}
+    text = json.dumps({"loss": 0.5, "deep": deep})
+    spec = {**data_folders.SPEC, "parameters": {"a": {"values": [1, 2]}, "d": {"value": deep}}}
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        config = json.dumps({"deep": {"value": deep}, "a": {"value": 1}})
+        connection.execute("UPDATE runs SET summary = ?, config = ?", (text, config))
+        connection.execute("UPDATE sweeps SET spec = ?, config_text = ?", (json.dumps(spec),) * 2)
+        connection.execute("UPDATE history SET text = ? WHERE line = 1", (text,))
+        connection.commit()
+    assert everything(StoredSweeps(tmp_path))
+    server, said = answers_of(tmp_path)
+    client = served(server)
+    (sweep,) = said["project"]["sweeps"]["edges"]
+    runs = [edge["node"]["name"] for edge in said["project"]["runs"]["edges"]]
+    pages = ["", "/local/p", f"/local/p/sweeps/{sweep['node']['name']}"]
+    pages += [f"/local/p/runs/{run}" for run in runs]
+    for page in pages:
+        assert client.get(page or "/").status_code == 200, page
+    live = runs[-1]
+    line = {"wandb-history.jsonl": {"offset": 3, "content": ['{"_step": 3, "loss": 0.1}']}}
+    summary = {"wandb-summary.json": {"offset": 0, "content": ['{"loss": 0.1}']}}
+    server.stream(live, files={**line, **summary})
+    project = server.run(live).project
+    more = RunChange({}, {"b": {"value": 2}}, None, None, None, False)
+    server.intake.upsert(project, server.run(live), live, more, None)
+    server.end(live, 0)
+    assert client.get(f"/local/p/runs/{live}").status_code == 200
+    server.database.close()

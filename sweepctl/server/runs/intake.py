@@ -16,7 +16,7 @@ from sweepctl.server.engine.work import Work
 from sweepctl.server.errors import BadMessageError, GoneError, NotFoundError
 from sweepctl.server.lifecycle import is_stale, state_after_exit
 from sweepctl.server.runs import restarts
-from sweepctl.server.runs.messages import RunChange, StreamMessage, merged_config
+from sweepctl.server.runs.messages import RunChange, StreamMessage, config_text, merged_config
 from sweepctl.server.store import (
     branches,
     history_keys,
@@ -148,9 +148,10 @@ class Intake:
         fields = dict(change.fields)
         if change.config is not None:
             params = run_store.params_of(tx, run.pk) if run.sweep else {}
-            old = json.loads(run_store.run_document(tx, run.pk, "config"))
+            before = run_store.run_document(tx, run.pk, "config")
+            old = json.loads(before)
             config = merged_config(old, change.config, params, is_shared=change.is_shared)
-            fields["config"] = json.dumps(config)
+            fields["config"] = config_text(config, len(before))
         if change.host is not None:
             # Runs show their agent as host: several agents of one machine differ only by that.
             host = run_store.agent_host(tx, run.pk) or change.host

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.server import json_texts
+from sweepctl.server import bounds, json_texts
 from sweepctl.server.errors import BadMessageError
 from sweepctl.server.store import lines
 from sweepctl_pod.wandb.states import RunState
@@ -131,6 +132,20 @@ def merged_config(
         if isinstance(sent, Mapping) and "value" in sent and _is_same(sent["value"], value):
             merged[name] = {**sent, "value": value}
     return merged
+
+
+def config_text(config: Mapping[str, Any], before: int) -> str:
+    """Write a run's merged config; a BadMessageError if it grows beyond what a config may be.
+
+    `before` is how many characters it had: an earlier version may have let it grow further.
+    """
+    text = json.dumps(config)
+    limit = bounds.MAX_RUN_CONFIG_CHARACTERS
+    if len(text) > max(limit, before):
+        raise BadMessageError(
+            f"the run's configuration would be larger than {limit >> 20} MB with this"
+        )
+    return text
 
 
 def _with_environments(old: object, new: object) -> object:

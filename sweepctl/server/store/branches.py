@@ -54,7 +54,7 @@ def _settle(tx: sqlite3.Connection, run: int, summary: dict[str, Any]) -> None:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        values = parsed(text)
+        values = parsed(text, is_stored=True)
     except JsonTextError:
         return {}
     return values if isinstance(values, dict) else {}

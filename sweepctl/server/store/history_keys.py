@@ -113,7 +113,7 @@ def _type(value: object) -> str:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        values = parsed(text)
+        values = parsed(text, is_stored=True)
     except JsonTextError:
         return {}
     return values if isinstance(values, dict) else {}

@@ -252,7 +252,7 @@ def _numbers_and_texts(
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        values = parsed(text)
+        values = parsed(text, is_stored=True)
     except JsonTextError:
         return {}
     return values if isinstance(values, dict) else {}

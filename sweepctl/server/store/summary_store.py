@@ -22,7 +22,7 @@ from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 def write_summary(tx: Rows, run: int, text: str) -> None:
     """Store a run's summary, and its values for ordering and filtering."""
     old = dict(tx.execute("SELECT key, value FROM summary_values WHERE run = ?", (run,)).fetchall())
-    new = dict(_flat(parsed(text)))
+    new = dict(_flat(parsed(text, is_stored=True)))
     tx.execute("UPDATE runs SET summary = ? WHERE pk = ?", (text, run))
     gone = [(run, key) for key in old.keys() - new.keys()]
     tx.executemany("DELETE FROM summary_values WHERE run = ? AND key = ?", gone)

@@ -6,6 +6,7 @@ its client prints lead here.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import jinja2
 
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
-from sweepctl.server.json_texts import parsed
 from sweepctl.server.lifecycle import AgentState, Limits
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import (
@@ -169,12 +169,12 @@ class Pages:
             if run is None:
                 raise NotFoundError(f"no run {entity}/{project}/{run_id}")
             sweep = None if run.sweep is None else sweep_store.sweep_by_pk(rows, run.sweep)
-            keys = parsed(run_store.run_document(rows, run.pk, "history_keys"))
+            keys = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
             keys = [key for key in keys if not key.startswith("_")]
             shown = metric or _first(sweep.metric if sweep else None, keys)
             points = lines.metric_points(rows, run.pk, shown, _MAX_POINTS) if shown else []
-            config = parsed(run_store.run_document(rows, run.pk, "config"))
-            summary = parsed(run_store.run_document(rows, run.pk, "summary"))
+            config = json.loads(run_store.run_document(rows, run.pk, "config"))
+            summary = json.loads(run_store.run_document(rows, run.pk, "summary"))
             tail = lines.line_tail(rows, run.pk, lines.CONSOLE, _LOG_LINES)
             files = file_store.files(rows, run.pk, [], None, 0, _MAX_RUNS)
             agent = sweep_store.find_agent(rows, pk=run.last_agent) if run.last_agent else None
