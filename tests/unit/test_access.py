@@ -8,7 +8,12 @@ import pytest
 
 from sweepctl.server.access.addresses import folder_at, forget_address, note_address
 from sweepctl.server.access.data_key import KEY_FILE, data_key, make_key
-from sweepctl.server.access.keyless import QUIET_S, KeylessClients, is_from_before_keys
+from sweepctl.server.access.keyless import (
+    QUIET_S,
+    KeylessClients,
+    is_from_before_keys,
+    refuse_keyless_runs,
+)
 from sweepctl.server.server_process import (
     LOOPBACK_API_KEY,
     announce,
@@ -20,7 +25,7 @@ from sweepctl.server.server_process import (
 from sweepctl.server.store.database import Database
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import Place, server_of
-from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.errors import SweepctlError, UsageError
 from tests.serving import ServerProcess
 
 URL = "http://127.0.0.1:40123"
@@ -110,7 +115,7 @@ def test_the_key_goes_to_no_other_address(data: Path, url: str) -> None:
     assert folder_at(url) is None
 
 
-def test_the_key_goes_to_nobody_when_the_server_is_gone(data: Path) -> None:
+def test_the_key_goes_to_nobody_when_the_server_is_gone(data: Path, tmp_path: Path) -> None:
     make_key(data)
     child = os.fork()
     if child == 0:
@@ -118,6 +123,10 @@ def test_the_key_goes_to_nobody_when_the_server_is_gone(data: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert folder_at(URL) is None
+    another = "http://127.0.0.1:40124"
+    note_address(another, data)
+    notes = list((tmp_path / "home").rglob("*.json"))
+    assert [note.name for note in notes] == ["40124.json"], "what a killed server left is removed"
     note_address(URL, data)
     assert folder_at(URL) == data
     forget_address(URL)
@@ -188,3 +197,21 @@ def test_who_listens_where_a_server_has_died_gets_no_key(
     announce(data, another.url)
     assert live_url(data) is None
     assert connection(another.url, {}).api_key == LOOPBACK_API_KEY
+
+
+@pytest.mark.parametrize(
+    ("told", "listen"),
+    [
+        ('{"url": "http://127.0.0.1:40123", "pid": 1}', "--listen 127.0.0.1:40123 "),
+        (None, ""),
+        ("[]", ""),
+    ],
+)
+def test_the_refusal_tells_the_command_that_serves_the_runs_under_way(
+    data: Path, told: str | None, listen: str
+) -> None:
+    if told is not None:
+        (data / "server.json").write_text(told)
+    with pytest.raises(UsageError, match="2 runs are under way") as refused:
+        refuse_keyless_runs(data, 2)
+    assert f"sweepctl server --data '{data}' {listen}--keyless" in str(refused.value.hint)

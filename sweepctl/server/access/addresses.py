@@ -23,6 +23,9 @@ def note_address(url: str, data: Path) -> None:
         return
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in path.parent.glob("*.json"):
+            if _read(left) is None:  # its server was killed
+                left.unlink(missing_ok=True)
         written = path.with_name(f".{path.name}.{os.getpid()}")
         written.write_text(json.dumps({"data": str(data), "pid": os.getpid()}))
         written.replace(path)
@@ -43,15 +46,7 @@ def folder_at(url: str) -> Path | None:
     somebody else may listen there now.
     """
     path = _note(url)
-    if path is None:
-        return None
-    try:
-        noted = json.loads(path.read_text())
-        data, pid = Path(noted["data"]), int(noted["pid"])
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
-    return data
+    return _read(path) if path is not None else None
 
 
 def is_loopback(host: str) -> bool:
@@ -62,6 +57,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _read(path: Path) -> Path | None:
+    """Give the folder of a note, unless the process is gone that wrote it."""
+    try:
+        noted = json.loads(path.read_text())
+        data, pid = Path(noted["data"]), int(noted["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return data
 
 
 def _note(url: str) -> Path | None:

@@ -7,7 +7,10 @@ without a key, when its user says so, until these have ended and their clients a
 from __future__ import annotations
 
 import enum
+import json
+import shlex
 import threading
+import urllib.parse
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,12 +34,23 @@ def is_from_before_keys(data: Path) -> bool:
 def refuse_keyless_runs(data: Path, count: int) -> None:
     """Raise a UsageError that says how a folder is served whose clients know no key."""
     runs = "1 run is" if count == 1 else f"{count} runs are"
+    listen = last_address(data)
+    command = ["sweepctl", "server", "--data", str(data), *(["--listen", listen] if listen else [])]
     raise UsageError(
         f"{runs} under way in {data}, begun with an earlier sweepctl, whose clients send no key:"
         " they would be refused now",
-        f"until they have ended: sweepctl server --data {data} --keyless (or local with --keyless),"
-        " also if they are long gone: that is found out",
+        f"until they have ended, at the address that they know: {shlex.join(command)} --keyless"
+        "\n(or local with --keyless); also if they are long gone: the server finds that out",
     )
+
+
+def last_address(data: Path) -> str | None:
+    """Give where the last server of a folder listened, if it had no time to remove that."""
+    try:
+        url = str(json.loads((data / "server.json").read_text())["url"])
+        return urllib.parse.urlsplit(url).netloc or None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class KeyRule(enum.Enum):
