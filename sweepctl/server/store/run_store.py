@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweepctl.server.lifecycle import Attempt
 from sweepctl.server.store import lines, writers
@@ -159,6 +159,33 @@ def runs(
         f" LIMIT {count:d} OFFSET {offset:d}"
     )
     return [_run(row) for row in rows.execute(query, (*arguments, *order.arguments))]
+
+
+class RunOutline(NamedTuple):
+    """Of a run what a page of all of them shows: a big sweep has thousands."""
+
+    pk: int
+    id: str
+    display_name: str | None
+    state: RunState
+    agent: int | None
+
+
+def outlines(rows: Rows, sweep: int) -> list[RunOutline]:
+    """List the runs of a sweep, oldest first, in outline."""
+    query = f"SELECT pk, id, display_name, state, agent FROM runs WHERE {OF_SWEEP} ORDER BY pk"
+    states = {state.value: state for state in RunState}
+    return [
+        RunOutline(pk, id, name, states[state], agent)
+        for pk, id, name, state, agent in rows.execute(query, (sweep, sweep))
+    ]
+
+
+def runs_by_pk(rows: Rows, pks: Sequence[int]) -> dict[int, Run]:
+    """Give runs by their keys."""
+    query = f"SELECT {_RUN} FROM runs WHERE pk IN (SELECT value FROM json_each(?))"
+    found = map(_run, rows.execute(query, (json.dumps(pks),)))
+    return {run.pk: run for run in found}
 
 
 def count_runs(

@@ -68,9 +68,9 @@ def metric_numbers(rows: Rows, sweep: Sweep) -> dict[int, float]:
 
 
 def summary_of(rows: Rows, run: int) -> dict[str, Any]:
-    """Give the summary of a run."""
-    text = rows.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()[0]
-    return dict(json.loads(text))
+    """Give the summary of a run; an empty one of a run that was deleted meanwhile."""
+    row = rows.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()
+    return dict(json.loads(row[0])) if row else {}
 
 
 def sweep_metric(sweep: Sweep, summary: Mapping[str, Any]) -> MetricReading | None:

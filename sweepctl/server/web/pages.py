@@ -28,7 +28,7 @@ from sweepctl.server.store import (
 )
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import Run, RunOutline
 from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
 from sweepctl.server.web import wording
@@ -124,13 +124,15 @@ class Pages:
             if found is None or sweep is None:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
             spec = sweep_store.sweep_spec(rows, sweep.pk)
-            runs = run_store.runs(rows, sweep=sweep.pk)
+            runs = run_store.outlines(rows, sweep.pk)
             metrics = summary_store.metric_numbers(rows, sweep)
             agents = self._agents(rows, sweep, runs)
             best = best_run(sweep, runs, metrics)
             names = wording.searched(spec)
             records = record_store.records_of_sweep(rows, self._database.folder, sweep.pk)
-            shown = ranked(sweep, runs, metrics)[:_MAX_RUNS]
+            first = [run.pk for run in ranked(sweep, runs, metrics)[:_MAX_RUNS]]
+            found_runs = run_store.runs_by_pk(rows, first)
+            shown = [found_runs[pk] for pk in first if pk in found_runs]
             summaries = {run.pk: summary_store.summary_of(rows, run.pk) for run in shown}
             table = [
                 run_row(
@@ -228,7 +230,7 @@ class Pages:
         page = self._templates.get_template(template)
         return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
 
-    def _agents(self, rows: Rows, sweep: Sweep, runs: list[Run]) -> list[dict[str, Any]]:
+    def _agents(self, rows: Rows, sweep: Sweep, runs: list[RunOutline]) -> list[dict[str, Any]]:
         held = {run.agent: run for run in runs if run.agent is not None and run.state in HELD_RUNS}
         return [
             {
@@ -240,7 +242,7 @@ class Pages:
             for agent in reversed(sweep_store.agents(rows, sweep.pk))
         ]
 
-    def _state(self, agent: RegisteredAgent, sweep: Sweep, run: Run | None) -> str:
+    def _state(self, agent: RegisteredAgent, sweep: Sweep, run: RunOutline | None) -> str:
         """Give the state of an agent; GONE for a silent one, which W&B's protocol does not know."""
         if agent.state != AgentState.RUNNING or run is not None:
             return agent.state.value

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweepctl.server.store import lines
-from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.run_store import Run, RunOutline
 from sweepctl.server.store.sweep_store import Project, Sweep
 from sweepctl.server.web.plot import Mark, short
 from sweepctl_pod.run_record import RunRecord
@@ -67,7 +67,7 @@ def _is_better(sweep: Sweep, value: float, than: float) -> bool:
     return value > than if sweep.goal == "maximize" else value < than
 
 
-def best_run(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int | None:
+def best_run(sweep: Sweep, runs: list[RunOutline], metrics: Mapping[int, float]) -> int | None:
     """Give the finished run with the best metric, the first of equals; None if there is none."""
     best: int | None = None
     for run in runs:
@@ -79,11 +79,11 @@ def best_run(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> int
     return best
 
 
-def ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[Run]:
+def ranked(sweep: Sweep, runs: list[RunOutline], metrics: Mapping[int, float]) -> list[RunOutline]:
     """Put the best first, of equals the eldest; runs without a metric come last, newest first."""
     sign = -1 if sweep.goal == "maximize" else 1
 
-    def rank(run: Run) -> tuple[bool, float, int]:
+    def rank(run: RunOutline) -> tuple[bool, float, int]:
         value = metrics.get(run.pk)
         return (True, 0.0, -run.pk) if value is None else (False, sign * value, run.pk)
 
@@ -91,7 +91,11 @@ def ranked(sweep: Sweep, runs: list[Run], metrics: Mapping[int, float]) -> list[
 
 
 def run_marks(
-    project: Project, runs: list[Run], metrics: Mapping[int, float], best: int | None, count: int
+    project: Project,
+    runs: list[RunOutline],
+    metrics: Mapping[int, float],
+    best: int | None,
+    count: int,
 ) -> list[Mark]:
     """Give a mark, with its link, for at most `count` of the runs that have a metric."""
     of_runs = address(project.entity, project.name, "runs")
