@@ -133,6 +133,7 @@ def test_orders_are_read_with_their_defaults() -> None:
     )
     text = '{"folder": "/a", "every_s": 5, "leave_within_s": 9.5, "keep": 0, "resume": "/b/3.json"}'
     assert read_orders(text) == Orders(Path("/a"), 5.0, 9.5, 2, 1, Path("/b/3.json"))
+    assert read_orders('{"folder": "/a", "every_s": 0}').every_s == 0, "as often as it may"
 
 
 class Run:

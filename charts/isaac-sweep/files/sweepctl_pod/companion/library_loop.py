@@ -14,10 +14,10 @@ from typing import Any
 
 from sweepctl_pod.companion.orders import Orders
 from sweepctl_pod.companion.ranks import Ranks
-from sweepctl_pod.companion.resuming import Resume, find_resume
-from sweepctl_pod.companion.speech import never_breaking, reason, say
+from sweepctl_pod.companion.resuming import Models, Resume, find_resume, load_in_all
+from sweepctl_pod.companion.speech import never_breaking, say
 from sweepctl_pod.companion.states import put_random, take_random
-from sweepctl_pod.companion.training import Trainer, Training
+from sweepctl_pod.companion.training import Trainer, Training, followed_in_all
 from sweepctl_pod.companion.wandb_run import HISTORY
 
 
@@ -70,7 +70,10 @@ class Loop:
         trainer = Trainer(
             self._library.name, self._library.save, self._capture, self._arm, self._library.flush
         )
-        self._training = Training(self._orders, trainer, self._ranks, self.last + 1, self._of)
+        self._training = followed_in_all(
+            lambda: Training(self._orders, trainer, self._ranks, self.last + 1, self._of),
+            self._ranks,
+        )
         self._training.begin(note, load_s)
 
     def between(self, last: int) -> None:
@@ -118,22 +121,9 @@ class Loop:
         return state
 
     def _load(self, resume: Resume | None) -> str | None:
-        """Load a checkpoint in all ranks; else say why not, with all as it was before."""
         why = "no checkpoint is good" if resume is None else self._misfit(resume)
-        before = self._orders.folder / f"before-{self._ranks.own}.part"
-        before.parent.mkdir(parents=True, exist_ok=True)
-        self._library.save(before)
-        try:
-            if resume is not None and why is None:
-                self._library.load(resume.model)
-        except Exception as error:  # whatever the library makes of the file
-            why = f"checkpoint {resume and resume.iteration} cannot be loaded: {reason(error)}"
-        if self._ranks.most(int(why is not None)):
-            why = f"{why or 'another process cannot load the checkpoint'}; from the start"
-            say(why)
-            self._library.load(before)
-        before.unlink(missing_ok=True)
-        return why
+        models = Models(self._library.save, self._library.load)
+        return load_in_all(resume, why, models, self._orders, self._ranks)
 
     def _misfit(self, resume: Resume) -> str | None:
         """Say why a checkpoint is not one of this training: a script may have several."""

@@ -30,10 +30,10 @@ class Orders:
 def read_orders(text: str) -> Orders:
     """Read the variable; ValueError, TypeError or KeyError for what is none."""
     form = json.loads(text)
-    leave, resume = form.get("leave_within_s"), form.get("resume")
+    leave, resume, every = (form.get(name) for name in ("leave_within_s", "resume", "every_s"))
     return Orders(
         folder=Path(form["folder"]),
-        every_s=float(form.get("every_s") or EVERY_S),
+        every_s=EVERY_S if every is None else float(every),
         leave_within_s=None if leave is None else float(leave),
         keep=max(1, int(form.get("keep") or KEEP)),
         attempt=int(form.get("attempt") or 1),

@@ -22,9 +22,9 @@ from sweepctl_pod.companion import states
 from sweepctl_pod.companion.orders import Orders
 from sweepctl_pod.companion.ranks import Ranks
 from sweepctl_pod.companion.replacements import Replacements
-from sweepctl_pod.companion.resuming import Resume, find_resume
-from sweepctl_pod.companion.speech import never_breaking, reason, say
-from sweepctl_pod.companion.training import Trainer, Training
+from sweepctl_pod.companion.resuming import Models, Resume, find_resume, load_in_all
+from sweepctl_pod.companion.speech import never_breaking, say
+from sweepctl_pod.companion.training import Trainer, Training, followed_in_all
 from sweepctl_pod.companion.wandb_run import HISTORY
 
 LIBRARY = "rsl_rl"
@@ -92,7 +92,10 @@ class _Learning:
                 self._go_on(resume)
         load_s = time.monotonic() - begun_at
         trainer = Trainer(LIBRARY, self._save, self._capture, self._arm)
-        self._training = Training(self._orders, trainer, self._ranks, self._last + 1, self._of)
+        self._training = followed_in_all(
+            lambda: Training(self._orders, trainer, self._ranks, self._last + 1, self._of),
+            self._ranks,
+        )
         self._replacements.replace(runner.alg, "update", self._updating)
         self._replacements.replace(runner, "save", self._saving)
         self._training.begin(note, load_s)
@@ -202,25 +205,12 @@ class _Learning:
     # Going on
 
     def _load(self, resume: Resume | None) -> str | None:
-        """Load a checkpoint in all ranks; else say why not, with the runner as it was before."""
-        runner, why = self._runner, None
-        before = self._orders.folder / f"before-{self._ranks.own}.part"
-        before.parent.mkdir(parents=True, exist_ok=True)
-        if resume is None:
-            why = "no checkpoint is good"
-        self._save(before)
-        try:
-            if resume is not None:
-                self._load_file(resume.model)
-        except Exception as error:  # whatever torch or the library makes of the file
-            why = f"checkpoint {resume and resume.iteration} cannot be loaded: {reason(error)}"
-        if self._ranks.most(int(why is not None)):
-            why = f"{why or 'another process cannot load the checkpoint'}; from the start"
-            say(why)
-            self._load_file(before)
-            runner.current_learning_iteration = self._start
-        before.unlink(missing_ok=True)
-        return why
+        why = "no checkpoint is good" if resume is None else None
+        models = Models(self._save, self._load_file)
+        trouble = load_in_all(resume, why, models, self._orders, self._ranks)
+        if trouble is not None:
+            self._runner.current_learning_iteration = self._start
+        return trouble
 
     def _load_file(self, path: Path) -> None:
         load = self._runner.load

@@ -145,3 +145,18 @@ class Training:
         left_s = self._progress.iteration_s - (time.monotonic() - self._begun_at)
         is_near = self._progress.iteration_s > 0 and left_s * 1.2 <= patience_s
         return patience_s if is_near or self._ranks.are_several else 0.0
+
+
+def followed_in_all(make: Callable[[], Training], ranks: Ranks) -> Training:
+    """Make a training that all ranks follow; an error in all of them where one cannot.
+
+    One that is followed by some alone would wait for ever for the others' answers.
+    """
+    training, trouble = None, None
+    try:
+        training = make()
+    except Exception as error:  # such as a folder that cannot be written
+        trouble = error
+    if ranks.most(int(training is None)) or training is None:
+        raise trouble or RuntimeError("another process cannot follow it")
+    return training
