@@ -4,7 +4,9 @@ The server is the embedded one, shown as W&B proper by a proxy; all limits are a
 """
 
 import json
+import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -240,6 +242,30 @@ def test_agent_that_was_cut_off_leaves_the_run_to_who_took_it_up(
     assert "left to another agent" in first.said
     proper.went_well(sweep)
     network.close()
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+def test_clock_of_a_node_that_is_wrong_takes_no_run_from_who_trains_it(
+    ahead_s: int, proper: Proper
+) -> None:
+    sweep = proper.sweep(once(proper))
+    begun_and_killed(proper, sweep, "job-a-7")
+    proper.environ["SWEEPCTL_ADOPT_AFTER_S"] = "8"
+    shifted = (
+        f"import time, runpy; real = time.time; time.time = lambda: real() + {ahead_s};"
+        "runpy.run_module('sweepctl_pod', run_name='__main__')"
+    )
+    name = f"{sweep.entity}/{sweep.project}/{sweep.id}"
+    release = {"SWEEPCTL_NAMESPACE": "robots", "SWEEPCTL_NAME": "legs", "SWEEPCTL_HOST": "job-b-0"}
+    command = [sys.executable, "-S", "-c", shifted, "--sweep", name]
+    other = proper.start_command(command, JOB_COMPLETION_INDEX="0", **release)
+    other.says("claiming it")
+    silent_s = re.search(r"nothing was heard of it for (\d+) s", other.said)
+    assert silent_s is not None
+    assert 7 <= int(silent_s[1]) < 600, "by the API's clock"
+    proper.proxy.is_over = True
+    assert other.wait() == 0
+    proper.went_well(sweep)
 
 
 def test_run_that_was_handed_back_in_good_order_is_left_to_wandb(proper: Proper) -> None:

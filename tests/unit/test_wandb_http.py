@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,7 +44,10 @@ class Api:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 api.asked.append((self.command, self.path, headers, body))
                 status, more, content = api.answers.pop(0)
-                self.send_response(status)
+                if "Date" in more:
+                    self.send_response_only(status)
+                else:
+                    self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)
                 if "Content-Length" not in more:
@@ -134,6 +138,32 @@ def test_retry_after_is_read_in_both_forms(
         client.heartbeat("a", [])
     found = caught.value.retry_after_s
     assert found is None if low is None else found is not None and low <= found <= (high or 0)
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 3600.0, -86400.0, 1e9])
+def test_time_is_the_apis_whatever_this_machine_takes_it_for(
+    ahead_s: float, api: Api, client: WandbClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + ahead_s)
+    assert abs(client.transport.now() - real() - ahead_s) < 60, "nobody has answered yet"
+    api.will({"data": {"agentHeartbeat": {"commands": "[]"}}}, headers={"Date": formatdate(real())})
+    client.heartbeat("a", [])
+    assert abs(client.transport.now() - real()) < 60
+    in_half_a_minute = {"Retry-After": formatdate(real() + 30), "Date": formatdate(real())}
+    api.will(b"", status=429, headers=in_half_a_minute)
+    with pytest.raises(ApiError) as caught:
+        client.heartbeat("a", [])
+    assert caught.value.retry_after_s == pytest.approx(30.0, abs=2.0)
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Nov 2026 99:99:99 GMT", "0"])
+def test_answer_with_no_time_leaves_it_to_this_machine(
+    date: str, api: Api, client: WandbClient
+) -> None:
+    api.will({"data": {"agentHeartbeat": {"commands": "[]"}}}, headers={"Date": date})
+    client.heartbeat("a", [])
+    assert abs(client.transport.now() - time.time()) < 60
 
 
 @pytest.mark.parametrize(

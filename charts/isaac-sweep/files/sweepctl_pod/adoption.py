@@ -131,9 +131,9 @@ class Adopter:
         runs = self._call(lambda: list(self._client.runs(*place, states=sorted(ADOPTABLE))))
         if not runs or not takes_up_runs(self._call(lambda: self._client.sweep(*place)).state):
             return None
-        now, read = time.time(), 0
-        for run in sorted(runs, key=_heard_at):
-            silent_s = now - _heard_at(run)
+        now, read = self._client.transport.now(), 0
+        for run in sorted(runs, key=lambda run: _heard_at(run, now)):
+            silent_s = now - _heard_at(run, now)
             is_silent = silent_s >= self._times.adopt_after_s
             if not is_silent and silent_s >= self._times.lively_s:
                 self._is_expecting = True
@@ -152,7 +152,7 @@ class Adopter:
 
     def _due_s(self, found: _Found, now: float) -> float | None:
         return adoptable_after_s(
-            Abandoned(found.run.state, _heard_at(found.run), found.record),
+            Abandoned(found.run.state, _heard_at(found.run, now), found.record),
             self._agent,
             now,
             self._times.adopt_after_s,
@@ -168,8 +168,9 @@ class Adopter:
 
     def _claim(self, sweep: AssignedSweep, found: _Found) -> AssignedRun | None:
         """Claim a run; give it when the claim is the best, and None when another agent's is."""
-        own = new_claim(found.record.claims, self._agent, time.time(), self._release)
-        silent_s = time.time() - _heard_at(found.run)
+        now = self._client.transport.now()
+        own = new_claim(found.record.claims, self._agent, now, self._release)
+        silent_s = now - _heard_at(found.run, now)
         note = f"nothing was heard of it for {silent_s:.0f} s; claiming it"
         self._say(log_lines.run_note(found.run.id, note))
         self._write(sweep, found, own)
@@ -211,7 +212,7 @@ class Adopter:
         return self._retrying.run(work)
 
 
-def _heard_at(run: RunInfo) -> float:
+def _heard_at(run: RunInfo, now: float) -> float:
     """Give when W&B last heard of a run, in seconds since 1970; one not begun: since it exists."""
     times = (read_time(run.heartbeat_at), read_time(run.created_at))
-    return max((each.timestamp() for each in times if each is not None), default=time.time())
+    return max((each.timestamp() for each in times if each is not None), default=now)

@@ -66,7 +66,7 @@ class RecordKeeper:
             host=host,
             node=training.pod.environ.get("SWEEPCTL_NODE", ""),
             agent=agent_name(host, training.pod.descendants.marker),
-            began_at=time.time(),
+            began_at=client.transport.now(),
         )
         self._times = times
         self._left = progress_in(training.folder)
@@ -144,7 +144,9 @@ class RecordKeeper:
         signals = self._training.pod.signals
         ended_by = _ended_by(verdict, end, signals.first)
         self._wait(retrying)
-        self._attempt = replace(self._attempt, ended_at=time.time(), ended_by=ended_by)
+        self._attempt = replace(
+            self._attempt, ended_at=self._client.transport.now(), ended_by=ended_by
+        )
         trouble: str | None = "no answer yet"
         for _ in range(2):
             if not self._call.is_done() or self.is_lost:
@@ -211,8 +213,9 @@ class RecordKeeper:
 
         None: another agent has a better claim, and nothing was written. For any thread.
         """
-        training, now = self._training, time.time()
+        training = self._training
         text = file_text(self._client, self._place, RECORD_FILE)
+        now = self._client.transport.now()
         present = None if text is None else read_record(text)
         claims = present.claims if present else ()
         if self._times is not None:

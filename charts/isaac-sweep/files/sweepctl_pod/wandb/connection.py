@@ -163,6 +163,18 @@ class Transport:
         self.connection = connection
         self.timeout_s = timeout_s
         self._opener = _make_opener(connection)
+        self._clock: tuple[float, float] | None = None
+
+    def now(self) -> float:
+        """Give the seconds since 1970 as the API has them; this machine's before it has answered.
+
+        A node may have another time, or set it at any moment; who compares what was written by
+        several of them needs one clock for all.
+        """
+        if self._clock is None:
+            return time.time()
+        theirs, own = self._clock
+        return theirs + time.monotonic() - own
 
     @property
     def where(self) -> str:
@@ -211,6 +223,7 @@ class Transport:
         """Send a JSON body and give the JSON that answers it."""
         headers = {"Content-Type": "application/json", **(headers or {})}
         with self.open(self.request(method, url, body, headers)) as answer:
+            self._set_clock(answer.headers.get("Date"))
             try:
                 return json.loads(answer.read() or b"{}")
             except (ValueError, RecursionError) as error:
@@ -223,6 +236,11 @@ class Transport:
                 ) from error
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError(f"the answer of {self.where} broke off: {error}") from error
+
+    def _set_clock(self, date: str | None) -> None:
+        sent = _http_date(date)
+        if sent is not None:
+            self._clock = sent, time.monotonic()
 
     def request(
         self,
@@ -317,7 +335,8 @@ def _certificate_hint(reason: object) -> str | None:
 
 
 def _http_error(error: urllib.error.HTTPError, where: str, base_url: str) -> ApiError:
-    retry_after_s = _retry_after_s(error.headers.get("Retry-After") if error.headers else None)
+    times = [error.headers.get(name) if error.headers else None for name in ("Retry-After", "Date")]
+    retry_after_s = _retry_after_s(*times)
     try:
         text = error.read(100_000).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
@@ -369,17 +388,19 @@ def _said(text: str) -> str:
     return str(body.get("error") or body.get("message") or "")[:300]
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Read Retry-After: seconds or a date (RFC 9110 §10.2.3)."""
-    if not value:
-        return None
+def _retry_after_s(value: str | None, sent: str | None) -> float | None:
+    """Read Retry-After: seconds, or a date (RFC 9110 §10.2.3) by the clock of who sent it."""
     try:
-        return max(0.0, float(value))
+        return max(0.0, float(value or ""))
     except ValueError:
-        pass
+        until, now = _http_date(value), _http_date(sent)
+        return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _http_date(text: str | None) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return email.utils.parsedate_to_datetime(text or "").timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
