@@ -187,6 +187,6 @@ def test_only_the_named_checkpoints_are_dropped_from_a_folder(tmp_path: Path) ->
 
 def test_of_names_only_manifests_are_numbers_and_groups_begin_with_them() -> None:
     names = ["7.pt", "7.json", "7.state", "17.json", "model_7.json", "x/7.json", "7b.pt", "²7.json"]
-    assert numbers_of(names) == [7, 17]
+    assert numbers_of([*names, "9" * 5000 + ".json", ".json", "-3.json"]) == [7, 17]
     assert grouped(names, [7]) == [["7.json"], ["7.pt", "7.state"]]
     assert grouped(names, []) == []

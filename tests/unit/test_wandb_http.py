@@ -24,6 +24,7 @@ from sweepctl_pod.wandb.client import (
     unwrap_config,
 )
 from sweepctl_pod.wandb.outputs import FileInfo, download_file, end_body, upload_file
+from sweepctl_pod.wandb.run_files import RunFile, fetch_file
 
 KEY = "secret-key-" + "k" * 40
 
@@ -324,6 +325,25 @@ def test_download_follows_to_a_store_without_the_key_and_appears_whole(
         assert list(target.parent.iterdir()) == [target]
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("trouble", ["breaks off", "given up", "full disk"])
+def test_file_of_a_run_that_is_not_fetched_whole_leaves_nothing(
+    trouble: str, api: Api, client: WandbClient, tmp_path: Path
+) -> None:
+    def look(size_bytes: int) -> None:
+        if trouble == "given up" or (trouble == "full disk" and size_bytes == 0):
+            raise OSError(28, "No space left on device")
+
+    more = {"Content-Length": "9000"} if trouble == "breaks off" else NO_HEADERS
+    api.will(b"x" * 3000, headers=more)
+    target = tmp_path / "3.pt"
+    target.write_text("the one before")
+    file = RunFile("id", "sweepctl/checkpoints/3.pt", f"{api.url}/files/3.pt", 3000)
+    with pytest.raises((ApiError, OSError)):
+        fetch_file(client, file, target, look)
+    assert list(tmp_path.iterdir()) == [target]
+    assert target.read_text() == "the one before"
 
 
 def test_broken_download_leaves_no_file_of_that_name(

@@ -29,6 +29,8 @@ MANIFEST_BYTES = 1 << 20
 """No manifest is larger, and no word of the companion."""
 _NAME_BYTES = 240
 """What any disk takes for a name, with what is added to it while the file is fetched."""
+_MOST_DIGITS = 18
+"""No iteration has more; Python refuses to read a number of thousands of them."""
 _UNREADABLE = (
     *(ValueError, TypeError, KeyError, AttributeError),
     *(OverflowError, RecursionError),
@@ -238,8 +240,14 @@ def _manifests(folder: Path) -> Iterator[tuple[Path, Manifest | None]]:
             yield path, None
 
 
+def iteration_of(stem: str) -> int:
+    """Read the iteration that a manifest's name begins with; -1 where it is another file's."""
+    is_one = stem.isascii() and stem.isdigit() and len(stem) <= _MOST_DIGITS
+    return int(stem) if is_one else -1
+
+
 def _number(path: Path) -> int:
-    return int(path.stem) if path.stem.isascii() and path.stem.isdigit() else -1
+    return iteration_of(path.stem)
 
 
 def _file_name(name: object) -> str:

@@ -19,7 +19,7 @@ from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
 from sweepctl_pod.trainer.bucket import Bucket, NoPythonError
 from sweepctl_pod.wandb.connection import url_path
 from sweepctl_pod.wandb.outputs import Place
-from sweepctl_pod.wandb.run_files import BLOCK_BYTES, Look
+from sweepctl_pod.wandb.run_files import BLOCK_BYTES, Look, whole_or_none
 
 
 def uri_trouble(bucket: Bucket, uri: str) -> SweepctlError | None:
@@ -66,10 +66,9 @@ class BucketFolder:
         found = self._names()
         for name in manifest.files:
             if name in found:  # what is missing is seen when the files are checked
-                part = folder / f".{name}.part"
-                self._bucket.ask("get", self._at(name), str(part), look=look)
-                look(0)
-                os.replace(part, folder / name)
+                with whole_or_none(folder / name) as part:
+                    self._bucket.ask("get", self._at(name), str(part), look=look)
+                    look(0)
 
     def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
         """Store a checkpoint that lies in a folder."""

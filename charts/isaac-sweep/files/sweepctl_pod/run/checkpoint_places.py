@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sweepctl_pod.checkpoint import MANIFEST_BYTES, REMOTE_FOLDER, Manifest, read_manifest
+from sweepctl_pod.checkpoint import (
+    MANIFEST_BYTES,
+    REMOTE_FOLDER,
+    Manifest,
+    iteration_of,
+    read_manifest,
+)
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import Place
 from sweepctl_pod.wandb.run_files import (
@@ -95,7 +101,7 @@ class RunFiles:
 def numbers_of(names: Sequence[str]) -> list[int]:
     """Give the iterations of the manifests among file names."""
     stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-    return [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+    return [number for stem in stems if (number := iteration_of(stem)) >= 0]
 
 
 def grouped(names: Sequence[str], iterations: Sequence[int]) -> list[list[str]]:

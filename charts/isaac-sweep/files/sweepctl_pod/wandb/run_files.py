@@ -10,6 +10,7 @@ import http.client
 import os
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,10 @@ def send_file(client: WandbClient, place: Place, name: str, path: Path, look: Lo
 def fetch_file(client: WandbClient, file: RunFile, path: Path, look: Look) -> None:
     """Fetch a file of a run; `path` appears only when it is there whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with client.transport.open(client.transport.request("GET", file.url)) as answer:
+    with (
+        client.transport.open(client.transport.request("GET", file.url)) as answer,
+        whole_or_none(path) as part,
+    ):
 
         def read(size_bytes: int) -> bytes:
             try:
@@ -94,8 +97,23 @@ def fetch_file(client: WandbClient, file: RunFile, path: Path, look: Look) -> No
                 out.write(block)
         if answer.length:  # http.client does not raise this for a body that is read in pieces
             raise ApiError(f"fetching {file.name} broke off, {answer.length} bytes too early")
-    look(0)
-    os.replace(part, path)
+        look(0)
+
+
+@contextmanager
+def whole_or_none(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which becomes `path` at the end; an error leaves nothing of it.
+
+    A disk that was full would stay so, by the half of a file that nobody looks for any more.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def read_small(client: WandbClient, file: RunFile, most_bytes: int) -> str:
