@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import configparser
-import email.utils
 import http.client
 import json
 import netrc
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.errors import SweepctlError
+from sweepctl_pod.wandb.api_clock import ApiClock, read_http_date
 
 DEFAULT_BASE_URL = "https://api.wandb.ai"
 _TRUE = ("y", "yes", "t", "true", "on", "1")
@@ -163,18 +163,11 @@ class Transport:
         self.connection = connection
         self.timeout_s = timeout_s
         self._opener = _make_opener(connection)
-        self._clock: tuple[float, float] | None = None
+        self._clock = ApiClock()
 
     def now(self) -> float:
-        """Give the seconds since 1970 as the API has them; this machine's before it has answered.
-
-        A node may have another time, or set it at any moment; who compares what was written by
-        several of them needs one clock for all.
-        """
-        if self._clock is None:
-            return time.time()
-        theirs, own = self._clock
-        return theirs + time.monotonic() - own
+        """Give the seconds since 1970 as the API has them."""
+        return self._clock.now()
 
     @property
     def where(self) -> str:
@@ -223,7 +216,7 @@ class Transport:
         """Send a JSON body and give the JSON that answers it."""
         headers = {"Content-Type": "application/json", **(headers or {})}
         with self.open(self.request(method, url, body, headers)) as answer:
-            self._set_clock(answer.headers.get("Date"))
+            self._clock.hear(answer.headers.get("Date"))
             try:
                 return json.loads(answer.read() or b"{}")
             except (ValueError, RecursionError) as error:
@@ -236,11 +229,6 @@ class Transport:
                 ) from error
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError(f"the answer of {self.where} broke off: {error}") from error
-
-    def _set_clock(self, date: str | None) -> None:
-        sent = _http_date(date)
-        if sent is not None:
-            self._clock = sent, time.monotonic()
 
     def request(
         self,
@@ -393,15 +381,8 @@ def _retry_after_s(value: str | None, sent: str | None) -> float | None:
     try:
         return max(0.0, float(value or ""))
     except ValueError:
-        until, now = _http_date(value), _http_date(sent)
+        until, now = read_http_date(value), read_http_date(sent)
         return None if until is None else max(0.0, until - (time.time() if now is None else now))
-
-
-def _http_date(text: str | None) -> float | None:
-    try:
-        return email.utils.parsedate_to_datetime(text or "").timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _read_settings(environ: Mapping[str, str], home: Path) -> dict[str, str]:
