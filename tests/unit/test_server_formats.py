@@ -1,5 +1,6 @@
 """Keys and ids: never used again after a deletion; files of every earlier format are taken over."""
 
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import pytest
 from sweepctl.server.errors import GoneError, NotFoundError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.runs.messages import RunChange
-from sweepctl.server.store import file_store, formats, run_store, sweep_store
+from sweepctl.server.store import copies, file_store, formats, run_store, sweep_store
+from sweepctl.server.store.copies import NoSpaceError
 from sweepctl.server.store.database import DATABASE, Database, before_path
 from sweepctl.server.store.formats import OLDER_FORMATS, SCHEMA_VERSION
 from sweepctl.server.stored_sweeps import StoredSweeps
@@ -133,6 +135,34 @@ def test_an_upgrade_whose_copy_does_not_fit_is_refused_and_says_how_much_it_need
     assert content(tmp_path / DATABASE) == before
     assert not before_path(tmp_path / DATABASE).exists()
     Database(tmp_path).close()
+
+
+def test_a_copy_that_meets_the_end_of_the_disk_leaves_nothing_and_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_folders.lay(tmp_path, 5)
+    before = content(tmp_path / DATABASE)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(copies, "sync", lambda path: (_ for _ in ()).throw(full))
+        with pytest.raises(NoSpaceError, match=r"before-.*: the disk is full"):
+            Database(tmp_path)
+    assert content(tmp_path / DATABASE) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweepctl.lock", DATABASE]
+    Database(tmp_path).close()
+
+
+def test_the_way_back_gives_the_file_from_before_and_the_upgrade_again(tmp_path: Path) -> None:
+    told = data_folders.lay(tmp_path, 5)
+    before = content(tmp_path / DATABASE)
+    server, _ = answers_of(tmp_path)
+    server.delete(server.run(told["project"]["runs"]["edges"][0]["node"]["name"]).id)
+    server.database.close()
+    shutil.copyfile(before_path(tmp_path / DATABASE), tmp_path / DATABASE)
+    assert content(tmp_path / DATABASE) == before
+    server, said = answers_of(tmp_path)
+    server.database.close()
+    assert said == told
 
 
 def calls_until_open(folder: Path, killed_at: int | None) -> int:
