@@ -16,6 +16,7 @@ import base64
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,8 @@ def main() -> int:
     options.add_argument("--only", choices=("load", "page"))
     given = options.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection for each agent
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
