@@ -216,7 +216,6 @@ class Transport:
         """Send a JSON body and give the JSON that answers it."""
         headers = {"Content-Type": "application/json", **(headers or {})}
         with self.open(self.request(method, url, body, headers)) as answer:
-            self._clock.hear(answer.headers.get("Date"))
             try:
                 return json.loads(answer.read() or b"{}")
             except (ValueError, RecursionError) as error:
@@ -252,7 +251,10 @@ class Transport:
     def open(self, request: urllib.request.Request) -> Any:
         """Send a request and give the open answer; any other status than 2xx is an ApiError."""
         try:
-            return self._opener.open(request, timeout=self.timeout_s)
+            answer = self._opener.open(request, timeout=self.timeout_s)
+            if _origin(answer.url) == _origin(self.connection.base_url):  # no store of files
+                self._clock.hear(answer.headers.get("Date"))
+            return answer
         except urllib.error.HTTPError as error:
             failure = _http_error(error, self.where, self.connection.base_url)
             failure.hint = failure.hint and self._hint(failure.hint)
