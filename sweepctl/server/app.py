@@ -17,7 +17,7 @@ import uvicorn
 
 from sweepctl.search.engine_name import EngineName
 from sweepctl.server.access.allowed import ApiKeys, check_listen
-from sweepctl.server.access.data_key import make_key
+from sweepctl.server.access.data_key import keep_to_owner, make_key
 from sweepctl.server.access.keyless import (
     KeylessClients,
     KeylessThread,
@@ -45,7 +45,7 @@ from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
-from sweepctl.server.store.database import Database, is_taken
+from sweepctl.server.store.database import DATABASE, Database, is_taken
 from sweepctl.server.store.under_way import is_any_under_way, runs_under_way
 from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from sweepctl.server.web.gate import Gate
@@ -165,6 +165,7 @@ def _keys(
 ) -> ApiKeys:
     if rule is KeyRule.NONE:
         return ApiKeys(())
+    keep_to_owner(data, DATABASE)
     keys, named = [make_key(data), *given], WatchedKeys(data, log)
     if keyless is None:
         clear_mark(data)

@@ -104,6 +104,9 @@ def test_a_server_asks_for_its_folders_key_which_verbs_find_and_stock_clients_ar
     assert key is not None
     assert key not in mine.said
     assert mine.data.stat().st_mode & 0o077 == 0, "nobody else looks into the folder"
+    secret = list(mine.data.glob("sweepctl.sqlite*"))
+    assert secret
+    assert all(path.stat().st_mode & 0o077 == 0 for path in secret), "also in an open folder"
     assert status_of(url) == 401
     assert status_of(f"{url}/files/local/p/r/f", "Bearer local_server_on_loopback") == 401
     client = WandbClient(connection(url, {}, data=mine.data))

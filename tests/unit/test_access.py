@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.server.access.addresses import folder_at, forget_address, note_address
-from sweepctl.server.access.data_key import KEY_FILE, data_key, make_key
+from sweepctl.server.access.data_key import KEY_FILE, data_key, keep_to_owner, make_key
 from sweepctl.server.access.keyless import (
     QUIET_S,
     KeylessClients,
@@ -64,6 +64,15 @@ def test_a_key_that_others_may_read_is_closed_to_them(data: Path) -> None:
     (data / KEY_FILE).chmod(0o644)
     assert make_key(data) == key
     assert (data / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_data_file_of_an_earlier_version_is_closed_to_others(data: Path) -> None:
+    for name in ("sweepctl.sqlite", "sweepctl.sqlite-wal", "other"):
+        (data / name).touch()
+        (data / name).chmod(0o644)
+    keep_to_owner(data, "sweepctl.sqlite")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
+    assert modes == {"sweepctl.sqlite": 0o600, "sweepctl.sqlite-wal": 0o600, "other": 0o644}
 
 
 @pytest.mark.parametrize("text", ["", "abc\n", "g" * 40, "a" * 41, "\u00fc" * 40])

@@ -50,6 +50,17 @@ def make_key(data: Path) -> str:
     return key
 
 
+def keep_to_owner(data: Path, name: str) -> None:
+    """Close a file of the folder to others, with what SQLite keeps beside it.
+
+    The data file has the secret that signs the addresses of files. Earlier versions left it open.
+    """
+    for path in data.glob(f"{name}*"):
+        with suppress(OSError):
+            if path.is_file() and path.stat().st_mode & _OTHERS:
+                path.chmod(0o600)
+
+
 def _write_new(path: Path) -> None:
     """Write a key whole or not at all: the server that has the folder alone does it."""
     written = path.with_name(f".{path.name}.new")
