@@ -62,17 +62,19 @@ class Reaper:
     def _reap_agents(self) -> None:
         with self.database.read() as rows:
             holders = sweep_store.holding_agents(rows)
-        for agent in holders:
-            if self._silence_s("agent", agent.pk) < self.limits.agent_timeout_s:
+        for pk in holders:
+            if self._silence_s("agent", pk) < self.limits.agent_timeout_s:
                 continue
             with self.database.write() as tx:
+                agent = sweep_store.find_agent(tx, pk=pk)
                 # An agent that dies alone leaves a trainer that still sends lines of its run.
                 silent = [
                     run
-                    for run in run_store.held_runs(tx, agent.pk)
+                    for run in run_store.held_runs(tx, pk)
                     if self._silence_s("run", run.pk) >= self.limits.agent_timeout_s
                 ]
-                if silent and self._silence_s("agent", agent.pk) >= self.limits.agent_timeout_s:
+                is_silent = self._silence_s("agent", pk) >= self.limits.agent_timeout_s
+                if agent is not None and silent and is_silent:
                     self.dispatcher.lose_agent(tx, agent, silent)
 
     def _reap_runs(self) -> None:

@@ -316,10 +316,10 @@ def set_agent_state(tx: Rows, pk: int, state: AgentState) -> None:
     tx.execute("UPDATE agents SET state = ?2 WHERE pk = ?1 AND state != ?2", (pk, state.value))
 
 
-def holding_agents(rows: Rows) -> list[RegisteredAgent]:
-    """List the agents that hold a run, of all sweeps."""
-    query = f"SELECT {_AGENT} FROM agents WHERE pk IN (SELECT agent FROM runs WHERE agent > 0)"
-    return [_agent(row) for row in rows.execute(query)]
+def holding_agents(rows: Rows) -> list[int]:
+    """List the keys of the agents that hold a run, of all sweeps."""
+    query = "SELECT DISTINCT agent FROM runs WHERE agent IS NOT NULL ORDER BY agent"
+    return [int(pk) for (pk,) in rows.execute(query)]
 
 
 def insert(tx: Rows, table: str, values: Mapping[str, Any]) -> int:
