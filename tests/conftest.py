@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import clients
 from tests.serving import ServerProcess
 from tests.side_by_side import pytest_xdist_make_scheduler
 
@@ -14,6 +15,24 @@ from tests.side_by_side import pytest_xdist_make_scheduler
 settings.register_profile("quick", max_examples=15)
 
 __all__ = ["pytest_xdist_make_scheduler", "server", "start_server"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what came of every feature with every version of W&B's client, when all were tried."""
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    found = clients.cells_in(
+        pair for report in reports for pair in getattr(report, "user_properties", ())
+    )
+    if not clients.IS_ALL or not found:
+        return
+
+    def cell(feature: str, client: str) -> str:
+        lack = clients.LACKS.get(feature, {}).get(client)
+        words = {None: lack or "not tried", True: "ok", False: "FAILED"}
+        return words[found.get((feature, client))]
+
+    terminalreporter.write_line("")
+    terminalreporter.write(clients.table(cell))
 
 
 @pytest.fixture

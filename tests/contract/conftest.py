@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients import Cells
 from tests.contract.agents import ROOT, World
 from tests.contract.small_runs import (
     OTHER_LIBRARIES,
@@ -117,6 +118,12 @@ def make_sdk(tmp_path: Path) -> Iterator[Callable[[str], Sdk]]:
 def sdk(server: ServerProcess, make_sdk: Callable[[str], Sdk]) -> Sdk:
     """Give the SDK for this test's server."""
     return make_sdk(server.url)
+
+
+@pytest.fixture
+def cells(record_property: Callable[[str, object], None]) -> Cells:
+    """Give what takes down which features are ok with which versions of the client."""
+    return Cells(record_property)
 
 
 @pytest.fixture
