@@ -36,8 +36,8 @@ test-cluster: testbed-up ## what runs on the real test bed: submit, the live ver
 test-disruptions: trainer ## every disruption of a cluster, on a test bed of its own (root, Linux)
 	@$(BIN)/pytest -q tests/cluster/test_disruptions.py
 
-test-clients: setup ## artifacts with eight versions of W&B's client, 0.16.6 to the installed one
-	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -v tests/contract/test_artifacts.py tests/contract/test_old_clients.py tests/contract/test_branches.py
+test-clients: setup ## every feature with eight versions of W&B's client; prints the table of docs/clients.md
+	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -q -n 2 --timeout 0 tests/contract/test_clients.py tests/contract/test_artifacts.py tests/contract/test_shared_mode.py tests/contract/test_branches.py tests/contract/test_old_clients.py
 
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 

@@ -4,10 +4,8 @@ Writes what came of each to found.json: the same with every version, or the erro
 """
 
 import json
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ import wandb
 found: dict[str, Any] = {}
 NAME = "local/p"
 PREEMPTED = """
-import wandb
+import sys, wandb
 run = wandb.init(project="p", id="pre")
 run.mark_preempting()
 run.log({"a": 1})
-raise SystemExit(1)
+sys.exit(1)
 """
 
 
@@ -37,18 +35,6 @@ def feature(name: str) -> Callable[[Callable[[], Any]], None]:
                 wandb.finish(1)
 
     return try_it
-
-
-def red_png() -> str:
-    def part(kind: bytes, data: bytes) -> bytes:
-        checked = kind + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
-
-    head = part(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0))
-    rows = b"".join(b"\0" + b"\xff\0\0" * 4 for _ in range(4))
-    data = part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
-    Path("red.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + data)
-    return "red.png"
 
 
 def rows_of(run: str) -> list[dict[str, Any]]:
@@ -96,8 +82,9 @@ def _() -> Any:
 @feature("media")
 def _() -> Any:
     run: Any = wandb.init(project="p", id="media")
+    Path("legs.mp4").write_bytes(b"no client looks into it")
     table = wandb.Table(columns=["joint", "gain"], data=[["hip", 1.5], ["knee", 2.0]])
-    run.log({"table": table, "image": wandb.Image(red_png()), "html": wandb.Html("<b>legs</b>")})
+    run.log({"table": table, "video": wandb.Video("legs.mp4"), "html": wandb.Html("<b>legs</b>")})
     counts: Any = ([1, 2], [0, 1, 2])
     run.log({"histogram": wandb.Histogram(np_histogram=counts)})
     points = wandb.Table(columns=["x", "y"], data=[[0, 1], [1, 2]])
@@ -105,7 +92,7 @@ def _() -> Any:
     run.finish()
     read: Any = wandb.Api().run(f"{NAME}/media")
     names = {file.name for file in read.files()}
-    parts = {key: dict(read.summary[key]) for key in ("table", "image", "html", "histogram")}
+    parts = {key: dict(read.summary[key]) for key in ("table", "video", "html", "histogram")}
     kept = [part["path"] in names for part in parts.values() if "path" in part]
     return [{key: part["_type"] for key, part in parts.items()}, kept]
 

@@ -1,22 +1,16 @@
 """Artifacts, by W&B's real clients of many versions against the real server."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.clients import Cells, clients, python_of
 from tests.contract.conftest import Sdk
-from tests.contract.locked_python import locked_python
 from tests.serving import ServerProcess, sdk_environ
 
 WORK = Path(__file__).with_name("artifacts_work.py")
-OLDER = ("0.16.6", "0.19.11", "0.22.3", "0.25.1", "0.28.2", "0.29.0", "0.30.0")
-ALL_CLIENTS = os.environ.get("SWEEPCTL_CLIENTS") == "all"
-"""Without it the oldest client and the installed one stand for all."""
-CLIENTS = (*(OLDER if ALL_CLIENTS else OLDER[:1]), "installed")
 
 EXPECTED = {
     "versions": ["v0", "v1", "v1"],
@@ -45,11 +39,15 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", clients("artifacts"))
 def test_a_client_of_any_version_logs_uses_links_and_deletes_artifacts(
-    client: str, server: ServerProcess, tmp_path: Path
+    client: str, server: ServerProcess, tmp_path: Path, cells: Cells
 ) -> None:
-    python = sys.executable if client == "installed" else str(locked_python(f"wandb-{client}"))
+    with cells.of(client, "artifacts"):
+        _work_with_artifacts(python_of(client), server, tmp_path)
+
+
+def _work_with_artifacts(python: str, server: ServerProcess, tmp_path: Path) -> None:
     environ = {**sdk_environ(server.url, tmp_path / "home"), "WANDB_PROJECT": "p"}
     work = tmp_path / "work"
     work.mkdir()

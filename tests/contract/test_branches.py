@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import clients, python_of
+from tests.clients import Cells, clients, python_of
 from tests.contract.conftest import Sdk
 from tests.serving import ServerProcess, sdk_environ
 
@@ -57,38 +57,41 @@ def expected(steps: range) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", clients("fork"))
 def test_a_fork_goes_on_from_a_step_of_its_parent(
-    version: str, server: ServerProcess, tmp_path: Path
+    version: str, server: ServerProcess, tmp_path: Path, cells: Cells
 ) -> None:
-    client = Client(version, server.url, tmp_path)
-    client.log(0, 6, id="parent")
-    client.log(4, 4, id="child", fork_from="parent?_step=3")
-    assert client.read("child") == expected(range(8))
-    assert client.read("parent") == expected(range(6))
-    assert "unknown" not in server.log, server.log
+    with cells.of(version, "fork"):
+        client = Client(version, server.url, tmp_path)
+        client.log(0, 6, id="parent")
+        client.log(4, 4, id="child", fork_from="parent?_step=3")
+        assert client.read("child") == expected(range(8))
+        assert client.read("parent") == expected(range(6))
+        assert "unknown" not in server.log, server.log
 
 
 @pytest.mark.parametrize("version", clients("rewind"))
 def test_a_rewound_run_goes_on_from_a_step_of_its_own(
-    version: str, server: ServerProcess, tmp_path: Path
+    version: str, server: ServerProcess, tmp_path: Path, cells: Cells
 ) -> None:
-    client = Client(version, server.url, tmp_path)
-    client.log(0, 6, id="r")
-    client.log(3, 2, id="r", resume_from="r?_step=2")
-    assert client.read("r") == expected(range(5))
+    with cells.of(version, "rewind"):
+        client = Client(version, server.url, tmp_path)
+        client.log(0, 6, id="r")
+        client.log(3, 2, id="r", resume_from="r?_step=2")
+        assert client.read("r") == expected(range(5))
 
 
 @pytest.mark.parametrize("version", clients("segments"))
 def test_the_segments_of_a_run_are_synced_one_by_one_into_one(
-    version: str, server: ServerProcess, tmp_path: Path
+    version: str, server: ServerProcess, tmp_path: Path, cells: Cells
 ) -> None:
-    client = Client(version, server.url, tmp_path)
-    for segment in range(2):
-        client.log(3 * segment, 3, id="r", says_step=True, mode="offline")
-    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
-    assert len(folders) == 2
-    for folder in folders:
-        client.run("-m", "wandb", "sync", str(folder))
-    assert client.read("r") == expected(range(6))
+    with cells.of(version, "segments"):
+        client = Client(version, server.url, tmp_path)
+        for segment in range(2):
+            client.log(3 * segment, 3, id="r", says_step=True, mode="offline")
+        folders = sorted(tmp_path.glob("wandb/offline-run-*"))
+        assert len(folders) == 2
+        for folder in folders:
+            client.run("-m", "wandb", "sync", str(folder))
+        assert client.read("r") == expected(range(6))
 
 
 def test_wandb_verify_finds_nothing_wrong_but_that_this_is_not_https(

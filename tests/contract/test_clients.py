@@ -21,7 +21,7 @@ EXPECTED: dict[str, Any] = {
     "media": [
         {
             "table": "table-file",
-            "image": "image-file",
+            "video": "video-file",
             "html": "html-file",
             "histogram": "histogram",
         },

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients import clients, python_of
+from tests.clients import Cells, clients, python_of
 from tests.serving import ServerProcess, sdk_environ
 
 WORK = Path(__file__).with_name("shared_work.py")
@@ -19,9 +19,13 @@ RUN = """{ project(name: "p") { run(name: "together") {
 
 @pytest.mark.parametrize("client", clients("shared mode"))
 def test_each_process_of_a_shared_run_keeps_what_it_logs(
-    client: str, server: ServerProcess, tmp_path: Path
+    client: str, server: ServerProcess, tmp_path: Path, cells: Cells
 ) -> None:
-    run = _run_together(client, server, tmp_path, "shared")
+    with cells.of(client, "shared mode"):
+        _check_together(_run_together(client, server, tmp_path, "shared"))
+
+
+def _check_together(run: dict[str, Any]) -> None:
     history = [json.loads(text) for text in run["history"]]
     assert [line["_step"] for line in history] == list(range(60))
     console = [edge["node"]["line"] for edge in run["logLines"]["edges"]]
