@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def feature(name: str) -> Callable[[Callable[[], Any]], None]:
     return try_it
 
 
+def often_sampled() -> Any:
+    """Give settings by which a run of seconds has system metrics."""
+    try:
+        return wandb.Settings(x_stats_sampling_interval=1)
+    except Exception:  # of older versions any kind
+        names: dict[str, Any] = {"_stats_sample_rate_seconds": 0.5, "_stats_samples_to_average": 1}
+        return wandb.Settings(**names)
+
+
 def rows_of(run: str) -> list[dict[str, Any]]:
     return list(wandb.Api().run(f"{NAME}/{run}").scan_history())
 
@@ -45,10 +55,17 @@ def rows_of(run: str) -> list[dict[str, Any]]:
 @feature("history")
 def _() -> Any:
     run: Any = wandb.init(
-        project="p", id="r", name="a name 😀", tags=["t"], group="g", config={"lr": 1e-5, "a": [1]}
+        project="p",
+        id="r",
+        name="a name 😀",
+        tags=["t"],
+        group="g",
+        config={"lr": 1e-5, "a": [1]},
+        settings=often_sampled(),
     )
     for number in range(6):
         run.log({"loss": 1 / (number + 1), "deep": {"a": number}})
+        time.sleep(0.5)
     print("a line of its output")
     run.summary["best"] = 7.25
     Path("kept.txt").write_text("kept")

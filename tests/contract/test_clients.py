@@ -65,7 +65,7 @@ def test_a_client_of_any_version_logs_resumes_syncs_and_reads(
         found = json.loads((tmp_path / "work" / "found.json").read_text())
         assert not note({name: found[name] == EXPECTED[name] for name in EXPECTED}), found
         run = server.graphql(RUN)["project"]["run"]
-        console = [edge["node"]["line"] for edge in run["logLines"]["edges"]]
+        console = [edge["node"]["line"].strip() for edge in run["logLines"]["edges"]]
         is_told = {
             "console output": "a line of its output" in console,
             "system metrics": any("system." in text for text in run["events"]),

@@ -24,14 +24,22 @@ class Shared:
         self.sweep = self.server.sweep()
         self.id = self.server.take(self.server.agent(self.sweep))["run_id"]
 
-    def join(self, config: Mapping[str, Any] = {}, attempt: int = 1) -> None:
+    def join_alone(self) -> None:
+        self.join(headers={})
+
+    def join(
+        self,
+        config: Mapping[str, Any] = {},
+        attempt: int = 1,
+        headers: Mapping[str, str] = SHARED,
+    ) -> None:
         query = (
             "mutation($n: String, $c: JSONString) { upsertBucket(input: {name: $n, config: $c,"
             ' modelName: "p", host: "h"}) { bucket { id } } }'
         )
         asked = {"query": query, "variables": {"n": self.id, "c": json.dumps(config)}}
-        headers = {**SHARED, "X-Sweepctl-Attempt": str(attempt)}
-        answer = self.client.post("/graphql", json=asked, headers=headers)
+        sent = {**headers, "X-Sweepctl-Attempt": str(attempt)}
+        answer = self.client.post("/graphql", json=asked, headers=sent)
         assert "errors" not in answer.json(), answer.text
 
     def post(
@@ -158,3 +166,31 @@ def test_lines_of_a_deleted_run_leave_no_writer_behind(shared: Shared) -> None:
 def test_a_writer_without_a_sensible_name_is_refused(name: str) -> None:
     with pytest.raises(BadMessageError, match="the writer"):
         read_stream({}, name)
+
+
+def test_processes_without_a_name_keep_their_lines_as_well(shared: Shared) -> None:
+    shared.join_alone()
+    shared.join_alone()
+    stamp = "2026-01-01T10:00:00.00000"
+    for name in "ab":
+        shared.post(None, history=[{name: n, "_step": n} for n in range(2)])
+        shared.post(None, console=[f"{stamp}{name} {name} 0"])
+        shared.post(None, summary=[{name: 1}])
+    shared.post(None, 2, history=[{"a": 2, "_step": 2}])
+    shared.post(None, 2, history=[{"b": 2, "_step": 2}, {"b": 3, "_step": 3}])
+    shared.post(None, console=[f"{stamp}b b 100 %"])
+    for name in "ab":  # again, as a client does whose answer was lost
+        shared.post(None, history=[{name: n, "_step": n} for n in range(2)])
+    found = shared.history()
+    assert sorted(line["a"] for line in found if "a" in line) == [0, 1, 2]
+    assert sorted(line["b"] for line in found if "b" in line) == [0, 1, 2, 3]
+    assert shared.console() == [f"{stamp}a a 0", f"{stamp}b b 100 %"]
+    assert shared.document("summary") == {"a": 1, "b": 1}
+
+
+def test_a_process_alone_may_change_a_line_of_its_console_whatever_its_time(
+    shared: Shared,
+) -> None:
+    shared.post(None, console=["2026-01-01T10:00:00.000000 10 %"])
+    shared.post(None, console=["2026-01-01T10:00:01.000000 20 %"])
+    assert shared.console() == ["2026-01-01T10:00:01.000000 20 %"]

@@ -103,6 +103,9 @@ class Intake:
                 is_restarted = has_history and not change.is_resumed and is_first
                 if is_first:
                     writers.end_segment(tx, run.pk)
+                if run.is_started and run.state == RunState.RUNNING and not has_history:
+                    # One that began the run before is likely to be writing to it as well.
+                    writers.mark_several(tx, run.pk)
                 run_store.update_run(tx, run.pk, {"is_restarted": int(is_restarted)}, now)
             self._apply(tx, run, change, now)
             changed = run_store.run_by_pk(tx, run.pk)
@@ -173,8 +176,9 @@ class Intake:
             if not content:
                 continue
             if name in lines.STREAMS:
-                block = dict(enumerate(content, offset))
-                if writer is not None:
+                if writer is None:
+                    block = writers.apart(tx, run.pk, name, offset, content)
+                else:
                     free = lines.count(tx, run.pk, name)
                     block = writers.placed(tx, writer, name, offset, content, free)
             if name == lines.HISTORY:
@@ -191,6 +195,8 @@ class Intake:
                 whole = content[-1]
                 if writer is not None:
                     whole = writers.merged_summary(tx, run.pk, writer, whole, last_step)
+                elif writers.are_several(tx, run.pk):
+                    whole = writers.laid_over(tx, run.pk, whole)
                 summary_store.write_summary(tx, run.pk, whole)
             elif name in lines.STREAMS:
                 lines.write_lines(tx, run.pk, name, block)

@@ -96,6 +96,34 @@ def count(rows: sqlite3.Connection, run: int, stream: str) -> int:
     return history_count(rows, run) if stream == HISTORY else line_count(rows, run, stream)
 
 
+def texts_at(rows: sqlite3.Connection, run: int, stream: str, numbers: range) -> dict[int, str]:
+    """Give the lines of any stream that have these numbers."""
+    table, own = ("history", "") if stream == HISTORY else ("lines", " AND stream = ?")
+    query = f"SELECT line, text FROM {table} WHERE run = ?{own} AND line BETWEEN ? AND ?"
+    named = () if stream == HISTORY else (stream,)
+    return dict(rows.execute(query, (run, *named, numbers[0], numbers[-1])).fetchall())
+
+
+def number_of(rows: sqlite3.Connection, run: int, stream: str, text: str) -> int | None:
+    """Find a line of any stream by what it says; of the console by its time, which stays."""
+    if stream == HISTORY:
+        # One without a step has its number as step, which is not known here.
+        query = "SELECT line FROM history WHERE run = ? AND (step = ? OR ? < 0) AND text = ?"
+        step = step_in(text)
+        found = rows.execute(query, (run, step, step, text)).fetchone()
+    else:
+        stamp = console_stamp(text) if stream == CONSOLE else text
+        query = "SELECT line FROM lines WHERE run = ? AND stream = ? AND substr(text, 1, ?) = ?"
+        found = rows.execute(query, (run, stream, len(stamp), stamp)).fetchone()
+    return int(found[0]) if found else None
+
+
+def console_stamp(text: str) -> str:
+    """Give how a line of output.log begins, which W&B's client keeps when it changes the line."""
+    start = text.partition("T")[0]
+    return text[: len(start) + len("T10:15:30.000000")]
+
+
 def history_tail(rows: sqlite3.Connection, run: int, count: int) -> list[str]:
     """Give the last lines of the history, oldest first."""
     query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"

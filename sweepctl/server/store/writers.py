@@ -14,6 +14,8 @@ from sweepctl.server.json_texts import parsed
 from sweepctl.server.store import lines
 from sweepctl.server.store.sweep_store import Rows
 
+_SEVERAL = "\n"
+"""The name of a mark: several processes that give none write to the run at once."""
 _SEGMENT = ""
 """The name of the writer that gives none: its client knows nothing of the lines before."""
 
@@ -74,6 +76,46 @@ def keep_segment_alone(tx: Rows, run: int) -> None:
     forget(tx, run)
 
 
+def mark_several(tx: Rows, run: int) -> None:
+    """Note that several processes that give no name write to a run at once."""
+    writer_of(tx, run, _SEVERAL)
+
+
+def are_several(tx: Rows, run: int) -> bool:
+    """Say whether several processes that give no name write to a run at once."""
+    query = "SELECT 1 FROM writers WHERE run = ? AND name = ?"
+    return tx.execute(query, (run, _SEVERAL)).fetchone() is not None
+
+
+def apart(tx: Rows, run: int, stream: str, offset: int, content: Sequence[str]) -> dict[int, str]:
+    """Give which line of the run each line of a nameless block is: none takes that of another.
+
+    Processes that know nothing of each other give their lines the same numbers. History and system
+    events are never changed once they are sent, so another text is another process's. A line of the
+    console may change, and is another's if its time is another.
+    """
+    block = dict(enumerate(content, offset))
+    there = lines.texts_at(tx, run, stream, range(offset, offset + len(content)))
+    others = [number for number, text in there.items() if _is_another(stream, text, block[number])]
+    if not others or (stream == lines.CONSOLE and not are_several(tx, run)):
+        return block
+    mark_several(tx, run)
+    free = max(lines.count(tx, run, stream), offset + len(content))
+    for number in others:
+        text = block.pop(number)
+        known = lines.number_of(tx, run, stream, text)
+        if known is None:
+            known, free = free, free + 1
+        block[known] = text
+    return block
+
+
+def _is_another(stream: str, stored: str, sent: str) -> bool:
+    if stream == lines.CONSOLE:
+        return lines.console_stamp(stored) != lines.console_stamp(sent)
+    return stored != sent
+
+
 def placed(
     tx: Rows, writer: int, stream: str, offset: int, content: Sequence[str], free: int
 ) -> dict[int, str]:
@@ -105,6 +147,12 @@ def merged_summary(tx: Rows, run: int, writer: int, text: str, last_step: int) -
     changed = {name: value for name, value in sent.items() if before.get(name) != value}
     step = {"_step": last_step} if last_step >= 0 else {}
     return json.dumps({**whole, **changed, **step})
+
+
+def laid_over(tx: Rows, run: int, text: str) -> str:
+    """Lay a summary over the run's, where several processes send each its own."""
+    found = tx.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()
+    return json.dumps({**json.loads(found[0]), **parsed(text)})
 
 
 def forget(tx: Rows, run: int) -> None:
