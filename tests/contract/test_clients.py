@@ -43,8 +43,8 @@ if sys.argv[1] == "--a=2":
 run = wandb.init(project="p")
 for number in range(3):
     run.log({"loss": run.config.a + number})
-open("note.txt", "w").write(str(run.config.a))
-run.save("note.txt", policy="now")
+open(f"note-{run.config.a}.txt", "w").write(str(run.config.a))
+run.save(f"note-{run.config.a}.txt", policy="now")
 run.finish()
 """
 SPEC = {
@@ -152,7 +152,10 @@ def _state(server: ServerProcess, sweep: str) -> str:
 
 
 def _comparable(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give what is to be the same at another server, of the runs that a client has begun."""
+    """Give what is to be the same at another server, of the runs that a client has begun.
+
+    Of files that W&B's client makes itself the names: some versions write them anew.
+    """
     return {
         run["name"]: {
             "state": run["state"],
