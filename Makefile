@@ -39,6 +39,9 @@ test-disruptions: trainer ## every disruption of a cluster, on a test bed of its
 test-clients: setup ## every feature with eight versions of W&B's client; prints the table of docs/clients.md
 	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -q -n 2 --timeout 0 tests/contract/test_clients.py tests/contract/test_artifacts.py tests/contract/test_shared_mode.py tests/contract/test_branches.py tests/contract/test_old_clients.py
 
+test-wandb: setup ## W&B's own system tests against the embedded server; fetches W&B's repository and client
+	@$(BIN)/python -m tools.wandb_tests
+
 check: setup lint type unit ## the quick inner loop: lint, types, unit tests
 
 lint: setup ## ruff, format included
@@ -102,5 +105,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients test-wandb check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills lock version clean

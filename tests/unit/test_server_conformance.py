@@ -47,6 +47,7 @@ UNKNOWN_MUTATIONS = {
     "createFilterTrigger": "this server has no automations",
     "createInvite": "this server has no accounts, teams or organizations",
     "generateApiKey": "this server has no accounts, teams or organizations",
+    "createDefaultResourceConfig": "this server has no launch queues",
     "createCustomChart": "this server has no custom charts",
     "deleteRegistryMembers": "this server has no registries",
     "paintTheShed": "this server does not know what it is to do",
@@ -61,6 +62,24 @@ def test_an_unknown_mutation_is_refused_by_its_name(client: ApiClient, name: str
         assert answer.status_code == 400
         (error,) = answer.json()["errors"]
         assert error["message"] == f"no mutation {name!r}: {why}"
+
+
+ELSEWHERE = {
+    "reports": ('allViews(viewType: "runs") { edges { node { id } } }', "reports"),
+    "a launch queue": ('runQueue(name: "q") { id }', "launch queues"),
+    "automations": ("triggers { id ... on Trigger { name } }", "automations"),
+}
+
+
+@pytest.mark.parametrize(("field", "what"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_field_for_what_this_server_has_not_is_refused_in_words(
+    client: ApiClient, field: str, what: str
+) -> None:
+    query = f'{{ project(name: "p") {{ name {field} }} }}'
+    answer = client.post("/graphql", json={"query": query})
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert f"this server has no {what}" in error["message"]
 
 
 def test_an_unknown_mutation_beside_a_known_one_keeps_both_from_being_done(

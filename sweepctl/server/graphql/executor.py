@@ -2,8 +2,9 @@
 
 A client that knows more than this server is answered, not refused: unknown fields are null, unknown
 arguments, input fields, variables and fragments on types that no object has are dropped, each
-logged once. A mutation is not: to answer null would say that it was done. `resolvers` fills the
-schema; nothing here knows about sweeps or runs.
+logged once. A mutation is not: to answer null would say that it was done; nor is a field for what
+this server does not have at all (`unsupported`). `resolvers` fills the schema; nothing here knows
+about sweeps or runs.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ from graphql.validation import (
 
 from sweepctl.server.bounds import MAX_QUERY_CHARACTERS, accounted, spend
 from sweepctl.server.graphql.document_size import check_size
-from sweepctl.server.graphql.unsupported import unknown_mutation
+from sweepctl.server.graphql.unsupported import unknown_mutation, unsupported_field
 
 Resolver = Callable[..., Any]
 Resolvers = Mapping[str, Mapping[str, Resolver]]
@@ -288,6 +289,9 @@ class _Cleaner(Visitor):
             return None
         if field is None and parent is self._schema.mutation_type:
             self.errors.append(GraphQLError(unknown_mutation(node.name.value)))
+            return _null_field(node)
+        if field is None and (why := unsupported_field(parent.name, node.name.value)):
+            self.errors.append(GraphQLError(why))
             return _null_field(node)
         if field is None:
             self._note(f"field {parent.name}.{node.name.value}")

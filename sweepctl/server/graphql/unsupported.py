@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _WITHOUT = (
     ("reports and saved views", ("view", "report")),
-    ("launch queues", ("runqueue", "launchagent", "launchjob")),
+    ("launch queues", ("runqueue", "launchagent", "launchjob", "resourceconfig")),
     ("registries", ("registry",)),
     ("automations", ("trigger", "integration", "automation")),
     ("custom charts", ("customchart",)),
@@ -13,6 +13,22 @@ _WITHOUT = (
         ("team", "invite", "user", "apikey", "serviceaccount", "organization", "member"),
     ),
 )
+
+
+_FIELDS = {
+    ("Project", "allViews"): "reports and saved views",
+    ("Project", "runQueue"): "launch queues",
+    ("Project", "runQueues"): "launch queues",
+    ("Project", "triggers"): "automations",
+    ("Entity", "integrations"): "automations",
+}
+"""Fields whose null a client would take for an empty list, or stumble over."""
+
+
+def unsupported_field(type_name: str, name: str) -> str | None:
+    """Say what a field is for that clients are told about; None for one that is simply null."""
+    what = _FIELDS.get((type_name, name))
+    return None if what is None else f"no field {name!r}: this server has no {what}"
 
 
 def unknown_mutation(name: str) -> str:
