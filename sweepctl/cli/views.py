@@ -234,6 +234,8 @@ def status_data(status: SweepStatus) -> dict[str, Any]:
 
 def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
     """Print the ranked runs, then the best one's exact values and its command."""
+    from sweepctl.sweeps.facts import importance_words
+
     console = output.console()
     if status.metric is None:
         console.print(f"{status.sweep}: the sweep has no metric, so no run is the best")
@@ -258,6 +260,7 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
             ],
         )
     )
+    console.print(f"\n{importance_words(status)}", markup=False, highlight=False)
     best = runs[0]
     if best.overrides:
         console.print(f"\nrun {best.run.id} gave the trainer:")

@@ -12,5 +12,12 @@ from sweepctl.figures.facts import Curve as Curve
 from sweepctl.figures.facts import RunFacts as RunFacts
 from sweepctl.figures.facts import SweepFacts as SweepFacts
 from sweepctl.figures.figure import Figure as Figure
+from sweepctl.figures.gains import gains_of_the_best as gains_of_the_best
+from sweepctl.figures.importance import Importance as Importance
+from sweepctl.figures.importance import importance as importance
+from sweepctl.figures.importance import importance_of as importance_of
 from sweepctl.figures.parameters import metric_by_parameter as metric_by_parameter
 from sweepctl.figures.parameters import parallel_coordinates as parallel_coordinates
+from sweepctl.figures.time_spent import Span as Span
+from sweepctl.figures.time_spent import fleet_timeline as fleet_timeline
+from sweepctl.figures.time_spent import gpu_hours as gpu_hours

@@ -39,8 +39,14 @@ _COLOURS = {
     "chosen": "var(--sf-ink)",
 }
 
-_LIGHT = "--sf-ink:#1b1b1b;--sf-quiet:#595959;--sf-line:#d9d9d9;--sf-grey:#a3a3a3;--sf-paper:#fff"
-_DARK = "--sf-ink:#ececec;--sf-quiet:#b0b0b0;--sf-line:#444;--sf-grey:#858585;--sf-paper:#161616"
+_LIGHT = (
+    "--sf-ink:#1b1b1b;--sf-quiet:#595959;--sf-line:#d9d9d9;--sf-grey:#a3a3a3;--sf-paper:#fff;"
+    "--sf-thin:.45;--sf-faint:.22;--sf-mark:.65"
+)
+_DARK = (
+    "--sf-ink:#ececec;--sf-quiet:#b0b0b0;--sf-line:#444;--sf-grey:#858585;--sf-paper:#161616;"
+    "--sf-thin:.8;--sf-faint:.5;--sf-mark:.95"
+)
 
 STYLE = (
     f".sf{{{_LIGHT};font-family:system-ui,sans-serif;color:var(--sf-ink)}}"
@@ -58,12 +64,16 @@ STYLE = (
     "svg.sf text{fill:var(--sf-ink)}svg.sf .quiet{fill:var(--sf-quiet)}"
     "svg.sf .head{font-weight:600}"
     "svg.sf .grid{stroke:var(--sf-line);fill:none}svg.sf .axis{stroke:var(--sf-quiet);fill:none}"
-    "svg.sf .line{fill:none;stroke-width:1;stroke-opacity:.45;stroke-linejoin:round}"
+    "svg.sf .line{fill:none;stroke-width:1;stroke-opacity:var(--sf-thin);stroke-linejoin:round}"
     "svg.sf .bold{stroke-width:2.5;stroke-opacity:1}"
-    "svg.sf .band{stroke:none;fill-opacity:.18}svg.sf .mark{fill-opacity:.65;stroke:none}"
+    "svg.sf .band{stroke:none;fill-opacity:.18}"
+    "svg.sf .mark{fill-opacity:var(--sf-mark);stroke:none}"
     "svg.sf .mark.best{fill-opacity:1;stroke:var(--sf-ink)}"
     "svg.sf .mark.failed,svg.sf .cross{fill-opacity:1}"
-    "svg.sf .strong{stroke-width:1.5;stroke-opacity:.8}svg.sf .faint{stroke-opacity:.22}"
+    "svg.sf .strong{stroke-width:1.5;stroke-opacity:.9}"
+    "svg.sf .faint{stroke-opacity:var(--sf-faint)}"
+    "svg.sf .few{stroke-width:1.5;stroke-opacity:1}"
+    "svg.sf .mark.trend,svg.sf .mark.default{fill-opacity:1}"
     "svg.sf .halo{paint-order:stroke;stroke:var(--sf-paper);stroke-width:3px}"
     "svg.sf .dash{stroke-dasharray:5 4}"
     + "".join(

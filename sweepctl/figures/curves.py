@@ -50,10 +50,11 @@ def metric_over_steps(
         axis_over((y for _, y in shown), name + (" (log)" if is_log else ""), is_log=is_log),
     )
     plot.frame()
+    few = "few" if len(drawn) <= 20 else ""
     for run in reversed(drawn):
         is_best = run is best
         kind = "best" if is_best else kind_of(run)
-        plot.line(lines[run.id], kind, run_title(run), "bold" if is_best else "")
+        plot.line(lines[run.id], kind, run_title(run), "bold" if is_best else few)
     missing = sum(run.id not in found for run in facts.runs)
     if missing:
         notes.append(f"{counted(missing, 'run')} of {len(facts.runs):,} logged no such curve.")

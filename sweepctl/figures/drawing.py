@@ -97,12 +97,25 @@ class Panel:
         drawn = f"{shape}{titled(title)}{ended}"
         self.parts.append(f'<a href="{safe(link)}">{drawn}</a>' if link else drawn)
 
-    def bar(self, x: float, until: float, y: float, height: float, kind: str, title: str) -> None:
-        """Draw a bar from one value of x to another, around a value of y; height in units."""
+    def bar(
+        self,
+        x: float,
+        until: float,
+        y: float,
+        height: float,
+        kind: str,
+        title: str,
+        least: float = 1.0,
+    ) -> None:
+        """Draw a bar from one value of x to another, around a value of y.
+
+        `height` and the width that it has at `least` are those of the picture; a bar that is wider
+        than its values ends where they do.
+        """
         low, high = sorted((self.x(x), self.x(until)))
-        wide = max(round(high - low, 1), 1.0)
+        wide = max(round(high - low, 1), least)
         self.parts.append(
-            f'<rect class="{kind} bar" x="{low:g}" y="{self.y(y) - height / 2:g}" '
+            f'<rect class="{kind} bar" x="{high - wide:g}" y="{self.y(y) - height / 2:g}" '
             f'width="{wide:g}" height="{height:g}">{titled(title)}</rect>'
         )
 
@@ -179,6 +192,8 @@ def _legend(entries: Sequence[str | tuple[str, str]]) -> str:
         if kind in ("trend", "default"):
             dash = " dash" if kind == "default" else ""
             sign = f'<path class="{kind} line bold{dash}" d="M{x:g} 13h16"/>'
+        elif "mark-only" in kind:
+            sign = f'<circle class="{kind} mark" cx="{x + 8:g}" cy="13" r="4"/>'
         elif kind == "best":
             sign = f'<path class="best mark" d="M{x + 8:g} 7l6 6l-6 6l-6-6z"/>'
         else:

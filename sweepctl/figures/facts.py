@@ -33,8 +33,9 @@ class Curve:
         """Give the points that have both numbers, in the order of x."""
         places = {"step": self.steps, "iteration": self.iterations, "time": self.times_s}[over]
         unit = 3600.0 if over == "time" else 1.0
-        points = ((at / unit, value) for at, value in zip(places, self.values, strict=False))
-        return sorted(point for point in points if all(map(is_number, point)))
+        pairs = zip(places, self.values, strict=False)
+        # Only isfinite for each point: 5,000 runs have half a million of them.
+        return sorted((at / unit, y) for at, y in pairs if math.isfinite(at) and math.isfinite(y))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,10 +93,11 @@ def parallel_coordinates(facts: SweepFacts) -> Figure:
         width=step * (len(columns) - 1),
         height=height,
     )
+    faint = "few" if len(drawn) <= 20 else "faint"
     for run in reversed(drawn):
         line = [(float(at), place) for at, place in enumerate(places[run.id])]
         first = rank[run.id] == 0
-        more = "bold" if first else "strong" if rank[run.id] < strong else "faint"
+        more = "bold" if first else "strong" if rank[run.id] < strong else faint
         base.line(line, "best" if first else "finished", run_title(run), more)
     heads = [
         _draw_axis(panel, each.name, step) for panel, each in zip(panels, columns, strict=True)

@@ -11,7 +11,7 @@ from sweepctl.figures.facts import RunFacts, SweepFacts, is_number, number
 
 _MOST_CATEGORIES = 24
 _FEW_NUMBERS = 6
-"""So few different numbers are categories: a scale between them says nothing."""
+"""So few different numbers, each of them in several runs, are categories: nothing is between."""
 _LOG_FROM = 100.0
 """Numbers whose largest is so many times the smallest stand on a logarithmic scale."""
 
@@ -44,7 +44,7 @@ def parameter(name: str, runs: Sequence[RunFacts], form: object) -> Parameter | 
     numbers = {run: number(value) for run, value in found.items() if is_number(value)}
     if len(numbers) == len(found):
         scale = sorted(set(numbers.values()))
-        if len(scale) > _FEW_NUMBERS:
+        if len(scale) > _FEW_NUMBERS or 2 * len(scale) > len(found):
             kind = form.get("distribution") if isinstance(form, Mapping) else None
             is_log = scale[0] > 0 and ("log" in str(kind) or scale[-1] / _LOG_FROM >= scale[0])
             return Parameter(name, axis_over(scale, name, is_log=is_log), numbers)

@@ -1,6 +1,7 @@
 """Every figure of every sweep: a picture or a sentence that says why there is none."""
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,13 +13,22 @@ from sweepctl.figures import (
     Curve,
     Figure,
     RunFacts,
+    Span,
     SweepFacts,
     best_so_far,
+    fleet_timeline,
+    gains_of_the_best,
+    gpu_hours,
+    importance,
+    importance_of,
     metric_by_parameter,
     metric_over_steps,
     parallel_coordinates,
 )
 from sweepctl.search.metric import Metric
+from sweepctl.sweeps.facts import importance_words, sweep_facts
+from sweepctl.sweeps.status import RunRow, SweepStatus
+from sweepctl_pod.run_record import Attempt
 from tests.figures import FORMS, REWARD, SEARCHED, made_up, with_values
 
 FIGURES: dict[str, Callable[[SweepFacts], Figure]] = {
@@ -30,9 +40,21 @@ FIGURES: dict[str, Callable[[SweepFacts], Figure]] = {
     "best so far": best_so_far,
     "by parameter": metric_by_parameter,
     "parallel coordinates": parallel_coordinates,
+    "importance": lambda facts: importance(facts, importance_of(facts, repeats=4)),
+    "gains": gains_of_the_best,
+    "GPU-hours": gpu_hours,
+    "fleet": fleet_timeline,
+    "fleet with phases": lambda facts: fleet_timeline(facts, PHASES),
     "best so far, log": lambda facts: best_so_far(facts, is_log=True),
 }
 SOME = made_up(12)
+PHASES: list[Span] = [
+    Span("legs-0", "waiting", 0, 60),
+    Span("legs-0", "starting", 60, 100, "a"),
+    Span("legs-0", "training", 100, 900, "a"),
+    Span("legs-0", "a phase nobody knows", 900, math.nan, "a"),
+    Span("legs-0", "closing", 900, 910, "a"),
+]
 EVIL = '<script>alert("1")</script>&\'\x00\x1b[31m\ud800'
 
 
@@ -199,3 +221,90 @@ def test_5000_runs_are_thinned_and_the_figure_says_so() -> None:
     assert "120 of 5,000 runs are drawn" in " ".join(shown.notes)
     assert len(shown.svg) < 60_000
     assert "by r4999" in best_so_far(facts).says
+
+
+def known_function(count: int, seed: int) -> SweepFacts:
+    """Make runs whose metric follows from `strong`, less from `weak`, and not from the others."""
+    dice = random.Random(seed)
+    runs = []
+    for at in range(count):
+        values = {name: dice.random() for name in ("none", "weak", "other", "strong")}
+        error = 10 * (values["strong"] - 0.7) ** 2 + 4 * (values["weak"] - 0.3) ** 2
+        runs.append(RunFacts(f"r{at}", "finished", dice.gauss(-error, 0.1), values))
+    return SweepFacts(REWARD, runs, ("none", "weak", "other", "strong"))
+
+
+def test_importance_ranks_the_parameters_of_a_known_function() -> None:
+    right = sum(
+        [share.name for share in importance_of(known_function(60, seed), repeats=2).shares][:2]
+        == ["strong", "weak"]
+        for seed in range(20)
+    )
+    assert right >= 19
+
+
+def test_importance_says_that_10_runs_are_too_few() -> None:
+    said = [importance_of(known_function(10, seed)) for seed in range(4)]
+    assert not any(each.is_certain for each in said)
+    assert all(each.words.startswith("Too few runs to say") for each in said)
+    for each in said:  # the intervals of the first two overlap
+        assert each.shares[0].low < each.shares[1].high
+
+
+def test_importance_says_what_matters_most_where_it_is_certain() -> None:
+    said = importance_of(known_function(150, 1))
+    assert said.words.startswith("strong matters most (")
+    assert said == importance_of(known_function(150, 1))
+
+
+def test_no_parameter_stands_out_of_a_metric_that_follows_from_none() -> None:
+    dice = random.Random(5)
+    facts = known_function(40, 5)
+    runs = [replace(run, metric=dice.random()) for run in facts.runs]
+    assert not importance_of(replace(facts, runs=runs)).is_certain
+
+
+def test_the_gains_of_the_best_run_stand_beside_the_base_dictionary() -> None:
+    factor = SOME.ranked[0].parameters["p_gain_leg"]
+    rows = gains_of_the_best(SOME).rows
+    assert [row[1:3] for row in rows] == [
+        (".*_hip_yaw_joint", 100.0),
+        (".*_hip_roll_joint", 100.0),
+        (".*_knee_joint", 200.0),
+    ]
+    assert [row[4] for row in rows] == [100.0 * factor, 100.0 * factor, 200.0 * factor]
+
+
+def test_gpu_hours_count_each_attempt_by_what_became_of_it() -> None:
+    def tried(number: int, began: float, ended: float, ended_by: str) -> Attempt:
+        return Attempt(number, "a", began_at=began, ended_at=ended, ended_by=ended_by)
+
+    runs = [
+        RunFacts(
+            "r1",
+            "finished",
+            1.0,
+            gpus=2,
+            attempts=[tried(1, 3600, 7200, "SIGTERM"), tried(2, 7300, 10900, "finished")],
+        ),
+        RunFacts("r2", "failed", gpus=1, attempts=[tried(1, 3600, 5400, "failed")]),
+    ]
+    hours = {row[0]: row[1] for row in gpu_hours(SweepFacts(REWARD, runs)).rows}
+    assert hours == {
+        "attempts that finished their run": 2.0,
+        "attempts handed back or lost": 2.0,
+        "attempts that failed": 0.5,
+    }
+
+
+def test_a_status_becomes_facts_with_its_words() -> None:
+    facts = known_function(12, 3)
+    rows = tuple(
+        RunRow(run.id, run.state, "legs-0", run.metric, 1, 1.0, run.parameters)
+        for run in facts.runs
+    )
+    status = SweepStatus(
+        "e/p/s", None, "FINISHED", "random", REWARD, None, rows, None, tuple(facts.searched)
+    )
+    assert sweep_facts(status).ranked[0].id == facts.ranked[0].id
+    assert importance_words(status) == importance_of(facts).words
