@@ -163,7 +163,10 @@ def _comparable(runs: list[dict[str, Any]]) -> dict[str, Any]:
             "config": {k: v for k, v in json.loads(run["config"]).items() if k != "_wandb"},
             "summary": {k: v for k, v in run["summaryMetrics"].items() if k != "_wandb"},
             "history": [json.loads(text) for text in run["history"]],
-            "files": {edge["node"]["name"]: edge["node"]["md5"] for edge in run["files"]["edges"]},
+            "files": {
+                file["name"]: file["md5"] if file["name"].startswith("note-") else None
+                for file in (edge["node"] for edge in run["files"]["edges"])
+            },
         }
         for run in runs
         if run["summaryMetrics"]
