@@ -108,6 +108,7 @@ class Campaign:
             time.sleep(0.5)
         seen, struck = chosen
         self._perform(struck, lambda: self._one(kind, victim_of(seen.item)))
+        self._tell(struck)
         return struck
 
     def on_node(self, kind: str, node: Node) -> list[Struck]:
@@ -120,6 +121,7 @@ class Campaign:
         self._perform(struck[0], lambda: self._whole(kind, node))
         for each in struck:
             self._find_hit(each, node)
+        self._tell(struck[0])
         return struck
 
     def on_cluster(self, kind: str, fleets: Mapping[str, Fleet]) -> list[Struck]:
@@ -127,6 +129,7 @@ class Campaign:
         moves = kind in ("pause", "scale", "generation")
         struck = self._note(kind, self._running() if moves else [], tuple(fleets))
         self._perform(struck[0], lambda: self._everywhere(kind, tuple(fleets.values())))
+        self._tell(struck[0])
         return struck
 
     def wrong_exits(self, instance: str) -> list[str]:
@@ -160,10 +163,15 @@ class Campaign:
         """Give what each host trains now, and since when."""
         return {**training_since(self.ledger), **self.progress()}
 
-    def trains_on(self, node: str) -> bool:
-        """Tell whether a pod of the node trains."""
+    def trains_on(self, node: str, kind: str) -> bool:
+        """Tell whether a pod of the node trains; each of them, where others choose which it hits.
+
+        They choose the youngest, which may still be starting.
+        """
         training = self.training()
-        return any(_node_of(s) == node and s.host in training for s in self._running())
+        there = [seen for seen in self._there() if _node_of(seen) == node]
+        trains = [seen.host in training and training[seen.host][1] < seen.age_s for seen in there]
+        return all(trains) and bool(trains) if kind in _CHOOSERS else any(trains)
 
     def trains_at_least(self, count: int) -> bool:
         """Tell whether that many running pods train."""
@@ -265,6 +273,9 @@ class Campaign:
         known = self.watch.pods()
         return {_index(known[uid].host) for uid in pods if uid in known}
 
+    def _there(self) -> list[Seen]:
+        return [seen for seen in self.watch.pods().values() if seen.is_running or seen.is_coming]
+
     def _running(self) -> list[Seen]:
         return [seen for seen in self.watch.pods().values() if seen.is_running]
 
@@ -314,6 +325,8 @@ class Campaign:
         except (RuntimeError, Timeout) as problem:
             struck.trouble = str(problem)[:300]
         struck.took_s = time.time() - struck.at
+
+    def _tell(self, struck: Struck) -> None:
         trouble = f", in trouble: {struck.trouble}" if struck.trouble else ""
         self.say(
             f"{struck.kind:10} {struck.instance} {len(struck.pods)} pods, runs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,16 @@ class Seen:
     @property
     def is_running(self) -> bool:
         return not self.is_leaving and self.item["status"]["phase"] == "Running"
+
+    @property
+    def is_coming(self) -> bool:
+        return not self.is_leaving and self.item["status"]["phase"] == "Pending"
+
+    @property
+    def age_s(self) -> float:
+        """Give the seconds since its node took it."""
+        began = self.item["status"].get("startTime")
+        return time.time() - epoch_of(began) if began else 0.0
 
     @property
     def is_leaving(self) -> bool:

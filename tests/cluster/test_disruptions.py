@@ -172,9 +172,9 @@ def one_by_one(campaign: Campaign, node: str) -> None:
 def on_node(campaign: Campaign, name: str, kinds: tuple[str, ...]) -> None:
     node = campaign.disruptor.node(name)
     for kind in kinds:
-        for _ in range(3):  # the kubelet or the scheduler may choose a pod that does not train yet
-            hit = partial(campaign.trains_on, name)
-            campaign.disruptor.cluster.wait_for(f"{name} has a pod that trains", hit, timeout_s=600)
+        for _ in range(3):  # the kubelet or the scheduler may choose a pod that has come meanwhile
+            hit = partial(campaign.trains_on, name, kind)
+            campaign.disruptor.cluster.wait_for(f"{name} trains", hit, timeout_s=600, every_s=1)
             if any(struck.runs for struck in campaign.on_node(kind, node)):
                 break
 
