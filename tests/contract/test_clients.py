@@ -160,7 +160,9 @@ def _comparable(runs: list[dict[str, Any]]) -> dict[str, Any]:
         run["name"]: {
             "state": run["state"],
             "exitcode": run["exitcode"],
-            "config": {k: v for k, v in json.loads(run["config"]).items() if k != "_wandb"},
+            "config": {
+                k: v["value"] for k, v in json.loads(run["config"]).items() if k != "_wandb"
+            },
             "summary": {k: v for k, v in run["summaryMetrics"].items() if k != "_wandb"},
             "history": [json.loads(text) for text in run["history"]],
             "files": {
