@@ -28,8 +28,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     def cell(feature: str, client: str) -> str:
         lack = clients.LACKS.get(feature, {}).get(client)
-        words = {None: lack or "not tried", True: "ok", False: "FAILED"}
-        return words[found.get((feature, client))]
+        words = {None: "not tried", True: "ok", False: "FAILED"}
+        return lack or words[found.get((feature, client))]
 
     terminalreporter.write_line("")
     terminalreporter.write(clients.table(cell))
