@@ -41,6 +41,8 @@ from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 _REFRESH_S = 5
 _MAX_SWEEPS = 200
 _MAX_RUNS = 500
+_MAX_RANKED = 250
+"""A sweep's best: a page of thousands of runs is written in a tenth of a second."""
 _MAX_POINTS = 1000
 _LOG_LINES = 200
 
@@ -130,7 +132,7 @@ class Pages:
             best = best_run(sweep, runs, metrics)
             names = wording.searched(spec)
             records = record_store.records_of_sweep(rows, self._database.folder, sweep.pk)
-            first = [run.pk for run in ranked(sweep, runs, metrics)[:_MAX_RUNS]]
+            first = [run.pk for run in ranked(sweep, runs, metrics)[:_MAX_RANKED]]
             found_runs = run_store.runs_by_pk(rows, first)
             shown = [found_runs[pk] for pk in first if pk in found_runs]
             summaries = {run.pk: summary_store.summary_of(rows, run.pk) for run in shown}
