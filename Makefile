@@ -30,9 +30,10 @@ demo: trainer ## train a real sweep on this machine: 6 runs of Isaac Lab, two ag
 test: trainer ## everything: lint, types, real training, a real cluster, real helm
 	@$(MAKE) --no-print-directory lint type
 	@$(BIN)/python -m tests.testbed build || test "$$CI" != true
-	@$(BIN)/pytest -n 6 --dist loadgroup tests
+	@$(BIN)/pytest -n 6 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests
+	@$(MAKE) --no-print-directory test-disruptions
 test-cluster: testbed-up ## what runs on the real test bed: submit, the live verbs, the chart, training
-	@$(BIN)/pytest -n 4 --dist loadgroup tests/cluster
+	@$(BIN)/pytest -n 4 --dist loadgroup --ignore tests/cluster/test_disruptions.py tests/cluster
 test-disruptions: trainer ## every disruption of a cluster, on a test bed of its own (root, Linux)
 	@$(BIN)/pytest -q tests/cluster/test_disruptions.py
 
