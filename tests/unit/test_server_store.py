@@ -1,10 +1,12 @@
 """The data folder and what streams into it: opened with care, idempotent, nothing half-written."""
 
+import gc
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +334,21 @@ def test_a_full_disk_refuses_the_post_whole_and_takes_it_when_there_is_room(
     server.stream("r", **message)
     assert len(history(server, run)) == 50
     assert server.run("r").state.value == "finished"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by Linux's /proc")
+def test_a_thread_that_has_read_and_ended_leaves_no_open_file(server: InProcessServer) -> None:
+    def read() -> None:
+        with server.database.read() as rows:
+            rows.execute("SELECT count(*) FROM runs").fetchone()
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) < before + 20, "a server's threads come and go for weeks"
 
 
 def test_what_is_committed_is_written_through_to_the_disk(server: InProcessServer) -> None:

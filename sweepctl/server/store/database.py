@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Database:
         self.troubles = Troubles(time.monotonic, self.writes)
         self._lock_file = _take_folder(folder)
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         path = folder / DATABASE
         self._path = path
         try:
@@ -112,12 +114,13 @@ class Database:
         with _translated(self._path):
             reader = getattr(self._local, "reader", None)
             if reader is None:
-                reader = self._connect()
-                reader.execute("PRAGMA query_only = ON")
-                reader.execute("PRAGMA cache_size = -4000")  # there is one for each thread
+                reader = _Reader(self._connect())
+                reader.connection.execute("PRAGMA query_only = ON")
+                reader.connection.execute("PRAGMA cache_size = -4000")  # there is one a thread
                 self._local.reader = reader
-                self._readers.append(reader)
-            yield reader
+                with self._guard:
+                    self._readers.add(reader)
+            yield reader.connection
 
     def secret(self) -> bytes:
         """Give the secret of this folder, which signs the addresses of files."""
@@ -126,9 +129,10 @@ class Database:
 
     def close(self) -> None:
         """Close every connection and free the folder."""
-        for reader in self._readers:
-            with suppress(sqlite3.Error):
-                reader.close()
+        with self._guard:
+            readers = list(self._readers)
+        for reader in readers:
+            reader.close()
         self._group_writer.close()
         self._lock_file.close()
 
@@ -143,6 +147,20 @@ class Database:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_progress_handler(bounds.is_over, _ASK_EVERY)
         return connection
+
+
+class _Reader:
+    """The reading connection of a thread. It ends with it: threads come and go as requests do."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.connection.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @contextmanager
