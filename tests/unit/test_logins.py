@@ -1,5 +1,6 @@
 """Logins of people: the form, the cookie, links that log in once. No page writes by a login."""
 
+import gzip
 import re
 from pathlib import Path
 from urllib.parse import urlencode
@@ -99,6 +100,24 @@ def test_nobody_is_logged_in_by_another_sites_form(
     text = urlencode({"key": KEY})
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/login", headers={**kind, **headers}, content=text).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "words"),
+    [
+        (b"key=" + b"%41" * 30_000, 413, "the body is over 64 KB"),
+        (gzip.compress(b"key=" + b"x" * 100_000), 413, "the body is over 64 KB"),
+        (b"&".join([b"key=x"] * 11), 400, "more than 10 fields"),
+    ],
+)
+def test_what_is_no_login_is_refused_before_it_costs_anything(
+    client: ApiClient, server: InProcessServer, form: bytes, status: int, words: str
+) -> None:
+    packed = {"content-encoding": "gzip"} if form.startswith(b"\x1f") else {}
+    answer = client.post("/login", headers={**OWN, **packed}, content=form)
+    assert answer.status_code == status
+    assert words in answer.text
+    assert not [line for line in server.log if "unexpected" in line]
 
 
 def test_a_link_logs_in_once_within_a_minute(client: ApiClient, server: InProcessServer) -> None:

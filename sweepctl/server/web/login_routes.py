@@ -19,6 +19,10 @@ from sweepctl.server.web.requests import (
 
 _LINK = "login"
 _NOT_KEPT = {"Cache-Control": "no-store"}
+_MAX_FORM_BYTES = 1 << 16
+"""Whoever sends the form has shown no key yet."""
+
+_MAX_FIELDS = 10
 
 
 class LoginRoutes:
@@ -60,8 +64,11 @@ class LoginRoutes:
         if "origin" not in request.headers and sites != ["same-origin"]:
             # The gate has compared the origin. Without one, nobody knows whose form it was.
             raise BodyError(403, "the key is typed into this server's own form: open / for it")
-        text = (await read_body(request)).decode("utf-8", "replace")
-        fields = urllib.parse.parse_qs(text, max_num_fields=10)
+        text = (await read_body(request, _MAX_FORM_BYTES)).decode("utf-8", "replace")
+        try:
+            fields = urllib.parse.parse_qs(text, max_num_fields=_MAX_FIELDS)
+        except ValueError as error:
+            raise BodyError(400, f"the form has more than {_MAX_FIELDS} fields") from error
         place = place_inside(fields.get("next", ["/"])[0])
         cookie = self._logins.of_key(fields.get("key", [""])[0])
         if cookie is None:

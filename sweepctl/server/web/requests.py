@@ -35,13 +35,13 @@ class BodyError(SweepctlError):
         self.status = status
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Read a body of bounded size in bounded time, unpacked when it is gzip."""
     unpack = _unpacker(request.headers.get("content-encoding", "identity").strip().lower())
     parts, size = [], 0
     with anyio.move_on_after(BODY_LIMIT_S) as limit:
         async for block in request.stream():
-            for part in _unpacked(unpack, block, MAX_BODY_BYTES - size):
+            for part in _unpacked(unpack, block, max_bytes - size, max_bytes):
                 size += len(part)
                 parts.append(part)
     if limit.cancelled_caught:
@@ -123,13 +123,14 @@ def _unpacker(encoding: str) -> Any:
     raise BodyError(415, f"the content encoding {encoding!r} is not known; send gzip or none")
 
 
-def _unpacked(unpack: Any, block: bytes, room: int) -> list[bytes]:
+def _unpacked(unpack: Any, block: bytes, room: int, max_bytes: int) -> list[bytes]:
     try:
         part = block if unpack is None else unpack.decompress(block, room + 1)
     except zlib.error as error:
         raise BodyError(400, f"the body is no gzip: {error}") from error
     if len(part) > room or (unpack is not None and unpack.unconsumed_tail):
-        raise BodyError(413, f"the body is over {MAX_BODY_BYTES >> 20} MB")
+        limit = f"{max_bytes >> 20} MB" if max_bytes >= 1 << 20 else f"{max_bytes >> 10} KB"
+        raise BodyError(413, f"the body is over {limit}")
     return [part] if part else []
 
 
