@@ -348,7 +348,7 @@ def test_a_thread_that_has_read_and_ended_leaves_no_open_file(server: InProcessS
         thread.start()
         thread.join()
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) < before + 20, "a server's threads come and go for weeks"
+    assert len(os.listdir("/proc/self/fd")) < before + 20, "a server runs for weeks"
 
 
 def test_what_is_committed_is_written_through_to_the_disk(server: InProcessServer) -> None:
