@@ -113,8 +113,25 @@ def _fill(data: Path, out: IO[bytes], copy: Path, name: str) -> Backup:
 
 
 def _copied(data: Path, copy: Path) -> int:
-    with read_only(data) as rows:
-        return copy_database(rows, copy)
+    """Copy the database as it was at one moment.
+
+    A file at rest is read without locks, so it is copied again if a server has begun meanwhile.
+    """
+    for _ in range(_ROUNDS):
+        before = _at_rest(data / DATABASE)
+        with read_only(data) as rows:
+            size = copy_database(rows, copy)
+        if before is None or _at_rest(data / DATABASE) == before:
+            break
+    return size
+
+
+def _at_rest(path: Path) -> tuple[int, int, int] | None:
+    """Tell a file's version while nobody has it open to write; None when somebody may have."""
+    if path.with_name(f"{path.name}-wal").exists():
+        return None
+    seen = path.stat()
+    return seen.st_ino, seen.st_mtime_ns, seen.st_size
 
 
 def _add(tar: tarfile.TarFile, data: Path, name: str, written: dict[str, int]) -> bool:

@@ -1,23 +1,28 @@
 """Backups: whole, also beside a server that works, and brought back by unpacking them."""
 
 import hashlib
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweepctl.server import backup
+from sweepctl.server.access.data_key import keep_to_owner
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.backup import STDOUT, write_backup
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.store import blob_store, file_store, run_store
 from sweepctl.server.store.blob_store import Entry
-from sweepctl.server.store.copies import NoSpaceError
-from sweepctl.server.store.database import DATABASE, read_only
+from sweepctl.server.store.copies import NoSpaceError, copy_database
+from sweepctl.server.store.database import DATABASE, Database, read_only
 from sweepctl.server.stored_sweeps import StoredSweeps
 from sweepctl_pod.errors import SweepctlError, UsageError
 from tests import data_folders
@@ -162,6 +167,63 @@ def test_a_folder_of_any_format_is_backed_up_in_its_own_format(
     restored = unpacked(tmp_path / "b.tar", tmp_path / "r")
     assert everything(StoredSweeps(restored)) == everything(StoredSweeps(tmp_path / "data"))
     assert f"format {version}" == f"format {_format(restored)}"
+
+
+def test_a_database_is_copied_again_when_a_server_begins_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Folder(tmp_path / "data")
+    data.server.database.close()
+    begun: list[Folder] = []
+
+    def copied(source: sqlite3.Connection, target: Path) -> int:
+        size = copy_database(source, target)
+        if not begun:
+            begun.append(Folder(tmp_path / "data"))
+        return size
+
+    monkeypatch.setattr(backup, "copy_database", copied)
+    write_backup(data.path, tmp_path / "b.tar")
+    restored = unpacked(tmp_path / "b.tar", tmp_path / "r")
+    assert everything(StoredSweeps(restored)) == everything(StoredSweeps(data.path))
+    begun[0].server.database.close()
+
+
+def test_nothing_with_the_folders_secret_is_ever_open_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: dict[str, int] = {}
+
+    def look(*given: object) -> None:
+        for path in tmp_path.rglob("*"):
+            if "sqlite" in path.name or ".tar" in path.name:
+                modes[path.name] = modes.get(path.name, 0) | path.stat().st_mode & 0o077
+
+    class Looking(sqlite3.Connection):
+        def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+            look()
+            return super().execute(sql, *given)
+
+    def connect(place: str | Path, **options: Any) -> sqlite3.Connection:
+        return sqlite3_connect(place, **{"factory": Looking, **options})
+
+    sqlite3_connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+    data_folders.lay(tmp_path / "old", data_folders.FORMATS[0])
+    keep_to_owner(tmp_path / "old", DATABASE)
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    monkeypatch.setattr(tarfile.TarFile, "add", lambda *_, **__: look())
+    old = os.umask(0)
+    try:
+        (tmp_path / "data").mkdir()
+        Database(tmp_path / "data").close()
+        write_backup(tmp_path / "data", tmp_path / "b.tar")
+        Database(tmp_path / "old").close()
+        look()
+    finally:
+        os.umask(old)
+    assert {"sweepctl.sqlite", "sweepctl.sqlite-wal", "b.tar"} <= set(modes)
+    assert any(".before-" in name for name in modes)
+    assert {name for name, mode in modes.items() if mode} == set()
 
 
 def _format(folder: Path) -> int:

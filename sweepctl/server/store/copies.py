@@ -22,9 +22,14 @@ class NoSpaceError(SweepctlError):
 
 
 def copy_database(source: sqlite3.Connection, target: Path) -> int:
-    """Write what `source` holds now to a new file `target`, and give its size in bytes."""
-    with whole_file(target) as part, closing(sqlite3.connect(part)) as written:
-        source.backup(written)
+    """Write what `source` holds now to a new file `target`, and give its size in bytes.
+
+    Its owner alone can read it from the first byte on: it has the secret that signs addresses.
+    """
+    with whole_file(target) as part:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(part)) as written:
+            source.backup(written)
     return target.stat().st_size
 
 

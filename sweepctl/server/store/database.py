@@ -69,6 +69,9 @@ class Database:
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         path = folder / DATABASE
         self._path = path
+        with suppress(OSError):  # SQLite says what is wrong with it
+            # A new file is its owner's alone from the first byte on, whatever the folder is.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             version = _version_of(path)
             self.kept_before = None if version in (None, SCHEMA_VERSION) else _keep_before(path)
