@@ -26,9 +26,9 @@ from pathlib import Path
 
 import platformdirs
 
-from sweepctl.server.access.addresses import folder_at, forget_address, note_address
+from sweepctl.server.access.addresses import forget_address, note_address, noted_at, this_boot
 from sweepctl.server.access.data_key import KEY_FILE, data_key
-from sweepctl.server.store.database import DATABASE, is_taken
+from sweepctl.server.store.database import DATABASE, taken_by
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
 
@@ -72,8 +72,9 @@ def connection(
 
 def key_of_server(url: str) -> str | None:
     """Give the key of the server at an address, if it serves a data folder of this user."""
-    folder = folder_at(url)
-    return data_key(folder) if folder is not None and is_taken(folder) else None
+    noted = noted_at(url)
+    is_there = noted is not None and taken_by(noted.data) == noted.pid
+    return data_key(noted.data) if noted is not None and is_there else None
 
 
 def stock_clients(data: Path, url: str, environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -90,7 +91,7 @@ def stock_clients(data: Path, url: str, environ: Mapping[str, str] = os.environ)
 def announce(data: Path, url: str) -> None:
     """Write where the server of this folder listens, for the commands that look for it."""
     written = data / f".server.json.{os.getpid()}"
-    written.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    written.write_text(json.dumps({"url": url, "pid": os.getpid(), "boot": this_boot()}))
     written.replace(data / "server.json")
     note_address(url, data)
 
@@ -107,14 +108,17 @@ def withdraw(data: Path) -> None:
 def live_url(data: Path) -> str | None:
     """Give the address of the live server of this folder, if there is one.
 
-    A server has its folder locked: where nobody has, somebody else listens at the address now, and
-    is to get no key.
+    The server that wrote it has the folder locked. Where nobody has, or another one that is about
+    to listen, or where that is so on another machine, somebody else may listen at the address now,
+    and is to get no key.
     """
     try:
-        url = str(json.loads((data / "server.json").read_text())["url"])
-    except (OSError, ValueError, KeyError, TypeError):
+        told = json.loads((data / "server.json").read_text())
+        url, pid, boot = str(told["url"]), told["pid"], told.get("boot", this_boot())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return url if is_healthy(url) and is_taken(data) else None
+    is_its_own = boot == this_boot() and taken_by(data) == pid
+    return url if is_its_own and is_healthy(url) else None
 
 
 def is_healthy(url: str) -> bool:

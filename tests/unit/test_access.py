@@ -1,6 +1,10 @@
 """Who gets in: the key of a data folder, where it is found, and clients that know no key."""
 
+import fcntl
+import json
 import os
+import platform
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,6 +210,56 @@ def test_who_listens_where_a_server_has_died_gets_no_key(
     announce(data, another.url)
     assert live_url(data) is None
     assert connection(another.url, {}).api_key == LOOPBACK_API_KEY
+
+
+NOT_ITS_SERVER: dict[str, dict[str, object]] = {
+    "another server has the folder and does not listen yet": {"pid": 1},
+    "the server is on another machine that shares the folder": {"boot": "another"},
+    "nobody says who wrote it": {"pid": None},
+}
+
+
+@pytest.mark.parametrize("told", NOT_ITS_SERVER.values(), ids=NOT_ITS_SERVER)
+def test_the_key_goes_nowhere_that_the_folders_own_server_has_not_told(
+    data: Path,
+    tmp_path: Path,
+    start_server: Callable[..., ServerProcess],
+    told: dict[str, object],
+) -> None:
+    stranger = start_server()
+    key = make_key(data)
+    served = Database(data)
+    announce(data, stranger.url)
+    notes = [data / "server.json", *(tmp_path / "home").rglob("servers/**/*.json")]
+    assert len(notes) == 2
+    assert live_url(data) == stranger.url
+    assert connection(stranger.url, {}).api_key == key
+    for note in notes:
+        note.write_text(json.dumps({**json.loads(note.read_text()), **told}))
+    assert live_url(data) is None
+    assert connection(stranger.url, {}).api_key == LOOPBACK_API_KEY
+    served.close()
+
+
+def test_machines_with_one_home_keep_their_own_notes(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_address(URL, data)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(platform, "node", lambda: "another")
+        assert folder_at(URL) is None
+        note_address(URL, data / "another")
+    assert folder_at(URL) == data
+
+
+def test_who_looks_whether_a_folder_is_served_keeps_no_server_from_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Database(data).close()
+    with (data / "sweepctl.lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        Database(data).close()
 
 
 @pytest.mark.parametrize(

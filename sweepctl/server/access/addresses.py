@@ -1,7 +1,8 @@
 """Which data folder is served at which address of this machine, as far as this user's servers say.
 
 A server notes its folder under its port in the user's state folder, so that a command which gets
-an address alone finds the folder's key. Nothing secret is noted.
+an address alone finds the folder's key. Nothing secret is noted. Machines may share that folder:
+each has its own notes, for the same address is another server on each.
 """
 
 from __future__ import annotations
@@ -9,11 +10,31 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import platform
 import urllib.parse
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Who noted an address."""
+
+    data: Path
+    pid: int
+
+
+def this_boot() -> str:
+    """Name this machine since its start: process ids and loopback addresses are of it alone."""
+    try:
+        return _BOOT.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return platform.node()
 
 
 def note_address(url: str, data: Path) -> None:
@@ -27,7 +48,7 @@ def note_address(url: str, data: Path) -> None:
             if _read(left) is None:  # its server was killed
                 left.unlink(missing_ok=True)
         written = path.with_name(f".{path.name}.{os.getpid()}")
-        written.write_text(json.dumps({"data": str(data), "pid": os.getpid()}))
+        written.write_text(json.dumps({"data": str(data), "pid": os.getpid(), "boot": this_boot()}))
         written.replace(path)
 
 
@@ -45,6 +66,12 @@ def folder_at(url: str) -> Path | None:
     A key is for its server alone: None when the process is gone that noted the address, since
     somebody else may listen there now.
     """
+    noted = noted_at(url)
+    return noted.data if noted is not None else None
+
+
+def noted_at(url: str) -> Noted | None:
+    """Give the same with the process that noted it."""
     path = _note(url)
     return _read(path) if path is not None else None
 
@@ -59,15 +86,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _read(path: Path) -> Path | None:
-    """Give the folder of a note, unless the process is gone that wrote it."""
+def _read(path: Path) -> Noted | None:
+    """Read a note, unless the process is gone that wrote it."""
     try:
-        noted = json.loads(path.read_text())
-        data, pid = Path(noted["data"]), int(noted["pid"])
-        os.kill(pid, 0)
+        told = json.loads(path.read_text())
+        noted = Noted(Path(told["data"]), int(told["pid"]))
+        if told["boot"] != this_boot():
+            return None
+        os.kill(noted.pid, 0)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-    return data
+    return noted
 
 
 def _note(url: str) -> Path | None:
@@ -78,4 +107,5 @@ def _note(url: str) -> Path | None:
         return None
     if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
         return None
-    return platformdirs.user_state_path("sweepctl") / "servers" / f"{port}.json"
+    machine = platform.node().replace("/", "_") or "this"
+    return platformdirs.user_state_path("sweepctl") / "servers" / machine / f"{port}.json"

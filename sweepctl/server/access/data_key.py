@@ -73,3 +73,13 @@ def _write_new(path: Path) -> None:
     finally:
         os.close(file)
     written.replace(path)
+    keep_names(path.parent)
+
+
+def keep_names(folder: Path) -> None:
+    """Have the names in a folder on the disk: what was replaced does not come back."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.server.access.allowed import hash_of_key
+from sweepctl.server.access.data_key import keep_names
 from sweepctl_pod.errors import SweepctlError, UsageError
 
 _FILE = "keys.json"
@@ -153,3 +154,4 @@ def _write(data: Path, keys: list[NamedKey]) -> None:
         out.flush()
         os.fsync(out.fileno())
     written.replace(data / _FILE)
+    keep_names(data)

@@ -49,6 +49,9 @@ _NOT_THE_DISK = (
 )
 """What SQLite says of a request that it cannot carry out, however often it comes."""
 
+_LOOKED_AT_S = 0.2
+"""For how long a lock is tried that may be somebody's who only looks."""
+
 DATABASE = "sweepctl.sqlite"
 """The file of a data folder that holds its rows."""
 
@@ -247,7 +250,7 @@ def _take_folder(folder: Path) -> _Lock:
             "give a folder that this user may write to: --data DIR",
         ) from error
     try:
-        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_alone(lock_file)
         handle = _lock_itself(folder)
     except OSError as error:
         lock_file.seek(0)
@@ -269,14 +272,37 @@ def _take_folder(folder: Path) -> _Lock:
     return _Lock(lock_file, handle)
 
 
+def _lock_alone(file: IO[str]) -> None:
+    """Lock a file; who only looks whether it is locked has it for a moment (`taken_by`)."""
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOKED_AT_S / 10)
+
+
 def is_taken(folder: Path) -> bool:
     """Say whether a server has the folder now."""
+    return taken_by(folder) is not None
+
+
+def taken_by(folder: Path) -> int | None:
+    """Give the process that has the folder now; 0 for one that does not say."""
     try:
         with (folder / "sweepctl.lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    return None
+                said = file.read(20).strip()
+                return int(said) if said.isdigit() else 0
     except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    return False
+        return 0 if error.errno == errno.EACCES else None
+    return None
 
 
 def _lock_itself(folder: Path) -> int | None:
