@@ -11,6 +11,8 @@ import pytest
 from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.access.logins import LINK_S, Logins, cookie_name, place_inside
 from sweepctl.server.access.named_keys import WatchedKeys, add_key, revoke_key
+from sweepctl.server.artifacts.blobs import Blobs
+from sweepctl.server.runs.files import RunFiles
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
 
 KEY, OTHER = "k" * 40, "o" * 40
@@ -118,6 +120,22 @@ def test_what_is_no_login_is_refused_before_it_costs_anything(
     assert answer.status_code == status
     assert words in answer.text
     assert not [line for line in server.log if "unexpected" in line]
+
+
+def test_an_unexpected_error_at_a_signed_address_logs_no_address(
+    client: ApiClient, server: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFiles, "is_signed", lambda *_: 1 / 0)
+    monkeypatch.setattr(Blobs, "is_signed", lambda *_: 1 / 0)
+    for place in (
+        "storage/1/12.abcdef/f",
+        "wandb_artifacts/1/b/12/abcdef",
+        "blobs/file/1/b/12/abcdef",
+    ):
+        assert client.get(f"/{place}").status_code == 500
+    said = "\n".join(server.log)
+    assert said.count("unexpected error at GET /") == 3
+    assert "abcdef" not in said
 
 
 def test_a_link_logs_in_once_within_a_minute(client: ApiClient, server: InProcessServer) -> None:

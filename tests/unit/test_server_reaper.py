@@ -2,20 +2,63 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sweepctl.server.engine.reaper import Reaper, ReaperThread
+from sweepctl.server.engine.results import Results
 from sweepctl.server.lifecycle import Limits
+from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.store import run_store, sweep_store
 from tests.unit.server_in_process import InProcessServer
 
+Thread = ReaperThread | EarlyStopThread
 ONE = {"method": "grid", "parameters": {"a": {"value": 1}}}
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> InProcessServer:
     return InProcessServer(tmp_path, Limits(agent_timeout_s=60, run_timeout_s=300))
+
+
+WATCHES: dict[str, tuple[type, Callable[[InProcessServer, Callable[[str], None]], Thread]]] = {
+    "the reaper": (Reaper, lambda server, log: ReaperThread(server.reaper, log)),
+    "early stopping": (
+        EarlyStop,
+        lambda server, log: EarlyStopThread(
+            EarlyStop(server.database, server.intake, Results(), log), log, interval_s=0.001
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("watch", "begun"), WATCHES.values(), ids=WATCHES)
+def test_an_unexpected_error_ends_no_watch_and_is_logged_once(
+    server: InProcessServer,
+    monkeypatch: pytest.MonkeyPatch,
+    watch: type,
+    begun: Callable[[InProcessServer, Callable[[str], None]], Thread],
+) -> None:
+    looks: list[object] = []
+    has_looked_again = threading.Event()
+
+    def look(self: object) -> None:
+        looks.append(self)
+        if len(looks) == 3:
+            has_looked_again.set()
+        raise TypeError("odd")
+
+    monkeypatch.setattr(watch, "tick", look)
+    server.reaper.interval_s = 0.001
+    said: list[str] = []
+    thread = begun(server, said.append)
+    assert has_looked_again.wait(60)
+    thread.stop()
+    (line,) = said
+    assert line.startswith("unexpected error of ")
+    assert line.endswith("TypeError: odd")
 
 
 def test_the_run_of_a_silent_agent_is_taken_by_another(server: InProcessServer) -> None:

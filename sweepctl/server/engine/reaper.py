@@ -128,3 +128,6 @@ class ReaperThread:
                 self._reaper.database.troubles.look(self._log)
             except StoreUnavailableError as error:
                 self._reaper.database.troubles.note(error.message, self._log)
+            except Exception as error:  # nobody else would ever look again
+                said = f"unexpected error of the reaper: {type(error).__name__}: {error}"
+                self._reaper.database.troubles.note(said, self._log)

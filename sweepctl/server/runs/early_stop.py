@@ -77,3 +77,6 @@ class EarlyStopThread:
                 self._early_stop.tick()
             except StoreUnavailableError as error:
                 self._early_stop.database.troubles.note(error.message, self._log)
+            except Exception as error:  # nobody else would ever look again
+                said = f"unexpected error of early stopping: {type(error).__name__}: {error}"
+                self._early_stop.database.troubles.note(said, self._log)

@@ -46,6 +46,7 @@ _API = (
     "artifacts",
     "artifactsV2",
 )
+_SIGNED = ("storage", "blobs", "wandb_artifacts")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -155,7 +156,10 @@ class Answers:
         return error_response(503, message, _RETRY_AFTER)
 
     def _unexpected(self, request: Request, error: Exception) -> Response:
-        where = f"{request.method} {request.url.path}"
+        # A signed address opens a file to whoever reads it in the log.
+        is_signed = segments(request)[0] in _SIGNED
+        path = f"/{segments(request)[0]}/…" if is_signed else request.url.path
+        where = f"{request.method} {path}"
         self._log(f"unexpected error at {where}: {type(error).__name__}: {error}")
         # Clients come again and again: where in the code it was is logged once.
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
