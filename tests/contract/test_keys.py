@@ -34,7 +34,7 @@ end.with_suffix(".lines").write_text(str(lines))
 """
 HISTORY = (
     'query H($run: String!) { project(name: "agents", entityName: "local") {'
-    " run(name: $run) { state history } } }"
+    " run(name: $run) { state history(samples: 100000) } } }"
 )
 SWEEPCTL = (sys.executable, "-m", "sweepctl")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "toy_legs" / "sweep.yaml"
