@@ -85,7 +85,7 @@ def test_sixteen_first_asks_at_once_are_sixteen_runs(server: ServerProcess) -> N
 def test_a_sweep_keeps_its_engine_when_new_ones_get_another(server: ServerProcess) -> None:
     agent = Agent(server, create(server, BAYES))
     server.stop()
-    server.options = ("--search-engine", "wandb")
+    server.options = (*server.options, "--search-engine", "wandb")
     server.start()
     assert agent.take() is not None
     assert engine_pid(server)
