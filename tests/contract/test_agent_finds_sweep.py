@@ -85,7 +85,7 @@ def test_one_agent_creates_the_sweep_of_its_file_and_trains(world: World) -> Non
     assert jobs_of(sweep, release.key) == frozenset({"job-1"})
     stored = json.loads(sweep.config_text)
     # The server adds the seed that it has drawn.
-    assert sweep.description.startswith(stored.pop("description") + "\nsweepctl-seed: ")
+    assert (sweep.description or "").startswith(stored.pop("description") + "\nsweepctl-seed: ")
     assert stored == load_sweep(str(release.file)).to_wandb_config()
     assert [run.state for run in world.runs(sweep)] == ["finished"]
 
