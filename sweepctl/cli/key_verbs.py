@@ -28,11 +28,13 @@ def add(name: KeyName, data: Data = None, form: Output = Form.TABLE) -> None:
     else:
         output.answer(made.key)
     output.say(f"key/{name} added to {made.data}: it is not shown again")
+    if made.is_new:
+        output.say("no server has used this folder yet; another one is named by --data DIR")
 
 
 def list_(data: Data = None, form: Output = Form.TABLE) -> None:
     """List the further keys of the server by name. The folder's own, DATA/key, has no name."""
-    from sweepctl.local.data_care import list_server_keys
+    from sweepctl.local.data_care import folder_of, list_server_keys
 
     keys = list_server_keys(data)
     if form.is_data:
@@ -40,7 +42,7 @@ def list_(data: Data = None, form: Output = Form.TABLE) -> None:
     elif form is Form.NAME:
         print_lines(f"key/{key.name}" for key in keys)
     elif not keys:
-        output.say("no further keys: sweepctl server key add NAME")
+        output.say(f"no further keys in {folder_of(data)}; sweepctl server key add NAME makes one")
     else:
         rows = [[key.name, key.made_at] for key in keys]
         output.console().print(output.table(["NAME", "CREATED"], rows))

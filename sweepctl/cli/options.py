@@ -138,7 +138,9 @@ Server = Annotated[
 ]
 Data = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--data", metavar="DIR", help="The embedded server's data folder."),
+    typer.Option(
+        "--data", metavar="DIR", file_okay=False, help="The embedded server's data folder."
+    ),
 ]
 Output = Annotated[Form, typer.Option("-o", "--output", help="Form of the answer.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

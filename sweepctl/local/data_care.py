@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sweepctl.server.access.named_keys import NamedKey, add_key, named_keys, revoke_key
 from sweepctl.server.server_process import default_data
+from sweepctl.server.store.database import DATABASE
+from sweepctl_pod.errors import SweepctlError
 
 if TYPE_CHECKING:
     from sweepctl.server.backup import Backup
@@ -20,7 +22,7 @@ def back_up(data: Path | None, target: str) -> Backup:
     """Write a backup of a data folder to a new file, or to stdout for `-`."""
     from sweepctl.server.backup import write_backup  # only here: serving needs none of it
 
-    return write_backup(_folder(data), Path(target))
+    return write_backup(folder_of(data), Path(target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class MadeKey:
 
     key: str = field(repr=False)
     data: Path
+    is_new: bool
+    """Whether no server has used the folder yet: it may be the wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,22 @@ class ListedKey:
 
 def add_server_key(data: Path | None, name: str) -> MadeKey:
     """Make a further key of a data folder."""
-    folder = _folder(data)
-    return MadeKey(add_key(folder, name, time.time()), folder)
+    folder = folder_of(data)
+    is_new = not (folder / DATABASE).exists()
+    return MadeKey(add_key(folder, name, time.time()), folder, is_new)
 
 
 def list_server_keys(data: Path | None) -> list[ListedKey]:
     """List the further keys of a data folder, the oldest first."""
-    return [ListedKey(key.name, _moment(key)) for key in named_keys(_folder(data))]
+    folder = folder_of(data)
+    if not folder.is_dir():
+        raise SweepctlError(f"no folder {folder}", "give the server's: --data DIR")
+    return [ListedKey(key.name, _moment(key)) for key in named_keys(folder)]
 
 
 def revoke_server_key(data: Path | None, name: str) -> None:
     """Take a further key of a data folder away."""
-    revoke_key(_folder(data), name)
+    revoke_key(folder_of(data), name)
 
 
 def tidy(
@@ -62,7 +70,7 @@ def tidy(
     from sweepctl.server.prune import prune
 
     return prune(
-        _folder(data),
+        folder_of(data),
         older_than_s=older_than_s,
         with_checkpoints=with_checkpoints,
         dry_run=dry_run,
@@ -70,7 +78,8 @@ def tidy(
     )
 
 
-def _folder(data: Path | None) -> Path:
+def folder_of(data: Path | None) -> Path:
+    """Give the data folder that is meant."""
     return (data or default_data()).absolute()
 
 

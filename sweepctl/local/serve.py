@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sweepctl.server.access.allowed import ApiKeys
 from sweepctl.server.access.keyless import KeyRule
 from sweepctl.server.server_process import announce, default_data, stock_clients, withdraw
 from sweepctl.sweeps.page import listen_address
@@ -63,7 +64,15 @@ def _read_api_keys(path: Path | None, what: str = "API keys") -> list[str]:
     try:
         keys = path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the {what} in {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the {what} in {path}: {why}",
+            "name a file that has one of 40 characters a line",
+        ) from error
     if not keys:
         raise UsageError(f"{path} holds none of the {what}", "write one of 40 characters a line")
+    try:
+        ApiKeys(keys)
+    except UsageError as error:
+        raise UsageError(f"the {what} in {path}: {error.message}", error.hint) from error
     return keys

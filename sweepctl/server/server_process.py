@@ -291,7 +291,8 @@ def connected(data: Path, *, makes: bool = False) -> Iterator[Connection]:
 def check_holds_sweeps(data: Path) -> None:
     """Raise a SweepctlError if a folder holds no sweeps."""
     if not (data / DATABASE).is_file():
-        state = "holds none" if data.is_dir() else "does not exist"
+        other = "is a file" if data.exists() else "does not exist"
+        state = "holds none" if data.is_dir() else other
         raise SweepctlError(
             f"no sweeps here: the folder {data} {state}",
             "start one with `sweepctl local sweep.yaml`, or name a server with --server URL",

@@ -87,6 +87,8 @@ class WandbApi:
 
     Every call waits for a server that is away for a moment, for `patience_s` in all, telling
     `on_wait` about it once. A refusal (401, 403) or a missing thing (404) is an error at once.
+    `renew` gives the connection as it would be found now: where a server begins meanwhile, its key
+    is there only then.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class WandbApi:
         *,
         patience_s: float | None = None,
         on_wait: Callable[[str], None] = lambda message: None,
+        renew: Callable[[], Connection] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,6 +105,7 @@ class WandbApi:
         self._client = WandbClient(connection)
         self._patience_s = default_patience_s() if patience_s is None else patience_s
         self._on_wait = on_wait
+        self._renew = renew
         self._sleep = sleep
         self._clock = clock
         self._has_records = True
@@ -122,7 +126,7 @@ class WandbApi:
 
     def viewer(self) -> str:
         """Give the key's owner: the smallest question that shows whether the key is accepted."""
-        return self._retrying(self._client.viewer_entity)
+        return self._retrying(lambda: self._client.viewer_entity())
 
     def create_sweep(
         self,
@@ -307,6 +311,8 @@ class WandbApi:
                 return call()
             except ApiError as error:
                 if error.is_refused:
+                    if self._is_renewed():
+                        continue
                     raise _refused(error, self.connection) from error
                 wait_s = max(delay_s, error.retry_after_s or 0.0)
                 if isinstance(error, CertificateError) or not error.is_transient:
@@ -319,6 +325,14 @@ class WandbApi:
                     told = True
             self._sleep(wait_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+
+    def _is_renewed(self) -> bool:
+        """Take the connection that would be found now; say whether it is another one."""
+        found = self._renew() if self._renew is not None else self.connection
+        if found == self.connection:
+            return False
+        self.connection, self._client = found, WandbClient(found)
+        return True
 
 
 def default_patience_s(environ: Mapping[str, str] = os.environ) -> float:

@@ -38,10 +38,10 @@ def create_sweep(api: WandbApi, spec: SweepSpec, entity: str | None, project: st
 
 
 def tell_seed(spec: SweepSpec, sweep: SweepInfo, say: Callable[[str], None]) -> None:
-    """Tell the seed that the server took for a new sweep whose file names none."""
+    """Tell the seed, its own or by chance, that a server took for a sweep whose file names none."""
     seed, described = seed_in(sweep.description), spec.to_wandb_config().get("description")
     if seed is not None and seed_in(str(described or "")) is None:
-        say(f"seed {seed}: drawn by chance; --seed {seed} repeats the search")
+        say(f"seed {seed}: --seed {seed} repeats the search")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def parse_duration_s(text: str, flag: str = "--since") -> float:
     """Read a time as kubectl does: 30s, 5m, 1h30m, 2d."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"{flag} {text} is no length of time", "try 30s, 5m or 2h")
+        raise UsageError(f"{flag} {text} is no length of time", "try 30s, 5m, 2h or 7d")
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     return math.fsum(float(number) * units[unit] for number, unit in parts)
 

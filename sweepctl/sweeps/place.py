@@ -79,7 +79,7 @@ def open_api(
     """
     server = server_of(place, name, environ)
     if server is not None:
-        yield WandbApi(server, on_wait=say)
+        yield _api_of(server, say, environ)
         return
     data = local_data(place)
     with connected(data, makes=makes) as server:
@@ -96,7 +96,7 @@ def open_source(
     """Open what keeps the named sweep, to read it; embedded data is read from the disk."""
     server = server_of(place, name, environ)
     if server is not None:
-        yield WandbApi(server, on_wait=say)
+        yield _api_of(server, say, environ)
         return
     # Only here: a W&B server is read without them.
     from sweepctl.server.stored_sweeps import StoredSweeps
@@ -145,7 +145,8 @@ def find_sweep(api: SweepSource, name: SweepName) -> SweepInfo:
         found = [sweep for sweep in found if sweep.id == name.id]
     if not found:
         wanted = f"no sweep {name.id}" if name.id else "no sweeps"
-        raise SweepctlError(f"{wanted} at {api.where}", "name one as ENTITY/PROJECT/SWEEP_ID")
+        new = "" if name.id else ", or create one: sweepctl init sweep.yaml --project-name PROJECT"
+        raise SweepctlError(f"{wanted} at {api.where}", f"name one as ENTITY/PROJECT/SWEEP_ID{new}")
     return max(found, key=lambda sweep: sweep.created_at or "")
 
 
@@ -157,6 +158,16 @@ def want_login(place: Place, name: SweepName) -> None:
             "no W&B login: no WANDB_API_KEY and no entry in netrc",
             f"{how_to_log_in(DEFAULT_BASE_URL)}; a sweep without W&B is run by `sweepctl local`",
         )
+
+
+def _api_of(server: Connection, say: Callable[[str], None], environ: Mapping[str, str]) -> WandbApi:
+    """Give the API of a server that is named, perhaps one that only begins to listen."""
+
+    def renew() -> Connection:
+        is_ours = key_of_server(server.base_url) is not None
+        return connection(server.base_url, environ) if is_ours else server
+
+    return WandbApi(server, on_wait=say, renew=renew)
 
 
 def _is_anothers(server: Connection) -> bool:

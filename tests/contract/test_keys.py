@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import urllib.error
@@ -151,7 +152,8 @@ def test_keys_with_names_are_taken_and_revoked_by_a_running_server(mine: Server)
     assert status_of(url, f"Bearer {key}") == 200
     code, said = mine.run(*keys, "add", "alice", *here)
     assert code == 1
-    assert "there is a key named 'alice' already" in said
+    assert f"there is a key named 'alice' in {mine.data} already" in said
+    assert f"revoke alice --data {shlex.quote(str(mine.data))}" in said
     assert mine.run(*keys, "add", "bob", *here)[0] == 0
     names = [each["name"] for each in json.loads(mine.run(*keys, "list", *here, "-o", "json")[1])]
     assert names == ["alice", "bob"]

@@ -139,7 +139,7 @@ def test_every_answer_names_the_seed_also_one_that_was_drawn_by_chance(
 def test_a_new_sweeps_seed_is_told_where_its_file_names_none() -> None:
     made = SweepInfo("e", "p", "s", "n", "RUNNING", "random", "", "sweepctl-seed: 7", *[None] * 4)
     for file, lines in (
-        (b"legs", ["seed 7: drawn by chance; --seed 7 repeats the search"]),
+        (b"legs", ["seed 7: --seed 7 repeats the search"]),
         (b"'sweepctl-seed: 7'", []),
     ):
         said: list[str] = []

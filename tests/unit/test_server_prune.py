@@ -171,6 +171,12 @@ def test_a_folder_of_an_older_format_is_left_as_it_is(tmp_path: Path) -> None:
         assert rows.execute("PRAGMA user_version").fetchone() == (5,)
 
 
+def test_a_file_of_something_else_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / DATABASE).write_bytes(b"no database at all" * 100)
+    with pytest.raises(SweepctlError, match="is damaged: file is not a database"):
+        pruned(tmp_path)
+
+
 def test_the_verb_says_what_it_frees_and_as_data_too(
     data: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

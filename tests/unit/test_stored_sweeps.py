@@ -145,8 +145,9 @@ def test_what_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
         SweepctlError, match=f"no sweep local/legs/abc in the data folder {tmp_path}"
     ):
         source.sweep("local", "legs", "abc")
-    with pytest.raises(SweepctlError, match="no sweeps at the data folder"):
+    with pytest.raises(SweepctlError, match="no sweeps at the data folder") as caught:
         find_sweep(source, SweepName(None, None, None))
+    assert "sweepctl init" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """What the command line says about a server that is away: by the name that people know it by."""
 
+import base64
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -102,3 +104,34 @@ def test_a_server_at_a_port_that_we_chose_is_told_by_its_name(
         assert "WANDB_BASE_URL" not in told
     for line in said:
         assert line.count(where) == 1
+
+
+def test_a_server_that_has_only_begun_is_asked_again_by_its_key() -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(base64.b64decode(self.headers["Authorization"].split()[1]).decode())
+            self.send_response(200 if asked[-1] == f"api:{'b' * 40}" else 401)
+            self.end_headers()
+            self.wfile.write(b'{"data": {"viewer": {"entity": "local"}}}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        for letter, entity in (("b", "local"), ("c", None)):
+            asked.clear()
+            api = WandbApi(Connection(url, "a" * 40), renew=partial(Connection, url, letter * 40))
+            if entity:
+                assert api.viewer() == entity
+            else:
+                with pytest.raises(SweepctlError, match="refused the API key"):
+                    api.viewer()
+            assert asked == [f"api:{'a' * 40}", f"api:{letter * 40}"]
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,8 +47,9 @@ def add_key(data: Path, name: str, now: float) -> str:
         keys = named_keys(data)
         if any(each.name == name for each in keys):
             raise SweepctlError(
-                f"there is a key named '{name}' already",
-                f"give another name, or revoke that one: sweepctl server key revoke {name}",
+                f"there is a key named '{name}' in {data} already",
+                "give another name, or revoke that one:"
+                f" sweepctl server key revoke {name} {_here(data)}",
             )
         _write(data, [*keys, NamedKey(name, hash_of_key(key), now)])
     return key
@@ -56,21 +58,26 @@ def add_key(data: Path, name: str, now: float) -> str:
 def revoke_key(data: Path, name: str) -> None:
     """Take a key away: its next request is refused."""
     if not (data / _FILE).exists():
-        raise _unknown(name, [])
+        raise _unknown(data, name, [])
     with _changing(data):
         keys = named_keys(data)
         kept = [each for each in keys if each.name != name]
         if len(kept) == len(keys):
-            raise _unknown(name, keys)
+            raise _unknown(data, name, keys)
         _write(data, kept)
 
 
-def _unknown(name: str, keys: list[NamedKey]) -> SweepctlError:
+def _unknown(data: Path, name: str, keys: list[NamedKey]) -> SweepctlError:
     known = ", ".join(each.name for each in keys)
     return SweepctlError(
-        f"no key named '{name}'",
-        f"there are: {known}" if known else "there are none: sweepctl server key add NAME",
+        f"no key named '{name}' in {data}",
+        f"there are: {known}" if known else "it has none; another folder is named by --data DIR",
     )
+
+
+def _here(data: Path) -> str:
+    """Give the option that names the folder: without it the same words mean another one's key."""
+    return f"--data {shlex.quote(str(data))}"
 
 
 def named_keys(data: Path) -> list[NamedKey]:
@@ -88,7 +95,8 @@ def named_keys(data: Path) -> list[NamedKey]:
         raise SweepctlError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SweepctlError(
-            f"{path} is damaged", "remove it, and add the keys anew: sweepctl server key add NAME"
+            f"{path} is damaged",
+            f"remove it, and add the keys anew: sweepctl server key add NAME {_here(data)}",
         ) from error
 
 

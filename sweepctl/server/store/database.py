@@ -205,7 +205,10 @@ def cared_for(folder: Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
     format: an older one is an error, for upgrading is a server's work.
     """
     path = folder / DATABASE
-    version = _version_of(path)
+    try:
+        version = _version_of(path)
+    except sqlite3.Error as error:
+        raise _opening_error(path, error) from error
     if version != SCHEMA_VERSION:
         raise SweepctlError(
             f"{path} is of an older format ({version}; this sweepctl writes {SCHEMA_VERSION})",
