@@ -25,7 +25,8 @@ from tests.contract.agents import World
 from tests.serving import ServerProcess, wait_for
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "checkpoints.md"
-STEPS = 1000
+STEPS = 8000
+"""More than the page has: the agent looks for files once a second, and must find it training."""
 
 
 def blocks(language: str) -> list[str]:
@@ -56,7 +57,8 @@ def folders(work: Path) -> list[Path]:
 def test_ten_lines_of_torch_survive_sigterm_and_sigkill(world: World) -> None:
     (program,) = blocks("python")
     assert len([line for line in program.splitlines() if line and line[0] not in " "]) <= 10
-    (world.folder / "train.py").write_text(program)
+    assert "1000):" in program
+    (world.folder / "train.py").write_text(program.replace("1000):", f"{STEPS}):"))
     config = yaml.safe_load(blocks("yaml")[0])
     sweep = world.client.create_sweep("local", "agents", json.dumps(config))
 

@@ -69,13 +69,16 @@ class KeptFiles:
         """
         has_ended, was_killed = self._has_ended, self._was_killed
         changed = {path: stat for path, stat in self._files() if stat != self._known.get(path)}
-        held = self._held_now(changed)
+        zips = {path for path in changed if _is_zip(path, whole=True)}
+        # To find who writes takes a while, in which a trainer that always saves has saved again.
+        held = self._held_now({path: changed[path] for path in changed if path not in zips})
+        changed.update((path, stat) for path in zips if (stat := _stat(path)) is not None)
         whole = [
             path
             for path, stat in changed.items()
             if (path not in held and self._seen.get(path) == stat)
             or (has_ended and not was_killed)
-            or _is_zip(path, whole=True)
+            or path in zips
         ]
         if not was_killed:  # what no more changes then may be half a file all the same
             self._seen = {path: stat for path, stat in changed.items() if path not in held}
