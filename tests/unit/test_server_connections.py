@@ -185,7 +185,10 @@ def stuck(self):
     print("stuck", flush=True)
     held.wait()
 app.Pages.sweeps = stuck
-app.serve(Path(sys.argv[1]), "127.0.0.1", 0, on_listening=lambda url: print(url, flush=True))
+app.serve(
+    Path(sys.argv[1]), "127.0.0.1", 0, key_rule=app.KeyRule.NONE,
+    on_listening=lambda url: print(url, flush=True),
+)
 """
 
 
