@@ -36,6 +36,15 @@ def parsed(text: str | bytes, *, is_stored: bool = False) -> Any:
     return _storable(document) if "\\ud" in text or "\\uD" in text else document
 
 
+def stored_object(text: str) -> dict[str, Any]:
+    """Read a row that was stored as an object; what is none has nothing."""
+    try:
+        values = parsed(text, is_stored=True)
+    except JsonTextError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
 def checked(document: Any) -> Any:
     """Give a value back that came as part of a larger one, under the same rules."""
     _check_depth(document)

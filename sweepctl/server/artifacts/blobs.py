@@ -23,6 +23,7 @@ from sweepctl.server.bounds import SIGNED_FOR_S
 from sweepctl.server.errors import BadMessageError, NotFoundError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.store import blob_store
+from sweepctl.server.store.copies import sync
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.sweep_store import Rows
 
@@ -110,9 +111,9 @@ class Blobs:
             with self._moving:
                 if not target.parent.is_dir():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    _sync(self._folder)
+                    sync(self._folder)
                 os.replace(upload.path, target)
-                _sync(target.parent)
+                sync(target.parent)
                 with self._database.write() as tx:
                     blob_store.put_blob(tx, blob, upload.size_bytes, self._now())
                     also(tx)
@@ -139,11 +140,3 @@ def blob_of(digest: str) -> str:
 def is_blob(text: str) -> bool:
     """Say whether a text can be the name of a blob."""
     return _BLOB.fullmatch(text) is not None
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,6 +24,7 @@ from anyio import to_thread
 from sweepctl.server.bounds import SIGNED_FOR_S
 from sweepctl.server.errors import FileNameError, NotFoundError
 from sweepctl.server.store import file_store, run_store
+from sweepctl.server.store.copies import sync
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
@@ -105,7 +106,7 @@ class RunFiles:
         try:
             target.parent.mkdir(exist_ok=True)
             os.replace(upload.path, target)
-            _sync(target.parent)
+            sync(target.parent)
             values = {
                 "stored": stored,
                 "size_bytes": upload.size_bytes,
@@ -172,11 +173,3 @@ def _write(out: BinaryIO, digest: hashlib._Hash, block: bytes) -> None:
 def _sync_file(out: BinaryIO) -> None:
     out.flush()
     os.fsync(out.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

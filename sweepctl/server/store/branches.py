@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import Any
 
-from sweepctl.server.json_texts import JsonTextError, parsed
+from sweepctl.server.json_texts import stored_object
 from sweepctl.server.store import summary_store, writers
 
 _LINES_BACK = 10_000
@@ -45,16 +45,8 @@ def _settle(tx: sqlite3.Connection, run: int, summary: dict[str, Any]) -> None:
     last: dict[str, Any] = {}
     query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"
     for (text,) in tx.execute(query, (run, _LINES_BACK)):
-        last = {**_object(text), **last}
+        last = {**stored_object(text), **last}
     found = tx.execute("SELECT max(step) FROM history WHERE run = ?", (run,)).fetchone()[0]
     step = -1 if found is None else int(found)
     tx.execute("UPDATE runs SET last_step = ?, is_restarted = 0 WHERE pk = ?", (step, run))
     summary_store.write_summary(tx, run, json.dumps({**summary, **last}))
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        values = parsed(text, is_stored=True)
-    except JsonTextError:
-        return {}
-    return values if isinstance(values, dict) else {}

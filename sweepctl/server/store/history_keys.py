@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweepctl.server.bounds import spend
-from sweepctl.server.json_texts import JsonTextError, parsed, storable
+from sweepctl.server.json_texts import storable, stored_object
 
 Types = frozenset[tuple[str, str]]
 """Pairs of a key and a type that it had."""
@@ -74,12 +74,12 @@ def _last_values(
     query = "SELECT text FROM history WHERE run = ? ORDER BY line DESC LIMIT ?"
     for (text,) in rows.execute(query, (run, _LINES_BACK)):
         spend(1, len(text))
-        for key, value in _flat(_object(text)):
+        for key, value in _flat(stored_object(text)):
             found.setdefault(key, value)
         if len(found) >= len(known):
             break
     if len(found) < len(known):
-        found = {**dict(_flat(_object(summary))), **found}
+        found = {**dict(_flat(stored_object(summary))), **found}
     return {key: value for key, value in found.items() if key in known}
 
 
@@ -109,11 +109,3 @@ def _type(value: object) -> str:
         case {"_type": str(name)}:
             return storable(name)[:100]
     return "map"
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        values = parsed(text, is_stored=True)
-    except JsonTextError:
-        return {}
-    return values if isinstance(values, dict) else {}

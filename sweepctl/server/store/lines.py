@@ -15,7 +15,7 @@ from typing import Any
 
 from sweepctl.server.bounds import spend
 from sweepctl.server.errors import BadMessageError
-from sweepctl.server.json_texts import JsonTextError, parsed
+from sweepctl.server.json_texts import stored_object
 from sweepctl.server.store.history_keys import Types, key_types
 from sweepctl_pod.wandb.summary import read_metric, value_at
 
@@ -50,7 +50,7 @@ def write_history(
     rows, last_step = [], -1
     seen: set[tuple[str, str]] = set()
     for line, text in block.items():
-        values = _object(text)
+        values = stored_object(text)
         if is_shared:
             values["_step"] = line
             text = json.dumps(values)
@@ -170,7 +170,7 @@ def live_rows(rows: sqlite3.Connection, run: int, keys: Sequence[str]) -> list[d
     )
     found = []
     for step, text in rows.execute(query, (run,)).fetchall():
-        values = {**_object(text), "_step": step}
+        values = {**stored_object(text), "_step": step}
         found.append({key: values[key] for key in keys if key in values})
     return found
 
@@ -203,7 +203,7 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
     found = []
     for (text,) in rows.execute(query, (run, low, high)):
         spend(1, len(text))
-        values = _object(text)
+        values = stored_object(text)
         chosen = {key: value_at(values, key) for key in keys}
         if None not in chosen.values():
             found.append(chosen if keys else values)
@@ -216,7 +216,7 @@ def metric_points(
     """Give (step, value) of one metric where it is a number, at most `samples`, for a plot."""
     points = []
     for text in spread_history(rows, run, _MAX_PLOTTED_LINES):
-        values = _object(text)
+        values = stored_object(text)
         step, value = values.get("_step"), read_metric(values, metric).number
         if type(step) is int and value is not None:
             points.append((step, value))
@@ -230,7 +230,7 @@ def metric_values(
     query = "SELECT text FROM history WHERE run = ? AND line >= ? AND instr(text, ?) ORDER BY line"
     name = json.dumps(metric.rpartition(".")[2], ensure_ascii=False)[1:]  # flat or nested
     for (text,) in rows.execute(query, (run, first_line, name)):
-        value = read_metric(_object(text), metric).number
+        value = read_metric(stored_object(text), metric).number
         if value is not None:
             yield value
 
@@ -278,14 +278,6 @@ def _numbers_and_texts(
     return found
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        values = parsed(text, is_stored=True)
-    except JsonTextError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
 def _bounded(value: object, default: int) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -303,7 +295,7 @@ def step_of(value: object, default: int) -> int:
 
 def step_in(text: str) -> int:
     """Give the step of a history line; -1 if it names none."""
-    return step_of(_object(text).get("_step"), -1)
+    return step_of(stored_object(text).get("_step"), -1)
 
 
 def console_line(text: str) -> dict[str, Any]:
