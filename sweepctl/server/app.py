@@ -102,8 +102,9 @@ def serve(
         log(f"data in {data}")
         if database.kept_before:
             log(f"the data was upgraded; as it was before: {database.kept_before}")
+        answering = application(services)
         config = uvicorn.Config(
-            application(services),
+            answering,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -116,7 +117,12 @@ def serve(
         reaping, stopping = ReaperThread(reaper, log), EarlyStopThread(early_stop, log)
         waiting = KeylessThread(keyless) if keyless is not None else None
         try:
-            _Server(config, lambda: on_listening(url) if on_listening else None).run([listener])
+            server = _Server(
+                config,
+                lambda: on_listening(url) if on_listening else None,
+                answering.state.end_streams,
+            )
+            server.run([listener])
         finally:
             engines.close()
             if waiting is not None:
@@ -231,14 +237,21 @@ def build_services(
 class _Server(uvicorn.Server):
     """A uvicorn that reports its start, and that returns to its caller after a signal."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_started: Callable[[], None], on_ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_ending = on_ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_ending()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

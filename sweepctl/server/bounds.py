@@ -17,6 +17,9 @@ from sweepctl_pod.errors import SweepctlError
 MAX_CONNECTIONS = 10_000
 """Open connections; the file limit of the process may allow fewer."""
 
+MAX_STREAMS = 250
+"""Pages that are followed, of those connections; a quarter of them where there may be few."""
+
 HEADER_LIMIT_S = 20.0
 """Seconds for the head of a request, from its first byte or from the connection's beginning."""
 

@@ -321,7 +321,7 @@ def test_people_log_in_once_and_by_a_link_and_the_cookie_is_hidden_from_scripts(
     assert cookie["httpOnly"]
     assert cookie["sameSite"] == "Strict"
     assert cookie["session"]
-    assert browser.run("return document.cookie") == "", "and no script runs there at all"
+    assert browser.run("return document.cookie") == "", "and no script sees it"
     browser.open(f"{target.url}/local/legs/sweeps/{target.sweep.id}")
     assert target.sweep.id in browser.text()
     browser.forget()

@@ -21,6 +21,7 @@ from typing import IO
 
 from sweepctl.server import bounds
 from sweepctl.server.errors import BadMessageError, StoreUnavailableError
+from sweepctl.server.store.changes import Changes
 from sweepctl.server.store.copies import check_room, copy_database, size_bytes
 from sweepctl.server.store.filters import SQL_FUNCTIONS
 from sweepctl.server.store.formats import (
@@ -84,6 +85,9 @@ class Database:
             else:
                 upgrade(self._writer, version)
             self._group_writer = GroupWriter(self._writer)
+            self.changes = Changes(self.version)
+            self.changes.watch(self._writer)
+            self._group_writer.on_stored.append(self.changes.stored)
         except sqlite3.Error as error:
             self._lock_file.close()
             raise _opening_error(path, error) from error

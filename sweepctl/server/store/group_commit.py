@@ -37,12 +37,13 @@ class GroupWriter:
     """The one writing connection of a data file; safe to use from any thread.
 
     `on_undone` is called when a commit failed, so that rows which some members have seen of others
-    were never there. `version` counts the commits that changed something, `commits` how long each
-    took, `writes` what they held.
+    were never there, and `on_stored` when one has changed something. `version` counts those
+    commits, `commits` how long each took, `writes` what they held.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.on_undone: list[Callable[[], None]] = []
+        self.on_stored: list[Callable[[], None]] = []
         self.version = 0
         self.writes = 0
         self.commits = Timings()
@@ -138,6 +139,8 @@ class GroupWriter:
                 self.version += 1
                 self.writes += count
                 self.commits.note(time.monotonic() - began)
+                for stored in self.on_stored:
+                    stored()
             self._end(None)
 
     def _roll_back(self) -> None:

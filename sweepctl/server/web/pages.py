@@ -35,6 +35,7 @@ from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
 from sweepctl.server.web.plot import Mark, lay_out, short
 from sweepctl.server.web.run_table import address, best_run, ranked, run_marks, run_row
+from sweepctl.server.web.static_files import address as static_address
 from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 
@@ -82,7 +83,7 @@ class Pages:
         )
         self._templates.filters |= {
             **{"ago": self._ago, "path": address, "number": _number},
-            "duration": wording.duration,
+            **{"duration": wording.duration, "static": static_address},
         }
 
     def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
@@ -125,6 +126,7 @@ class Pages:
             sweep = sweep_store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
             if found is None or sweep is None:
                 raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
+            shows = self._database.changes.shown("sweep", sweep.pk)
             spec = sweep_store.sweep_spec(rows, sweep.pk)
             runs = run_store.outlines(rows, sweep.pk)
             metrics = summary_store.metric_numbers(rows, sweep)
@@ -152,6 +154,8 @@ class Pages:
             "sweep.html",
             is_held=is_held,
             is_live=sweep.state not in ENDED_SWEEPS or any(run.state in HELD_RUNS for run in runs),
+            events=address(entity, project, "sweeps", sweep_id, "events"),
+            shows=shows,
             sweep=sweep,
             project=found,
             spec=spec,
@@ -172,6 +176,7 @@ class Pages:
             run = run_store.find_run_by_path(rows, entity, project, run_id)
             if run is None:
                 raise NotFoundError(f"no run {entity}/{project}/{run_id}")
+            shows = self._database.changes.shown("run", run.pk)
             sweep = None if run.sweep is None else sweep_store.sweep_by_pk(rows, run.sweep)
             keys = json.loads(run_store.run_document(rows, run.pk, "history_keys"))
             keys = [key for key in keys if not key.startswith("_")]
@@ -190,6 +195,8 @@ class Pages:
             "run.html",
             is_held=is_held,
             is_live=run.state in HELD_RUNS,
+            events=address(entity, project, "runs", run_id, "events"),
+            shows=shows,
             run=run,
             project=Project(run.project, entity, project, 0.0),
             sweep=sweep,
@@ -224,13 +231,27 @@ class Pages:
     def logged_in(self, place: str) -> str:
         """Write the page that goes on to a place by itself."""
         page = self._templates.get_template("logged_in.html")
-        return page.render(refresh_s=f"0; url={place}", place=place)
+        return page.render(refresh_s=f"0; url={place}", events="", place=place)
 
-    def _write(self, template: str, *, is_live: bool, is_held: bool = False, **values: Any) -> str:
-        """Fill a template; a live page reloads itself, unless its reader holds it."""
+    def _write(
+        self,
+        template: str,
+        *,
+        is_live: bool,
+        is_held: bool = False,
+        events: str = "",
+        **values: Any,
+    ) -> str:
+        """Fill a template.
+
+        A live page reloads itself, unless its reader holds it; with scripts only what has no stream
+        of `events`.
+        """
         refresh_s = _REFRESH_S if is_live and not is_held else None
         page = self._templates.get_template(template)
-        return page.render(refresh_s=refresh_s, is_held=is_live and is_held, **values)
+        return page.render(
+            refresh_s=refresh_s, is_held=is_live and is_held, events=events, **values
+        )
 
     def _agents(self, rows: Rows, sweep: Sweep, runs: list[RunOutline]) -> list[dict[str, Any]]:
         held = {run.agent: run for run in runs if run.agent is not None and run.state in HELD_RUNS}

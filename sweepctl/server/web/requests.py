@@ -19,8 +19,9 @@ from sweepctl_pod.errors import SweepctlError
 
 _BIG_BYTES = 1 << 18
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:;"
-    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self';"
+    " style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none';"
+    " base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     # With none, a browser would hide where the login's form comes from.
     "Referrer-Policy": "same-origin",
@@ -102,10 +103,18 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 def page_response(
     text: str | bytes, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with a page, which may load nothing and run nothing."""
+    """Answer with a page, which may run and load what this server has, and nothing else."""
     # What an earlier version stored may hold halves of surrogate pairs, which UTF-8 cannot say.
     body = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     return HTMLResponse(body, status, headers={**_PAGE_HEADERS, **(headers or {})})
+
+
+def takes_gzip(request: Request) -> bool:
+    """Say whether a client takes an answer that is packed."""
+    given = request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
+    return any(each == "gzip" or each.startswith("gzip;q=") for each in given) and not any(
+        each in ("gzip;q=0", "gzip;q=0.0") for each in given
+    )
 
 
 def _parsed(raw: bytes) -> Any:

@@ -18,7 +18,7 @@ from sweepctl.server.access.logins import Logins
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
-from sweepctl.server.bounds import accounted
+from sweepctl.server.bounds import MAX_STREAMS, accounted
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -28,15 +28,18 @@ from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.runs.files import RunFiles, checked_name
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.runs.messages import read_stream
-from sweepctl.server.store import file_store, run_store
+from sweepctl.server.store import file_store, run_store, sweep_store
+from sweepctl.server.store.changes import Kind
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import LOCAL_USER, Run
 from sweepctl.server.web.answers import Answers, Handler, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
+from sweepctl.server.web.connections import raise_file_limit
 from sweepctl.server.web.exposition import CONTENT_TYPE
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.heartbeats import heartbeat_answer
 from sweepctl.server.web.kept_pages import KeptPage, KeptPages
+from sweepctl.server.web.live import Streams
 from sweepctl.server.web.login_routes import LoginRoutes
 from sweepctl.server.web.metrics import Metrics, kind_of
 from sweepctl.server.web.pages import Pages
@@ -47,7 +50,9 @@ from sweepctl.server.web.requests import (
     json_response,
     page_response,
     read_json,
+    takes_gzip,
 )
+from sweepctl.server.web.static_files import ROUTE, static_file
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _SHARED_HEADER, _WRITER_HEADER = "x-wandb-use-async-filestream", "x-wandb-async-client-id"
@@ -86,7 +91,7 @@ class Services:
 
 
 def application(services: Services) -> Starlette:
-    """Give the ASGI application."""
+    """Give the ASGI application; its `state.end_streams()` ends what would go on for ever."""
     logins = LoginRoutes(services.logins, services.pages)
     troubles = services.database.troubles
     answers = Answers(services.api_keys, logins, services.pages, troubles, services.log)
@@ -101,7 +106,7 @@ def application(services: Services) -> Starlette:
         answer = times.timed(kind_of(path, methods[0]), answers.guarded(handler, is_open=is_open))
         return Route(path, answer, methods=methods)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("/healthz", routes.health, "GET", is_open=True),
             # Open: it asks for a key by itself.
@@ -122,6 +127,8 @@ def application(services: Services) -> Starlette:
             route("/blobs/{rest:path}", artifact_routes.get, "GET", is_open=True),
             route("/artifacts/{rest:path}", artifact_routes.by_digest, "GET"),
             route("/artifactsV2/{rest:path}", artifact_routes.by_digest, "GET"),
+            # Open: it is part of this package, and the form of the login loads it as well.
+            route(ROUTE, static_file, "GET", is_open=True),
             route("/login", logins.log_in, "POST", is_open=True),
             route("/login/links", logins.new_link, "POST"),
             route("/", routes.sweeps_page, "GET"),
@@ -131,6 +138,8 @@ def application(services: Services) -> Starlette:
         ],
         middleware=[Middleware(GatedApp, gate=services.gate)],
     )
+    app.state.end_streams = routes.streams.close
+    return app
 
 
 class _Routes:
@@ -138,6 +147,8 @@ class _Routes:
         self._services = services
         self._answers = answers
         self._kept = KeptPages(services.database.version)
+        changes = services.database.changes
+        self.streams = Streams(changes, min(MAX_STREAMS, raise_file_limit() // 4))
         # Apart from the threads that read: those of writers may all wait for the disk.
         self._writers = CapacityLimiter(_WRITERS)
 
@@ -243,6 +254,8 @@ class _Routes:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
         names = segments(request)
+        if len(names) == 5 and names[4] == "events":
+            return await self._events(request, names)
 
         def write() -> str:
             match names:
@@ -268,10 +281,32 @@ class _Routes:
         page = self._kept.current(key)
         if page is None:
             page = await to_thread.run_sync(written)
-        headers = {"ETag": page.etag, "Cache-Control": "private, no-cache"}
+        headers = {
+            "ETag": page.etag,
+            "Cache-Control": "private, no-cache",
+            "Vary": "Accept-Encoding",
+        }
         if page.is_what(request.headers.get("if-none-match")):
             return Response(status_code=304, headers=headers)
+        if takes_gzip(request):
+            return page_response(page.packed, headers={**headers, "Content-Encoding": "gzip"})
         return page_response(page.body, headers=headers)
+
+    async def _events(self, request: Request, names: list[str]) -> Response:
+        """Answer with the stream of what changes on the page of a sweep or run."""
+        entity, project, kind, name, _ = names
+
+        def find() -> tuple[Kind, int]:
+            with self._services.database.read() as rows:
+                if kind == "runs":
+                    return "run", self._run_at(entity, project, name).pk
+                owner = sweep_store.find_project(rows, entity, project)
+                sweep = sweep_store.find_sweep(rows, id=name, project=owner.pk) if owner else None
+            if kind != "sweeps" or sweep is None:
+                raise NotFoundError(f"there is nothing at {request.url.path}")
+            return "sweep", sweep.pk
+
+        return self.streams.response(request, *await to_thread.run_sync(find))
 
     async def _file(self, run: int, name: str) -> Response:
         def find() -> file_store.StoredFile | None:

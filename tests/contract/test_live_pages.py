@@ -1,0 +1,126 @@
+"""A real Chromium on pages of a real server: what happens appears, and the reader stays."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sweepctl_pod.wandb.client import Connection, WandbClient
+from tests.chromium import PROGRAM, Chromium
+from tests.serving import API_KEY, ServerProcess
+
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium"
+)
+
+CONFIG = json.dumps(
+    {
+        "method": "grid",
+        "metric": {"name": "reward", "goal": "maximize"},
+        "parameters": {"a": {"values": list(range(60))}},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    browser = Chromium(tmp_path_factory.mktemp("chromium"), {})
+    yield browser
+    browser.close()
+
+
+class Trained:
+    """A sweep whose runs are begun and ended by the test."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self.client = WandbClient(Connection(server.url, API_KEY, "local"))
+        self.sweep = self.client.create_sweep("local", "legs", CONFIG)
+        self.agent = server.graphql(
+            'mutation M($s: String!) { createAgent(input: {host: "h", sweep: $s})'
+            " { agent { id } } }",
+            {"s": self.sweep.id},
+        )["createAgent"]["agent"]["id"]
+
+    @property
+    def page(self) -> str:
+        return f"{self.server.url}/local/legs/sweeps/{self.sweep.id}"
+
+    def begin(self) -> str:
+        beat = (
+            'mutation M($a: ID!) { agentHeartbeat(input: {id: $a, metrics: "{}",'
+            ' runState: "{}"}) { commands } }'
+        )
+        told = self.server.graphql(beat, {"a": self.agent})["agentHeartbeat"]["commands"]
+        return str(json.loads(told)[0]["run_id"])
+
+    def end(self, run: str, reward: float) -> None:
+        files = {"wandb-summary.json": {"offset": 0, "content": [json.dumps({"reward": reward})]}}
+        body = {"files": files, "complete": True, "exitcode": 0}
+        self.server.stream(f"local/legs/{run}", body)
+
+    def run(self, reward: float) -> str:
+        run = self.begin()
+        self.end(run, reward)
+        return run
+
+
+@pytest.fixture
+def trained(start_server: Callable[..., ServerProcess]) -> Trained:
+    return Trained(start_server())
+
+
+def test_a_run_that_ends_appears_and_the_reader_stays_where_it_is(
+    browser: Chromium, trained: Trained
+) -> None:
+    for number in range(40):
+        trained.run(number)
+    browser.open(trained.page)
+    browser.run(
+        "window.isSame = true; window.scrollTo(0, 400);"
+        " document.querySelector('details')?.setAttribute('open', '');"
+        " document.querySelectorAll('td a')[5].focus({preventScroll: true});"
+        " getSelection().selectAllChildren(document.querySelector('h1'))"
+    )
+    place = "return [scrollY, document.activeElement.href, String(getSelection())]"
+    before = browser.run(place)
+    assert before[0] == 400
+    run = trained.run(1000.0)
+    browser.wait_until(f"document.querySelector('tr.best a')?.href.endsWith('{run}')")
+    assert browser.run(place) == before
+    assert browser.run("return window.isSame"), "the page was not loaded again"
+    assert "finished 41" in browser.text()
+
+
+def test_a_page_that_was_away_while_something_happened_shows_it(
+    browser: Chromium, trained: Trained
+) -> None:
+    run = trained.begin()
+    browser.open(trained.page)
+    browser.wait_until("document.body.dataset.events")
+    trained.server.kill()
+    trained.server.start()
+    trained.end(run, 3.0)
+    browser.wait_until("document.querySelector('tr.best')")
+
+
+def test_a_viewer_costs_nothing_while_nothing_changes_and_never_holds_up_the_end(
+    browser: Chromium, trained: Trained
+) -> None:
+    trained.run(1.0)
+    browser.open(trained.page)
+    browser.run(
+        "window.asked = []; const ask = window.fetch;"
+        " window.fetch = (...given) => { window.asked.push(given[0]); return ask(...given); }"
+    )
+    other = trained.client.create_sweep("local", "legs", CONFIG)
+    for _ in range(20):
+        trained.client.sweep("local", "legs", other.id)
+    trained.run(2.0)
+    browser.wait_until("document.body.innerText.includes('finished 2')")
+    assert browser.run("return window.asked.length") <= 3, "the begin and the end of one run"
+    began = time.monotonic()
+    assert trained.server.stop() == 0
+    assert time.monotonic() - began < 30
