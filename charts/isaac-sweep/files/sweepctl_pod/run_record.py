@@ -174,7 +174,7 @@ def read_record(text: str) -> RunRecord | None:
         str(form.get("host") or ""),
         attempt if _is_number(attempt) and isinstance(attempt, int) else 1,
         tuple(_read_all(Claim, form.get("claims"))),
-        tuple(_read_all(Attempt, form.get("attempts"))),
+        tuple(map(_in_order, _read_all(Attempt, form.get("attempts")))),
         parameters if isinstance(parameters, dict) else None,
         asked_at if _is_number(asked_at) else None,
     )
@@ -204,6 +204,13 @@ def _read_all(kind: type[Any], found: object) -> list[Any]:
             except TypeError:
                 continue
     return read
+
+
+def _in_order(attempt: Attempt) -> Attempt:
+    """Have an attempt that ended before it began, by whatever clocks, end as it began."""
+    if attempt.ended_at is None or attempt.ended_at >= attempt.began_at:
+        return attempt
+    return replace(attempt, ended_at=attempt.began_at)
 
 
 def _fits(value: object, declared: str) -> bool:

@@ -42,6 +42,7 @@ from sweepctl_pod.waiting import (
     NoAnswerError,
     Retrying,
 )
+from sweepctl_pod.wandb.api_clock import SteadyClock
 from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import Place, file_text, last_step, upload_file
 
@@ -61,12 +62,13 @@ class RecordKeeper:
         sweep = training.sweep
         self._place: Place = (sweep.entity, sweep.project, training.run.id)
         host = training.host or socket.gethostname()
+        self._clock = SteadyClock(client.transport.now())
         self._attempt = Attempt(
             number=training.run.attempt or 0,
             host=host,
             node=training.pod.environ.get("SWEEPCTL_NODE", ""),
             agent=agent_name(host, training.pod.descendants.marker),
-            began_at=client.transport.now(),
+            began_at=self._clock.now(),
         )
         self._times = times
         self._left = progress_in(training.folder)
@@ -144,9 +146,7 @@ class RecordKeeper:
         signals = self._training.pod.signals
         ended_by = _ended_by(verdict, end, signals.first)
         self._wait(retrying)
-        self._attempt = replace(
-            self._attempt, ended_at=self._client.transport.now(), ended_by=ended_by
-        )
+        self._attempt = replace(self._attempt, ended_at=self._clock.now(), ended_by=ended_by)
         trouble: str | None = "no answer yet"
         for _ in range(2):
             if not self._call.is_done() or self.is_lost:

@@ -250,10 +250,11 @@ class Transport:
 
     def open(self, request: urllib.request.Request) -> Any:
         """Send a request and give the open answer; any other status than 2xx is an ApiError."""
+        asked_at = time.monotonic()
         try:
             answer = self._opener.open(request, timeout=self.timeout_s)
             if _origin(answer.url) == _origin(self.connection.base_url):  # no store of files
-                self._clock.hear(answer.headers.get("Date"))
+                self._clock.hear(answer.headers.get("Date"), time.monotonic() - asked_at)
             return answer
         except urllib.error.HTTPError as error:
             failure = _http_error(error, self.where, self.connection.base_url)
