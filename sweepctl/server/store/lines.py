@@ -7,6 +7,7 @@ changes no other line. Nothing here loads a whole history to count it.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -221,6 +222,27 @@ def metric_points(
         if type(step) is int and value is not None:
             points.append((step, value))
     return [points[number] for number in spread(len(points), samples)]
+
+
+def metric_curve(
+    rows: sqlite3.Connection, run: int, metric: str, samples: int
+) -> list[tuple[float, float, float]]:
+    """Give (value, step, seconds since the run began) of one metric, of at most `samples` lines.
+
+    A time that is not told is not a number.
+    """
+    points = []
+    for text in spread_history(rows, run, samples):
+        values = stored_object(text)
+        step, time, value = (
+            values.get("_step"),
+            values.get("_runtime"),
+            read_metric(values, metric).number,
+        )
+        if type(step) is int and value is not None:
+            is_told = isinstance(time, int | float) and not isinstance(time, bool)
+            points.append((value, float(step), float(time or 0) if is_told else math.nan))
+    return points
 
 
 def metric_values(

@@ -169,15 +169,23 @@ class RunOutline(NamedTuple):
     display_name: str | None
     state: RunState
     agent: int | None
+    attempt: int
+    host: str | None
+    created: float
+    heartbeat: float
+    last_step: int
 
 
 def outlines(rows: Rows, sweep: int) -> list[RunOutline]:
     """List the runs of a sweep, oldest first, in outline."""
-    query = f"SELECT pk, id, display_name, state, agent FROM runs WHERE {OF_SWEEP} ORDER BY pk"
+    query = (
+        "SELECT pk, id, display_name, state, agent, attempt, host, created, heartbeat, last_step"
+        f" FROM runs WHERE {OF_SWEEP} ORDER BY pk"
+    )
     states = {state.value: state for state in RunState}
     return [
-        RunOutline(pk, id, name, states[state], agent)
-        for pk, id, name, state, agent in rows.execute(query, (sweep, sweep))
+        RunOutline(pk, id, name, states[state], *rest)
+        for pk, id, name, state, *rest in rows.execute(query, (sweep, sweep))
     ]
 
 
@@ -213,6 +221,20 @@ def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[s
     )
     for pk, params, config in rows.execute(query, (sweep, sweep, after)):
         yield pk, _params(params, config)
+
+
+def settings_texts(rows: Rows, sweep: int) -> dict[int, tuple[str | None, str | None]]:
+    """Give what `settings_in` reads of each run of a sweep, by run: it seldom changes."""
+    query = (
+        f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {OF_SWEEP}"
+        " ORDER BY pk"
+    )
+    return {pk: (params, config) for pk, params, config in rows.execute(query, (sweep, sweep))}
+
+
+def settings_in(texts: tuple[str | None, str | None]) -> dict[str, Any]:
+    """Give the parameters that a run was handed out with, else the values of its config."""
+    return _params(*texts)
 
 
 def params_of(rows: Rows, run: int) -> dict[str, Any]:

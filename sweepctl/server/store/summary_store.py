@@ -67,6 +67,21 @@ def metric_numbers(rows: Rows, sweep: Sweep) -> dict[int, float]:
     return numbers
 
 
+def trainer_times(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
+    """Give how long the trainers of a sweep's runs say that they ran, and when, by run.
+
+    They are the entries of the summary that say so.
+    """
+    query = (
+        "SELECT run, key, value FROM summary_values WHERE key IN ('_runtime', '_timestamp')"
+        f" AND run IN (SELECT pk FROM runs WHERE {OF_SWEEP})"
+    )
+    found: dict[int, dict[str, Any]] = {}
+    for run, key, value in rows.execute(query, (sweep, sweep)):
+        found.setdefault(run, {})[key] = value
+    return found
+
+
 def summary_of(rows: Rows, run: int) -> dict[str, Any]:
     """Give the summary of a run; an empty one of a run that was deleted meanwhile."""
     row = rows.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()

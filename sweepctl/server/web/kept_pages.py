@@ -30,6 +30,8 @@ class KeptPage:
     etag: str
     version: int
     until: float
+    fresh_until: float
+    """Until then it holds whatever is stored: it costs too much to be written all the time."""
 
     @property
     def size(self) -> int:
@@ -57,12 +59,18 @@ class KeptPages:
         self._pages: OrderedDict[Hashable, KeptPage] = OrderedDict()
         self._bytes = 0
 
+    def now(self) -> float:
+        """Give the time by which pages hold."""
+        return self._clock()
+
     def current(self, key: Hashable, version: Callable[[], int] | None = None) -> KeptPage | None:
         """Give a page that still holds; `version` counts what was stored of what it shows."""
         now = (version or self._version)()
         with self._guard:
             page = self._pages.get(key)
-            if page is None or page.version != now or self._clock() > page.until:
+            if page is None or self._clock() > page.until:
+                return None
+            if page.version != now and self._clock() >= page.fresh_until:
                 return None
             self._pages.move_to_end(key)
             return page
@@ -76,10 +84,18 @@ class KeptPages:
             return kept
         # What is stored while it is being written may be missing in it.
         now, until = (version or self._version)(), self._clock() + _HOLDS_S
+        return self.keep(key, write(), now, until)
+
+    def keep(
+        self, key: Hashable, text: str, version: int, until: float, fresh_until: float = 0.0
+    ) -> KeptPage:
+        """Keep a page that shows what there was at a version."""
         # What an earlier version stored may hold halves of surrogate pairs: UTF-8 has none.
-        body = write().encode("utf-8", "replace")
+        body = text.encode("utf-8", "replace")
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        page = KeptPage(body, gzip.compress(body, _LEVEL, mtime=0), etag, now, until)
+        page = KeptPage(
+            body, gzip.compress(body, _LEVEL, mtime=0), etag, version, until, fresh_until
+        )
         with self._guard:
             self._drop(key)
             self._pages[key] = page

@@ -7,16 +7,14 @@ its client prints lead here.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
+from sweepctl.figures import Figure
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.errors import NotFoundError
-from sweepctl.server.lifecycle import AgentState, Limits
+from sweepctl.server.lifecycle import Limits
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import (
     file_store,
@@ -28,22 +26,22 @@ from sweepctl.server.store import (
 )
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
-from sweepctl.server.store.run_store import Run, RunOutline
-from sweepctl.server.store.summary_store import sweep_metric
-from sweepctl.server.store.sweep_store import Project, RegisteredAgent, Rows, Sweep
+from sweepctl.server.store.run_store import Run
+from sweepctl.server.store.sweep_store import Project, Sweep
 from sweepctl.server.web import wording
 from sweepctl.server.web.console import plain
+from sweepctl.server.web.page_writer import PageWriter
 from sweepctl.server.web.plot import Mark, lay_out, short
-from sweepctl.server.web.run_table import address, best_run, ranked, run_marks, run_row
-from sweepctl.server.web.static_files import address as static_address
+from sweepctl.server.web.run_table import address
+from sweepctl.server.web.sweep_content import SweepContent, SweepReader
+from sweepctl.server.web.sweep_figures import Named, SweepFigures
+from sweepctl.server.web.sweep_page import SweepPage
+from sweepctl.server.web.table_query import TableQuery
 from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS, RunState
 from sweepctl_pod.wandb.summary import OWN_KEYS, duration_s
 
-_REFRESH_S = 5
 _MAX_SWEEPS = 200
 _MAX_RUNS = 500
-_MAX_RANKED = 250
-"""A sweep's best: a page of thousands of runs is written in a tenth of a second."""
 _MAX_POINTS = 1000
 _LOG_LINES = 200
 
@@ -74,17 +72,10 @@ class Pages:
         self._files = files
         self._now = now
         self._limits = limits
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("sweepctl.server.web"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= {
-            **{"ago": self._ago, "path": address, "number": _number},
-            **{"duration": wording.duration, "static": static_address},
-        }
+        self._writer = PageWriter(now)
+        self.reader = SweepReader(database, presence, now)
+        self._sweep_page = SweepPage(self._writer, database, presence, self.reader, limits, now)
+        self.figures = SweepFigures(self.reader)
 
     def sweeps(self, entity: str | None = None, project: str | None = None) -> str:
         """Write the page that lists the sweeps, of one project or of all, newest first."""
@@ -115,58 +106,21 @@ class Pages:
         is_live = any(item.sweep.state not in ENDED_SWEEPS for item in listed) or any(
             run.state in HELD_RUNS for run in plain
         )
-        return self._write(
+        return self._writer.write(
             "sweeps.html", is_live=is_live, only=only, listed=listed, plain=plain, projects=projects
         )
 
-    def sweep(self, entity: str, project: str, sweep_id: str, *, is_held: bool = False) -> str:
-        """Write the page of one sweep: its runs with metric and parameters, and a plot of them."""
-        with self._database.read() as rows:
-            found = sweep_store.find_project(rows, entity, project)
-            sweep = sweep_store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
-            if found is None or sweep is None:
-                raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
-            shows = self._database.changes.shown("sweep", sweep.pk)
-            spec = sweep_store.sweep_spec(rows, sweep.pk)
-            runs = run_store.outlines(rows, sweep.pk)
-            metrics = summary_store.metric_numbers(rows, sweep)
-            agents = self._agents(rows, sweep, runs)
-            best = best_run(sweep, runs, metrics)
-            names = wording.searched(spec)
-            records = record_store.records_of_sweep(rows, self._database.folder, sweep.pk)
-            first = [run.pk for run in ranked(sweep, runs, metrics)[:_MAX_RANKED]]
-            found_runs = run_store.runs_by_pk(rows, first)
-            shown = [found_runs[pk] for pk in first if pk in found_runs]
-            summaries = {run.pk: summary_store.summary_of(rows, run.pk) for run in shown}
-            table = [
-                run_row(
-                    run,
-                    wording.metric(sweep_metric(sweep, summaries[run.pk])),
-                    wording.values_at(run_store.settings_of(rows, run.pk), names),
-                    run.pk == best,
-                    wording.why_not_finished(run, summaries[run.pk], self._limits),
-                    self._duration_s(run, summaries[run.pk]),
-                    records.get(run.pk),
-                )
-                for run in shown
-            ]
-        return self._write(
-            "sweep.html",
-            is_held=is_held,
-            is_live=sweep.state not in ENDED_SWEEPS or any(run.state in HELD_RUNS for run in runs),
-            events=address(entity, project, "sweeps", sweep_id, "events"),
-            shows=shows,
-            sweep=sweep,
-            project=found,
-            spec=spec,
-            names=names,
-            parameters=list(wording.parameters(spec["parameters"])),
-            states=Counter(run.state.value for run in runs),
-            run_count=len(runs),
-            agents=agents,
-            table=table,
-            plot=lay_out(run_marks(found, runs, metrics, best, _MAX_POINTS), "run"),
-        )
+    def sweep(
+        self,
+        entity: str,
+        project: str,
+        sweep_id: str,
+        query: TableQuery = TableQuery(),  # noqa: B008
+        *,
+        is_held: bool = False,
+    ) -> str:
+        """Write the page of one sweep as a query wants it."""
+        return self._sweep_page.write(entity, project, sweep_id, query, is_held=is_held)
 
     def run(
         self, entity: str, project: str, run_id: str, metric: str | None, *, is_held: bool = False
@@ -191,7 +145,7 @@ class Pages:
             record = record_store.record_of_run(rows, self._database.folder, run.pk)
         marks = [Mark(step, value, f"step {step}: {short(value)}") for step, value in points]
         log = [_shown(lines.console_line(text)) for _, text in tail]
-        return self._write(
+        return self._writer.write(
             "run.html",
             is_held=is_held,
             is_live=run.state in HELD_RUNS,
@@ -220,63 +174,21 @@ class Pages:
             files=[(file, self._files.url("", "GET", run.pk, file.name)) for file in files],
         )
 
+    def figure(self, content: SweepContent, named: Named, figure: Figure, query: TableQuery) -> str:
+        """Write the page of one figure of a sweep."""
+        return self._sweep_page.figure(content, named, figure, query)
+
     def missing(self, message: str) -> str:
         """Write the page of what is not there."""
-        return self._write("missing.html", is_live=False, message=message)
+        return self._writer.write("missing.html", is_live=False, message=message)
 
     def login(self, place: str, problem: str | None) -> str:
         """Write the form that takes the key, to go on to a place then."""
-        return self._write("login.html", is_live=False, place=place, problem=problem)
+        return self._writer.write("login.html", is_live=False, place=place, problem=problem)
 
     def logged_in(self, place: str) -> str:
         """Write the page that goes on to a place by itself."""
-        page = self._templates.get_template("logged_in.html")
-        return page.render(refresh_s=f"0; url={place}", events="", place=place)
-
-    def _write(
-        self,
-        template: str,
-        *,
-        is_live: bool,
-        is_held: bool = False,
-        events: str = "",
-        **values: Any,
-    ) -> str:
-        """Fill a template.
-
-        A live page reloads itself, unless its reader holds it; with scripts only what has no stream
-        of `events`.
-        """
-        refresh_s = _REFRESH_S if is_live and not is_held else None
-        page = self._templates.get_template(template)
-        return page.render(
-            refresh_s=refresh_s, is_held=is_live and is_held, events=events, **values
-        )
-
-    def _agents(self, rows: Rows, sweep: Sweep, runs: list[RunOutline]) -> list[dict[str, Any]]:
-        held = {run.agent: run for run in runs if run.agent is not None and run.state in HELD_RUNS}
-        return [
-            {
-                "agent": agent,
-                "state": self._state(agent, sweep, held.get(agent.pk)),
-                "last_seen": self._last_seen(agent),
-                "run": held.get(agent.pk),
-            }
-            for agent in reversed(sweep_store.agents(rows, sweep.pk))
-        ]
-
-    def _state(self, agent: RegisteredAgent, sweep: Sweep, run: RunOutline | None) -> str:
-        """Give the state of an agent; GONE for a silent one, which W&B's protocol does not know."""
-        if agent.state != AgentState.RUNNING or run is not None:
-            return agent.state.value
-        if sweep.state in ENDED_SWEEPS:
-            return AgentState.FINISHED.value
-        is_silent = self._now() - self._last_seen(agent) >= self._limits.agent_timeout_s
-        return "GONE" if is_silent else agent.state.value
-
-    def _last_seen(self, agent: RegisteredAgent) -> float:
-        ago = self._presence.seconds_ago("agent", agent.pk)
-        return agent.heartbeat if ago is None else self._now() - ago
+        return self._writer.forward("logged_in.html", place)
 
     def _duration_s(self, run: Run, summary: Mapping[str, Any]) -> float | None:
         if run.state == RunState.PENDING:
@@ -289,17 +201,6 @@ class Pages:
             heard_s=run.heartbeat if ago is None else self._now() - ago,
             now_s=self._now(),
         )
-
-    def _ago(self, time: float) -> str:
-        seconds = max(0, int(self._now() - time))
-        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-            if seconds >= 2 * size:
-                return f"{seconds // size} {unit} ago"
-        return f"{seconds} s ago"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else short(value)
 
 
 def _rest_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, wording.Value]:

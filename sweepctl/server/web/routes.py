@@ -18,7 +18,7 @@ from sweepctl.server.access.logins import Logins
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
-from sweepctl.server.bounds import MAX_STREAMS, accounted
+from sweepctl.server.bounds import MAX_STREAMS
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.sweeps import Sweeps
@@ -28,7 +28,7 @@ from sweepctl.server.graphql.executor import DocumentError, Executor
 from sweepctl.server.runs.files import RunFiles, checked_name
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.runs.messages import read_stream
-from sweepctl.server.store import file_store, run_store, sweep_store
+from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.changes import Kind
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import LOCAL_USER, Run
@@ -38,7 +38,7 @@ from sweepctl.server.web.connections import raise_file_limit
 from sweepctl.server.web.exposition import CONTENT_TYPE
 from sweepctl.server.web.gate import Gate, GatedApp
 from sweepctl.server.web.heartbeats import heartbeat_answer
-from sweepctl.server.web.kept_pages import KeptPage, KeptPages
+from sweepctl.server.web.kept_pages import KeptPages
 from sweepctl.server.web.live import Streams
 from sweepctl.server.web.login_routes import LoginRoutes
 from sweepctl.server.web.metrics import Metrics, kind_of
@@ -48,11 +48,10 @@ from sweepctl.server.web.requests import (
     blocks,
     error_response,
     json_response,
-    page_response,
     read_json,
-    takes_gzip,
 )
 from sweepctl.server.web.static_files import ROUTE, static_file
+from sweepctl.server.web.sweep_routes import SweepRoutes, kept_page
 
 _ATTEMPT_HEADER = "x-sweepctl-attempt"
 _SHARED_HEADER, _WRITER_HEADER = "x-wandb-use-async-filestream", "x-wandb-async-client-id"
@@ -148,6 +147,7 @@ class _Routes:
         self._answers = answers
         self._kept = KeptPages(services.database.version)
         changes = services.database.changes
+        self._sweep_pages = SweepRoutes(services.pages, self._kept, changes)
         self.streams = Streams(changes, min(MAX_STREAMS, raise_file_limit() // 4))
         # Apart from the threads that read: those of writers may all wait for the disk.
         self._writers = CapacityLimiter(_WRITERS)
@@ -248,63 +248,38 @@ class _Routes:
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
     async def sweeps_page(self, request: Request) -> Response:
-        return await self._page(request, ("",), self._services.pages.sweeps)
+        return await kept_page(self._kept, request, ("",), self._services.pages.sweeps)
 
     async def page(self, request: Request) -> Response:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
         names = segments(request)
-        if len(names) == 5 and names[4] == "events":
-            return await self._events(request, names)
+        match names:
+            case [_, _, "sweeps" | "runs", _, "events"]:
+                return await self._events(request, names)
+            case [entity, project, "sweeps", sweep]:
+                return await self._sweep_pages.page(request, entity, project, sweep)
+            case [entity, project, "sweeps", sweep, "figures", name]:
+                return await self._sweep_pages.figure(request, entity, project, sweep, name)
 
         def write() -> str:
             match names:
                 case [entity, project]:
                     return pages.sweeps(entity, project)
-                case [entity, project, "sweeps", sweep]:
-                    return pages.sweep(entity, project, sweep, is_held=is_held)
                 case [entity, project, "runs", run]:
                     return pages.run(entity, project, run, metric, is_held=is_held)
             raise NotFoundError(f"there is nothing at {request.url.path}")
 
-        return await self._page(request, (*names, metric, is_held), write)
-
-    async def _page(
-        self, request: Request, key: tuple[str | bool | None, ...], write: Callable[[], str]
-    ) -> Response:
-        """Answer with a page, or that the browser has it."""
-
-        def written() -> KeptPage:
-            with accounted():
-                return self._kept.written(key, write)
-
-        page = self._kept.current(key)
-        if page is None:
-            page = await to_thread.run_sync(written)
-        headers = {
-            "ETag": page.etag,
-            "Cache-Control": "private, no-cache",
-            "Vary": "Accept-Encoding",
-        }
-        if page.is_what(request.headers.get("if-none-match")):
-            return Response(status_code=304, headers=headers)
-        if takes_gzip(request):
-            return page_response(page.packed, headers={**headers, "Content-Encoding": "gzip"})
-        return page_response(page.body, headers=headers)
+        return await kept_page(self._kept, request, (*names, metric, is_held), write)
 
     async def _events(self, request: Request, names: list[str]) -> Response:
         """Answer with the stream of what changes on the page of a sweep or run."""
         entity, project, kind, name, _ = names
 
         def find() -> tuple[Kind, int]:
-            with self._services.database.read() as rows:
-                if kind == "runs":
-                    return "run", self._run_at(entity, project, name).pk
-                owner = sweep_store.find_project(rows, entity, project)
-                sweep = sweep_store.find_sweep(rows, id=name, project=owner.pk) if owner else None
-            if kind != "sweeps" or sweep is None:
-                raise NotFoundError(f"there is nothing at {request.url.path}")
-            return "sweep", sweep.pk
+            if kind == "sweeps":
+                return "sweep", self._services.pages.reader.find(entity, project, name)[1].pk
+            return "run", self._run_at(entity, project, name).pk
 
         return self.streams.response(request, *await to_thread.run_sync(find))
 

@@ -64,8 +64,23 @@ def _searched_as(name: str, given: Mapping[str, Any], write: Write) -> str:
 
 def searched(spec: Mapping[str, Any]) -> list[str]:
     """Name the parameters that differ between runs."""
+    return all_searched(spec)[:_MAX_COLUMNS]
+
+
+def form_of(spec: Mapping[str, Any], name: str) -> Any:
+    """Give what a sweep's config says of a parameter, nested ones by their dotted names."""
+    return _at(spec["parameters"], name, "parameters")
+
+
+def setting_at(params: Mapping[str, Any], name: str) -> Any:
+    """Give the value of a run's parameter, nested ones by their dotted names."""
+    return params[name] if name in params else _at(params, name, None)
+
+
+def all_searched(spec: Mapping[str, Any]) -> list[str]:
+    """Name all parameters that differ between runs."""
     names = [name for name, _ in parameters(spec["parameters"])]
-    return [name for name in names if not _is_constant(spec, name)][:_MAX_COLUMNS]
+    return [name for name in names if not _is_constant(spec, name)]
 
 
 def values(params: Mapping[str, Any]) -> dict[str, Value]:

@@ -191,10 +191,18 @@ async function load(part) {
   try {
     const answer = await fetch(part.dataset.part, { headers: { Accept: "text/html" } });
     if (part.dataset.loaded !== wanted) return;
+    const had = part.offsetHeight;
     if (!answer.ok) throw new Error(`${answer.status}`);
     const open = [...part.querySelectorAll("details")].map((each) => each.open);
     const page = parsed(await answer.text());
-    part.replaceChildren(...page.querySelectorAll("[data-body] > *"));
+    const body = page.querySelector("[data-body]");
+    if (had) part.style.minHeight = `${had}px`; // nothing below it jumps
+    part.replaceChildren(...body.children);
+    part.style.minHeight = "";
+    // It costs much to draw, and is not drawn anew for every run that ends.
+    if (isOlder(body.dataset.shows, part.dataset.version)) {
+      setTimeout(() => { delete part.dataset.loaded; load(part); }, 5000);
+    }
     part.querySelectorAll("details").forEach((each, at) => { if (open[at]) each.open = true; });
     part.dispatchEvent(new CustomEvent("part", { bubbles: true }));
   } catch (error) {
@@ -203,6 +211,11 @@ async function load(part) {
   } finally {
     part.removeAttribute("aria-busy");
   }
+}
+
+function isOlder(one, other) {
+  const [start, at] = (one || "").split("."), [begun, wanted] = (other || "").split(".");
+  return start === begun && Number(at) < Number(wanted);
 }
 
 function watchParts() {

@@ -1,0 +1,200 @@
+"""A sweep as its page and its figures need it, read once and kept while nothing changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweepctl.figures import Curve, RunFacts, SweepFacts
+from sweepctl.figures.thinning import thinned
+from sweepctl.search.metric import Metric
+from sweepctl.server.engine.presence import Presence
+from sweepctl.server.errors import NotFoundError
+from sweepctl.server.store import lines, record_store, run_store, summary_store, sweep_store
+from sweepctl.server.store.database import Database
+from sweepctl.server.store.run_store import RunOutline
+from sweepctl.server.store.sweep_store import Project, Rows, Sweep
+from sweepctl.server.web import wording
+from sweepctl.server.web.run_table import address
+from sweepctl_pod.wandb.states import HELD_RUNS
+from sweepctl_pod.wandb.summary import duration_s
+
+_MOST_KEPT = 4
+_HOLDS_S = 10.0
+"""The durations of runs under way are told that exactly."""
+
+MOST_CURVES = 120
+_CURVE_LINES = 400
+"""Of a longer history so many lines, spread evenly, are read for a curve."""
+
+Texts = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContent:
+    """A sweep with all its runs; `outlines` and `facts.runs` are the same runs in one order."""
+
+    sweep: Sweep
+    project: Project
+    spec: Mapping[str, Any]
+    shows: str
+    """Names what is in it, for `Streams`."""
+    outlines: Sequence[RunOutline]
+    facts: SweepFacts
+    metrics: Mapping[int, float]
+    settings: Mapping[int, Mapping[str, Any]]
+    """The parameters of each run as it was handed out, by its key."""
+
+
+class SweepReader:
+    """Reads sweeps; safe to use from any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        presence: Presence,
+        now: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._presence = presence
+        self._now = now
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[int, tuple[SweepContent, float]] = OrderedDict()
+        self._settings: OrderedDict[int, dict[int, tuple[Texts, dict[str, Any]]]] = OrderedDict()
+
+    def find(self, entity: str, project: str, sweep_id: str) -> tuple[Project, Sweep]:
+        """Find a sweep by the names in its address."""
+        with self._database.read() as rows:
+            found = sweep_store.find_project(rows, entity, project)
+            sweep = sweep_store.find_sweep(rows, id=sweep_id, project=found.pk) if found else None
+        if found is None or sweep is None:
+            raise NotFoundError(f"no sweep {entity}/{project}/{sweep_id}")
+        return found, sweep
+
+    def content(self, entity: str, project: str, sweep_id: str) -> SweepContent:
+        """Give a sweep as it is now."""
+        found, sweep = self.find(entity, project, sweep_id)
+        shows = self._database.changes.shown("sweep", sweep.pk)
+        with self._guard:
+            kept = self._kept.get(sweep.pk)
+            if kept is not None and kept[0].shows == shows and self._now() < kept[1]:
+                self._kept.move_to_end(sweep.pk)
+                return kept[0]
+        until = self._now() + _HOLDS_S
+        with self._database.read() as rows:
+            content = self._read(rows, found, sweep, shows)
+        with self._guard:
+            self._kept[sweep.pk] = content, until
+            self._kept.move_to_end(sweep.pk)
+            while len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        return content
+
+    def with_curves(self, content: SweepContent, metric: str | None = None) -> SweepFacts:
+        """Give its facts with the curves of the best runs and an even choice of the others.
+
+        The others are left out: of thousands of runs nobody can read all histories for a page.
+        """
+        facts = content.facts
+        name = metric or content.sweep.metric
+        chosen = self._with_curve(facts)
+        by_id = {run.id: outline for run, outline in zip(facts.runs, content.outlines, strict=True)}
+        curves = {}
+        if name is not None:
+            with self._database.read() as rows:
+                for run in chosen:
+                    found = lines.metric_curve(rows, by_id[run.id].pk, name, _CURVE_LINES)
+                    if found:
+                        values, steps, times = zip(*found, strict=True)
+                        curves[run.id] = Curve(values, steps, times_s=times)
+        order = {run.id: at for at, run in enumerate(facts.runs)}
+        shown = sorted(chosen, key=lambda run: order[run.id])
+        return replace(facts, runs=shown, curves=curves)
+
+    def with_attempts(self, content: SweepContent) -> SweepFacts:
+        """Give its facts with the attempts that the agents of its runs recorded."""
+        with self._database.read() as rows:
+            records = record_store.records_of_sweep(rows, self._database.folder, content.sweep.pk)
+        runs = [
+            replace(run, attempts=records[outline.pk].attempts) if outline.pk in records else run
+            for run, outline in zip(content.facts.runs, content.outlines, strict=True)
+        ]
+        return replace(content.facts, runs=runs)
+
+    @staticmethod
+    def _with_curve(facts: SweepFacts) -> list[RunFacts]:
+        ranked = facts.ranked
+        known = {run.id for run in ranked}
+        others = [run for run in reversed(facts.runs) if run.id not in known]
+        return thinned([*ranked, *others], MOST_CURVES)
+
+    def _read(self, rows: Rows, project: Project, sweep: Sweep, shows: str) -> SweepContent:
+        spec = sweep_store.sweep_spec(rows, sweep.pk)
+        outlines = run_store.outlines(rows, sweep.pk)
+        metrics = summary_store.metric_numbers(rows, sweep)
+        times = summary_store.trainer_times(rows, sweep.pk)
+        settings = self._settings_of(sweep.pk, run_store.settings_texts(rows, sweep.pk))
+        searched = wording.all_searched(spec)
+        flat = [name for name in searched if name not in spec["parameters"]]
+        of_runs = address(project.entity, project.name, "runs")
+        nothing: Mapping[str, Any] = {}
+        runs = []
+        for run in outlines:
+            params = settings.get(run.pk, nothing)
+            if flat:
+                further = {name: wording.setting_at(params, name) for name in flat}
+                params = {**params, **{n: v for n, v in further.items() if v is not None}}
+            runs.append(
+                RunFacts(
+                    run.id,
+                    run.state.value,
+                    metrics.get(run.pk),
+                    params,
+                    run.display_name or "",
+                    f"{of_runs}{address(run.id)}",
+                    run.created,
+                    self._duration_s(run, times.get(run.pk, nothing)),
+                    run.host or "",
+                )
+            )
+        facts = SweepFacts(
+            Metric(sweep.metric, sweep.goal) if sweep.metric else None,
+            runs,
+            searched,
+            {name: wording.form_of(spec, name) for name in {*searched, *spec["parameters"]}},
+            now_s=self._now(),
+        )
+        return SweepContent(sweep, project, spec, shows, outlines, facts, metrics, settings)
+
+    def _settings_of(self, sweep: int, texts: Mapping[int, Texts]) -> dict[int, dict[str, Any]]:
+        """Read what has changed alone: what runs were handed out with stays."""
+        with self._guard:
+            known = self._settings.get(sweep, {})
+        kept = {}
+        for pk, text in texts.items():
+            before = known.get(pk)
+            is_same = before is not None and before[0] == text
+            kept[pk] = before if before and is_same else (text, run_store.settings_in(text))
+        with self._guard:
+            self._settings[sweep] = kept
+            self._settings.move_to_end(sweep)
+            while len(self._settings) > _MOST_KEPT:
+                self._settings.popitem(last=False)
+        return {pk: params for pk, (_, params) in kept.items()}
+
+    def _duration_s(self, run: RunOutline, told: Mapping[str, Any]) -> float | None:
+        if run.state.value == "pending":
+            return None
+        is_live = run.state in HELD_RUNS
+        ago = self._presence.seconds_ago("run", run.pk) if is_live or not told else None
+        now = self._now()
+        return duration_s(
+            told,
+            is_live=is_live,
+            created_s=run.created,
+            heard_s=run.heartbeat if ago is None else now - ago,
+            now_s=now,
+        )
