@@ -80,6 +80,10 @@ class Chromium:
             return None
         return answer["result"].get("value")
 
+    def switch_scripts(self, *, are_on: bool) -> None:
+        """Let pages run scripts, or not."""
+        self._call("Emulation.setScriptExecutionDisabled", value=not are_on)
+
     def text(self) -> str:
         """Give the text that the page shows."""
         return str(self.run("return document.body.innerText"))

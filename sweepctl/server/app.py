@@ -46,6 +46,7 @@ from sweepctl.server.runs.early_stop import EarlyStop, EarlyStopThread
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.runs.intake import Intake
 from sweepctl.server.store.database import DATABASE, Database, is_taken
+from sweepctl.server.store.ended_logins import EndedLogins
 from sweepctl.server.store.under_way import is_any_under_way, runs_under_way
 from sweepctl.server.web.connections import bounded_protocol, raise_file_limit
 from sweepctl.server.web.gate import Gate
@@ -207,7 +208,9 @@ def build_services(
         blobs=blobs,
         artifacts=Artifacts(database, blobs, time.time, log),
         collections=Collections(database, blobs, time.time),
-        pages=Pages(database, presence, files, time.time, limits),
+        pages=Pages(
+            database, presence, files, time.time, limits, has_logins=bool(api_keys.hashes())
+        ),
         metrics=Metrics(
             database,
             presence,
@@ -218,7 +221,7 @@ def build_services(
         ),
         executor=Executor(RESOLVERS, log),
         api_keys=api_keys,
-        logins=Logins(api_keys, database.secret(), time.time),
+        logins=Logins(api_keys, database.secret(), time.time, EndedLogins(database, time.time)),
         gate=gate,
         now=time.time,
         log=log,

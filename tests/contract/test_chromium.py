@@ -310,6 +310,122 @@ def test_a_rebound_name_writes_nothing_and_reads_nothing(browser: Chromium, targ
     assert target.state() == before
 
 
+FORM = """
+const form = document.createElement("form");
+Object.assign(form, {method: "post", action: ACTION, target: TARGET});
+const field = document.createElement("input");
+Object.assign(field, {name: "token", value: "0".repeat(64)});
+form.append(field);
+document.body.append(form);
+form.submit();
+"""
+LOADS = """
+const image = new Image(), credentials = "include", mode = "no-cors";
+const loaded = new Promise((done) => { image.onerror = image.onload = done; });
+image.src = ACTION;
+const all = Promise.allSettled([loaded, fetch(ACTION, {mode, credentials}), fetch(ACTION,
+  {method: "POST", mode, credentials, body: new URLSearchParams({token: ""})})]);
+// Where nobody is logged in, the browser asks for a name and a password, without end.
+await Promise.race([all, new Promise((done) => setTimeout(done, 2000))]);
+return "tried";
+"""
+
+
+def actions_of(target: Target) -> list[str]:
+    there = f"{target.url}/local/legs/sweeps/{target.sweep.id}"
+    return [*(f"{there}/{verb}" for verb in ("pause", "cancel")), f"{target.url}/logout"]
+
+
+def is_untouched(browser: Chromium, target: Target, cookies: int) -> bool:
+    sweep = target.client.sweep("local", "legs", target.sweep.id)
+    # A page that was looked at may have left the cookie that its form is bound to.
+    kept = [each for each in browser.cookies() if not each["name"].endswith("-forms")]
+    return sweep.state == "PENDING" and len(kept) == cookies
+
+
+@pytest.mark.parametrize("host", [EVIL, "localhost"])
+def test_a_page_of_another_origin_presses_no_button(
+    browser: Chromium, site: Site, target: Target, host: str
+) -> None:
+    cookies = len(browser.cookies())
+    for action in actions_of(target):
+        said = json.dumps(action)
+        browser.open(f"http://{host}:{site.port}/")
+        assert browser.run(LOADS.replace("ACTION", said)) == "tried"
+        browser.run(FORM.replace("ACTION", said).replace("TARGET", '"_self"'))
+        path = json.dumps(urlsplit(action).path)
+        browser.wait_until(f"location.pathname == {path} && document.readyState == 'complete'")
+        assert "only this server's own pages may send it" in browser.text()
+        # As a link, the most that another site may: it asks, or asks for the key.
+        browser.open(f"http://{host}:{site.port}/")
+        browser.run(f"location.href = {said}")
+        browser.wait_until(f"location.pathname == {path} && document.readyState == 'complete'")
+        assert is_untouched(browser, target, cookies), action
+
+
+def test_a_rebound_name_presses_no_button(browser: Chromium, target: Target) -> None:
+    port = urlsplit(target.url).port
+    assert port is not None
+    rebound = Rebound(port)
+    cookies = len(browser.cookies())
+    try:
+        browser.open(f"http://rebound.{EVIL}:{port}/")
+        rebound.is_rebound = True
+        for action in actions_of(target):
+            here = json.dumps(urlsplit(action).path)
+            got = browser.run(
+                f"const body = new URLSearchParams({{token: '0'.repeat(64)}}); const page ="
+                f" await fetch({here}); const done = await fetch({here}, {{method: 'POST', body}});"
+                " return [page.status, done.status, await done.text()]"
+            )
+            assert got[:2] == [403, 403]
+            assert f"the request names the host 'rebound.{EVIL}:{port}'" in got[2]
+            assert is_untouched(browser, target, cookies), action
+    finally:
+        rebound.close()
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+@pytest.mark.parametrize("is_keyed", [True, False])
+def test_people_press_buttons_with_scripts_and_without(
+    browser: Chromium, start_server: Callable[..., ServerProcess], is_keyed: bool, has_scripts: bool
+) -> None:
+    target = Target(start_server(is_keyed=is_keyed), is_keyed=is_keyed)
+    browser.forget()
+    if is_keyed:
+        log_in(browser, target)
+    page = f"{target.url}/local/legs/sweeps/{target.sweep.id}"
+    ready = "document.readyState == 'complete'"
+
+    def press(verb: str, is_at_once: bool) -> None:
+        browser.open(page)
+        browser.run(f"document.querySelector('a[href$=\"/{verb}\"]').click()")
+        if not is_at_once:
+            browser.wait_until(f"location.pathname.endsWith('/{verb}') && {ready}")
+            browser.run("document.querySelector('main form button').click()")
+        browser.wait_until(f"location.href == '{page}' && {ready}")
+
+    browser.switch_scripts(are_on=has_scripts)
+    try:
+        for verb, state in (("pause", "PAUSED"), ("resume", "RUNNING"), ("cancel", "CANCELED")):
+            press(verb, is_at_once=has_scripts and verb != "cancel")
+            browser.wait_until(f"document.querySelector('h1 .state.{state}')")
+            assert target.client.sweep("local", "legs", target.sweep.id).state == state
+        assert browser.run("return document.querySelectorAll('.actions a').length") == 0
+        if is_keyed:
+            (cookie,) = browser.cookies()
+            browser.run("document.querySelector('a[href=\"/logout\"]').click()")
+            if not has_scripts:
+                browser.wait_until(f"location.pathname == '/logout' && {ready}")
+                browser.run("document.querySelector('main form button').click()")
+            browser.wait_until("document.querySelector('[name=key]')")
+            assert browser.cookies() == []
+            copied = {"Accept": "text/html", "Cookie": f"{cookie['name']}={cookie['value']}"}
+            assert target.server.request("GET", "/", headers=copied, key=None)[0] == 401
+    finally:
+        browser.switch_scripts(are_on=True)
+
+
 def test_people_log_in_once_and_by_a_link_and_the_cookie_is_hidden_from_scripts(
     browser: Chromium, site: Site, start_server: Callable[..., ServerProcess]
 ) -> None:

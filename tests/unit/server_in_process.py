@@ -28,6 +28,7 @@ from sweepctl.server.runs.intake import Intake
 from sweepctl.server.runs.messages import RunChange, read_stream
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
+from sweepctl.server.store.ended_logins import EndedLogins
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Sweep
 from sweepctl.server.web.gate import Gate
@@ -200,11 +201,18 @@ def served(
         blobs=blobs,
         artifacts=Artifacts(server.database, blobs, server.clock, server.log.append),
         collections=Collections(server.database, blobs, server.clock),
-        pages=Pages(server.database, server.presence, files, server.clock, server.limits),
+        pages=Pages(
+            server.database,
+            server.presence,
+            files,
+            server.clock,
+            server.limits,
+            has_logins=bool(keys),
+        ),
         metrics=metrics or Metrics(server.database, server.presence, server.clock, server.limits),
         executor=executor or Executor(RESOLVERS, server.log.append),
         api_keys=allowed,
-        logins=Logins(allowed, b"secret", server.clock),
+        logins=Logins(allowed, b"secret", server.clock, EndedLogins(server.database, server.clock)),
         gate=gate,
         now=server.clock,
         log=server.log.append,

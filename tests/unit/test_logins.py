@@ -1,4 +1,4 @@
-"""Logins of people: the form, the cookie, links that log in once. No page writes by a login."""
+"""Logins of people: the form, the cookie, links that log in once. An API takes no login."""
 
 import gzip
 import re
@@ -13,6 +13,7 @@ from sweepctl.server.access.logins import LINK_S, Logins, cookie_name, place_ins
 from sweepctl.server.access.named_keys import WatchedKeys, add_key, revoke_key
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.runs.files import RunFiles
+from sweepctl.server.store.ended_logins import EndedLogins
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
 
 KEY, OTHER = "k" * 40, "o" * 40
@@ -168,29 +169,41 @@ def test_a_server_that_asks_for_no_key_gives_no_links(server: InProcessServer) -
     assert (passed.status_code, passed.headers["location"]) == (303, "/")
 
 
-def test_a_cookie_holds_as_long_as_its_key_and_a_week() -> None:
+def test_a_cookie_holds_as_long_as_its_key_and_a_week(server: InProcessServer) -> None:
     seconds = 1000.0
     keys = ApiKeys([KEY, OTHER])
-    logins = Logins(keys, b"secret", lambda: seconds)
+    ended = EndedLogins(server.database, lambda: seconds)
+    logins = Logins(keys, b"secret", lambda: seconds, ended)
     mine, others = logins.of_key(KEY), logins.of_key(OTHER)
     assert mine is not None
     assert logins.holds(mine)
-    after_restart = Logins(ApiKeys([KEY]), b"secret", lambda: seconds)
+    after_restart = Logins(ApiKeys([KEY]), b"secret", lambda: seconds, ended)
     assert after_restart.holds(mine)
     assert not after_restart.holds(others), "its key is gone"
-    assert not Logins(keys, b"another folder's", lambda: seconds).holds(mine)
-    until, _, signature = mine.partition(".")
-    for forged in (f"{int(until) + 1}.{signature}", f"{until}.{'0' * 64}", until, "", None, "x.y"):
+    assert not Logins(keys, b"another folder's", lambda: seconds, ended).holds(mine)
+    until, name, signature = mine.split(".")
+    for forged in (
+        f"{int(until) + 1}.{name}.{signature}",
+        f"{until}.{'0' * 16}.{signature}",
+        f"{until}.{name}.{'0' * 64}",
+        f"{until}.{signature}",
+        *(until, "", None, "x.y"),
+    ):
         assert not logins.holds(forged)
+        logins.end(forged)
+    assert logins.holds(mine), "what does not hold ends nothing"
     seconds += 7 * 24 * 3600
     assert not logins.holds(mine)
 
 
-def test_a_revoked_key_stops_at_once_with_its_logins_and_links(tmp_path: Path) -> None:
+def test_a_revoked_key_stops_at_once_with_its_logins_and_links(
+    tmp_path: Path, server: InProcessServer
+) -> None:
     log: list[str] = []
     watched = WatchedKeys(tmp_path, log.append)
     keys = ApiKeys([KEY], further=watched.hashes)
-    logins = Logins(keys, b"secret", lambda: 1000.0)
+    ended = EndedLogins(server.database, lambda: 1000.0)
+    logins = Logins(keys, b"secret", lambda: 1000.0, ended)
     given = add_key(tmp_path, "alice", 1000.0)
     bearer = f"Bearer {given}"
     assert keys.allows(bearer, is_write=True)

@@ -1,7 +1,8 @@
 """Logins of browsers: a cookie for who has shown a key once, and links that log in once.
 
-A cookie opens pages and files to read, and nothing else: no page, of whatever site, writes by it.
-It names no key and holds as long as the key does that it was given for.
+A cookie opens pages and files to read; what changes something also takes the token of a form that
+this server gave to the same browser. It names no key, and holds until its log-out, and as long as
+the key does that it was given for.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweepctl.server.access.allowed import ApiKeys
+from sweepctl.server.store.ended_logins import EndedLogins
 
 LINK_S = 60.0
 """How long a link may be used, once."""
 
 _SESSION_S = 7 * 24 * 3600.0
 _MAX_LINKS = 1000
-_VALUE = re.compile(r"(\d{1,12})\.([0-9a-f]{64})")
+_VALUE = re.compile(r"(\d{1,12})\.([0-9a-f]{16})\.([0-9a-f]{64})")
 _INSIDE = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
 
 
@@ -38,10 +40,14 @@ class Logins:
     do not. `now` is the time of the calendar.
     """
 
-    def __init__(self, keys: ApiKeys, secret: bytes, now: Callable[[], float]) -> None:
+    def __init__(
+        self, keys: ApiKeys, secret: bytes, now: Callable[[], float], ended: EndedLogins
+    ) -> None:
         self._keys = keys
         self._secret = hmac.digest(secret, b"logins of browsers", "sha256")
+        self._forms = hmac.digest(secret, b"forms of pages", "sha256")
         self._now = now
+        self._ended = ended
         self._links: dict[bytes, _Link] = {}
         self._changing = threading.Lock()
 
@@ -71,20 +77,37 @@ class Logins:
         known = self._keys.known(key.strip())
         return self._cookie(known) if known is not None else None
 
+    @property
+    def are_needed(self) -> bool:
+        """Say whether this server asks for a key at all."""
+        return bool(self._keys.hashes())
+
     def holds(self, cookie: str | None) -> bool:
-        """Say whether a cookie was given for a key that is still accepted."""
+        """Say whether a cookie was given for a key that is still accepted, and not ended."""
         found = _VALUE.fullmatch(cookie or "")
         if found is None or int(found[1]) <= self._now():
             return False
-        signed = [self._signature(key, found[1]) for key in self._keys.hashes()]
-        return any([hmac.compare_digest(each, found[2]) for each in signed])
+        until, name, signature = found.groups()
+        signed = [self._signature(key, until, name) for key in self._keys.hashes()]
+        is_signed = any([hmac.compare_digest(each, signature) for each in signed])
+        return is_signed and name not in self._ended
+
+    def end(self, cookie: str | None) -> None:
+        """Have a cookie hold no more, here and in every copy of it."""
+        found = _VALUE.fullmatch(cookie or "")
+        if found is not None and self.holds(cookie):
+            self._ended.add(found[2], int(found[1]))
+
+    def form_token(self, session: str) -> str:
+        """Give what shows that a form was given to the browser that has this cookie."""
+        return hmac.digest(self._forms, session.encode(), "sha256").hex()
 
     def _cookie(self, key: bytes) -> str:
-        until = str(int(self._now() + _SESSION_S))
-        return f"{until}.{self._signature(key, until)}"
+        until, name = str(int(self._now() + _SESSION_S)), secrets.token_hex(8)
+        return f"{until}.{name}.{self._signature(key, until, name)}"
 
-    def _signature(self, key: bytes, until: str) -> str:
-        return hmac.new(self._secret, key + until.encode(), hashlib.sha256).hexdigest()
+    def _signature(self, key: bytes, until: str, name: str) -> str:
+        return hmac.new(self._secret, key + f"{until}.{name}".encode(), hashlib.sha256).hexdigest()
 
 
 def cookie_name(host: str) -> str:

@@ -15,6 +15,7 @@ from sweepctl.server import json_texts
 from sweepctl.server.engine.search_engine import Engines
 from sweepctl.server.engine.sweep_config import SweepError, read_config
 from sweepctl.server.engine.work import Work, search_of
+from sweepctl.server.errors import NotFoundError
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
@@ -69,6 +70,22 @@ class Sweeps:
             if state is not None:
                 sweep = self._set_state(tx, sweep, state)
         return sweep, warnings
+
+    def ask(self, pk: int, state: SweepState) -> Sweep:
+        """Set the state that a person asks for; twice is the same as once.
+
+        A SweepError says why the sweep stays as it is: it has ended already, or has no run left.
+        """
+        with self.database.write() as tx:
+            sweep = sweep_store.find_sweep(tx, pk=pk)
+            if sweep is None:
+                raise NotFoundError("the sweep was deleted")
+            if is_already(sweep.state, state):
+                return sweep
+            problem = ended_already(sweep.state, state, run_store.is_open(tx, sweep.pk))
+            if problem is not None:
+                raise SweepError(problem)
+            return self._set_state(tx, sweep, state)
 
     def retry(self, run: Run) -> tuple[Run, bool]:
         """Queue a run that has ended badly; give it as it is then, and whether that is new.
@@ -195,6 +212,26 @@ class Sweeps:
             f"sweep {sweep.id} stays {sweep.state.value}: it has had its {count} runs and has none"
             f" left to hand out ({more} with: wandb sweep --update {sweep.id} FILE)"
         )
+
+
+def is_already(state: SweepState, wanted: SweepState) -> bool:
+    """Say whether a sweep is what somebody wants it to be; one that waits for agents is running."""
+    return state == wanted or (state, wanted) == (SweepState.PENDING, SweepState.RUNNING)
+
+
+def ended_already(state: SweepState, wanted: SweepState, is_open: bool) -> str | None:
+    """Say why a sweep that has ended cannot be put into a state; `is_open` tells of its runs.
+
+    One that was stopped has runs under way, which may be cancelled, and may be resumed; the
+    resuming itself finds out whether anything is left for that.
+    """
+    if state not in ENDED_SWEEPS or wanted == SweepState.RUNNING:
+        return None
+    if wanted == SweepState.CANCELED and is_open:
+        return None
+    how = "was cancelled" if state == SweepState.CANCELED else "is finished"
+    verb = {SweepState.PAUSED: "pause", SweepState.FINISHED: "stop"}.get(wanted, "cancel")
+    return f"The sweep {how} already: there is nothing to {verb}."
 
 
 def _fields(spec: Mapping[str, Any], text: str, search: Search) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from sweepctl.server.timings import Timings
 from sweepctl_pod.errors import SweepctlError
 
 _ASK_EVERY = 1_000
+_SECRET = "SELECT value FROM meta WHERE key = 'secret'"
 """After how many instructions of its machine SQLite asks whether it may go on."""
 
 _NOT_THE_DISK = (
@@ -135,7 +136,7 @@ class Database:
     def secret(self) -> bytes:
         """Give the secret of this folder, which signs the addresses of files."""
         with self.read() as rows:
-            return bytes.fromhex(rows.execute("SELECT value FROM meta").fetchone()[0])
+            return bytes.fromhex(rows.execute(_SECRET).fetchone()[0])
 
     def close(self) -> None:
         """Close every connection and free the folder."""

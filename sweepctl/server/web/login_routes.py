@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import urllib.parse
 
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from sweepctl.server.access.logins import LINK_S, Logins, cookie_name, place_inside
+from sweepctl.server.web.forms import keep_login, read_form
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.requests import (
-    BodyError,
-    json_response,
-    page_response,
-    read_body,
-    read_json,
-)
+from sweepctl.server.web.requests import json_response, page_response, read_json
 
 _LINK = "login"
 _NOT_KEPT = {"Cache-Control": "no-store"}
-_MAX_FORM_BYTES = 1 << 16
-"""Whoever sends the form has shown no key yet."""
-
-_MAX_FIELDS = 10
 
 
 class LoginRoutes:
@@ -34,8 +26,19 @@ class LoginRoutes:
 
     def is_logged_in(self, request: Request) -> bool:
         """Say whether a request that only reads comes with a cookie that holds."""
+        return request.method in ("GET", "HEAD") and self.has_login(request)
+
+    def has_login(self, request: Request) -> bool:
+        """Say whether a request comes with a cookie that holds, whatever it is for."""
+        return self._logins.holds(_cookie_of(request))
+
+    async def log_out(self, request: Request) -> Response:
+        """End the login at the server, and have the browser drop its cookie."""
+        await to_thread.run_sync(self._logins.end, _cookie_of(request))
+        answer = RedirectResponse("/", 303, headers=_NOT_KEPT)
         name = cookie_name(request.headers.get("host", ""))
-        return request.method in ("GET", "HEAD") and self._logins.holds(request.cookies.get(name))
+        answer.delete_cookie(name, httponly=True, samesite="strict")
+        return answer
 
     def by_link(self, request: Request, *, is_allowed: bool) -> Response | None:
         """Log in who comes by a link, unless that is no need; None for another request."""
@@ -48,7 +51,7 @@ class LoginRoutes:
             # A page that goes on by itself: after a redirect the browser would still count this as
             # a visit from where the link stood, and keep the cookie back.
             answer = page_response(self._pages.logged_in(place), headers=_NOT_KEPT)
-            self._keep(request, answer, cookie)
+            keep_login(request, answer, cookie)
             return answer
         if is_allowed:
             return RedirectResponse(place, 303, headers=_NOT_KEPT)
@@ -60,21 +63,13 @@ class LoginRoutes:
 
     async def log_in(self, request: Request) -> Response:
         """Take the key that was typed into the form."""
-        sites = request.headers.getlist("sec-fetch-site")
-        if "origin" not in request.headers and sites != ["same-origin"]:
-            # The gate has compared the origin. Without one, nobody knows whose form it was.
-            raise BodyError(403, "the key is typed into this server's own form: open / for it")
-        text = (await read_body(request, _MAX_FORM_BYTES)).decode("utf-8", "replace")
-        try:
-            fields = urllib.parse.parse_qs(text, max_num_fields=_MAX_FIELDS)
-        except ValueError as error:
-            raise BodyError(400, f"the form has more than {_MAX_FIELDS} fields") from error
-        place = place_inside(fields.get("next", ["/"])[0])
-        cookie = self._logins.of_key(fields.get("key", [""])[0])
+        fields = await read_form(request)
+        place = place_inside(fields.get("next", "/"))
+        cookie = self._logins.of_key(fields.get("key", ""))
         if cookie is None:
             return self.form(place, "This is not one of the server's keys.")
         answer = RedirectResponse(place, 303, headers=_NOT_KEPT)
-        self._keep(request, answer, cookie)
+        keep_login(request, answer, cookie)
         return answer
 
     async def new_link(self, request: Request) -> Response:
@@ -82,15 +77,6 @@ class LoginRoutes:
         await read_json(request)
         token = self._logins.new_link(request.headers.get("authorization"))
         return json_response({"token": token, "seconds": LINK_S}, headers=_NOT_KEPT)
-
-    def _keep(self, request: Request, answer: Response, cookie: str) -> None:
-        answer.set_cookie(
-            cookie_name(request.headers.get("host", "")),
-            cookie,
-            httponly=True,
-            samesite="strict",
-            secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https",
-        )
 
 
 def place_of(request: Request) -> str:
@@ -105,3 +91,7 @@ def _without_link(request: Request) -> str:
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != _LINK]
     raw = (request.scope.get("raw_path") or request.url.path.encode()).decode("latin-1")
     return place_inside(raw + (f"?{urllib.parse.urlencode(kept)}" if kept else ""))
+
+
+def _cookie_of(request: Request) -> str | None:
+    return request.cookies.get(cookie_name(request.headers.get("host", "")))

@@ -20,7 +20,7 @@ _REFRESH_S = 5
 class PageWriter:
     """Writes a page from its template; safe to use from any thread."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, has_logins: bool = False) -> None:
         self._now = now
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("sweepctl.server.web"),
@@ -33,6 +33,7 @@ class PageWriter:
             **{"ago": self.ago, "path": address, "number": _number, "static": static_address},
             "duration": wording.duration,
         }
+        self._templates.globals["has_logins"] = has_logins
         self._templates.globals["figure_style"] = markupsafe.Markup(STYLE)
 
     def write(

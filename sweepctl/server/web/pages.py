@@ -20,6 +20,7 @@ from sweepctl.server.store.database import Database
 from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Sweep
+from sweepctl.server.web.actions import Question
 from sweepctl.server.web.page_writer import PageWriter
 from sweepctl.server.web.run_page import RunPage
 from sweepctl.server.web.sweep_content import SweepContent, SweepReader
@@ -53,11 +54,13 @@ class Pages:
         files: RunFiles,
         now: Callable[[], float],
         limits: Limits,
+        *,
+        has_logins: bool = False,
     ) -> None:
         self._database = database
         self._presence = presence
         self._now = now
-        self._writer = PageWriter(now)
+        self._writer = PageWriter(now, has_logins=has_logins)
         self._run_page = RunPage(self._writer, database, files, limits, self._duration_s)
         self.reader = SweepReader(database, presence, now)
         self._sweep_page = SweepPage(self._writer, database, presence, self.reader, limits, now)
@@ -121,6 +124,14 @@ class Pages:
     def missing(self, message: str) -> str:
         """Write the page of what is not there."""
         return self._writer.write("missing.html", is_live=False, message=message)
+
+    def question(self, question: Question, token: str) -> str:
+        """Write the page that asks before it acts."""
+        return self._writer.write("question.html", is_live=False, question=question, token=token)
+
+    def not_done(self, message: str, place: str) -> str:
+        """Write the page that says why nothing was done."""
+        return self._writer.write("not_done.html", is_live=False, message=message, place=place)
 
     def login(self, place: str, problem: str | None) -> str:
         """Write the form that takes the key, to go on to a place then."""

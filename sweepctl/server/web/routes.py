@@ -32,6 +32,8 @@ from sweepctl.server.store import file_store, run_store
 from sweepctl.server.store.changes import Kind
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import LOCAL_USER, Run
+from sweepctl.server.web.action_routes import ActionRoutes
+from sweepctl.server.web.actions import Actions, is_action
 from sweepctl.server.web.answers import Answers, Handler, segments
 from sweepctl.server.web.artifact_routes import ArtifactRoutes
 from sweepctl.server.web.connections import raise_file_limit
@@ -95,7 +97,7 @@ def application(services: Services) -> Starlette:
     troubles = services.database.troubles
     answers = Answers(services.api_keys, logins, services.pages, troubles, services.log)
     routes, artifact_routes = (
-        _Routes(services, answers),
+        _Routes(services, answers, logins),
         ArtifactRoutes(services.blobs, services.files),
     )
 
@@ -142,9 +144,16 @@ def application(services: Services) -> Starlette:
 
 
 class _Routes:
-    def __init__(self, services: Services, answers: Answers) -> None:
+    def __init__(self, services: Services, answers: Answers, logins: LoginRoutes) -> None:
         self._services = services
         self._answers = answers
+        self.actions = ActionRoutes(
+            Actions(services.database, services.sweeps, services.intake),
+            services.api_keys,
+            services.logins,
+            logins,
+            services.pages,
+        )
         self._kept = KeptPages(services.database.version)
         changes = services.database.changes
         self._sweep_pages = SweepRoutes(services.pages, self._kept, changes)
@@ -244,6 +253,9 @@ class _Routes:
         return Response(status_code=204, headers=headers)
 
     async def unknown(self, request: Request) -> Response:
+        if request.method == "POST" and is_action(names := segments(request)):
+            request.state.kind = "page"
+            return await self.actions.act(request, names)
         # W&B's client switches its telemetry off at a 404.
         raise NotFoundError(f"there is nothing at {request.url.path}")
 
@@ -254,6 +266,8 @@ class _Routes:
         pages, metric = self._services.pages, request.query_params.get("metric")
         is_held = "hold" in request.query_params
         names = segments(request)
+        if is_action(names):
+            return await self.actions.ask(request, names)
         match names:
             case [_, _, "sweeps" | "runs", _, "events"]:
                 return await self._events(request, names)

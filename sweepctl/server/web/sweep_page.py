@@ -40,7 +40,7 @@ from sweepctl.server.web.sweep_table import (
     texts_of,
 )
 from sweepctl.server.web.table_query import ALONG, SMOOTHINGS, TableQuery
-from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS
+from sweepctl_pod.wandb.states import ENDED_SWEEPS, HELD_RUNS, OPEN_RUNS
 
 _MOST_AGENTS = 200
 
@@ -124,6 +124,7 @@ class SweepPage:
             events=address(entity, project, "sweeps", sweep_id, "events"),
             shows=content.shows,
             sweep=sweep,
+            has_open_runs=any(run.state in OPEN_RUNS for run in content.outlines),
             project=content.project,
             parameters=list(wording.parameters(content.spec["parameters"])),
             states=Counter(run.state.value for run in content.outlines),

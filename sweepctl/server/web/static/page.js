@@ -232,6 +232,29 @@ document.addEventListener("click", (event) => {
   goTo(link.href);
 });
 
+// What an address asks before it acts is asked by its page; what can be undone is done at once.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest && event.target.closest("a[data-act]");
+  if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey
+    || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  try {
+    const asked = await fetch(link.href, { headers: { Accept: "text/html" } });
+    const form = parsed(await asked.text()).querySelector("main form[method=post]");
+    if (!asked.ok || !form) return location.assign(link.href);
+    const action = new URL(form.getAttribute("action"), link.href);
+    const answer = await fetch(action, {
+      method: "POST", headers: { Accept: "text/html" }, body: new URLSearchParams(new FormData(form)),
+    });
+    if (!answer.ok || answer.url.split("?")[0] !== location.href.split(/[?#]/)[0]) {
+      return location.assign(answer.redirected ? answer.url : link.href);
+    }
+    await fetchPage(location.href);
+  } catch {
+    location.assign(link.href);
+  }
+});
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("form[data-in-place]") || event.defaultPrevented) return;
