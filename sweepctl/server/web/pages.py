@@ -1,7 +1,7 @@
 """Pages for people: the sweeps, one sweep, one run.
 
-They only read, and load nothing from other servers. Addresses are W&B's, so that the links which
-its client prints lead here.
+They only read, but for the forms of `actions`, and load nothing from other servers. Addresses are
+W&B's, so that the links which its client prints lead here.
 """
 
 from __future__ import annotations
