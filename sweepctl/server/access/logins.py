@@ -14,9 +14,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from sweepctl.server.access.allowed import ApiKeys
-from sweepctl.server.store.ended_logins import EndedLogins
 
 LINK_S = 60.0
 """How long a link may be used, once."""
@@ -25,6 +25,15 @@ _SESSION_S = 7 * 24 * 3600.0
 _MAX_LINKS = 1000
 _VALUE = re.compile(r"(\d{1,12})\.([0-9a-f]{16})\.([0-9a-f]{64})")
 _INSIDE = re.compile(r"/(?![/\\])[^\x00-\x20\\]*")
+
+
+class Ended(Protocol):
+    """Keeps the names of the logins that were ended, each until it would have ended by itself."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def add(self, name: str, until: int) -> None:
+        """End a login, for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class Logins:
     """
 
     def __init__(
-        self, keys: ApiKeys, secret: bytes, now: Callable[[], float], ended: EndedLogins
+        self, keys: ApiKeys, secret: bytes, now: Callable[[], float], ended: Ended
     ) -> None:
         self._keys = keys
         self._secret = hmac.digest(secret, b"logins of browsers", "sha256")
