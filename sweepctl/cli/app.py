@@ -101,7 +101,7 @@ VERBS = (
     (change_verbs.stop, "stop toy-legs"),
     (recovery_verbs.retry, "retry toy-legs --failed"),
     (recovery_verbs.disrupt, "disrupt toy-legs --kind delete --count 3 --dry-run=client"),
-    (read_verbs.report, "report toy-legs --to report"),
+    (read_verbs.report, "report toy-legs -o report.html"),
     (job_verbs.delete, "delete toy-legs --yes"),
     (job_verbs.doctor, "doctor -n robots -f values.yaml"),
 )

@@ -116,6 +116,16 @@ def answer(text: str) -> None:
     print(text)
 
 
+def raw(content: bytes) -> None:
+    """Print bytes to stdout exactly as they are: a document."""
+    sys.stdout.flush()
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        sys.stdout.write(content.decode("utf-8", "replace"))
+    else:
+        stream.write(content)
+
+
 def data(value: object, form: Form) -> None:
     """Print `value` as JSON or YAML, and nothing else."""
     if form is Form.JSON:

@@ -28,11 +28,13 @@ from sweepctl.cli.options import (
     read_grammar,
 )
 from sweepctl.cli.output import Form
-from sweepctl_pod.errors import ExitCode
+from sweepctl_pod.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from sweepctl.jobs.targets import SubmittedList
+    from sweepctl.report.outputs import Output as Written
     from sweepctl.sweeps.best import RankedRun
+    from sweepctl.sweeps.handle import SweepHandle
     from sweepctl.sweeps.seen import SweepLine
     from sweepctl.sweeps.status import SweepStatus
 
@@ -192,33 +194,47 @@ def best(
 
 
 def report(
-    folder: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write to.")],
-    sweep: NameArgument = None,
+    sweep: SweepArgument = None,
+    outputs: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            *("-o", "--output"),
+            metavar="FILE",
+            help="What to write: report.html; html alone is printed. May be repeated.",
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="N", min=1, max=100, help="How many of the best to detail."),
+    ] = 10,
+    follows: Annotated[
+        bool, typer.Option("--follow", help="Write it again until the sweep has ended.")
+    ] = False,
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--to", metavar="DIR", help="Write all histories as Parquet files to DIR."),
+    ] = None,
     namespace: Namespace = None,
     context: Context = None,
     server: Server = None,
     data: Data = None,
-    form: Output = Form.TABLE,
 ) -> None:
-    """Write the runs and all that they logged as Parquet files. Needs the extra `report`.
+    """Write a sweep's report: one HTML file with all figures, which opens without a network.
 
-    DIR/runs.parquet has one row a run, DIR/history/RUN.parquet one row a logged step. The next call
-    reads again what may have changed.
+    It has the ranking, the curves of the best runs and the commands that repeat them, why runs
+    failed, and the sweep file. --to DIR writes DIR/runs.parquet, one row a run, and
+    DIR/history/RUN.parquet, one row a logged step; it needs the extra `report`.
     """
     from sweepctl.jobs import targets
-    from sweepctl.sweeps.extras import require_extra
+    from sweepctl.report.outputs import write_reports
     from sweepctl.sweeps.place import Place
-    from sweepctl.sweeps.tables import write_sweep
 
-    require_extra("report", "report")
+    form, wanted = _report_forms(outputs or [], folder)
     handle = targets.resolve(sweep, Place(namespace, context, server, data), output.say)
-    written = write_sweep(handle, folder, output.say)
-    if form.is_data:
-        output.data([{"file": str(folder / file), "rows": n} for file, n in written.items()], form)
-    elif form is Form.NAME:
-        print_lines(str(folder / file) for file in written)
-    else:
-        print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())
+    if folder is not None:
+        _write_tables(handle, folder, form)
+    if wanted:
+        write_reports(handle, wanted, top=top, follows=follows, show=output.raw, say=output.say)
 
 
 def _print_sweeps(lines: list[SweepLine], form: Form) -> None:
@@ -247,6 +263,34 @@ def _print_jobs(found: SubmittedList, form: Form, *, all_namespaces: bool) -> No
         output.console().print(table)
     else:
         output.say(f"no sweeps in {found.where}")
+
+
+def _report_forms(texts: Sequence[str], folder: Path | None) -> tuple[Form, Sequence[Written]]:
+    """Read -o of `report`: files to write, and with --to the form of the answer."""
+    from sweepctl.report.outputs import read_outputs
+
+    forms = [text for text in texts if text in {form.value for form in Form}]
+    if forms and folder is None:
+        hint = "write -o report.html; the forms of an answer are for --to DIR"
+        raise UsageError(f"-o {forms[0]}: a report is no {forms[0]}", hint)
+    if not texts and folder is None:
+        raise UsageError("what to write?", "sweepctl report SWEEP -o report.html")
+    files = [text for text in texts if text not in forms]
+    return Form(forms[-1]) if forms else Form.TABLE, read_outputs(files)
+
+
+def _write_tables(sweep: SweepHandle, folder: Path, form: Form) -> None:
+    from sweepctl.sweeps.extras import require_extra
+    from sweepctl.sweeps.tables import write_sweep
+
+    require_extra("report", "report")
+    written = write_sweep(sweep, folder, output.say)
+    if form.is_data:
+        output.data([{"file": str(folder / file), "rows": n} for file, n in written.items()], form)
+    elif form is Form.NAME:
+        print_lines(str(folder / file) for file in written)
+    else:
+        print_lines(f"{folder / file}: {rows} rows" for file, rows in written.items())
 
 
 def _print_best(status: SweepStatus, runs: Sequence[RankedRun], form: Form) -> None:

@@ -183,6 +183,12 @@ class ClusterSweep:
         with open_submission_api(self.cluster, submission, self.say) as api:
             yield api, sweep_name(submission, api)
 
+    @contextmanager
+    def source(self) -> Iterator[tuple[WandbApi, SweepName]]:
+        """Open the API of its server, to read it, and give its name there."""
+        with self.api() as opened:
+            yield opened
+
     def _is_open(self) -> bool:
         """Ask the sweep's server whether there is work left."""
         with self.api() as (api, name):

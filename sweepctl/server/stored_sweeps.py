@@ -6,7 +6,9 @@ HTTP, which makes `status` and other verbs quick on this machine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sweepctl.server.store import file_store, lines, record_store, run_store, sweep_store
 from sweepctl.server.store.api_forms import iso_time, node_id
@@ -99,6 +101,27 @@ class StoredSweeps:
         with read_only(self._folder) as rows:
             owner = sweep_store.find_sweep(rows, id=sweep.rpartition("/")[2])
             return record_store.named_records(rows, self._folder, owner.pk) if owner else {}
+
+    def histories(
+        self, sweep: SweepInfo, runs: Sequence[str], keys: Sequence[str], samples: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Give rows of each run's history that have all of the keys, an even choice of them.
+
+        Of a long history some lines are read first; where few of them have the keys, all are.
+        """
+        found = {}
+        with read_only(self._folder) as rows:
+            for name in runs:
+                run = run_store.find_run_by_path(rows, sweep.entity, sweep.project, name)
+                if run is None:
+                    continue
+                texts = lines.spread_history(rows, run.pk, samples)
+                chosen = lines.rows_with(texts, keys)
+                if len(texts) == samples and len(chosen) < samples // 2:
+                    spec = {"keys": list(keys), "samples": samples}
+                    chosen = lines.sampled_history(rows, run.pk, spec)
+                found[name] = chosen
+        return found
 
     def _file_text(self, rows: Rows, run: Run, name: str) -> str | None:
         file = file_store.find_file(rows, run.pk, name)

@@ -12,7 +12,8 @@ import tempfile
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +38,7 @@ from sweepctl_pod.wandb.outputs import (
     download_file,
     end_body,
     find_file,
+    sampled_histories,
     upload_file,
 )
 from sweepctl_pod.wandb.states import RunState
@@ -45,6 +47,7 @@ T = TypeVar("T")
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
+_RUNS_AT_ONCE = 10
 
 
 class SweepSource(Protocol):
@@ -80,6 +83,11 @@ class SweepSource(Protocol):
 
         None where each has to be asked for.
         """
+
+    def histories(
+        self, sweep: SweepInfo, runs: Sequence[str], keys: Sequence[str], samples: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Give rows of each run's history that have all of the keys, an even choice of them."""
 
 
 class WandbApi:
@@ -236,6 +244,17 @@ class WandbApi:
         forms = json.loads(found) if isinstance(found, str) else {}
         read = {run: read_record(json.dumps(form)) for run, form in forms.items()}
         return {run: record for run, record in read.items() if record is not None}
+
+    def histories(
+        self, sweep: SweepInfo, runs: Sequence[str], keys: Sequence[str], samples: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Give rows of each run's history that have all of the keys; a few runs a request."""
+        blocks = [runs[at : at + _RUNS_AT_ONCE] for at in range(0, len(runs), _RUNS_AT_ONCE)]
+        spec = json.dumps({"keys": list(keys), "samples": samples})
+        found: dict[str, list[dict[str, Any]]] = {}
+        for block in blocks:
+            found |= self._retrying(partial(sampled_histories, self._client, sweep, block, spec))
+        return found
 
     def run_file(self, place: Place, name: str) -> str | None:
         """Give the text of a small file of a run; None when it has none of that name."""

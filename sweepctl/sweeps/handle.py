@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from sweepctl.sweeps.api import WandbApi
+from sweepctl.sweeps.api import SweepSource, WandbApi
 from sweepctl.sweeps.names import SweepName
 from sweepctl.sweeps.place import (
     Place,
@@ -109,6 +109,9 @@ class SweepHandle(Protocol):
 
     def api(self) -> AbstractContextManager[tuple[WandbApi, SweepName]]:
         """Open the API of its server, and give its name there."""
+
+    def source(self) -> AbstractContextManager[tuple[SweepSource, SweepName]]:
+        """Open what keeps it, to read it, and give its name there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,12 @@ class ServerSweep:
         """Open the API of its server: this machine's data is served for as long."""
         with open_api(self.place, self.name, self.say) as api:
             yield api, self.name
+
+    @contextmanager
+    def source(self) -> Iterator[tuple[SweepSource, SweepName]]:
+        """Open what keeps it: this machine's data is read from the disk."""
+        with open_source(self.place, self.name, self.say) as source:
+            yield source, self.name
 
     def _asking(self, ask: Callable[[str], None]) -> Callable[[str], None]:
         """Have the question name the server as well, so that it can be pasted."""

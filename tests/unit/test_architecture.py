@@ -20,7 +20,7 @@ RINGS = (
     ("sweepctl_pod",),
     ("figures", "search", "sweepfile", "kube", "values"),
     ("manifest", "server", "sweeps"),
-    ("jobs", "local"),
+    ("jobs", "local", "report"),
     ("cli",),
     ("__main__", "pod"),
 )

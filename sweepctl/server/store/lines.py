@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,11 +204,19 @@ def sampled_history(rows: sqlite3.Connection, run: int, spec: Mapping[str, Any])
     found = []
     for (text,) in rows.execute(query, (run, low, high)):
         spend(1, len(text))
+        found += rows_with([text], keys)
+    return [found[number] for number in spread(len(found), samples)]
+
+
+def rows_with(texts: Iterable[str], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Give the history lines that hold all of the keys, with these alone; all, if none is asked."""
+    found = []
+    for text in texts:
         values = stored_object(text)
         chosen = {key: value_at(values, key) for key in keys}
         if None not in chosen.values():
             found.append(chosen if keys else values)
-    return [found[number] for number in spread(len(found), samples)]
+    return found
 
 
 def metric_points(

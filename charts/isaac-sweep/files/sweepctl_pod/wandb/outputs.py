@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
+from sweepctl_pod.wandb.client import ApiError, RunInfo, SweepInfo, WandbClient
 
 CONSOLE = "output.log"
 """The name of a run's console log, among its files and in its stream."""
@@ -70,6 +70,30 @@ def last_logged(client: WandbClient, place: Place, name: str) -> object:
             return found
         last = max(known, key=_step)
         found, step = last[name], _step(last) + 1
+
+
+def sampled_histories(
+    client: WandbClient, sweep: SweepInfo, runs: Sequence[str], spec: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Give the rows of several runs' histories that W&B samples for a spec, by the run's id."""
+    names = {f"r{at}": run for at, run in enumerate(runs)}
+    variables = "".join(f", ${alias}: String!" for alias in names)
+    asked = "".join(
+        f" {alias}: run(name: ${alias}) {{ sampledHistory(specs: $specs) }}" for alias in names
+    )
+    answer = client.graphql(
+        f"query Histories($project: String!, $entity: String!, $specs: [JSONString!]!{variables})"
+        f" {{ project(name: $project, entityName: $entity) {{{asked} }} }}",
+        {"project": sweep.project, "entity": sweep.entity, "specs": [spec], **names},
+    )
+    project = client.transport.within(answer, "project")
+    found = {}
+    for alias, run in names.items():
+        node = client.transport.within({"run": project.get(alias)}, "run")
+        samples = _list(client, node, "sampledHistory")
+        rows = _list(client, {"rows": samples[0] if samples else None}, "rows")
+        found[run] = [row for row in rows if isinstance(row, dict)]
+    return found
 
 
 def console_count(client: WandbClient, place: Place) -> int:
