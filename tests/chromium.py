@@ -97,6 +97,10 @@ class Chromium:
         """Delete all cookies."""
         self._call("Network.clearBrowserCookies")
 
+    def scripts(self, are_run: bool) -> None:
+        """Have pages run their scripts or not; `run` works on either."""
+        self._call("Emulation.setScriptExecutionDisabled", value=not are_run)
+
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._numbers)
         session = {"sessionId": self._session} if self._session else {}

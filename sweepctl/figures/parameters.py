@@ -55,7 +55,8 @@ def metric_by_parameter(facts: SweepFacts) -> Figure:
 def parallel_coordinates(facts: SweepFacts) -> Figure:
     """Draw each finished run as a line over all parameters to the metric, the best marked.
 
-    `data` has every run's places on the axes, from 0 to 1000, for a script that brushes.
+    `data` has every run's places on the axes, from 0 to 1000, and what the axes go from and to, for
+    a script that brushes.
     """
     name, title = "parallel-coordinates", "Parameters side by side"
     if why := facts.why_nothing_ranked() or _why_no_parameters(facts):
@@ -115,6 +116,15 @@ def parallel_coordinates(facts: SweepFacts) -> Figure:
             "axes": [each.name for each in columns],
             "runs": [run.id for run in whole],
             "places": [[round(place * 1000) for place in places[run.id]] for run in whole],
+            "scales": [
+                {
+                    "low": each.axis.low,
+                    "high": each.axis.high,
+                    "is_log": each.axis.is_log,
+                    "names": list(each.axis.names),
+                }
+                for each in columns
+            ],
             "left": LEFT,
             "step": step,
             "top": top,

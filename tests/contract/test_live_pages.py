@@ -124,3 +124,99 @@ def test_a_viewer_costs_nothing_while_nothing_changes_and_never_holds_up_the_end
     began = time.monotonic()
     assert trained.server.stop() == 0
     assert time.monotonic() - began < 30
+
+
+ROWS = "[...document.querySelectorAll('#table tr[data-key]')].map(row => row.cells[2].innerText)"
+
+
+def test_sort_and_filter_survive_a_run_that_ends_and_work_in_place(
+    browser: Chromium, trained: Trained
+) -> None:
+    for number in range(6):
+        trained.run(number)
+    browser.open(trained.page)
+    browser.run(
+        "window.isSame = true;"
+        " const where = document.querySelector('[name=where]'); where.value = 'reward>=2';"
+        " where.form.requestSubmit()"
+    )
+    browser.wait_until("location.search.includes('where=') && !document.title.includes('…')")
+    browser.wait_until(f"{ROWS}.join() == '5,4,3,2'")
+    browser.run("[...document.querySelectorAll('th a')].find(a => a.innerText == 'reward').click()")
+    browser.wait_until(f"{ROWS}.join() == '2,3,4,5'")
+    browser.run("document.querySelector('[name=where]').value = 'reward>=2 a<99 '")
+    trained.run(2.5)
+    trained.run(1.5)
+    browser.wait_until(f"{ROWS}.join() == '2,2.5,3,4,5'")
+    browser.wait_until("document.body.innerText.includes('finished 8')")
+    told = browser.run(
+        "return [window.isSame, document.querySelector('[name=where]').value, location.search]"
+    )
+    assert told[:2] == [True, "reward>=2 a<99 "], "what is being typed stays"
+    browser.open(f"{trained.page}{told[2]}")
+    assert browser.run(f"return {ROWS}.join()") == "2,2.5,3,4,5", "the link shows the same"
+    browser.run("history.back()")
+    browser.wait_until("document.readyState == 'complete'")
+
+
+def test_brushing_filters_the_table_by_hand_and_by_keyboard_and_stands_in_the_address(
+    browser: Chromium, trained: Trained
+) -> None:
+    for number in range(20):
+        trained.run(number)
+    see = "document.getElementById('part-parallel-coordinates').scrollIntoView()"
+    browser.open(trained.page)
+    browser.run(see)
+    browser.wait_until("document.querySelector('.brushing canvas')")
+    hand = """
+      const svg = document.querySelector('.brushing svg'), box = svg.getBoundingClientRect();
+      const scale = box.width / svg.viewBox.baseVal.width;
+      svg.setPointerCapture = () => {};
+      const at = (kind, axis, part) => svg.dispatchEvent(new PointerEvent(kind, {
+        clientX: box.left + (brush.left + axis * brush.step) * scale,
+        clientY: box.top + (brush.top + brush.height * (1 - part)) * scale,
+        bubbles: true, cancelable: true, pointerId: 1, button: 0}));
+      at('pointerdown', 0, 0.5); at('pointermove', 0, 0.6); at('pointermove', 0, 1);
+      at('pointerup', 0, 1);
+      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+      return document.querySelectorAll('#table tr.out').length;
+    """
+    assert browser.run(hand) == 10, "the table answers at once"
+    browser.wait_until("location.search.includes('range=a')")
+    browser.wait_until(f"{ROWS}.length == 10 && !document.querySelector('#table tr.out')")
+    address = browser.run("return location.href")
+    browser.open(address)
+    assert browser.run(f"return {ROWS}.length") == 10, "the link shows the same"
+    browser.run(see)
+    browser.wait_until("document.querySelector('.brushing.chosen')")
+    browser.run(
+        "const slider = document.querySelector('[aria-label=\"highest a\"]');"
+        " slider.closest('details').open = true; slider.focus(); slider.value = 900;"
+        " slider.dispatchEvent(new Event('input'))"
+    )
+    browser.wait_until(f"{ROWS}.length < 10 && !document.querySelector('#table tr.out')")
+    assert browser.run("return document.activeElement.getAttribute('aria-label')") == "highest a"
+    browser.run("[...document.querySelectorAll('a')].find(a => a.innerText == 'all runs').click()")
+    browser.wait_until(f"{ROWS}.length == 20")
+    browser.wait_until("!document.querySelector('.brushing.chosen')")
+
+
+def test_with_scripts_off_the_same_runs_and_pictures_are_there(
+    browser: Chromium, trained: Trained
+) -> None:
+    for number in range(6):
+        trained.run(number)
+    browser.scripts(False)
+    try:
+        browser.open(f"{trained.page}?hold&where=reward>=2&sort=reward")
+        browser.wait_until("[...document.images].length >= 7")
+        assert browser.run(f"return {ROWS}.join()") == "2,3,4,5"
+        drawn = (
+            "[...document.images].filter(each => !each.src.includes('importance'))"
+            ".every(each => { each.loading = 'eager'; return each.naturalWidth > 0; })"
+        )
+        browser.wait_until(drawn)
+        browser.run("document.querySelector('noscript button, button').click()")
+        browser.wait_until("location.search.includes('where=reward')")
+    finally:
+        browser.scripts(True)

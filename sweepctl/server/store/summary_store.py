@@ -18,6 +18,9 @@ from sweepctl.server.store.sweep_store import Rows, Sweep
 from sweepctl_pod.wandb.states import RunState
 from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 
+_LARGEST = 10**308
+"""A whole number from there on is in the text alone: no number of SQLite is as large."""
+
 
 def write_summary(tx: Rows, run: int, text: str) -> None:
     """Store a run's summary, and its values for ordering and filtering."""
@@ -135,7 +138,8 @@ def _flat(document: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[
         elif isinstance(value, bool):
             yield f"{prefix}{key}", int(value)
         elif isinstance(value, int) and abs(value) >= 2**63:
-            yield f"{prefix}{key}", float(value)
+            if abs(value) < _LARGEST:
+                yield f"{prefix}{key}", float(value)
         elif (isinstance(value, int | float) and value == value) or (
             isinstance(value, str) and len(value) <= 200
         ):

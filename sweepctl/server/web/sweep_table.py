@@ -195,9 +195,10 @@ class SweepTable:
 
     def _in_range(self, wanted: Range) -> Callable[[Line], bool] | str:
         """Give the test that a range is, or say what is wrong with it."""
-        column = self._by_name.get(wanted.column)
-        if column is None or column.kind == "own":
-            return self._unknown("range", wanted.column, [*self.parameters, *self._measured()])
+        among = [*self.parameters, *self._measured()]
+        column = next((each for each in among if wanted.column in (each.name, each.title)), None)
+        if column is None:
+            return self._unknown("range", wanted.column, among)
         low, high = number_in(wanted.low), number_in(wanted.high)
         if column.kind == "metric":
             finished = self._content.facts.finished
