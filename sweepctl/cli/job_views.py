@@ -17,6 +17,7 @@ from sweepctl.cli import output
 from sweepctl.cli.views import (
     attempt_cells,
     counts_text,
+    curve_lines,
     metric_text,
     progress_text,
     reason_lines,
@@ -121,7 +122,9 @@ def state_view(state: SubmittedState, room: Room | None = None, *, wide: bool) -
         foot += reason_lines(state.sweep)[1:]
     if room is not None:
         foot = foot[: room.lines // 3]
-        lines = room.lines - 1 - _HEAD_LINES - len(foot)
+        if state.sweep is not None and state.sweep.runs:
+            head += curve_lines(state.sweep, room)
+        lines = room.lines - 1 - _HEAD_LINES - len(foot) - (len(head) - 2)
         return Group(*head, *_agents_that_fit(state.job, lines, width, wide=wide), *foot)
     parts = [head[0], Text(), head[1]]
     if state.job is not None:

@@ -5,6 +5,7 @@ Values come in ready; nothing is fetched or decided here.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group
 from rich.text import Text
 
-from sweepctl.cli import output
+from sweepctl.cli import output, terminal_curve
 from sweepctl.cli.output import Lines
 from sweepctl.cli.screen import Room, Screen, is_drawable
 from sweepctl.sweeps.best import RankedRun
+from sweepctl.sweeps.facts import best_so_far
 from sweepctl.sweeps.gpus import label as gpu_label
 from sweepctl.sweeps.status import RunRow, SweepStatus, by_interest, changes
 from sweepctl_pod.wandb.states import ENDED_BADLY
@@ -53,6 +55,9 @@ _WIDE_COLUMNS = (
 _HEAD_LINES = 4
 """The sweep's two lines, an empty one, and the titles of the runs."""
 
+_LEAST_FOR_CURVE = 20
+"""A terminal of fewer lines shows runs in place of the curve."""
+
 _MOST_REASONS = 5
 
 
@@ -73,12 +78,25 @@ def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = F
     if room is None:
         table = runs_table(status.runs, None, wide=wide)
         return Group(head, Text(), table, *reason_lines(status))
-    lines = max(2, room.lines - 1 - _HEAD_LINES)
+    curve = curve_lines(status, room)
+    lines = max(2, room.lines - 1 - _HEAD_LINES - len(curve))
     reasons = reason_lines(status)
     if len(status.runs) + len(reasons) <= lines:
-        return Group(head, Text(), runs_table(by_interest(status), width), *reasons)
+        return Group(head, *curve, Text(), runs_table(by_interest(status), width), *reasons)
     shown, rest = _that_fit(status, lines)
-    return Group(head, Text(), runs_table(shown, width), *rest_lines(rest, width))
+    return Group(head, *curve, Text(), runs_table(shown, width), *rest_lines(rest, width))
+
+
+def curve_lines(status: SweepStatus, room: Room) -> list[Text]:
+    """Draw the best so far in a few lines, or say why there is no curve; none in little room."""
+    if room.lines < _LEAST_FOR_CURVE:
+        return []
+    found = best_so_far(status)
+    if isinstance(found, str):
+        return [Text(output.shortened(found, room.columns), style="dim")]
+    is_braille = terminal_curve.has_braille(os.environ)
+    drawn = terminal_curve.curve(found, len(status.runs), room.columns, is_braille=is_braille)
+    return [Text(), *(Text(line, style="green") for line in drawn)] if drawn else []
 
 
 def sweeps_table(lines: Sequence[SweepLine], *, wide: bool) -> Lines:

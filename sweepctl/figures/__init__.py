@@ -7,6 +7,7 @@ it by itself). A figure without a picture says in words why there is none.
 
 from sweepctl.figures.colours import STYLE as STYLE
 from sweepctl.figures.curves import best_so_far as best_so_far
+from sweepctl.figures.curves import improvements as improvements
 from sweepctl.figures.curves import metric_over_steps as metric_over_steps
 from sweepctl.figures.facts import Curve as Curve
 from sweepctl.figures.facts import RunFacts as RunFacts

@@ -89,16 +89,11 @@ def best_so_far(facts: SweepFacts, *, is_log: bool = False) -> Figure:
     if why := facts.why_nothing_ranked():
         return Figure("best-so-far", title, why)
     places = [(at, run) for at, run in enumerate(facts.runs, start=1) if run.is_ranked]
-    best, stairs, better = None, [], []
-    for at, run in places:
-        value = number(run.metric)
-        if best is None or (facts.metric and facts.metric.better(value, best)):
-            if best is not None:
-                stairs.append((float(at), best))
-            best = value
-            better.append((at, run))
-            stairs.append((float(at), value))
-    assert best is not None
+    better = improvements(facts)
+    best, stairs = number(better[0][1].metric), []
+    for at, run in better:
+        stairs += [(float(at), best), (float(at), number(run.metric))]
+        best = number(run.metric)
     stairs.append((float(len(facts.runs)), best))
     drawn = thinned(places, 600, best=0)
     values = [number(run.metric) for _, run in places]
@@ -126,6 +121,19 @@ def best_so_far(facts: SweepFacts, *, is_log: bool = False) -> Figure:
         ("number", "run", facts.metric_name),
         [(at, run.label, number(run.metric)) for at, run in better],
     )
+
+
+def improvements(facts: SweepFacts) -> list[tuple[int, RunFacts]]:
+    """Give each finished run that was better than all before it, with its number from 1 on."""
+    found: list[tuple[int, RunFacts]] = []
+    best: float | None = None
+    for at, run in enumerate(facts.runs, start=1):
+        if run.is_ranked:
+            value = number(run.metric)
+            if best is None or (facts.metric and facts.metric.better(value, best)):
+                best = value
+                found.append((at, run))
+    return found
 
 
 _KINDS = ("finished", "training", "failed", "other")

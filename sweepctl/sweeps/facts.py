@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweepctl.figures import Curve, RunFacts, SweepFacts, importance_of
+from sweepctl.figures import Curve, RunFacts, SweepFacts, importance_of, improvements
+from sweepctl.figures.axes import short
 from sweepctl.sweeps.status import RunRow, SweepStatus
 
 
@@ -28,6 +29,24 @@ def sweep_facts(
 def importance_words(status: SweepStatus) -> str:
     """Say in a sentence which parameter matters most, or why that cannot be said."""
     return importance_of(sweep_facts(status)).words
+
+
+def best_so_far(status: SweepStatus) -> list[tuple[int, float]] | str:
+    """Give the number of each run that was better than all before it, and its metric.
+
+    Where that is no curve, a sentence says why.
+    """
+    facts = sweep_facts(status)
+    if why := facts.why_nothing_ranked():
+        return why
+    found = [(at, run.metric) for at, run in improvements(facts) if run.metric is not None]
+    count, value = len(facts.finished), short(found[0][1])
+    if count == 1:
+        return f"One run has finished, with {facts.metric_name} {value}: a curve begins with two."
+    if len(found) == 1:
+        said = f"None of {count:,} finished runs is better than the first"
+        return f"{said}: {facts.metric_name} {value}."
+    return found
 
 
 def _run_facts(row: RunRow) -> RunFacts:
