@@ -63,7 +63,8 @@ def test_run_that_was_ended_twice_has_every_step_once_and_the_models_of_an_undis
     assert seen.steps == small.iterations()
     assert seen.models == ["model_0.pt", "model_10.pt"]
 
-    # Whatever this attempt logs dies with it, and the model that it saves at 20.
+    # Whatever this attempt logs dies with it, and the models that it saves from 20 on. On a busy
+    # machine it may come to its end before its next checkpoint.
     small.start(*words, *PACED, resume=small.newest)
     small.reaches(17)
     os.kill(server.pid, signal.SIGSTOP)
@@ -92,6 +93,31 @@ def test_run_that_was_ended_twice_has_every_step_once_and_the_models_of_an_undis
     models = [f"model_{number}.pt" for number in (0, 10, 20, 30, 40, 50, 59)]
     assert seen.models == models
     assert small.models == models
+
+
+LOSES_MODELS = ("--first", "import wandb; wandb.save = lambda *args, **kwargs: None")
+"""As with an attempt that is killed before W&B's client has uploaded anything."""
+
+
+@pytest.mark.trainer
+def test_models_that_no_attempt_could_upload_are_uploaded_though_no_iteration_is_left(
+    make_small: Callable[..., Small], start_server: Callable[..., ServerProcess]
+) -> None:
+    server = start_server()
+    small = on_wandb(make_small(), server)
+    words = ("--iterations", "30", "--interval", "10", "--logger", "wandb")
+    first = small.start(*words, *LOSES_MODELS, *PACED)
+    small.reaches(12)
+    first.send_signal(signal.SIGTERM)
+    small.ends(143)
+    small.start(*words, *LOSES_MODELS, resume=small.newest)
+    small.end()
+    assert Seen(server).models == []
+
+    small.start(*words, resume=small.newest)
+    small.end()
+    assert small.lines()[0] == "going on from checkpoint 29, at iteration 30 of 30"
+    assert Seen(server).models == ["model_0.pt", "model_10.pt", "model_20.pt", "model_29.pt"]
 
 
 @pytest.mark.trainer

@@ -148,6 +148,10 @@ class _Learning:
             self._training.between(self._last, is_complete)
 
     def _saving(self, before: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self._is_own_save:
+            # Where no iteration was left to train, this is the only moment.
+            with never_breaking("the trainer's newest models are not uploaded again"):
+                self._upload_again()
         result = before(path, *args, **kwargs)
         if self._training is not None and not self._is_own_save:
             with never_breaking("a model that the trainer has saved"):
@@ -251,6 +255,8 @@ class _Learning:
                 shutil.copyfile(resume.model, file)
             if file.exists():
                 self._to_upload.append((file, iteration))
+                # This attempt may die before they are with W&B as well.
+                self._models[file.name] = (iteration, time.time())
 
     def _upload_again(self) -> None:
         for owner in (getattr(self._runner, "logger", None), getattr(self._runner, "writer", None)):
