@@ -1,12 +1,14 @@
 """Keys and ids: never used again after a deletion; files of every earlier format are taken over."""
 
 import errno
+import functools
 import json
 import os
 import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sweepctl.server.errors import GoneError, NotFoundError
+from sweepctl.server.errors import GoneError, NotFoundError, StoreUnavailableError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.runs.messages import RunChange
 from sweepctl.server.store import copies, file_store, formats, run_store, sweep_store
@@ -163,6 +165,59 @@ def test_the_way_back_gives_the_file_from_before_and_the_upgrade_again(tmp_path:
     server, said = answers_of(tmp_path)
     server.database.close()
     assert said == told
+
+
+def test_a_server_ends_with_all_of_its_data_in_the_one_file_whoever_reads_beside_it(
+    tmp_path: Path,
+) -> None:
+    told = data_folders.lay(tmp_path, 5)
+    server, _ = answers_of(tmp_path)
+    path = tmp_path / DATABASE
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM runs").fetchone() != (0,)
+        server.delete(server.run(told["project"]["runs"]["edges"][0]["node"]["name"]).id)
+        server.database.close()
+        assert path.with_name(f"{DATABASE}-wal").stat().st_size == 0
+        shutil.copyfile(before_path(path), tmp_path / "copy")
+    assert not path.with_name(f"{DATABASE}-wal").exists()
+    assert content(tmp_path / "copy") != content(path)
+    with pytest.raises(StoreUnavailableError, match="the server ends"), server.database.read():
+        raise AssertionError("a connection of a server that has ended")
+
+
+def test_a_server_ends_after_the_thread_that_is_ending_has_closed_its_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    reader_closes, writer_closed = threading.Event(), threading.Event()
+
+    class Watched(sqlite3.Connection):
+        def close(self) -> None:
+            is_reader = threading.current_thread() is thread
+            if is_reader:
+                reader_closes.set()
+                writer_closed.wait(0.3)  # it must not
+            closed.append("reader" if is_reader else "writer")
+            super().close()
+            if not is_reader:
+                writer_closed.set()
+
+    def reads() -> None:
+        with database.read() as rows:
+            rows.execute("SELECT * FROM runs").fetchall()
+
+    connect = sqlite3.connect
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", functools.partial(connect, factory=Watched))
+        thread = threading.Thread(target=reads)
+        database = Database(tmp_path)
+        closed.clear()
+        thread.start()
+        assert reader_closes.wait(30)
+        database.close()
+    thread.join()
+    assert closed == ["reader", "writer"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweepctl.lock", DATABASE]
 
 
 def calls_until_open(folder: Path, killed_at: int | None) -> int:

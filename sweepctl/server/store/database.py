@@ -12,7 +12,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -70,8 +69,7 @@ class Database:
         self.troubles = Troubles(time.monotonic, self.writes)
         self._lock_file = _take_folder(folder)
         self._local = threading.local()
-        self._guard = threading.Lock()
-        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        self._readers = _Readers()
         path = folder / DATABASE
         self._path = path
         with suppress(OSError):  # SQLite says what is wrong with it
@@ -125,12 +123,7 @@ class Database:
         with _translated(self._path):
             reader = getattr(self._local, "reader", None)
             if reader is None:
-                reader = _Reader(self._connect())
-                reader.connection.execute("PRAGMA query_only = ON")
-                reader.connection.execute("PRAGMA cache_size = -4000")  # there is one a thread
-                self._local.reader = reader
-                with self._guard:
-                    self._readers.add(reader)
+                self._local.reader = reader = self._readers.open(self._connect)
             yield reader.connection
 
     def secret(self) -> bytes:
@@ -139,11 +132,12 @@ class Database:
             return bytes.fromhex(rows.execute(_SECRET).fetchone()[0])
 
     def close(self) -> None:
-        """Close every connection and free the folder."""
-        with self._guard:
-            readers = list(self._readers)
-        for reader in readers:
-            reader.close()
+        """Close every connection and free the folder, with all of it in the one file.
+
+        Whoever copies another file over that later must find no log beside it, which SQLite would
+        take for the copy's. One that reads beside us may keep the log's file there: empty, then.
+        """
+        self._readers.close()
         self._group_writer.close()
         self._lock_file.close()
 
@@ -160,18 +154,50 @@ class Database:
         return connection
 
 
+class _Readers:
+    """The reading connections, one of each thread. One ends with its thread, or when all do."""
+
+    def __init__(self) -> None:
+        # A thread may be collecting garbage, and so closing another's, while it has the guard.
+        self._guard = threading.RLock()
+        self._open: set[sqlite3.Connection] = set()
+        self._is_closed = False
+
+    def open(self, connect: Callable[[], sqlite3.Connection]) -> _Reader:
+        with self._guard:
+            if self._is_closed:
+                raise sqlite3.OperationalError("the server ends")
+            connection = connect()
+            self._open.add(connection)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA cache_size = -4000")  # there is one a thread
+        return _Reader(connection, self.end)
+
+    def end(self, connection: sqlite3.Connection) -> None:
+        """Close one; when this returns it is closed, whoever has begun to."""
+        with self._guard, suppress(sqlite3.Error):
+            self._open.discard(connection)
+            connection.close()
+
+    def close(self) -> None:
+        """Close all, and open no more."""
+        with self._guard:
+            self._is_closed = True
+            while self._open:
+                self.end(self._open.pop())
+
+
 class _Reader:
     """The reading connection of a thread. It ends with it: threads come and go as requests do."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, end: Callable[[sqlite3.Connection], None]
+    ) -> None:
         self.connection = connection
-
-    def close(self) -> None:
-        with suppress(sqlite3.Error):
-            self.connection.close()
+        self._end = end
 
     def __del__(self) -> None:
-        self.close()
+        self._end(self.connection)
 
 
 @contextmanager

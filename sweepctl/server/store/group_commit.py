@@ -80,9 +80,13 @@ class GroupWriter:
         self._await(group)
 
     def close(self) -> None:
-        """Commit what is open and close the connection."""
+        """Commit what is open, move all of it from the log into the file, and end."""
         with self._turn:
             self._commit()
+            with suppress(sqlite3.Error):
+                # A log that stays in use (see the connection's timeout) is left as it is.
+                self._connection.execute("PRAGMA busy_timeout = 1000")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with suppress(sqlite3.Error):
                 self._connection.close()
 
