@@ -48,7 +48,7 @@ def _shared_bed() -> Iterator[Cluster]:
     """The bed as a cluster; if tests have started it, the last of their processes takes it down."""
     chosen = bed(os.environ.get("SWEEPCTL_TESTBED", "default"), os.environ)
     state = State.read(chosen)
-    was_up = state is not None and state.process.is_alive
+    was_up = state is not None and state.is_up
     lacking = [m.name for m in MODULES if not is_built(m, os.environ)]
     if lacking and sys.platform == "linux":
         raise BedUnavailable(

@@ -67,7 +67,7 @@ def up(bed: Bed, environ: Mapping[str, str], say: Say) -> Cluster:
     key = hashlib.sha256(f"{bed} {built} {images} {_sources()}".encode()).hexdigest()
     with _locked(bed) as lock:
         state = State.read(bed)
-        if state and state.is_ready and state.process.is_alive and state.key == key:
+        if state and state.is_up and state.key == key:
             say(f"test bed '{bed.name}' is up already")
             return cluster(bed)
         if bed.root.exists():
@@ -100,7 +100,7 @@ def cluster(bed: Bed) -> Cluster:
         BedUnavailable: when it is not up.
     """
     state = State.read(bed)
-    if state is None or not state.is_ready or not state.process.is_alive:
+    if state is None or not state.is_up:
         raise BedUnavailable(f"test bed '{bed.name}' is not up: make testbed-up")
     return Cluster(bed.kubeconfig, {k: Path(v) for k, v in state.programs.items()}, bed)
 

@@ -43,14 +43,27 @@ class State:
         process = Process(data["pid"], data["start_ticks"])
         return State(process, data["is_ready"], data["key"], data["programs"])
 
+    @property
+    def first(self) -> Process | None:
+        """The bed's first process; None once it has ended, and everything with it.
+
+        `process` itself says less: it stands outside the bed, and ends a moment after it.
+        """
+        return next((each for each in self.process.descendants() if each.is_init), None)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether all of the bed has come up and is still there."""
+        return self.is_ready and self.process.is_alive and self.first is not None
+
 
 def first_process(bed: Bed) -> Process:
     """The bed's first process."""
     state = State.read(bed)
-    for process in state.process.descendants() if state else ():
-        if process.is_init:
-            return process
-    raise BedUnavailable(f"test bed '{bed.name}' is not up")
+    first = state.first if state else None
+    if first is None:
+        raise BedUnavailable(f"test bed '{bed.name}' is not up")
+    return first
 
 
 def node_process(bed: Bed, node: Node) -> Process:
