@@ -193,7 +193,8 @@ def test_a_server_ends_after_the_thread_that_is_ending_has_closed_its_connection
 
     class Watched(sqlite3.Connection):
         def close(self) -> None:
-            is_reader = threading.current_thread() is thread
+            # At its end a thread is no `current_thread()` any more.
+            is_reader = threading.get_ident() == thread.ident
             if is_reader:
                 reader_closes.set()
                 writer_closed.wait(0.3)  # it must not

@@ -122,7 +122,7 @@ class Database:
         """Give this thread's reading connection."""
         with _translated(self._path):
             reader = getattr(self._local, "reader", None)
-            if reader is None:
+            if reader is None or self._readers.are_closed:
                 self._local.reader = reader = self._readers.open(self._connect)
             yield reader.connection
 
@@ -161,11 +161,11 @@ class _Readers:
         # A thread may be collecting garbage, and so closing another's, while it has the guard.
         self._guard = threading.RLock()
         self._open: set[sqlite3.Connection] = set()
-        self._is_closed = False
+        self.are_closed = False
 
     def open(self, connect: Callable[[], sqlite3.Connection]) -> _Reader:
         with self._guard:
-            if self._is_closed:
+            if self.are_closed:
                 raise sqlite3.OperationalError("the server ends")
             connection = connect()
             self._open.add(connection)
@@ -182,7 +182,7 @@ class _Readers:
     def close(self) -> None:
         """Close all, and open no more."""
         with self._guard:
-            self._is_closed = True
+            self.are_closed = True
             while self._open:
                 self.end(self._open.pop())
 
