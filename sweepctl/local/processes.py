@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sweepctl.server.disk import make_folder
 from sweepctl.server.server_process import (
     ServerProcess,
     ServerWish,
@@ -120,7 +121,9 @@ class LocalSweep:
 
     def start_agents(self, count: int) -> None:
         """Start `count` agents."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        for name in ("logs", "work"):
+            make_folder(self.data, name)
+        self.logs.mkdir(exist_ok=True)
         record(self.logs, self.gpus_by_host)
         for index in range(count):
             agent = AgentProcess(index, self.logs / f"agent-{index}.log")

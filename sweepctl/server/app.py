@@ -17,7 +17,7 @@ import uvicorn
 
 from sweepctl.search.engine_name import EngineName
 from sweepctl.server.access.allowed import ApiKeys, check_listen
-from sweepctl.server.access.data_key import keep_to_owner, make_key
+from sweepctl.server.access.data_key import make_key
 from sweepctl.server.access.keyless import (
     KeylessClients,
     KeylessThread,
@@ -32,6 +32,7 @@ from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.artifacts.collections import Collections
 from sweepctl.server.artifacts.versions import Artifacts
 from sweepctl.server.bounds import END_LIMIT_S, IDLE_LIMIT_S, ending
+from sweepctl.server.disk import close_file, close_folders
 from sweepctl.server.engine.dispatch import Dispatcher
 from sweepctl.server.engine.presence import Presence
 from sweepctl.server.engine.reaper import Reaper, ReaperThread
@@ -172,7 +173,9 @@ def _keys(
 ) -> ApiKeys:
     if rule is KeyRule.NONE:
         return ApiKeys(())
-    keep_to_owner(data, DATABASE)
+    close_file(data, DATABASE)
+    if closed := close_folders(data):
+        log(f"others could read {', '.join(closed)} of {data}: only you can now (0700)")
     keys, named = [make_key(data), *given], WatchedKeys(data, log)
     if keyless is None:
         clear_mark(data)

@@ -29,6 +29,8 @@ from sweepctl_pod.errors import SweepctlError, UsageError
 
 STDOUT = Path("-")
 
+_ENDINGS = (".tar", ".tar.gz", ".tgz")
+
 _ROUNDS = 100
 """How often files may vanish: each round reads only what is new, so the later ones are quick."""
 
@@ -64,6 +66,12 @@ def write_backup(data: Path, target: Path) -> Backup:
         raise UsageError(f"{target} exists already", "give a new file, or remove it first")
     if not target.parent.is_dir():
         raise UsageError(f"no folder {target.parent}", f"make it: mkdir -p {target.parent}")
+    if not target.name.endswith(_ENDINGS):
+        name = f"{target.stem.removesuffix('.tar')}.tar"
+        raise UsageError(
+            f"{target}: a backup is a tar, compressed by gzip or not: {', '.join(_ENDINGS)}",
+            f"name it {target.with_name(name)}",
+        )
     copy = target.with_name(f".{target.name}.{os.getpid()}.sqlite")
     try:
         _check_room(data, target.parent)

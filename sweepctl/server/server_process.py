@@ -28,6 +28,7 @@ import platformdirs
 
 from sweepctl.server.access.addresses import forget_address, note_address, noted_at, this_boot
 from sweepctl.server.access.data_key import KEY_FILE, data_key
+from sweepctl.server.disk import make_folder
 from sweepctl.server.store.database import DATABASE, taken_by
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import Connection
@@ -222,7 +223,7 @@ class ServerProcess:
             *(f"--allowed-host={name}" for name in self._allowed_hosts),
             *self._wish.options,
         ]
-        self._log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._data, self._log.parent.name)
         with self._log.open("ab") as log:
             self._log_start_bytes = log.tell()
             self._process = subprocess.Popen(

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from sweepctl.server.access.addresses import folder_at, forget_address, note_address
-from sweepctl.server.access.data_key import KEY_FILE, data_key, keep_to_owner, make_key
+from sweepctl.server.access.data_key import KEY_FILE, data_key, make_key
 from sweepctl.server.access.keyless import (
     QUIET_S,
     KeylessClients,
     is_from_before_keys,
     refuse_keyless_runs,
 )
+from sweepctl.server.disk import close_file, close_folders, make_folder
 from sweepctl.server.server_process import (
     LOOPBACK_API_KEY,
     announce,
@@ -74,9 +75,42 @@ def test_the_data_file_of_an_earlier_version_is_closed_to_others(data: Path) -> 
     for name in ("sweepctl.sqlite", "sweepctl.sqlite-wal", "other"):
         (data / name).touch()
         (data / name).chmod(0o644)
-    keep_to_owner(data, "sweepctl.sqlite")
+    close_file(data, "sweepctl.sqlite")
     modes = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
     assert modes == {"sweepctl.sqlite": 0o600, "sweepctl.sqlite-wal": 0o600, "other": 0o644}
+
+
+def test_the_folders_of_an_earlier_version_are_closed_to_others_and_that_is_told_once(
+    data: Path, tmp_path: Path
+) -> None:
+    for name in ("files", "logs", "artifacts", "other"):
+        (data / name).mkdir()
+        (data / name).chmod(0o755)
+    (data / "work").symlink_to(tmp_path)
+    tmp_path.chmod(0o755)
+    data.chmod(0o755)
+    assert close_folders(data) == ["artifacts/", "files/", "logs/"]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in data.iterdir()}
+    closed = {"artifacts": 0o700, "files": 0o700, "logs": 0o700}
+    assert modes == {**closed, "other": 0o755, "work": 0o755}, "what a link leads to is not ours"
+    assert data.stat().st_mode & 0o777 == 0o755, "it may be a folder of more than this"
+    assert close_folders(data) == []
+
+
+def test_a_new_folder_is_its_owners_alone_and_one_that_is_there_stays_as_it_is(
+    tmp_path: Path,
+) -> None:
+    old = os.umask(0)
+    try:
+        folder = make_folder(tmp_path / "new" / "data", "files")
+        assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (
+            0o700,
+            0o700,
+        )
+        folder.chmod(0o750)
+        assert make_folder(tmp_path / "new" / "data", "files").stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(old)
 
 
 @pytest.mark.parametrize("text", ["", "abc\n", "g" * 40, "a" * 41, "\u00fc" * 40])

@@ -41,6 +41,7 @@ POD_RINGS = (
 )
 """The files and folders of the pod code; each imports only from the levels before its own."""
 SERVER_RINGS = (
+    ("disk",),
     ("access", "bounds", "errors", "lifecycle", "timings"),
     ("json_texts",),
     ("store",),

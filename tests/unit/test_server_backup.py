@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from sweepctl.server import backup
-from sweepctl.server.access.data_key import keep_to_owner
 from sweepctl.server.artifacts.blobs import Blobs
 from sweepctl.server.backup import STDOUT, write_backup
+from sweepctl.server.disk import close_file
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.store import blob_store, file_store, run_store
 from sweepctl.server.store.blob_store import Entry
@@ -209,7 +209,7 @@ def test_nothing_with_the_folders_secret_is_ever_open_to_others(
 
     sqlite3_connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     data_folders.lay(tmp_path / "old", data_folders.FORMATS[0])
-    keep_to_owner(tmp_path / "old", DATABASE)
+    close_file(tmp_path / "old", DATABASE)
     monkeypatch.setattr(sqlite3, "connect", connect)
     monkeypatch.setattr(tarfile.TarFile, "add", lambda *_, **__: look())
     old = os.umask(0)
@@ -240,11 +240,18 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(
     for folder, target, kind, words in (
         ("data", "there.tar", UsageError, "there.tar exists already"),
         ("data", "no/b.tar", UsageError, "no folder"),
+        ("data", "b.zip", UsageError, "b.zip: a backup is a tar"),
+        ("data", "b", UsageError, r"\.tar, \.tar\.gz, \.tgz"),
+        ("data", "b.tar.bz2", UsageError, "b.tar.bz2: a backup is a tar"),
         ("empty", "b.tar", SweepctlError, "no sweeps here"),
         ("nowhere", "b.tar", SweepctlError, "does not exist"),
     ):
         with pytest.raises(kind, match=words):
             write_backup(tmp_path / folder, tmp_path / target)
+    for target, whole in (("b.zip", "b.tar"), ("b", "b.tar"), ("b.tar.bz2", "b.tar")):
+        with pytest.raises(UsageError) as told:
+            write_backup(tmp_path / "data", tmp_path / target)
+        assert told.value.hint == f"name it {tmp_path / whole}"
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda folder: usage)

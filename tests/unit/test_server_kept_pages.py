@@ -1,6 +1,7 @@
 """Pages that are kept: written again when something was stored, and else not."""
 
 import json
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,26 @@ def test_the_pages_asked_for_last_are_kept_as_far_as_there_is_room() -> None:
         assert pages.current(0) is not None, "it is asked for again and again"
     kept = [number for number in range(50) if pages.current(number) is not None]
     assert kept == [0, *range(20, 50)], "with what each of them takes when it is packed"
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        pytest.param(lambda n: ("p", f"made-up-{n}"), (32 << 20) // 1000, id="many-names"),
+        pytest.param(lambda n: ("p", (("m", f"{n:>60000}"),)), 560, id="long-metric"),
+        pytest.param(lambda n: f"{n:>1000000}", 34, id="one-long-name"),
+        pytest.param(lambda n: ("p", "\N{PILE OF POO}" * 250_000 + str(n)), 34, id="wide-letters"),
+    ],
+)
+def test_what_pages_are_kept_under_counts_as_what_they_take(
+    key: Callable[[int], Hashable], most: int
+) -> None:
+    pages = KeptPages(lambda: 0, lambda: 0.0)
+    asked = most + most // 5
+    for number in range(asked):
+        pages.written(key(number), lambda: "")
+    kept = sum(pages.current(key(number)) is not None for number in range(asked))
+    assert most // 3 < kept <= most
 
 
 def test_a_browser_that_has_the_page_is_sent_nothing_until_something_changes(

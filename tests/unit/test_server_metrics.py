@@ -2,9 +2,11 @@
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,6 +15,7 @@ from sweepctl.server.store import summary_store
 from sweepctl.server.store.api_forms import node_id
 from sweepctl.server.web.exposition import Sample, family
 from sweepctl.server.web.metrics import Metrics
+from sweepctl_pod.wandb.states import RUN_OF_NOBODY
 from tests.serving import ServerProcess
 from tests.unit.server_in_process import InProcessServer, served
 
@@ -79,11 +82,59 @@ def test_runs_agents_best_and_the_age_of_heartbeats_are_told(server: InProcessSe
     assert best == {labels(**of, metric="reward", goal="maximize"): 2.5}
     assert found["sweepctl_agents"] == {
         labels(**of, state="running"): 1,
-        labels(**of, state="silent"): 1,
     }
     assert found["sweepctl_oldest_heartbeat_age_seconds"] == {labels(**of): 0}
     assert found["sweepctl_writes_total"][()] >= found["sweepctl_commit_seconds_count"][()] > 0
     assert found["process_cpu_seconds_total"][()] > 0
+
+
+def test_agents_that_have_ended_are_not_silent_and_one_that_left_its_trainer_alone_is(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep(SPEC)
+    of = {"entity": "local", "project": "p", "sweep": sweep.id}
+    took_its_runs, stock, died = (server.agent(sweep) for _ in range(3))
+    server.end(server.take(took_its_runs)["run_id"], 0)
+    server.dispatcher.heartbeat(took_its_runs.pk, [RUN_OF_NOBODY])
+    server.end(server.take(stock)["run_id"], 0)
+    run = server.take(died)["run_id"]
+    assert metrics_of(server)["sweepctl_agents"] == {labels(**of, state="running"): 2}
+    for _ in range(7):
+        server.wait(10)
+        server.stream(run)
+    assert metrics_of(server)["sweepctl_agents"] == {labels(**of, state="silent"): 1}
+
+
+def test_what_is_told_is_written_once_for_all_who_ask_meanwhile(
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics(server.database, server.presence, server.clock, server.limits)
+    written: list[int] = []
+    begun, asked = threading.Event(), threading.Event()
+
+    def write(self: Metrics) -> str:
+        written.append(len(written))
+        begun.set()
+        assert asked.wait(30)
+        return f"answer {written[-1]}"
+
+    monkeypatch.setattr(Metrics, "text", write)
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append(await metrics.answer())
+
+    async def ask_all() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            assert await anyio.to_thread.run_sync(begun.wait, 30)
+            for _ in range(50):
+                tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            asked.set()
+
+    anyio.run(ask_all)
+    assert answers == ["answer 0", *["answer 1"] * 50]
 
 
 def test_an_empty_server_tells_what_it_can(server: InProcessServer) -> None:

@@ -11,6 +11,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from sweepctl.server.disk import sync
 from sweepctl_pod.errors import SweepctlError
 
 KEY_FILE = "key"
@@ -50,17 +51,6 @@ def make_key(data: Path) -> str:
     return key
 
 
-def keep_to_owner(data: Path, name: str) -> None:
-    """Close a file of the folder to others, with what SQLite keeps beside it.
-
-    The data file has the secret that signs the addresses of files. Earlier versions left it open.
-    """
-    for path in data.glob(f"{name}*"):
-        with suppress(OSError):
-            if path.is_file() and path.stat().st_mode & _OTHERS:
-                path.chmod(0o600)
-
-
 def _write_new(path: Path) -> None:
     """Write a key whole or not at all: the server that has the folder alone does it."""
     written = path.with_name(f".{path.name}.new")
@@ -73,13 +63,4 @@ def _write_new(path: Path) -> None:
     finally:
         os.close(file)
     written.replace(path)
-    keep_names(path.parent)
-
-
-def keep_names(folder: Path) -> None:
-    """Have the names in a folder on the disk: what was replaced does not come back."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)

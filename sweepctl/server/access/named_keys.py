@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.server.access.allowed import hash_of_key
-from sweepctl.server.access.data_key import keep_names
+from sweepctl.server.disk import sync
 from sweepctl_pod.errors import SweepctlError, UsageError
 
 _FILE = "keys.json"
@@ -162,4 +162,4 @@ def _write(data: Path, keys: list[NamedKey]) -> None:
         out.flush()
         os.fsync(out.fileno())
     written.replace(data / _FILE)
-    keep_names(data)
+    sync(data)

@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sweepctl.server.bounds import SIGNED_FOR_S
+from sweepctl.server.disk import make_folder, sync
 from sweepctl.server.errors import BadMessageError, NotFoundError
 from sweepctl.server.runs.files import RunFiles, Upload
 from sweepctl.server.store import blob_store
-from sweepctl.server.store.copies import sync
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.sweep_store import Rows
 
@@ -110,7 +110,8 @@ class Blobs:
         try:
             with self._moving:
                 if not target.parent.is_dir():
-                    target.parent.mkdir(parents=True, exist_ok=True)
+                    make_folder(self._folder.parent, self._folder.name)
+                    target.parent.mkdir(exist_ok=True)
                     sync(self._folder)
                 os.replace(upload.path, target)
                 sync(target.parent)

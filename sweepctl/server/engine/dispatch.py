@@ -27,7 +27,7 @@ from sweepctl.server.store.api_forms import node_id
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
-from sweepctl_pod.wandb.states import HELD_RUNS, RunState, SweepState
+from sweepctl_pod.wandb.states import HELD_RUNS, RUN_OF_NOBODY, RunState, SweepState
 
 Command = dict[str, Any]
 
@@ -175,6 +175,9 @@ class Dispatcher:
                 why = f"agent {agent.id} has ended it"
                 self.work.release_run(tx, run, sweep, why, was_delivered=was_delivered)
                 sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
+        if set(reported) == {RUN_OF_NOBODY}:
+            sweep_store.set_agent_state(tx, agent.pk, AgentState.FINISHED)
+            return []
         stops = [
             self._stop(tx, agent, sweep, run_id)
             for run_id in reported

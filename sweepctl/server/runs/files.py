@@ -22,9 +22,9 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from sweepctl.server.bounds import SIGNED_FOR_S
+from sweepctl.server.disk import make_folder, sync
 from sweepctl.server.errors import FileNameError, NotFoundError
 from sweepctl.server.store import file_store, run_store
-from sweepctl.server.store.copies import sync
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.file_store import StoredFile
 from sweepctl.server.store.run_store import Run
@@ -48,7 +48,7 @@ class RunFiles:
     def __init__(self, database: Database, now: Callable[[], float]) -> None:
         self._database = database
         self._now = now
-        self._folder = database.folder / "files"
+        self._folder = make_folder(database.folder, "files")
         self._secret = database.secret()
         self._incoming = self._folder / ".incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)

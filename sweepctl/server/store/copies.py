@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from sweepctl.server.disk import sync
 from sweepctl_pod.errors import SweepctlError
 
 
@@ -73,15 +74,6 @@ def megabytes(count_bytes: int) -> str:
     if count_bytes < 1 << 30:
         return f"{count_bytes / (1 << 20):.1f} MiB"
     return f"{count_bytes / (1 << 30):.1f} GiB"
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _says_full(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -15,6 +16,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 _KEPT_BYTES = 32 << 20
+"""What all of them take, with what they are kept under: whoever asks chooses that."""
+_BESIDES_BYTES = 1000
+"""What each takes in memory besides."""
 _HOLDS_S = 10.0
 _LEVEL = 5
 """Packs as well as the highest level, nearly, in a fraction of the time."""
@@ -32,11 +36,8 @@ class KeptPage:
     until: float
     fresh_until: float
     """Until then it holds whatever is stored: it costs too much to be written all the time."""
-
-    @property
-    def size(self) -> int:
-        """Count the bytes that it takes."""
-        return len(self.body) + len(self.packed)
+    kept_bytes: int
+    """What it takes in memory, with what it is kept under."""
 
     def is_what(self, if_none_match: str | None) -> bool:
         """Say whether a browser that sent this If-None-Match has the page."""
@@ -93,13 +94,13 @@ class KeptPages:
         # What an earlier version stored may hold halves of surrogate pairs: UTF-8 has none.
         body = text.encode("utf-8", "replace")
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        page = KeptPage(
-            body, gzip.compress(body, _LEVEL, mtime=0), etag, version, until, fresh_until
-        )
+        packed = gzip.compress(body, _LEVEL, mtime=0)
+        taken_bytes = len(body) + len(packed) + _memory_bytes(key) + _BESIDES_BYTES
+        page = KeptPage(body, packed, etag, version, until, fresh_until, taken_bytes)
         with self._guard:
             self._drop(key)
             self._pages[key] = page
-            self._bytes += page.size
+            self._bytes += page.kept_bytes
             while self._bytes > _KEPT_BYTES:
                 self._drop(next(iter(self._pages)))
         return page
@@ -107,4 +108,9 @@ class KeptPages:
     def _drop(self, key: Hashable) -> None:
         page = self._pages.pop(key, None)
         if page is not None:
-            self._bytes -= page.size
+            self._bytes -= page.kept_bytes
+
+
+def _memory_bytes(key: Hashable) -> int:
+    parts = key if isinstance(key, tuple) else ()
+    return sys.getsizeof(key) + sum(_memory_bytes(part) for part in parts)

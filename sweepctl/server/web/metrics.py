@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -122,12 +123,28 @@ class Metrics:
         self._keys = keys
         self._is_open = is_open
         self._began = now()
+        self._turn = CapacityLimiter(1)
+        self._asked = 0
+        self._written: tuple[int, str] = (0, "")
 
     def are_for(self, authorization: str | None) -> bool:
         """Say whether a request needs no key of the server's to be answered."""
         if self._is_open:
             return True
         return self._keys is not None and self._keys.of_header(authorization) is not None
+
+    async def answer(self) -> str:
+        """Give all of it as it is, written once at a time however many ask, perhaps without a key.
+
+        Who waits for its turn takes what was begun after it had asked. Sending is no part of it:
+        one that reads slowly holds nobody up.
+        """
+        self._asked += 1
+        asked = self._asked
+        async with self._turn:
+            if self._written[0] < asked:
+                self._written = (self._asked, await to_thread.run_sync(self.text))
+            return self._written[1]
 
     def text(self) -> str:
         """Write all of it."""
@@ -190,13 +207,16 @@ class Metrics:
             seen = self._presence.seconds_ago("agent", agent.pk)
             age_s = max(0.0, self._now() - agent.heartbeat) if seen is None else seen
             is_silent = age_s >= self._limits.agent_timeout_s
+            if is_silent and not agent.has_run:
+                continue  # it has ended, as far as is known: who ends says so to nobody
             counts[agent.sweep, "silent" if is_silent else "running"] += 1
             if agent.has_run:
                 oldest[agent.sweep] = max(oldest.get(agent.sweep, 0.0), age_s)
         yield family(
             "sweepctl_agents",
             "gauge",
-            "Agents that have not ended, by whether they were heard of within the agent timeout.",
+            "Agents that have not ended, by whether they were heard of within the agent timeout;"
+            " a silent one without a run has ended.",
             [
                 Sample({**named[pk], "state": state}, count)
                 for (pk, state), count in sorted(counts.items())

@@ -170,7 +170,7 @@ class _Routes:
         if not (metrics.are_for(given) or self._services.api_keys.allows(given, is_write=False)):
             headers = {"WWW-Authenticate": 'Bearer realm="sweepctl metrics"'}
             return error_response(401, "the key is none that opens /metrics", headers)
-        return Response(await to_thread.run_sync(metrics.text), media_type=CONTENT_TYPE)
+        return Response(await metrics.answer(), media_type=CONTENT_TYPE)
 
     async def graphql(self, request: Request) -> Response:
         body = await read_json(request)

@@ -53,14 +53,13 @@ from sweepctl_pod.wandb.client import (
     connection_from_environ,
     sweep_url,
 )
+from sweepctl_pod.wandb.states import RUN_OF_NOBODY
 
 T = TypeVar("T")
 
 _LEFTOVERS_LIMIT_S = 10.0
 HEARD_OUT_S = 5.0
 """How long a leaving agent waits for the answer to its heartbeat."""
-_NOBODY = "sweepctl-agent-is-leaving"
-"""A run that nobody has. A heartbeat without a run asks for one; with this one it only lets go."""
 
 
 class ConfigurationError(SweepctlError):
@@ -347,7 +346,7 @@ class Agent:
         if not self._agent_id:
             return
         last = BackgroundCall(
-            lambda: self._client.heartbeat(self._agent_id, [_NOBODY]), self._pod.wake_up
+            lambda: self._client.heartbeat(self._agent_id, [RUN_OF_NOBODY]), self._pod.wake_up
         )
         self._take_late_answer(
             last, self._signals.left_s if self._signals.is_leaving else HEARD_OUT_S

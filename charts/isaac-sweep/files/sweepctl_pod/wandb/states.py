@@ -67,6 +67,11 @@ ENDED_SWEEPS: frozenset[str] = frozenset(
 """The sweep hands out no run any more. Some servers write CANCELLED; the last two are theirs."""
 
 
+RUN_OF_NOBODY = "sweepctl-agent-is-leaving"
+"""No run's name: a leaving agent's last heartbeat names it. By that any server lets its runs go and
+gives it no other, as it does for a heartbeat without a run; the embedded one takes it for ended."""
+
+
 def is_open_sweep(state: str) -> bool:
     """Tell whether a sweep in this state hands out runs, now or when it is resumed."""
     return state.upper() not in ENDED_SWEEPS
