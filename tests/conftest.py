@@ -10,11 +10,18 @@ from hypothesis import settings
 from tests import clients
 from tests.serving import ServerProcess
 from tests.side_by_side import pytest_xdist_make_scheduler
+from tests.testbed.build_folders import clear_left_builds
 
 # For the inner loop (`make unit`); `make test` draws as many as hypothesis does by itself.
 settings.register_profile("quick", max_examples=15)
 
 __all__ = ["pytest_xdist_make_scheduler", "server", "start_server"]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Clear away, once and not in each worker, what tests that were killed have left."""
+    if not hasattr(session.config, "workerinput"):
+        clear_left_builds()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from tests.cluster.conftest import refuse
 from tests.testbed import host, lifecycle
 from tests.testbed.binaries import MODULES, Module, is_built, programs
+from tests.testbed.build_folders import build_folder, clear_left_builds
 from tests.testbed.cluster import Cluster, is_ready, restricted_namespace
 from tests.testbed.layout import TRAINER_HOST_PATH, Bed, bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
@@ -166,6 +168,38 @@ def test_killing_the_first_process_by_hand_ends_the_whole_bed(small_bed: Bed) ->
         lifecycle.cluster(small_bed)
 
 
+def test_bed_whose_first_process_has_ended_is_not_up_though_the_process_that_holds_it_still_is(
+    tmp_path: Path,
+) -> None:
+    chosen = bed("held", {"SWEEPCTL_CACHE": str(tmp_path)}, nodes=1, gpus_per_node=1)
+    chosen.root.mkdir(parents=True)
+    words = ("unshare", "--pid", "--fork", "--kill-child", "sleep", "600")
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as holder:
+        try:
+            state = State(outer_process(holder), True, "", {})
+            state.write(chosen)
+            assert lifecycle.cluster(chosen).programs == {}
+            first = first_process(chosen)
+            # As on a busy machine: it hears of the end of its child a moment later.
+            holder.send_signal(signal.SIGSTOP)
+            first.kill()
+            assert host.wait_until_gone([first], 30) == []
+            assert state.process.is_alive
+            with pytest.raises(BedUnavailable, match="is not up: make testbed-up"):
+                lifecycle.cluster(chosen)
+        finally:
+            holder.kill()
+
+
+def outer_process(holder: subprocess.Popen[bytes]) -> host.Process:
+    """Give the process of an `unshare` that has made its child; skip where it may not."""
+    while (code := holder.poll()) is None:
+        found = host.Process.of(holder.pid)
+        if found is not None and any(each.is_init for each in found.descendants()):
+            return found
+    pytest.skip(f"no process namespaces here: unshare ended with {code}")
+
+
 @pytest.mark.cluster
 def test_node_comes_back_after_a_power_cut(small_bed: Bed) -> None:
     running = lifecycle.up(small_bed, os.environ, lambda line: None)
@@ -224,6 +258,42 @@ def is_on(chosen: Bed) -> bool:
 def ready_since(cluster: Cluster, node: str) -> str:
     conditions = cluster.get("node", node)["status"]["conditions"]
     return next(str(c["lastHeartbeatTime"]) for c in conditions if c["type"] == "Ready")
+
+
+def test_what_a_killed_build_has_left_is_cleared_away_and_what_is_in_use_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "another's").mkdir()
+    script = (
+        "import subprocess, sys, time\n"
+        "from tests.testbed.build_folders import build_folder\n"
+        "with build_folder() as folder:\n"
+        "    (folder.path / 'root').mkdir()\n"
+        "    child = subprocess.Popen(['sleep', '600'], pass_fds=(folder.lock,))\n"
+        "    print(folder.path, child.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environ) as killed:
+        assert killed.stdout is not None
+        left, of_the_build = killed.stdout.readline().split()
+        with build_folder() as used:
+            assert Path(left, "root").is_dir()
+            killed.kill()
+            killed.wait()
+            assert clear_left_builds() == [], "a process of the build is still there"
+            build = host.Process.of(int(of_the_build))
+            assert build is not None
+            mounting = ["mount", "-t", "tmpfs", "none", f"{left}/root"]
+            subprocess.run(mounting, check=False, capture_output=True)  # as root alone
+            build.kill()
+            assert host.wait_until_gone([build], 30) == []
+            assert clear_left_builds() == [Path(left)]
+            assert used.path.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["another's"]
+    assert left not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_ready_made_programs_are_used_when_all_are_there(tmp_path: Path) -> None:

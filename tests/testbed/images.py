@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.testbed.build_folders import build_folder
 from tests.testbed.layout import GIT_IMAGE, PAUSE_IMAGE, TEST_IMAGE, cache_dir
 
 RECIPES = Path(__file__).parent / "images"
@@ -99,8 +100,9 @@ def build_image(
     Raises:
         RuntimeError: with buildah's last lines, when the build fails.
     """
-    with tempfile.TemporaryDirectory(prefix="sweepctl-buildah-") as work:
-        policy = Path(work, "policy.json")
+    with build_folder() as folder:
+        work, held = folder.path, (folder.lock,)
+        policy = work / "policy.json"
         policy.write_text(_POLICY)
         environ = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
         store = ["buildah", "--root", f"{work}/root", "--runroot", f"{work}/run"]
@@ -110,10 +112,10 @@ def build_image(
         build += ["--target", stage] if stage else []
         for key, value in (build_args or {}).items():
             build += ["--build-arg", f"{key}={value}"]
-        _run([*build, str(context)], environ)
+        _run([*build, str(context)], environ, held)
         # On one machine it costs more time to compress than to read again.
         push = [*store, "push", "--disable-compression", "--signature-policy", str(policy), name]
-        _run([*push, f"oci-archive:{target}:{name}"], environ)
+        _run([*push, f"oci-archive:{target}:{name}"], environ, held)
     return Image(name, target)
 
 
@@ -170,8 +172,10 @@ def _recipe_key(recipe: Path, *also: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(command: list[str], environ: Mapping[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+def _run(
+    command: list[str], environ: Mapping[str, str] | None = None, held: Sequence[int] = ()
+) -> None:
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, pass_fds=held)
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise RuntimeError(f"{command[0]} failed with {done.returncode}:\n{tail}")
