@@ -91,6 +91,8 @@ bench-disruptions: trainer ## 100 mixed disruptions of 20 agents, and of as many
 
 chart: setup ## renew the settings in its README; write dist/isaac-sweep-VERSION.tgz, reproducibly
 	@$(BIN)/python -m tools.chart --package dist
+test-gpu: trainer ## the real trainer told to leave, killed and taken up again on an NVIDIA GPU, cuda:0
+	@CI=true SWEEPCTL_TEST_DEVICE=cuda:0 $(BIN)/pytest -v -p no:xdist -k "not two_processes" tests/contract/test_companion_isaaclab.py tests/contract/test_companion_states.py
 test-parity: setup ## chart and `sweepctl render` over 5,000 random settings
 	@SWEEPCTL_PARITY_EXAMPLES=5000 $(BIN)/pytest -q --timeout 0 tests/chart/test_parity.py
 test-fuzz: setup ## 10,000 random requests to the embedded server: none is answered with 5xx
@@ -107,4 +109,4 @@ clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster test-disruptions test-clients test-wandb check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
-	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills lock version clean
+	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills test-gpu lock version clean

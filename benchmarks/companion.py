@@ -24,9 +24,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 POD = ROOT / "charts" / "isaac-sweep" / "files" / "sweepctl_pod"
 PYTHON = ROOT / "examples" / "toy_legs" / ".venv" / "bin" / "python"
+DEVICE = os.environ.get("SWEEPCTL_TEST_DEVICE", "cpu")
 WORDS = [
     *("train", "--rl_library", "rsl_rl", "--task", "Toy-Legs", "--num_envs", "64"),
-    *("--device", "cpu", "agent.device=cpu", "agent.save_interval=25", "--logger", "wandb"),
+    *("--device", DEVICE, f"agent.device={DEVICE}"),
+    *("agent.save_interval=25", "--logger", "wandb"),
     *("--log_project_name", "bench", "--max_iterations"),
 ]
 BLOCK = 5

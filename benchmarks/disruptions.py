@@ -164,7 +164,7 @@ class Bench:
 
     def nodes(self, campaign: Campaign, node: Node, kinds: list[str]) -> None:
         for kind in kinds:
-            trains = partial(campaign.trains_on, node.name, kind)
+            trains = partial(campaign.trains_on, node.name)
             self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=600, every_s=1)
             campaign.on_node(kind, node)
             time.sleep(self.asked.every)

@@ -30,8 +30,11 @@ COUNTED = ("kill", "power", "pressure")
 ABRUPT = ("force", "kill", "oom", "cut", "pressure", "power", "vanish")
 """Kinds that leave a trainer no time to save."""
 MOST_COUNTED = 5
-_CHOOSERS = {"preempt": "PreemptionByScheduler", "pressure": "TerminationByKubelet"}
-"""Kinds for which the scheduler or the kubelet chooses the pods, and how it says so."""
+CHOOSERS = {"preempt": "PreemptionByScheduler", "pressure": "TerminationByKubelet"}
+"""Kinds for which the scheduler or the kubelet chooses the pods, and how it says so.
+
+They choose the youngest, which may still be starting.
+"""
 _LOST_NODE = {None, 75, 137, 255}
 _ALLOWED: Mapping[str, set[int | None]] = {
     "force": _LOST_NODE,
@@ -115,7 +118,7 @@ class Campaign:
         """Do it to a node, and to whatever is on it."""
         hit = [seen for seen in self._running() if _node_of(seen) == node.name]
         struck = self._note(kind, hit)
-        if kind in _CHOOSERS:
+        if kind in CHOOSERS:
             for each in struck:
                 each.pods, each.runs = (), ()
         self._perform(struck[0], lambda: self._whole(kind, node))
@@ -163,15 +166,12 @@ class Campaign:
         """Give what each host trains now, and since when."""
         return {**training_since(self.ledger), **self.progress()}
 
-    def trains_on(self, node: str, kind: str) -> bool:
-        """Tell whether a pod of the node trains; each of them, where others choose which it hits.
-
-        They choose the youngest, which may still be starting.
-        """
+    def trains_on(self, node: str, *, each: bool = False) -> bool:
+        """Tell whether a pod of the node trains, or each of them."""
         training = self.training()
         there = [seen for seen in self._there() if _node_of(seen) == node]
         trains = [seen.host in training and training[seen.host][1] < seen.age_s for seen in there]
-        return all(trains) and bool(trains) if kind in _CHOOSERS else any(trains)
+        return all(trains) and bool(trains) if each else any(trains)
 
     def trains_at_least(self, count: int) -> bool:
         """Tell whether that many running pods train."""
@@ -305,7 +305,7 @@ class Campaign:
 
     def _find_hit(self, struck: Struck, node: Node) -> None:
         """Add the pods that were taken from the node meanwhile, and what they trained."""
-        wanted = _CHOOSERS.get(struck.kind)
+        wanted = CHOOSERS.get(struck.kind)
         for uid, seen in self.watch.pods().items():
             at = seen.taken_at
             if (

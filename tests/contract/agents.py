@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = os.pathsep.join([str(ROOT), str(ROOT / "charts" / "isaac-sweep" / "files")])
 """The PYTHONPATH of a Python without site-packages that is to find our code."""
 TRAINER = Path(__file__).with_name("plain_trainer.py")
+DEVICE = os.environ.get("SWEEPCTL_TEST_DEVICE", "cpu")
+"""Where the real trainer trains; `cuda:0` on a machine that has a GPU (`make test-gpu`)."""
 PARAMETERS = {"env.gain": {"distribution": "uniform", "min": 0.5, "max": 2.0}}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import random
 import sys
 from collections import deque
@@ -20,19 +21,23 @@ from sweepctl_pod.companion import states
 from sweepctl_pod.companion.slots import MOST_BYTES, Walk, kept, put_back
 
 ENVS = 8
+DEVICE = os.environ.get("SWEEPCTL_TEST_DEVICE", "cpu")
 
 
 class Term:
     """A term of a user's own, with state of every kind."""
 
     def __init__(self, value: float) -> None:
-        self.mean = torch.full((ENVS, 3), value)
+        self.mean = torch.full((ENVS, 3), value, device=DEVICE)
         self.view = self.mean[:, 0]
         self.count = int(value)
         self.recent = deque([value], maxlen=5)
-        self.by_name = {"left": torch.full((ENVS,), value), "factor": value}
-        self.pair = (torch.full((ENVS,), value), torch.full((ENVS,), value))
-        self.generator = torch.Generator().manual_seed(int(value))
+        self.by_name = {"left": torch.full((ENVS,), value, device=DEVICE), "factor": value}
+        self.pair = (
+            torch.full((ENVS,), value, device=DEVICE),
+            torch.full((ENVS,), value, device=DEVICE),
+        )
+        self.generator = torch.Generator(DEVICE).manual_seed(int(value))
         self.numpy = numpy.full(3, value)
         self.lazy: Any = None
         self.cfg = TermCfg()
@@ -60,13 +65,13 @@ class Env:
     """What rsl_rl and the companion need of an environment."""
 
     def __init__(self, value: float, envs: int = ENVS, curriculum: tuple[str, ...] = ()) -> None:
-        self.num_envs, self.device = envs, "cpu"
+        self.num_envs, self.device = envs, DEVICE
         self.unwrapped = self.env = self
         self.common_step_counter = int(value)
-        self.episode_length_buf = torch.full((envs,), int(value))
+        self.episode_length_buf = torch.full((envs,), int(value), device=DEVICE)
         self.command_manager = Manager(value)
         self.curriculum_manager = Manager(value, curriculum)
-        self.my_own = torch.full((envs, 2), value)
+        self.my_own = torch.full((envs, 2), value, device=DEVICE)
 
 
 class Runner:
@@ -98,7 +103,7 @@ def terms_of_a_users_own_are_restored_with_all_they_hold() -> dict[str, Any]:
     old = Env(5)
     term = old.command_manager._terms["own"]
     term.lazy = torch.ones(ENVS)
-    drawn = torch.rand(1, generator=term.generator)
+    drawn = torch.rand(1, generator=term.generator, device=DEVICE)
     data = through_a_file(states.capture(Runner(old)))
     new = Env(1)
     restored, said = moved(new, data)
@@ -114,9 +119,12 @@ def terms_of_a_users_own_are_restored_with_all_they_hold() -> dict[str, Any]:
             *(found.view.data_ptr() == found.mean.data_ptr(), new.my_own.unique().tolist()),
         ],
         "draws on": bool(
-            torch.rand(1, generator=term.generator) == torch.rand(1, generator=found.generator)
+            torch.rand(1, generator=term.generator, device=DEVICE)
+            == torch.rand(1, generator=found.generator, device=DEVICE)
         ),
-        "not what was drawn": bool(torch.rand(1, generator=found.generator) != drawn),
+        "not what was drawn": bool(
+            torch.rand(1, generator=found.generator, device=DEVICE) != drawn
+        ),
     }
 
 
@@ -132,11 +140,16 @@ def counters_totals_and_the_learning_rate_are_restored() -> dict[str, Any]:
     }
 
 
+def draw() -> list[float]:
+    on_device = torch.rand(1, device=DEVICE)
+    return [random.random(), float(numpy.random.rand()), float(torch.rand(1)), float(on_device)]
+
+
 def chance_goes_on_where_it_was() -> dict[str, Any]:
     data = through_a_file(states.capture(Runner(Env(1))))
-    drawn = [(random.random(), float(numpy.random.rand()), float(torch.rand(1)))]
+    drawn = [draw()]
     states.restore(Runner(Env(1)), data)
-    drawn.append((random.random(), float(numpy.random.rand()), float(torch.rand(1))))
+    drawn.append(draw())
     return {"same": drawn[0] == drawn[1]}
 
 

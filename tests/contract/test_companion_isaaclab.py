@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sweepctl_pod.wandb.client import RunInfo, SweepInfo
-from tests.contract.agents import Agent, World
+from tests.contract.agents import DEVICE, Agent, World
 from tests.serving import wait_for
 
 TRAIN = [
-    *("--task", "Toy-Legs", "--num_envs", "16", "--device", "cpu", "agent.device=cpu"),
+    *("--task", "Toy-Legs", "--num_envs", "16", "--device", DEVICE, f"agent.device={DEVICE}"),
     *("agent.save_interval=4", "--max_iterations", "18"),
 ]
 PARAMETERS = {"env.scene.robot.actuators.legs.stiffness": {"value": 150.0}}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from sweepctl_pod import checkpoint
-from tests.contract.agents import ROOT
+from tests.contract.agents import DEVICE, ROOT
 
 pytestmark = pytest.mark.trainer
 
@@ -28,7 +28,8 @@ TRAINER = ROOT / "examples" / "toy_legs" / ".venv" / "bin"
 ITERATIONS = 6
 COMMAND = [
     *(str(TRAINER / "isaaclab"), "train", "--rl_library", "rsl_rl", "--task", "Toy-Legs"),
-    *("--num_envs", "8", "--device", "cpu", "agent.device=cpu", "--run_timestamp", "run"),
+    *("--num_envs", "8", "--device", DEVICE, f"agent.device={DEVICE}"),
+    *("--run_timestamp", "run"),
     *("--max_iterations", str(ITERATIONS), "agent.init_at_random_ep_len=true"),
 ]
 READ = """
