@@ -74,6 +74,8 @@ bench-search: setup ## bayes on 30 noisy problems: ours, random and W&B's engine
 	@$(BIN)/python benchmarks/search.py
 bench-server: setup ## the embedded server under 2,000 and 4,000 agents, beside one in memory; slow disk; big pages (6 min)
 	@$(BIN)/python -m benchmarks.server
+bench-pages: setup ## a sweep's page of 20, 500 and 4,000 runs: server time, bytes, first picture and brushing in Chromium
+	@$(BIN)/python benchmarks/pages.py
 bench-leaving: trainer ## from SIGTERM to exit with the checkpoint at the server: 1, 10 and 100 MB, a plain trainer and Isaac Lab
 	@$(BIN)/python -m benchmarks.leaving --isaaclab
 bench-restart: setup ## from a server's start to its first answer, with 5,000 runs and with none
@@ -108,5 +110,5 @@ version: setup ## set the version everywhere: make version VERSION=0.2.0
 clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients test-wandb check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
+.PHONY: help setup trainer demo test test-cluster test-disruptions test-clients test-wandb check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-pages bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
 	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills test-gpu lock version clean

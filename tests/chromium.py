@@ -97,6 +97,11 @@ class Chromium:
         """Delete all cookies."""
         self._call("Network.clearBrowserCookies")
 
+    def run_first(self, script: str) -> None:
+        """Have a script run in every page before its own."""
+        self._call("Page.enable")
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def scripts(self, are_run: bool) -> None:
         """Have pages run their scripts or not; `run` works on either."""
         self._call("Emulation.setScriptExecutionDisabled", value=not are_run)

@@ -183,10 +183,8 @@ def outlines(rows: Rows, sweep: int) -> list[RunOutline]:
         f" FROM runs WHERE {OF_SWEEP} ORDER BY pk"
     )
     states = {state.value: state for state in RunState}
-    return [
-        RunOutline(pk, id, name, states[state], *rest)
-        for pk, id, name, state, *rest in rows.execute(query, (sweep, sweep))
-    ]
+    found = rows.execute(query, (sweep, sweep)).fetchall()
+    return [RunOutline._make((*row[:3], states[row[3]], *row[4:])) for row in found]
 
 
 def runs_by_pk(rows: Rows, pks: Sequence[int]) -> dict[int, Run]:

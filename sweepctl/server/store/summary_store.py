@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweepctl.server.json_texts import parsed, storable
 from sweepctl.server.store.run_store import OF_SWEEP
-from sweepctl.server.store.sweep_store import Rows, Sweep
+from sweepctl.server.store.sweep_store import IS_HELD, Rows, Sweep
 from sweepctl_pod.wandb.states import RunState
 from sweepctl_pod.wandb.summary import MetricReading, metric_keys, read_metric
 
@@ -76,12 +76,14 @@ def trainer_times(rows: Rows, sweep: int) -> dict[int, dict[str, Any]]:
     They are the entries of the summary that say so.
     """
     query = (
-        "SELECT run, key, value FROM summary_values WHERE key IN ('_runtime', '_timestamp')"
-        f" AND run IN (SELECT pk FROM runs WHERE {OF_SWEEP})"
+        "SELECT pk, value FROM runs JOIN summary_values ON run = pk AND key = ?"
+        f" WHERE {OF_SWEEP} AND (? OR {IS_HELD})"
     )
-    found: dict[int, dict[str, Any]] = {}
-    for run, key, value in rows.execute(query, (sweep, sweep)):
-        found.setdefault(run, {})[key] = value
+    told = rows.execute(query, ("_runtime", sweep, sweep, True))
+    found: dict[int, dict[str, Any]] = {run: {"_runtime": value} for run, value in told}
+    # When it spoke last tells of those alone how long they have run since.
+    for run, value in rows.execute(query, ("_timestamp", sweep, sweep, False)):
+        found.setdefault(run, {})["_timestamp"] = value
     return found
 
 
@@ -89,6 +91,12 @@ def summary_of(rows: Rows, run: int) -> dict[str, Any]:
     """Give the summary of a run; an empty one of a run that was deleted meanwhile."""
     row = rows.execute("SELECT summary FROM runs WHERE pk = ?", (run,)).fetchone()
     return dict(json.loads(row[0])) if row else {}
+
+
+def summaries_of(rows: Rows, runs: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Give the summaries of some runs, by run."""
+    query = "SELECT pk, summary FROM runs WHERE pk IN (SELECT value FROM json_each(?))"
+    return {pk: json.loads(text) for pk, text in rows.execute(query, (json.dumps(runs),))}
 
 
 def sweep_metric(sweep: Sweep, summary: Mapping[str, Any]) -> MetricReading | None:

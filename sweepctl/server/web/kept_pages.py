@@ -20,7 +20,7 @@ _KEPT_BYTES = 32 << 20
 _BESIDES_BYTES = 1000
 """What each takes in memory besides."""
 _HOLDS_S = 10.0
-_LEVEL = 5
+_LEVEL = 4
 """Packs as well as the highest level, nearly, in a fraction of the time."""
 
 

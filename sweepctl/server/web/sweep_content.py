@@ -49,6 +49,33 @@ class SweepContent:
     """The parameters of each run as it was handed out, by its key."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was made of a run, and what of."""
+
+    outline: RunOutline
+    metric: float | None
+    settings: Mapping[str, Any]
+    told: Mapping[str, Any]
+    facts: RunFacts
+
+    def is_of(
+        self,
+        outline: RunOutline,
+        metric: float | None,
+        settings: Mapping[str, Any],
+        told: Mapping[str, Any],
+    ) -> bool:
+        """Say whether the same would be made of this; how long a live run has run changes."""
+        return (
+            self.outline == outline
+            and self.metric == metric
+            and self.settings is settings
+            and self.told == told
+            and outline.state not in HELD_RUNS
+        )
+
+
 class SweepReader:
     """Reads sweeps; safe to use from any thread."""
 
@@ -63,6 +90,7 @@ class SweepReader:
         self._now = now
         self._guard = threading.Lock()
         self._kept: OrderedDict[int, tuple[SweepContent, float]] = OrderedDict()
+        self._known: OrderedDict[int, dict[int, _Known]] = OrderedDict()
         self._settings: OrderedDict[int, dict[int, tuple[Texts, dict[str, Any]]]] = OrderedDict()
 
     def find(self, entity: str, project: str, sweep_id: str) -> tuple[Project, Sweep]:
@@ -141,33 +169,50 @@ class SweepReader:
         flat = [name for name in searched if name not in spec["parameters"]]
         of_runs = address(project.entity, project.name, "runs")
         nothing: Mapping[str, Any] = {}
+        before = self._before(sweep.pk)
         runs = []
         for run in outlines:
-            params = settings.get(run.pk, nothing)
+            params, told = settings.get(run.pk, nothing), times.get(run.pk, nothing)
+            metric = metrics.get(run.pk)
+            known = before.get(run.pk)
+            # Of thousands of runs most have ended, and are as they were.
+            if known is not None and known.is_of(run, metric, params, told):
+                runs.append(known.facts)
+                continue
+            whole = params
             if flat:
                 further = {name: wording.setting_at(params, name) for name in flat}
-                params = {**params, **{n: v for n, v in further.items() if v is not None}}
-            runs.append(
-                RunFacts(
-                    run.id,
-                    run.state.value,
-                    metrics.get(run.pk),
-                    params,
-                    run.display_name or "",
-                    f"{of_runs}{address(run.id)}",
-                    run.created,
-                    self._duration_s(run, times.get(run.pk, nothing)),
-                    run.host or "",
-                )
+                whole = {**params, **{n: v for n, v in further.items() if v is not None}}
+            facts = RunFacts(
+                run.id,
+                run.state.value,
+                metric,
+                whole,
+                run.display_name or "",
+                f"{of_runs}{address(run.id)}",
+                run.created,
+                self._duration_s(run, told),
+                run.host or "",
             )
-        facts = SweepFacts(
+            before[run.pk] = _Known(run, metric, params, told, facts)
+            runs.append(facts)
+        of_sweep = SweepFacts(
             Metric(sweep.metric, sweep.goal) if sweep.metric else None,
             runs,
             searched,
             {name: wording.form_of(spec, name) for name in {*searched, *spec["parameters"]}},
             now_s=self._now(),
         )
-        return SweepContent(sweep, project, spec, shows, outlines, facts, metrics, settings)
+        return SweepContent(sweep, project, spec, shows, outlines, of_sweep, metrics, settings)
+
+    def _before(self, sweep: int) -> dict[int, _Known]:
+        """Give what was made of the runs of a sweep, to look up and to add to."""
+        with self._guard:
+            known = self._known.setdefault(sweep, {})
+            self._known.move_to_end(sweep)
+            while len(self._known) > _MOST_KEPT:
+                self._known.popitem(last=False)
+            return known
 
     def _settings_of(self, sweep: int, texts: Mapping[int, Texts]) -> dict[int, dict[str, Any]]:
         """Read what has changed alone: what runs were handed out with stays."""

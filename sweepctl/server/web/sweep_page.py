@@ -180,13 +180,14 @@ class SweepPage:
     ) -> list[tuple[Row, str, str]]:
         """Give the lines of the table, each with what ended its attempts and what was repeated."""
         sweep, own = content.sweep, [column for column in columns if column.kind == "parameter"]
-        runs = run_store.runs_by_pk(rows, [run.pk for run, _ in lines])
+        pks = [run.pk for run, _ in lines]
+        runs, summaries = run_store.runs_by_pk(rows, pks), summary_store.summaries_of(rows, pks)
         found = []
         for outline, facts in lines:
             run = runs.get(outline.pk)
             if run is None:
                 continue  # it was deleted meanwhile
-            summary = summary_store.summary_of(rows, run.pk)
+            summary = summaries.get(run.pk, {})
             record = record_store.record_of_run(rows, self._database.folder, run.pk)
             parameters = texts_of(content.settings.get(run.pk, {}), own)
             texts = {
