@@ -1,5 +1,6 @@
 """A real Chromium without a window, for tests: opens pages, runs scripts, reads its cookies."""
 
+import base64
 import itertools
 import json
 import shutil
@@ -12,6 +13,10 @@ import websocket
 from tests.serving import wait_for
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+_COMPLAINTS = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+_LEVELS = ("error", "warning")
+_NOTED = (*_COMPLAINTS, "Network.requestWillBeSent")
 
 
 class Chromium:
@@ -40,10 +45,13 @@ class Chromium:
         port, path = told.read_text().split()
         self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=60)
         self._numbers = itertools.count(1)
+        self._told: list[dict[str, Any]] = []
         self._session: str | None = None
         tab = self._call("Target.createTarget", url="about:blank")["targetId"]
         opened = self._call("Target.attachToTarget", targetId=tab, flatten=True)
         self._session = opened["sessionId"]
+        for domain in ("Log", "Network", "Runtime"):
+            self._call(f"{domain}.enable")
 
     def close(self) -> None:
         """End the browser."""
@@ -61,6 +69,49 @@ class Chromium:
         failed = self._call("Page.navigate", url=address).get("errorText")
         assert failed is None, f"{address}: {failed}"
         self.wait_until("document.readyState == 'complete' && location.href != 'about:blank'")
+
+    def look(self, width: int, height: int = 800, *, is_dark: bool = False) -> None:
+        """Have a window of a size, and light or dark pages."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def picture(self, *, height: int | None = None) -> bytes:
+        """Give a PNG of the page: all of it, or of so much from its top."""
+        size = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
+        shot = self._call(
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={**clip, "height": min(height or 16000, size["height"] if not height else height)},
+        )
+        return base64.b64decode(shot["data"])
+
+    def press(self, key: str) -> None:
+        """Press a key that writes nothing, as Tab."""
+        codes = {"Tab": 9, "Enter": 13}
+        press = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **press, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **press)
+
+    def complaints(self) -> list[str]:
+        """Give what the console of the pages has said since the last time, of errors and warnings."""
+        self.run("return 1")
+        told, self._told = self._told, []
+        found = [each["params"] for each in told if each["method"] in _COMPLAINTS]
+        return [
+            str(each.get("entry", each).get("text") or each)
+            for each in found
+            if each.get("entry", each).get("level", each.get("type", "error")) in _LEVELS
+        ]
+
+    def asked(self) -> list[str]:
+        """Give the addresses that pages have asked for, of what is not forgotten yet."""
+        self.run("return 1")
+        sent = [each for each in self._told if each["method"] == "Network.requestWillBeSent"]
+        return [str(each["params"]["request"]["url"]) for each in sent]
 
     def wait_until(self, condition: str) -> None:
         """Wait until an expression of the page's own is true."""
@@ -112,6 +163,8 @@ class Chromium:
         self._socket.send(json.dumps({"id": number, "method": method, "params": params, **session}))
         while True:
             answer = json.loads(self._socket.recv())
+            if answer.get("method") in _NOTED:
+                self._told.append(answer)
             if answer.get("id") == number:
                 if "error" in answer:
                     # A script whose page goes away ends so.
