@@ -84,7 +84,7 @@ class Chromium:
         shot = self._call(
             "Page.captureScreenshot",
             captureBeyondViewport=True,
-            clip={**clip, "height": min(height or 16000, size["height"] if not height else height)},
+            clip={**clip, "height": height or min(16000, size["height"])},
         )
         return base64.b64decode(shot["data"])
 
@@ -96,8 +96,14 @@ class Chromium:
         self._call("Input.dispatchKeyEvent", type="keyDown", **press, **text)
         self._call("Input.dispatchKeyEvent", type="keyUp", **press)
 
+    def leave(self) -> None:
+        """Open an empty page, and forget what was noted until then."""
+        self._call("Page.navigate", url="about:blank")
+        self.run("return 1")
+        self._told = []
+
     def complaints(self) -> list[str]:
-        """Give what the console of the pages has said since the last time, of errors and warnings."""
+        """Give the errors and warnings that the console got since the last time."""
         self.run("return 1")
         told, self._told = self._told, []
         found = [each["params"] for each in told if each["method"] in _COMPLAINTS]

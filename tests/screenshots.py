@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.page_data import fill
+from sweepctl.server.access.data_key import make_key
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
 from tests.chromium import Chromium
@@ -27,6 +28,7 @@ _LOOKS = {"wide": (1280, False), "phone": (500, False), "dark": (1280, True)}
 def demo_data(folder: Path) -> str:
     """Make a sweep as one is under way: 24 runs, two of them training; give its page."""
     page = fill(folder, 24)
+    make_key(folder)
     with closing(Database(folder)) as database, database.write() as tx:
         sweep = sweep_store.find_sweep(tx, id=page.rpartition("/")[2])
         assert sweep is not None
@@ -39,7 +41,7 @@ def demo_data(folder: Path) -> str:
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[str]:
     """Serve a folder without a key; silent runs stay as they are."""
-    server = ServerProcess(folder, "--run-timeout", "1000000000", *options)
+    server = ServerProcess(folder, "--run-timeout-s", "1e9", *options)
     try:
         yield server.url
     finally:
@@ -85,9 +87,7 @@ def main() -> None:
     print(f"pictures in {SHOTS}")
 
 
-def _take(
-    browser: Chromium, url: str, pages: dict[str, str], name: str, wanted: list[str]
-) -> None:
+def _take(browser: Chromium, url: str, pages: dict[str, str], name: str, wanted: list[str]) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     for title, place in pages.items():
         if wanted and title not in wanted:

@@ -26,6 +26,7 @@ CHAINS = {
     "image routes": r"cluster/test_image_routes\.py",
     "install": r"contract/test_install\.py",
     "chromium": r"contract/test_chromium\.py",
+    "page looks": r"contract/test_page_looks\.py",
     "bayes": r"contract/test_bayes\.py",
     "endings": r"contract/test_endings\.py",
     "command forms": r"contract/test_command_forms\.py",

@@ -95,7 +95,9 @@ class Panel:
             shape = f'<circle class="{kind} mark" cx="{at_x:g}" cy="{at_y:g}" r="3.5">'
         ended = "</circle>" if shape.startswith("<circle") else "</path>"
         drawn = f"{shape}{titled(title)}{ended}"
-        self.parts.append(f'<a href="{safe(link)}">{drawn}</a>' if link else drawn)
+        # Hundreds of marks are no way for the Tab key: the table of runs has the same links.
+        linked = f'<a href="{safe(link)}" tabindex="-1">{drawn}</a>'
+        self.parts.append(linked if link else drawn)
 
     def bar(
         self,
@@ -138,9 +140,11 @@ def picture(
     """Put panels into one picture; `legend` has meanings, or meanings with words of their own."""
     height = max(each.top + each.height for each in panels) + BOTTOM
     body = "".join("".join(each.parts) for each in panels)
+    # The parts of an image are nothing for themselves to who hears the page; links are.
+    role = "group" if "<a " in body else "img"
     return (
         f'<svg class="sf" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
-        f'role="img" aria-label="{safe(title)}">{_legend(legend)}{body}{"".join(more)}</svg>'
+        f'role="{role}" aria-label="{safe(title)}">{_legend(legend)}{body}{"".join(more)}</svg>'
     )
 
 

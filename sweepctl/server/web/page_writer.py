@@ -53,13 +53,17 @@ class PageWriter:
         refresh_s = _REFRESH_S if is_live and not is_held else None
         page = self._templates.get_template(template)
         return page.render(
-            refresh_s=refresh_s, is_held=is_live and is_held, events=events, **values
+            refresh_s=refresh_s,
+            has_scripts=True,
+            is_held=is_live and is_held,
+            events=events,
+            **values,
         )
 
     def forward(self, template: str, place: str) -> str:
         """Fill a template that goes on to a place by itself."""
         page = self._templates.get_template(template)
-        return page.render(refresh_s=f"0; url={place}", events="", place=place)
+        return page.render(refresh_s=f"0; url={place}", has_scripts=False, events="", place=place)
 
     def ago(self, time: float) -> str:
         """Tell how long ago a time was."""

@@ -17,6 +17,8 @@ class Brush {
     this.sliders = [];
     this.box = document.createElement("div");
     this.box.className = "brushing";
+    // On a narrow screen it scrolls, also by the keyboard.
+    Object.assign(this.box, { tabIndex: 0, role: "group", ariaLabel: "Parameters side by side" });
     this.svg.replaceWith(this.box);
     this.canvas = document.createElement("canvas");
     this.box.append(this.svg, this.canvas);

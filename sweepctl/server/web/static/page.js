@@ -1,6 +1,7 @@
 // Follows what a page shows, in place: scroll, focus, selection and what is open stay as they are.
 //
 // <body data-events="ADDRESS">     the stream that says when to fetch the page again
+// <body data-every="5">            fetched again so often (in seconds), where there is no stream
 // <a data-in-place>, <form data-in-place>   the page that they lead to takes this one's place
 // <… data-part="ADDRESS">          a part of the page that is fetched when it comes into sight;
 //                                  `data-version` says which one it is
@@ -272,6 +273,9 @@ document.addEventListener("change", (event) => {
 
 window.addEventListener("popstate", () => fetchPage(location.href, { isNew: true }));
 
+if (document.body.dataset.every) {
+  setInterval(() => { if (!document.hidden) renew(); }, 1000 * document.body.dataset.every);
+}
 window.sweepctl = { goTo };
 watchParts();
 follow();
