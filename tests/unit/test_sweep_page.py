@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from sweepctl.server.store import lines
+from sweepctl.server.store import lines, run_store, sweep_store
 from sweepctl.server.web.sweep_figures import FIGURES
 from sweepctl.server.web.table_query import Condition, Range, TableQuery, read_query
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
@@ -293,3 +293,33 @@ def test_a_figure_is_drawn_once_until_its_own_sweep_changes(server: InProcessSer
         client.get(f"{one}/figures/best-so-far?smooth=0.9").headers["etag"]
         == (first.headers["etag"])
     ), "what does not change it makes no other one"
+
+
+def test_what_is_kept_of_the_runs_is_what_there_is(server: InProcessServer) -> None:
+    early = train(server, SPEC, [{"reward": 50.0}])
+    address, client = train(server, SPEC, [{"reward": 1.0}, {"reward": 2.0}]), served(server)
+
+    def shown() -> list[tuple[str, ...]]:
+        page = client.get(f"{address}?column=reward&column=lr&column=seed").text
+        return [tuple(row[1:]) for row in rows(page)[1:]]
+
+    assert shown() == [("2", "0.001", "2"), ("1", "0.001", "1")]
+    with server.database.write() as tx:
+        (one,) = run_store.runs(tx, sweep=_pk(server, early))
+        run_store.count_as_prior(tx, _pk(server, address), [one])
+    assert shown()[0] == ("50", "0.001", "1"), "an older run that another sweep handed out"
+    assert shown()[0] == ("50", "0.001", "1")
+    agent = server.dispatcher.register(address.rpartition("/")[2], "h", is_own=True)
+    run = server.take(agent)["run_id"]
+    assert shown()[-1] == ("", "0.01", "1")
+    server.stream(run, files={lines.SUMMARY: {"offset": 0, "content": ['{"reward": 3.0}']}})
+    assert shown()[1] == ("3", "0.01", "1")
+    server.delete(run)
+    assert len(shown()) == 3
+
+
+def _pk(server: InProcessServer, address: str) -> int:
+    with server.database.read() as rows:
+        sweep = sweep_store.find_sweep(rows, id=address.rpartition("/")[2])
+    assert sweep is not None
+    return sweep.pk

@@ -221,13 +221,18 @@ def run_params(rows: Rows, sweep: int, after: int) -> Iterator[tuple[int, dict[s
         yield pk, _params(params, config)
 
 
-def settings_texts(rows: Rows, sweep: int) -> dict[int, tuple[str | None, str | None]]:
-    """Give what `settings_in` reads of each run of a sweep, by run: it seldom changes."""
+def settings_texts(rows: Rows, sweep: int, after: int) -> dict[int, tuple[str | None, str | None]]:
+    """Give what `settings_in` reads of the runs with keys above `after`, by run.
+
+    Those who were not handed out are always among them: they have the values of their config,
+    which may change. What a run was handed out with stays.
+    """
     query = (
         f"SELECT pk, params, iif(params IS NULL, config, NULL) FROM runs WHERE {OF_SWEEP}"
-        " ORDER BY pk"
+        " AND (pk > ? OR params IS NULL)"
     )
-    return {pk: (params, config) for pk, params, config in rows.execute(query, (sweep, sweep))}
+    found = rows.execute(query, (sweep, sweep, after))
+    return {pk: (params, config) for pk, params, config in found}
 
 
 def settings_in(texts: tuple[str | None, str | None]) -> dict[str, Any]:
@@ -242,9 +247,13 @@ def params_of(rows: Rows, run: int) -> dict[str, Any]:
 
 
 def settings_of(rows: Rows, run: int) -> dict[str, Any]:
-    """Give the parameters that a run was handed out with, else the values of its config."""
+    """Give the parameters that a run was handed out with, else the values of its config.
+
+    A run that was deleted meanwhile has none.
+    """
     query = "SELECT params, iif(params IS NULL, config, NULL) FROM runs WHERE pk = ?"
-    return _params(*rows.execute(query, (run,)).fetchone())
+    row = rows.execute(query, (run,)).fetchone()
+    return _params(*row) if row else {}
 
 
 def _params(params: str | None, config: str | None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _CURVE_LINES = 400
 """Of a longer history so many lines, spread evenly, are read for a curve."""
 
 Texts = tuple[str | None, str | None]
+_ELSEWHERE: Texts = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class SweepReader:
         outlines = run_store.outlines(rows, sweep.pk)
         metrics = summary_store.metric_numbers(rows, sweep)
         times = summary_store.trainer_times(rows, sweep.pk)
-        settings = self._settings_of(sweep.pk, run_store.settings_texts(rows, sweep.pk))
+        settings = self._settings_of(rows, sweep.pk, outlines)
         searched = wording.all_searched(spec)
         flat = [name for name in searched if name not in spec["parameters"]]
         of_runs = address(project.entity, project.name, "runs")
@@ -214,15 +215,23 @@ class SweepReader:
                 self._known.popitem(last=False)
             return known
 
-    def _settings_of(self, sweep: int, texts: Mapping[int, Texts]) -> dict[int, dict[str, Any]]:
-        """Read what has changed alone: what runs were handed out with stays."""
+    def _settings_of(
+        self, rows: Rows, sweep: int, runs: Sequence[RunOutline]
+    ) -> dict[int, dict[str, Any]]:
+        """Read what is new alone, or may have changed."""
         with self._guard:
             known = self._settings.get(sweep, {})
+        texts = run_store.settings_texts(rows, sweep, max(known, default=0))
         kept = {}
-        for pk, text in texts.items():
-            before = known.get(pk)
-            is_same = before is not None and before[0] == text
-            kept[pk] = before if before and is_same else (text, run_store.settings_in(text))
+        for run in runs:
+            before, text = known.get(run.pk), texts.get(run.pk)
+            if before is not None and text in (None, before[0]) and before[0] != _ELSEWHERE:
+                kept[run.pk] = before
+            elif text is not None:
+                kept[run.pk] = (text, run_store.settings_in(text))
+            else:
+                # Another sweep handed it out, before some that are known.
+                kept[run.pk] = (_ELSEWHERE, run_store.settings_of(rows, run.pk))
         with self._guard:
             self._settings[sweep] = kept
             self._settings.move_to_end(sweep)
