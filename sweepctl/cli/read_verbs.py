@@ -165,7 +165,11 @@ def wait(
 
     limit_s = parse_duration_s(timeout, "--timeout") if timeout else None
     sweep = targets.resolve(name, Place(namespace, context, server, data), output.say)
-    end_with(*sweep.wait(limit_s))
+    code, words = sweep.wait(limit_s)
+    if code is not ExitCode.FAILED:
+        command = ["sweepctl report", sweep.here, "-o report.html"]
+        output.say(f"its report: {' '.join(filter(None, command))}")
+    end_with(code, words)
 
 
 def best(
@@ -200,7 +204,7 @@ def report(
         typer.Option(
             *("-o", "--output"),
             metavar="FILE",
-            help="What to write: report.html; html alone is printed. May be repeated.",
+            help="report.html, report.md, runs.csv or runs.parquet; - prints. May be repeated.",
         ),
     ] = None,
     top: Annotated[
@@ -209,6 +213,9 @@ def report(
     ] = 10,
     follows: Annotated[
         bool, typer.Option("--follow", help="Write it again until the sweep has ended.")
+    ] = False,
+    uploads: Annotated[
+        bool, typer.Option("--upload", help="Log it to the sweep's project, in a run of its own.")
     ] = False,
     folder: Annotated[
         Optional[Path],  # noqa: UP045
@@ -222,19 +229,22 @@ def report(
     """Write a sweep's report: one HTML file with all figures, which opens without a network.
 
     It has the ranking, the curves of the best runs and the commands that repeat them, why runs
-    failed, and the sweep file. --to DIR writes DIR/runs.parquet, one row a run, and
-    DIR/history/RUN.parquet, one row a logged step; it needs the extra `report`.
+    failed, and the sweep file. So has report.md; runs.csv and runs.parquet have one row a run.
+    html, md or csv alone is printed. --to DIR writes DIR/runs.parquet, and DIR/history/RUN.parquet
+    with one row a logged step. Parquet, --to and --upload need the extra `report`.
     """
     from sweepctl.jobs import targets
-    from sweepctl.report.outputs import write_reports
+    from sweepctl.report.outputs import Wish, write_reports
     from sweepctl.sweeps.place import Place
 
-    form, wanted = _report_forms(outputs or [], folder)
+    form, wanted = _report_forms(outputs or [], folder, uploads=uploads)
     handle = targets.resolve(sweep, Place(namespace, context, server, data), output.say)
     if folder is not None:
         _write_tables(handle, folder, form)
-    if wanted:
-        write_reports(handle, wanted, top=top, follows=follows, show=output.raw, say=output.say)
+    if wanted or uploads:
+        tell = output.answer if all(each.file for each in wanted) else output.say
+        wish = Wish(wanted, top, follows, uploads)
+        write_reports(handle, wish, show=output.raw, tell=tell)
 
 
 def _print_sweeps(lines: list[SweepLine], form: Form) -> None:
@@ -265,7 +275,9 @@ def _print_jobs(found: SubmittedList, form: Form, *, all_namespaces: bool) -> No
         output.say(f"no sweeps in {found.where}")
 
 
-def _report_forms(texts: Sequence[str], folder: Path | None) -> tuple[Form, Sequence[Written]]:
+def _report_forms(
+    texts: Sequence[str], folder: Path | None, *, uploads: bool
+) -> tuple[Form, Sequence[Written]]:
     """Read -o of `report`: files to write, and with --to the form of the answer."""
     from sweepctl.report.outputs import read_outputs
 
@@ -273,7 +285,7 @@ def _report_forms(texts: Sequence[str], folder: Path | None) -> tuple[Form, Sequ
     if forms and folder is None:
         hint = "write -o report.html; the forms of an answer are for --to DIR"
         raise UsageError(f"-o {forms[0]}: a report is no {forms[0]}", hint)
-    if not texts and folder is None:
+    if not texts and folder is None and not uploads:
         raise UsageError("what to write?", "sweepctl report SWEEP -o report.html")
     files = [text for text in texts if text not in forms]
     return Form(forms[-1]) if forms else Form.TABLE, read_outputs(files)

@@ -128,6 +128,8 @@ def run_local(spec: SweepSpec, plan: LocalPlan, view: ProgressView) -> ExitCode:
         again = shlex.join(["sweepctl", verb, processes.sweep, *_data_option(plan)])
         view.note(f"\nsee it again: {again}")
         view.note(f"its pages:    {pages}")
+        report = ["sweepctl", "report", processes.sweep, *_data_option(plan), "-o", "report.html"]
+        view.note(f"its report:   {shlex.join(report)}")
         have_given_up = all(agent.state is ProcessState.FAILING for agent in processes.agents)
         if status.has_ended or not have_given_up:
             return status.exit_code

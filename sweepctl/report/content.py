@@ -6,9 +6,8 @@ Pure: from what was read of a sweep to what each form of the document shows.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sweepctl.figures import (
     Figure,
@@ -216,14 +215,3 @@ def duration(seconds: float | None) -> str:
 def cut(text: str, most: int) -> str:
     """Cut a text that is too long, and show that by its last character."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def flat(parameters: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Give nested parameters one level: their names with dots between; a list is one value."""
-    found: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{before}{name}.")
-        else:
-            found[f"{before}{name}"] = value
-    return found

@@ -12,17 +12,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sweepctl.report.content import Report
+from sweepctl.report.markdown import markdown, picture_name
 from sweepctl.report.page import html_page
 from sweepctl.report.read import ReportReader
+from sweepctl.report.run_table import runs_csv, runs_parquet
+from sweepctl.sweeps.extras import require_extra
 from sweepctl.sweeps.handle import SweepHandle
 from sweepctl_pod.errors import SweepctlError, UsageError
 
 READ_EVERY_S = 15.0
-_WRITERS: dict[str, Callable[[Report], bytes]] = {
-    "html": lambda report: html_page(report).encode(),
+_FORMS: dict[str, tuple[str, ...]] = {
+    "html": (".html", ".htm"),
+    "md": (".md", ".markdown"),
+    "csv": (".csv",),
+    "parquet": (".parquet",),
 }
+"""Each form and the endings of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,75 +42,124 @@ class Output:
 
     def content(self, report: Report) -> bytes:
         """Write the report in this form."""
-        return _WRITERS[self.form](report)
+        if self.form == "html":
+            return html_page(report).encode()
+        if self.form == "csv":
+            return runs_csv(report)
+        if self.form == "parquet":
+            return runs_parquet(report)
+        folder = self._pictures
+        return markdown(report, folder.name if folder else "").encode()
+
+    def write(self, report: Report) -> str:
+        """Write the file, and beside one of Markdown its pictures; say what was written."""
+        assert self.file is not None
+        content = self.content(report)
+        folder = self._pictures
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            for figure in report.figures:
+                if figure.svg:
+                    replace_file(folder / picture_name(figure), figure.picture().encode())
+        replace_file(self.file, content)
+        more = f", and pictures in {folder}" if folder else ""
+        return f"{self.file}: {_size(len(content))}{more}"
+
+    @property
+    def _pictures(self) -> Path | None:
+        if self.form != "md" or self.file is None:
+            return None
+        return self.file.with_name(f"{self.file.stem}_figures")
 
 
 def read_outputs(texts: Sequence[str]) -> list[Output]:
-    """Read what -o says: a file by its ending, or a bare form, which is printed."""
-    return [_read_output(text) for text in texts]
+    """Read what -o says: a file by its ending, or a bare form, which is printed; - is Markdown."""
+    outputs = [_read_output(text) for text in texts]
+    if any(output.form == "parquet" for output in outputs):
+        require_extra("report", "-o runs.parquet", ("pyarrow",))
+    printed = [output for output in outputs if output.file is None]
+    if len(printed) > 1:
+        raise UsageError("only one form can be printed", "give the others a file: -o report.html")
+    return outputs
 
 
 def _read_output(text: str) -> Output:
-    if text in _WRITERS:
-        return Output(text, None)
+    if text == "parquet":
+        raise UsageError("-o parquet: that is for a file", "write -o runs.parquet")
+    if text in (*_FORMS, "-"):
+        return Output("md" if text == "-" else text, None)
     file = Path(text)
-    form = file.suffix.lower().removeprefix(".")
-    known = ", ".join(f".{name}" for name in _WRITERS)
-    if form not in _WRITERS:
-        raise UsageError(
-            f"-o {text}: the ending says no form", f"write a name that ends in {known}"
-        )
+    endings = {ending: form for form, all_ in _FORMS.items() for ending in all_}
+    form = endings.get(file.suffix.lower(), "")
     if file.is_dir():
-        raise UsageError(f"-o {text}: that is a folder", f"write -o {file / f'report.{form}'}")
+        raise UsageError(f"-o {text}: that is a folder", f"write -o {file / 'report.html'}")
+    if not form:
+        known = f"{', '.join(ends[0] for ends in _FORMS.values())}; - prints Markdown"
+        raise UsageError(f"-o {text}: the ending says no form", f"write a name with one of {known}")
     if not file.parent.is_dir():
         folder = file.parent
         raise UsageError(f"-o {text}: there is no folder {folder}", f"make it: mkdir -p {folder}")
     if not os.access(file.parent, os.W_OK):
-        raise UsageError(
-            f"-o {text}: the folder {file.parent} is not writable", "name a file elsewhere"
-        )
+        folder = file.parent.absolute()
+        raise UsageError(f"-o {text}: no file can be made in {folder}", "name a file elsewhere")
     return Output(form, file)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a report."""
+
+    outputs: Sequence[Output]
+    top: int = 10
+    follows: bool = False
+    uploads: bool = False
 
 
 def write_reports(
     sweep: SweepHandle,
-    outputs: Sequence[Output],
+    wish: Wish,
     *,
-    top: int,
-    follows: bool,
     show: Callable[[bytes], None],
-    say: Callable[[str], None],
+    tell: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Write each form of a sweep's report; with `follows` again until the sweep has ended."""
-    reader = ReportReader(top)
+    """Write each form of a sweep's report; if it is followed, again until the sweep has ended.
+
+    `show` gets what is printed, `tell` a line for each file that was written.
+    """
+    if wish.uploads:
+        require_extra("report", "--upload", ("wandb",))
+    reader = ReportReader(wish.top)
     with sweep.source() as (source, name):
-        before = None
+        report, before = None, None
         while True:
             reading = reader.status(source, name)
             status = reading.seen.status
             seen = [(run.id, run.state, run.metric, run.step, run.reason) for run in status.runs]
-            if (status.state, seen) != before:
-                _write_all(outputs, reader.document(source, reading), show, say)
-                before = (status.state, seen)
-            if not follows or status.has_ended:
-                return
+            if report is None or (status.state, seen) != before:
+                report, before = reader.document(source, reading), (status.state, seen)
+                for output in wish.outputs:
+                    if output.file is not None:
+                        tell(output.write(report))
+            if not wish.follows or status.has_ended:
+                break
             sleep(READ_EVERY_S)
-
-
-def _write_all(
-    outputs: Sequence[Output],
-    report: Report,
-    show: Callable[[bytes], None],
-    say: Callable[[str], None],
-) -> None:
-    for output in outputs:
-        content = output.content(report)
+    for output in wish.outputs:
         if output.file is None:
-            show(content)
-        else:
-            replace_file(output.file, content)
-            say(f"wrote {output.file}: {_size(len(content))}")
+            show(output.content(report))
+    if wish.uploads:
+        tell(_uploaded(sweep, report, wish.outputs))
+
+
+def _uploaded(sweep: SweepHandle, report: Report, outputs: Sequence[Output]) -> str:
+    """Log the report to the sweep's server; give the line that says where."""
+    from sweepctl.report.upload import upload
+
+    files = {output.file.name: output.content(report) for output in outputs if output.file}
+    with sweep.api() as (api, _), TemporaryDirectory(prefix="sweepctl-") as folder:
+        page = html_page(report)
+        address = upload(report, page, files, api.connection, Path(folder))
+    return f"uploaded: {address}"
 
 
 def replace_file(file: Path, content: bytes) -> None:

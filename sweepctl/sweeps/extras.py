@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweepctl_pod.errors import SweepctlError
@@ -16,9 +17,13 @@ EXTRAS = {"report": ("pyarrow", "wandb")}
 """The modules that an extra brings."""
 
 
-def require_extra(extra: str, what: str) -> None:
-    """Refuse what cannot be done without an extra, with the command that installs it."""
-    missing = [module for module in EXTRAS[extra] if importlib.util.find_spec(module) is None]
+def require_extra(extra: str, what: str, modules: Sequence[str] = ()) -> None:
+    """Refuse what cannot be done without an extra, with the command that installs it.
+
+    `modules` are those of the extra that are needed, where not all of them are.
+    """
+    wanted = modules or EXTRAS[extra]
+    missing = [module for module in wanted if importlib.util.find_spec(module) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         message = f"{what} needs {' and '.join(missing)}, which {verb} not installed"

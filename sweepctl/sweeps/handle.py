@@ -78,6 +78,10 @@ STOP = StateChange("stop", SweepState.FINISHED.value, "stopped", ENDED_SWEEPS)
 class SweepHandle(Protocol):
     """A sweep that a verb means."""
 
+    @property
+    def here(self) -> str:
+        """Its name as a command takes it, with the options that say where it is."""
+
     def status(self, *, has_records: bool) -> Iterator[object]:
         """Read it, again and again for as long as somebody looks.
 
@@ -121,6 +125,12 @@ class ServerSweep:
     name: SweepName
     place: Place
     say: Callable[[str], None]
+
+    @property
+    def here(self) -> str:
+        """Its name as a command takes it, with the options that say where it is."""
+        parts = [part for part in (self.name.entity, self.name.project, self.name.id) if part]
+        return f"{'/'.join(parts)}{self._options}".strip()
 
     def status(self, *, has_records: bool) -> Iterator[SeenSweep]:
         """Read it, again and again for as long as somebody looks."""
@@ -218,9 +228,12 @@ class ServerSweep:
 
     def _asking(self, ask: Callable[[str], None]) -> Callable[[str], None]:
         """Have the question name the server as well, so that it can be pasted."""
+        return lambda own: ask(own + self._options)
+
+    @property
+    def _options(self) -> str:
         named = (("--server", self.place.server), ("--data", self.place.data))
-        options = [f" {option} {shlex.quote(str(value))}" for option, value in named if value]
-        return lambda own: ask(own + "".join(options))
+        return "".join(f" {option} {shlex.quote(str(value))}" for option, value in named if value)
 
 
 def set_server_state(

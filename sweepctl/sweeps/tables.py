@@ -128,16 +128,24 @@ def _state_when_read(file: Path) -> str | None:
     return str(known.get(_STATE, b"").decode())
 
 
-def _write(file: Path, rows: Sequence[Row], state: str) -> int:
+def parquet(rows: Sequence[Row], state: str = "") -> bytes:
+    """Write rows as a Parquet file; `state` is that of the run whose history they are."""
     import pyarrow
     import pyarrow.parquet
 
     names = dict.fromkeys(name for row in rows for name in row)
     table = pyarrow.table({name: column([row.get(name) for row in rows]) for name in names})
     table = table.replace_schema_metadata({_STATE: state.encode()})
+    written = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, written, compression="zstd")
+    return bytes(written.getvalue())
+
+
+def _write(file: Path, rows: Sequence[Row], state: str) -> int:
+    content = parquet(rows, state)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        pyarrow.parquet.write_table(table, part, compression="zstd")
+        part.write_bytes(content)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

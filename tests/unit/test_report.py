@@ -1,15 +1,25 @@
 """A sweep's report: what the one file says and holds, of every kind of sweep, and its secrets."""
 
+import csv
+import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, cast
 
+import pyarrow.parquet
 import pytest
 
-from sweepctl.report.outputs import read_outputs, replace_file
+from sweepctl.figures import importance_of
+from sweepctl.report.markdown import fenced, markdown, plain
+from sweepctl.report.outputs import Output, Wish, read_outputs, replace_file, write_reports
 from sweepctl.report.page import MOST_BYTES, html_page
 from sweepctl.report.read import ReportReader
+from sweepctl.report.run_table import flat, runs_csv, runs_parquet
 from sweepctl.report.secrets import Hiding
 from sweepctl.search.metric import Metric
 from sweepctl_pod.errors import UsageError
@@ -18,6 +28,13 @@ from tests.reports import NAME, MadeUpSource, source_of
 
 EVIL = '<script>alert("1")</script>&\'\x00\x1b[31m'
 SOME = made_up(12)
+
+
+@pytest.fixture(autouse=True)
+def quick_importance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resample less: how sure the importance is has its own tests."""
+    quick = partial(importance_of, repeats=3)
+    monkeypatch.setattr("sweepctl.report.content.importance_of", quick)
 
 
 class Page(HTMLParser):
@@ -102,13 +119,17 @@ SWEEPS = {
 @pytest.mark.parametrize("kind", SWEEPS)
 def test_report_of_any_sweep_is_one_page_that_asks_for_nothing(kind: str) -> None:
     source, said = SWEEPS[kind]
-    text = page_of(source)
+    report = ReportReader(3, {}).report(source, NAME)
+    text = html_page(report)
     page = Page(text)
     assert page.asks == []
     assert said in page.text
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
     assert policy[1].startswith("default-src 'none';")
+    document = markdown(report)
+    assert not re.search(r"(?<!\\)<script", re.sub("(?ms)^(`{3,}).*?^\\1$", "", document))
+    assert runs_csv(report).endswith(b"\r\n")
     assert "\x00" not in text
     assert "\x1b" not in text
 
@@ -195,6 +216,8 @@ def test_parameters_that_tune_keys_and_tokens_are_no_secrets() -> None:
         ("report", "the ending says no form", ".html"),
         ("no/such/report.html", "there is no folder no/such", "mkdir -p no/such"),
         ("folder.html", "that is a folder", "-o folder.html/report.html"),
+        (".", "that is a folder", "-o report.html"),
+        ("parquet", "that is for a file", "-o runs.parquet"),
     ],
 )
 def test_file_that_cannot_be_written_is_refused_before_anything_is_read(
@@ -217,3 +240,161 @@ def test_new_file_takes_the_place_of_the_one_before_with_its_permissions(tmp_pat
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"two", 0o640)
     assert link.is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "report.html"]
+
+
+def test_markdown_has_what_the_page_has_and_each_figures_numbers() -> None:
+    report = ReportReader(3, {}).report(source_of(40), NAME)
+    document = markdown(report, "report_figures")
+    for figure in report.figures:
+        assert f"### {plain(figure.title)}" in document
+        assert plain(figure.says) in document
+        assert (
+            f"![{plain(figure.title)}](<report_figures/{figure.name}.svg>)" in document
+        ) == bool(figure.svg)
+    assert document.count("```sh\n") == 3
+    assert "| 1 | " in document
+    assert "not recorded" in document
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("a|b", "a\\|b"),
+        ("<b>", "\\<b\\>"),
+        ("x\n# y", "x \\# y"),
+        ("a_b*c", "a\\_b\\*c"),
+        ("[x](y)", "\\[x\\](y)"),
+    ],
+)
+def test_text_of_a_run_is_no_markdown(text: str, given: str) -> None:
+    assert plain(text) == given
+
+
+def test_fence_is_longer_than_any_within() -> None:
+    assert fenced("a\n````\nb").startswith("`````\n")
+
+
+ODD = {
+    'comma, and "quote"': 1,
+    "two\nlines": "a\r\nb",
+    "tiny": 5e-324,
+    "third": 1 / 3,
+    "big": 2**70,
+    "flag": True,
+    "none": None,
+    "nested": {"a": {"b": 2}, "c": [1, 2]},
+    "formula": "=HYPERLINK(1)",
+    "minus": "-x",
+    "negative": -1.5,
+    "odd": float("nan"),
+    "=name": "é",
+}
+
+
+def _odd_report() -> Any:
+    run = replace(SOME.runs[0], parameters=ODD, state="finished", metric=0.1 + 0.2)
+    facts = replace(SOME, runs=[run], searched=list(ODD), forms={})
+    return ReportReader(1, {}).report(MadeUpSource(facts), NAME)
+
+
+def test_csv_reads_back_as_the_same_values() -> None:
+    text = runs_csv(_odd_report()).decode()
+    (row,) = csv.DictReader(io.StringIO(text, newline=""))
+    assert row["rank"] == "1"
+    assert float(row["metric/Train/mean_reward"]) == 0.1 + 0.2
+    cells = {name.partition("/")[2]: cell for name, cell in row.items() if "parameters/" in name}
+    assert cells == {
+        'comma, and "quote"': "1",
+        "two\nlines": "a\r\nb",
+        "tiny": "5e-324",
+        "third": "0.3333333333333333",
+        "big": str(2**70),
+        "flag": "true",
+        "none": "",
+        "nested.a.b": "2",
+        "nested.c": "[1, 2]",
+        "formula": "'=HYPERLINK(1)",
+        "minus": "'-x",
+        "negative": "-1.5",
+        "odd": "NaN",
+        "=name": "é",
+    }
+    assert text.count("\r\n") == 3, "one within a value"
+
+
+def test_parquet_has_the_same_rows() -> None:
+    content = runs_parquet(_odd_report())
+    (row,) = pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    assert row["metric/Train/mean_reward"] == 0.1 + 0.2
+    assert row["parameters/nested.a.b"] == 2
+    assert row["parameters/third"] == 1 / 3
+
+
+def test_nested_names_are_joined_by_dots() -> None:
+    assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+
+
+class Followed:
+    """A handle of a sweep that changes each time somebody waits."""
+
+    here = "legs"
+
+    def __init__(self, *moments: MadeUpSource) -> None:
+        self.moments = list(moments)
+
+    @contextmanager
+    def source(self) -> Iterator[tuple[Any, Any]]:
+        yield self, NAME
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.moments[0], name)
+
+    def wait_a_moment(self, seconds: float) -> None:
+        self.moments.pop(0)
+
+
+def test_followed_report_is_written_when_something_changed_and_ends_with_the_sweep(
+    tmp_path: Path,
+) -> None:
+    under_way = [replace(run, state="running", metric=None) for run in SOME.runs]
+    first = MadeUpSource(replace(SOME, runs=under_way), state="RUNNING")
+    half = MadeUpSource(replace(SOME, runs=[*SOME.runs[:6], *under_way[6:]]), state="RUNNING")
+    sweep = Followed(first, first, half, MadeUpSource(SOME))
+    file, told = tmp_path / "report.html", []
+    seen: list[bytes] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        seen.append(file.read_bytes())
+
+    wish = Wish([Output("html", file)], 3, follows=True)
+    write_reports(
+        cast("Any", sweep), wish, show=lambda _: None, tell=tell, sleep=sweep.wait_a_moment
+    )
+    assert len(told) == 3
+    assert len(set(seen)) == 3
+    assert len(sweep.moments) == 1
+    assert b"finished" in seen[-1]
+
+
+def test_interrupted_follow_leaves_the_last_file(tmp_path: Path) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "report.md"
+    source = MadeUpSource(replace(SOME, runs=SOME.runs[:2]), state="RUNNING")
+    wish = Wish([Output("md", file)], 3, follows=True)
+    with pytest.raises(KeyboardInterrupt):
+        write_reports(
+            cast("Any", Followed(source)),
+            wish,
+            show=lambda _: None,
+            tell=lambda _: None,
+            sleep=interrupt,
+        )
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.md", "report_figures"}
+    pictures = {path.name for path in (tmp_path / "report_figures").iterdir()}
+    assert "best-so-far.svg" in pictures
+    linked = set(re.findall(r"\(<report_figures/(.*?)>\)", file.read_text()))
+    assert linked == pictures
