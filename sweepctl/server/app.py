@@ -122,7 +122,7 @@ def serve(
             server = _Server(
                 config,
                 lambda: on_listening(url) if on_listening else None,
-                answering.state.end_streams,
+                answering.state.end_long,
             )
             server.run([listener])
         finally:

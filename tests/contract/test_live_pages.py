@@ -155,8 +155,14 @@ def test_sort_and_filter_survive_a_run_that_ends_and_work_in_place(
     assert told[:2] == [True, "reward>=2 a<99 "], "what is being typed stays"
     browser.open(f"{trained.page}{told[2]}")
     assert browser.run(f"return {ROWS}.join()") == "2,2.5,3,4,5", "the link shows the same"
+    browser.open(trained.page)
+    browser.run(
+        "const where = document.querySelector('[name=where]'); where.value = 'reward>4';"
+        " where.form.requestSubmit()"
+    )
+    browser.wait_until(f"{ROWS}.join() == '5'")
     browser.run("history.back()")
-    browser.wait_until("document.readyState == 'complete'")
+    browser.wait_until(f"{ROWS}.length == 8 && !document.querySelector('[name=where]').value")
 
 
 def test_brushing_filters_the_table_by_hand_and_by_keyboard_and_stands_in_the_address(

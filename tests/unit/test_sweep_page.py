@@ -3,14 +3,20 @@
 import html
 import json
 import math
+import random
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import anyio
 import pytest
 
+from sweepctl.figures import RunFacts, SweepFacts
+from sweepctl.search.metric import Metric
+from sweepctl.server.bounds import EndingError
 from sweepctl.server.store import lines, run_store, sweep_store
+from sweepctl.server.web.measuring import Measuring
 from sweepctl.server.web.sweep_figures import FIGURES
 from sweepctl.server.web.table_query import Condition, Range, TableQuery, read_query
 from tests.unit.server_in_process import ApiClient, InProcessServer, served
@@ -323,3 +329,28 @@ def _pk(server: InProcessServer, address: str) -> int:
         sweep = sweep_store.find_sweep(rows, id=address.rpartition("/")[2])
     assert sweep is not None
     return sweep.pk
+
+
+def test_what_is_being_measured_does_not_hold_up_the_end_of_the_server() -> None:
+    draw = random.Random(1)
+    names = [f"p{n}" for n in range(40)]
+    runs = [
+        RunFacts(f"r{n}", "finished", draw.random(), {name: draw.random() for name in names})
+        for n in range(400)
+    ]
+    facts = SweepFacts(Metric("reward", "maximize"), runs, names)
+
+    async def ended() -> None:
+        measuring = Measuring()
+        async with anyio.create_task_group() as both:
+            both.start_soon(_ends_with, measuring, facts)
+            await anyio.sleep(0.3)
+            measuring.close()
+        await _ends_with(measuring, facts)
+
+    anyio.run(ended)
+
+
+async def _ends_with(measuring: Measuring, facts: SweepFacts) -> None:
+    with pytest.raises(EndingError):
+        await measuring.measured(facts)

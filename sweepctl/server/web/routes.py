@@ -92,7 +92,7 @@ class Services:
 
 
 def application(services: Services) -> Starlette:
-    """Give the ASGI application; its `state.end_streams()` ends what would go on for ever."""
+    """Give the ASGI application; its `state.end_long()` ends what would go on for long."""
     logins = LoginRoutes(services.logins, services.pages)
     troubles = services.database.troubles
     answers = Answers(services.api_keys, logins, services.pages, troubles, services.log)
@@ -139,7 +139,12 @@ def application(services: Services) -> Starlette:
         ],
         middleware=[Middleware(GatedApp, gate=services.gate)],
     )
-    app.state.end_streams = routes.streams.close
+
+    def end_long() -> None:
+        routes.streams.close()
+        services.pages.figures.close()
+
+    app.state.end_long = end_long
     return app
 
 

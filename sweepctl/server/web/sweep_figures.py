@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from anyio import CapacityLimiter, to_process, to_thread
+from anyio import to_thread
 
 from sweepctl.figures import (
     Figure,
-    Importance,
-    SweepFacts,
     best_so_far,
     fleet_timeline,
     gains_of_the_best,
     gpu_hours,
     importance,
-    importance_of,
     metric_by_parameter,
     metric_over_steps,
     parallel_coordinates,
 )
+from sweepctl.server.web.measuring import Measuring
 from sweepctl.server.web.sweep_content import MOST_CURVES, SweepContent, SweepReader
 from sweepctl.server.web.table_query import TableQuery
-
-_NICER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ class SweepFigures:
 
     def __init__(self, reader: SweepReader) -> None:
         self._reader = reader
-        self._one = CapacityLimiter(1)
+        self._measuring = Measuring()
         drawn: Mapping[str, Callable[[SweepContent, TableQuery], Figure]] = {
             "metric-over-steps": self._curves,
             "best-so-far": best_of,
@@ -71,12 +66,16 @@ class SweepFigures:
         }
         self._drawn = drawn
 
+    def close(self) -> None:
+        """End what would go on for long: the server ends."""
+        self._measuring.close()
+
     async def figure(self, name: str, content: SweepContent, query: TableQuery) -> Figure:
         """Draw one of `FIGURES`."""
         if name == "importance":
             facts = content.facts
-            measured = await self._measured(facts) if facts.finished else None
-            return await to_thread.run_sync(lambda: importance(facts, measured))
+            found = await self._measuring.measured(facts) if facts.finished else None
+            return await to_thread.run_sync(lambda: importance(facts, found))
         return await to_thread.run_sync(lambda: self._drawn[name](content, query))
 
     def _curves(self, content: SweepContent, query: TableQuery) -> Figure:
@@ -91,21 +90,6 @@ class SweepFigures:
             " the others."
         )
         return replace(figure, notes=[note, *figure.notes])
-
-    def _measured(self, facts: SweepFacts) -> Awaitable[Importance]:
-        # Only what it is measured by: the way to a process apart is as long as what is sent.
-        few = replace(
-            facts,
-            runs=[replace(run, attempts=(), link="") for run in facts.finished],
-            curves={},
-        )
-        return to_process.run_sync(measure, few, cancellable=True, limiter=self._one)
-
-
-def measure(facts: SweepFacts) -> Importance:
-    """Measure what matters, behind everything else that this machine does."""
-    os.nice(max(0, _NICER - os.nice(0)))
-    return importance_of(facts)
 
 
 def best_of(content: SweepContent, query: TableQuery) -> Figure:

@@ -89,6 +89,7 @@ function take(page, { isNew = false } = {}) {
     const have = document.querySelector(name), want = page.querySelector(name);
     if (have && want) sync(have, want);
   }
+  if (isNew) asInPage();
   if (focused && focused !== document.activeElement && focused.isConnected) {
     focused.focus({ preventScroll: true });
     try { if (place) focused.setSelectionRange(...place); } catch { /* it holds no text */ }
@@ -96,6 +97,18 @@ function take(page, { isNew = false } = {}) {
   window.scrollTo(...at);
   watchParts();
   document.dispatchEvent(new CustomEvent("page", { detail: { isNew } }));
+}
+
+// Shows in every field what the page has there: another page took this one's place.
+function asInPage() {
+  for (const field of document.querySelectorAll("input, select, textarea")) {
+    if (field.closest("[data-part], [data-kept]")) continue;
+    if (field.type === "checkbox" || field.type === "radio") field.checked = field.defaultChecked;
+    else if (field.nodeName === "SELECT") {
+      const chosen = [...field.options].findIndex((each) => each.defaultSelected);
+      field.selectedIndex = Math.max(0, chosen);
+    } else if (field.type !== "hidden") field.value = field.defaultValue;
+  }
 }
 
 // --- fetching the page again ---
