@@ -31,7 +31,6 @@ _TRIGGERS = tuple(
         ("run_gone", "DELETE", "runs", "was_changed(OLD.sweep, OLD.pk)"),
         ("run_changed", f"UPDATE OF {_OF_A_RUN}", "runs", "was_changed(NEW.sweep, NEW.pk)"),
         ("run_went_on", "UPDATE OF last_step", "runs", "was_changed(NULL, NEW.pk)"),
-        ("line_came", "INSERT", "lines", "was_changed(NULL, NEW.run)"),
         ("prior_came", "INSERT", "prior_runs", "was_changed(NEW.sweep, NEW.run)"),
         *(
             (f"file_{name}", event, "files", f"was_changed({of_run}, {row}.run)")
@@ -49,6 +48,11 @@ _TRIGGERS = tuple(
         ("agent_changed", "UPDATE OF state", "agents", "was_changed(NEW.sweep, NULL)"),
     )
 )
+
+
+def note_run(tx: sqlite3.Connection, run: int) -> None:
+    """Tell of a change that no trigger tells of: one for each line of a log would cost too much."""
+    tx.execute("SELECT was_changed(NULL, ?)", (run,)).fetchone()
 
 
 class Changes:

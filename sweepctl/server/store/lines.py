@@ -17,6 +17,7 @@ from typing import Any
 from sweepctl.server.bounds import spend
 from sweepctl.server.errors import BadMessageError
 from sweepctl.server.json_texts import stored_object
+from sweepctl.server.store.changes import note_run
 from sweepctl.server.store.history_keys import Types, key_types
 from sweepctl_pod.wandb.summary import read_metric, value_at
 
@@ -71,6 +72,7 @@ def write_lines(tx: sqlite3.Connection, run: int, stream: str, block: Mapping[in
     """Store lines of events or console by their number, in place of any that are there."""
     rows = [(run, stream, line, text) for line, text in block.items()]
     tx.executemany("INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)", rows)
+    note_run(tx, run)
 
 
 def clear(tx: sqlite3.Connection, run: int) -> None:
