@@ -8,6 +8,7 @@ is only told where it is beyond chance: shuffled metrics give less, and resample
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -220,6 +221,8 @@ def _evaluator(found: Sequence[Parameter]) -> Evaluate:
         for each in found
     }
     measure = PedAnovaImportanceEvaluator(target_quantile=_BEST_SHARE)
+    # Of few runs, which are told to be too few; it would stand before an answer on a terminal.
+    warnings.filterwarnings("ignore", "Target and region quantiles select the same set")
 
     def evaluate(
         points: Sequence[Mapping[str, float | str]], ranks: Sequence[int]

@@ -34,7 +34,7 @@ h1{font-size:1.5rem;margin:1rem 0 .25rem;overflow-wrap:anywhere}
 h2{font-size:1.15rem;margin:2.5rem 0 .75rem;padding-top:.75rem;border-top:1px solid var(--line)}
 h3{font-size:1rem;margin:1.25rem 0 .25rem;overflow-wrap:anywhere}
 p{max-width:46rem;margin:.25rem 0;overflow-wrap:anywhere}
-.quiet{color:var(--quiet);font-size:.875rem}
+p.quiet{color:var(--quiet);font-size:.875rem}
 a{color:var(--link)}nav{display:flex;flex-wrap:wrap;gap:.1rem 1rem;margin:.75rem 0}
 .wide{overflow-x:auto}
 .wide table{border-collapse:collapse;font-size:.8125rem;font-variant-numeric:tabular-nums}
@@ -46,9 +46,9 @@ pre{background:var(--panel);border:1px solid var(--line);border-radius:4px;paddi
 font:12.5px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0}
 summary{cursor:pointer;color:var(--quiet)}
 :focus-visible{outline:2px solid var(--link);outline-offset:2px}
-@media print{body{font-size:11px}nav,summary{display:none}h2{break-after:avoid}
-figure.sf,tr{break-inside:avoid}.wide{overflow:visible}.wide td{white-space:normal}
-svg.sf{min-width:0}}
+@media print{body{font-size:11px}nav,figure summary{display:none}h2{break-after:avoid}
+figure.sf,tr{break-inside:avoid}.wide{overflow:visible}.wide td,.wide th{white-space:normal;
+overflow-wrap:anywhere}svg.sf{min-width:0}}
 """
 )
 _SHA = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -137,7 +137,8 @@ def _table(table: Table, kind: str = "") -> str:
     body = "".join(f"<tr>{_cells(row)}\n" for row in table.rows)
     note = f'<p class="quiet">{safe(table.note)}</p>' if table.note else ""
     laid = f'<table class="{kind}"><thead><tr>{head}<tbody>{body}</table>'
-    return f'{note}<div class="wide">{laid}</div>'
+    # A region that scrolls must be reached by the keyboard.
+    return f'{note}<div class="wide" tabindex="0" role="region" aria-label="table">{laid}</div>'
 
 
 def _cells(row: Sequence[str]) -> str:

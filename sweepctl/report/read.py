@@ -67,6 +67,12 @@ class ReportReader:
         """Read all that the document shows."""
         return self.document(source, self.status(source, name))
 
+    def facts(self, source: SweepSource, name: SweepName) -> SweepFacts:
+        """Read what figures are made of: all runs, and the curves of those that are drawn."""
+        reading = self.status(source, name)
+        facts = sweep_facts(reading.seen.status, reading.seen.config)
+        return replace(facts, curves=self._with_curves(source, reading.sweep, facts).curves)
+
     def document(self, source: SweepSource, reading: Reading) -> Report:
         """Read the curves as well, and draw the figures."""
         status = reading.seen.status

@@ -2,6 +2,7 @@
 
 import math
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -308,3 +309,10 @@ def test_a_status_becomes_facts_with_its_words() -> None:
     )
     assert sweep_facts(status).ranked[0].id == facts.ranked[0].id
     assert importance_words(status) == importance_of(facts).words
+
+
+def test_importance_of_few_runs_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = importance_of(made_up(6), repeats=4)
+    assert found.words.startswith("Too few runs")
