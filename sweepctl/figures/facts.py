@@ -56,10 +56,12 @@ class RunFacts:
     """How many GPUs its agent has; None where that is not recorded."""
     attempts: Sequence[Attempt] = ()
 
-    @property
-    def is_ranked(self) -> bool:
-        """Say whether it has finished, with a number as its metric."""
-        return self.state in ENDED_WELL and is_number(self.metric)
+    is_ranked: bool = field(init=False, repr=False)
+    """Whether it has finished, with a number as its metric; figures ask for it again and again."""
+
+    def __post_init__(self) -> None:
+        is_ranked = self.state in ENDED_WELL and is_number(self.metric)
+        object.__setattr__(self, "is_ranked", is_ranked)
 
     @property
     def label(self) -> str:
