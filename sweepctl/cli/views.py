@@ -418,6 +418,13 @@ def _attempt_data(attempt: Attempt) -> dict[str, Any]:
         "ended_by": attempt.ended_by or None,
         "first_iteration": attempt.first,
         "last_iteration": attempt.last,
+        "waited_from": attempt.waited_from,
+        "started_at": attempt.started_at,
+        "trained_from": attempt.trained_from,
+        "trained_until": attempt.trained_until,
+        "first_iteration_after_s": attempt.first_iteration_after_s,
+        "gpus": attempt.gpus,
+        "gpu": attempt.gpu or None,
     }
 
 

@@ -19,6 +19,7 @@ from sweepctl.figures.importance import importance as importance
 from sweepctl.figures.importance import importance_of as importance_of
 from sweepctl.figures.parameters import metric_by_parameter as metric_by_parameter
 from sweepctl.figures.parameters import parallel_coordinates as parallel_coordinates
-from sweepctl.figures.time_spent import Span as Span
+from sweepctl.figures.phases import Span as Span
+from sweepctl.figures.phases import tries_of as tries_of
 from sweepctl.figures.time_spent import fleet_timeline as fleet_timeline
 from sweepctl.figures.time_spent import gpu_hours as gpu_hours

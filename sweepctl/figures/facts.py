@@ -82,6 +82,8 @@ class SweepFacts:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """By the run's id."""
     now_s: float | None = None
+    heard_s: Mapping[str, float] = field(default_factory=dict)
+    """When each agent was last heard, by its name, where that is known."""
 
     @property
     def finished(self) -> list[RunFacts]:

@@ -3,188 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from sweepctl.figures.axes import axis_over, category_axis, short
-from sweepctl.figures.curves import kind_of
 from sweepctl.figures.drawing import LETTER, panel, picture
-from sweepctl.figures.facts import RunFacts, SweepFacts, counted, is_number
+from sweepctl.figures.facts import SweepFacts, counted, is_number
 from sweepctl.figures.figure import Figure
+from sweepctl.figures.phases import PHASES, TRAINING, WAITING, Span, Try, tries_of, waits_of
 from sweepctl.figures.thinning import thinned
-from sweepctl_pod.run_record import Attempt
-from sweepctl_pod.wandb.states import HELD_RUNS
 
 _MOST_AGENTS, _MOST_BARS = 40, 2500
 _END_WIDE = 4.0
-_ENDS = {"finished": "finished", "failed": "failed", "stopped": "other"}
-_PHASES = ("waiting", "starting", "training", "closing")
+_REPEATED, _WHOLE = "repeated", "whole"
 _WORDS = {
     "finished": "attempts that finished their run",
     "failed": "attempts that failed",
     "back": "attempts handed back or lost",
+    _REPEATED: "iterations trained again after a loss",
     "training": "attempts under way",
     "other": "attempts stopped, or whose end is not recorded",
+    WAITING: "agents that waited for a run",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of an agent's time: one of waiting, starting, training and closing."""
-
-    agent: str
-    phase: str
-    began_s: float
-    ended_s: float
-    run: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """An attempt with the run it is of, and what became of it."""
-
-    run: RunFacts
-    agent: str
-    began_s: float
-    ended_s: float
-    kind: str
-
-    @property
-    def hours(self) -> float:
-        return (self.ended_s - self.began_s) / 3600
-
-    @property
-    def title(self) -> str:
-        return f"{self.run.label}: {_WORDS[self.kind].replace('attempts', 'attempt')}"
-
-
-def gpu_hours(facts: SweepFacts) -> Figure:
-    """Draw how many GPU-hours went into what."""
-    name, title = "gpu-hours", "Where the GPU-hours went"
-    tries = _tries(facts)
-    if not tries:
-        return Figure(name, title, _why_none(facts))
-    hours: dict[str, float] = defaultdict(float)
-    for each in tries:
-        hours[each.kind] += each.hours * (each.run.gpus or 1)
-    kinds = [kind for kind in _WORDS if kind in hours]
-    count = Counter(each.kind for each in tries)
-    total = sum(hours.values())
-    labels = [_WORDS[kind] for kind in kinds]
-    plot = panel(
-        axis_over(hours.values(), "GPU-hours", from_zero=True),
-        category_axis(labels[::-1], ""),
-        34.0 * len(kinds) + 8,
-        left=max(map(len, labels)) * LETTER + 24,
-    )
-    plot.frame(y_ticks=len(kinds))
-    for at, kind in enumerate(reversed(kinds)):
-        plot.bar(0, hours[kind], at, 20, kind, f"{_WORDS[kind]}: {short(hours[kind])}")
-    lost = total - hours.get("finished", 0.0) - hours.get("training", 0.0)
-    share = f", {lost / total:.0%} of them without a result" if total > 0 else ""
-    notes = (
-        []
-        if all(run.gpus for run in facts.runs)
-        else ["How many GPUs an agent has is not recorded for all: it counts as one."]
-    )
-    return Figure(
-        name,
-        title,
-        f"{short(total)} GPU-hours went into {counted(len(tries), 'attempt')}{share}.",
-        picture([plot], title),
-        [
-            *notes,
-            "The time between attempts, when agents wait, is not recorded.",
-            *_unrecorded(facts),
-        ],
-        ("went into", "GPU-hours", "share", "attempts"),
-        [
-            (_WORDS[kind], hours[kind], hours[kind] / total if total else 0.0, count[kind])
-            for kind in kinds
-        ],
-    )
-
-
-def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
-    """Draw what each agent did over time; `spans` are its phases, where they are recorded."""
-    name, title = "fleet", "The agents over time"
-    tries = [each for each in _tries(facts) if each.agent]
-    known = [each for each in spans if is_number(each.began_s) and is_number(each.ended_s)]
-    if not tries and not known:
-        return Figure(name, title, _why_none(facts))
-    both: list[_Try | Span] = [*tries, *known]
-    zero = min(each.began_s for each in both)
-    first: dict[str, float] = {}
-    for one in sorted(both, key=lambda each: each.began_s):
-        first.setdefault(one.agent, one.began_s)
-    agents = thinned(list(first), _MOST_AGENTS, best=0)
-    row = {agent: len(agents) - 1 - at for at, agent in enumerate(agents)}
-    end = max(each.ended_s for each in both)
-    plot = panel(
-        axis_over([0.0, (end - zero) / 3600], "hours since the first attempt", from_zero=True),
-        category_axis(agents[::-1], ""),
-        max(16.0 * len(agents), 40.0) + 8,
-        left=min(max(map(len, agents)) * LETTER + 24, 220),
-    )
-    plot.frame(y_ticks=len(agents))
-    drawn = thinned([each for each in tries if each.agent in row], _MOST_BARS, best=0)
-    for each in drawn:
-        began, ended = (each.began_s - zero) / 3600, (each.ended_s - zero) / 3600
-        plot.bar(began, ended, row[each.agent], 10, "training", each.title)
-    for span in known[:_MOST_BARS]:
-        if span.agent in row:
-            words = f"{span.run}: {span.phase}" if span.run else span.phase
-            kind = span.phase if span.phase in _PHASES else "other"
-            hours = ((span.began_s - zero) / 3600, (span.ended_s - zero) / 3600)
-            plot.bar(*hours, row[span.agent], 10, kind, words)
-    for each in drawn:
-        if each.kind != "training":  # how it ended: a short mark, across the bar
-            ended = (each.ended_s - zero) / 3600
-            plot.bar(ended, ended, row[each.agent], 14, each.kind, each.title, _END_WIDE)
-    kinds = {each.kind for each in drawn} | {span.phase for span in known} | {"training"}
-    lacking = [phase for phase in _PHASES if phase not in {each.phase for each in known}]
-    notes = []
-    if not known:
-        notes.append("Waiting, starting and closing are not recorded: a bar is a whole attempt.")
-    elif lacking:
-        notes.append(f"Not recorded: {', '.join(lacking)}.")
-    if len(agents) < len(first):
-        notes.append(f"{len(agents)} of {len(first):,} agents are drawn, evenly chosen.")
-    if len(drawn) < sum(each.agent in row for each in tries):
-        notes.append(f"{len(drawn):,} attempts are drawn, evenly chosen.")
-    ends = Counter(each.kind for each in tries)
-    legend = [
-        kind
-        for kind in (
-            "waiting",
-            "starting",
-            "training",
-            "closing",
-            "finished",
-            "back",
-            "failed",
-            "other",
-        )
-        if kind in kinds
-    ]
-    signs = {"other": "stopped or unknown", "back": "handed back"}
-    told = ", ".join(f"{ends[kind]:,} × {_SHORT[kind]}" for kind in _WORDS if ends[kind])
-    return Figure(
-        name,
-        title,
-        f"{counted(len(first), 'agent')} over {short((end - zero) / 3600)} hours"
-        + (f"; {counted(len(tries), 'attempt')}: {told}." if tries else "."),
-        picture(
-            [plot],
-            title,
-            [(kind, signs.get(kind, kind)) for kind in legend],
-        ),
-        [*notes, *_unrecorded(facts)],
-        ("agent", "attempts", "hours in attempts", "finished", "failed", "handed back or lost"),
-        [_agent_row(agent, tries) for agent in first],
-    )
-
-
+_COLOUR = {_REPEATED: "back"}
 _SHORT = {
     "finished": "finished",
     "failed": "failed",
@@ -194,46 +35,209 @@ _SHORT = {
 }
 
 
-def _agent_row(agent: str, tries: Sequence[_Try]) -> tuple[str | int | float, ...]:
-    own = [each for each in tries if each.agent == agent]
-    kinds = Counter(each.kind for each in own)
-    hours = sum(each.hours for each in own)
-    return (agent, len(own), hours, kinds["finished"], kinds["failed"], kinds["back"])
+def gpu_hours(facts: SweepFacts) -> Figure:
+    """Draw how many GPU-hours went into what, and into which phases of it."""
+    name, title = "gpu-hours", "Where the GPU-hours went"
+    tries = tries_of(facts)
+    waits = waits_of(facts, tries)
+    if not tries and not waits:
+        return Figure(name, title, _why_none(facts))
+    hours = _hours(tries, waits)
+    kinds = [kind for kind in _WORDS if kind in hours]
+    count = Counter(each.kind for each in tries)
+    count[_REPEATED] = sum(each.repeated > 0 for each in tries)
+    count[WAITING] = len(waits)
+    sums = {kind: sum(hours[kind].values()) for kind in kinds}
+    total = sum(sums.values())
+    labels = [_WORDS[kind] for kind in kinds]
+    plot = panel(
+        axis_over(sums.values(), "GPU-hours", from_zero=True),
+        category_axis(labels[::-1], ""),
+        34.0 * len(kinds) + 8,
+        left=max(map(len, labels)) * LETTER + 24,
+    )
+    plot.frame(y_ticks=len(kinds))
+    for at, kind in enumerate(reversed(kinds)):
+        from_h = 0.0
+        for part in (*PHASES, _WHOLE):
+            if part in hours[kind]:
+                until_h = from_h + hours[kind][part]
+                colour = _COLOUR.get(kind, kind) if part == _WHOLE else part
+                words = f"{_WORDS[kind]}: {short(hours[kind][part])}"
+                plot.bar(from_h, until_h, at, 20, colour, words + _of(part), least=0.0)
+                from_h = until_h
+    lost = total - sum(sums.get(kind, 0.0) for kind in ("finished", "training"))
+    share = f", {lost / total:.0%} of them without a result" if total > 0 else ""
+    trained = sum(hours[kind].get(TRAINING, 0.0) for kind in kinds if kind != _REPEATED)
+    has_phases = any(each.spans for each in tries)
+    spent = f"; {trained / total:.0%} were training" if has_phases and total > 0 else ""
+    return Figure(
+        name,
+        title,
+        f"{short(total)} GPU-hours went into {counted(len(tries), 'attempt')}{share}{spent}.",
+        picture(
+            [plot],
+            title,
+            [part for part in PHASES if any(part in hours[kind] for kind in kinds)],
+        ),
+        [*_gpu_notes(tries), *_phase_notes(tries, waits), *_unrecorded(facts)],
+        ("went into", "GPU-hours", "share", "attempts", *PHASES, "phases not recorded"),
+        [
+            (
+                _WORDS[kind],
+                sums[kind],
+                sums[kind] / total if total else 0.0,
+                count[kind],
+                *(hours[kind].get(part, 0.0) for part in (*PHASES, _WHOLE)),
+            )
+            for kind in kinds
+        ],
+    )
 
 
-def _tries(facts: SweepFacts) -> list[_Try]:
-    """Give the attempts of all runs; a run that records none counts as one, where it can."""
-    found = []
-    for run in facts.runs:
-        known = [each for each in run.attempts if is_number(each.began_at) and each.began_at > 0]
-        for at, attempt in enumerate(known):
-            ended = attempt.ended_at
-            if not is_number(ended):
-                later = known[at + 1].began_at if at + 1 < len(known) else None
-                ended = later if later is not None else _end_of(run, facts, attempt.began_at)
-            assert ended is not None
-            kind = _kind(attempt, run, is_last=at + 1 == len(known))
-            begun = attempt.began_at
-            found.append(_Try(run, attempt.host or run.agent, begun, max(ended, begun), kind))
-        if not known and is_number(run.created_s) and is_number(run.duration_s):
-            begun, lasted = float(run.created_s or 0), max(float(run.duration_s or 0), 0.0)
-            found.append(_Try(run, run.agent, begun, begun + lasted, kind_of(run)))
-    return found
+def _hours(tries: Iterable[Try], waits: Iterable[Span]) -> dict[str, dict[str, float]]:
+    """Add up the GPU-hours by what became of them and by phase."""
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for each in tries:
+        hours[each.kind][_WHOLE] += 0.0  # a kind of no length is a kind too
+        if not each.spans:
+            hours[each.kind][_WHOLE] += each.gpu_hours * (1 - each.repeated)
+            if each.repeated:
+                hours[_REPEATED][_WHOLE] += each.gpu_hours * each.repeated
+        for span in each.spans:
+            again = each.repeated if span.phase == TRAINING else 0.0
+            hours[each.kind][span.phase] += span.gpu_hours * (1 - again)
+            if again:
+                hours[_REPEATED][span.phase] += span.gpu_hours * again
+    for wait in waits:
+        hours[WAITING][WAITING] += wait.gpu_hours
+    return hours
 
 
-def _kind(attempt: Attempt, run: RunFacts, *, is_last: bool) -> str:
-    if attempt.ended_by:
-        return _ENDS.get(attempt.ended_by, "other" if attempt.ended_by == "unknown" else "back")
-    if is_last:
-        return "training" if run.state in HELD_RUNS else kind_of(run)
-    return "back"
+def _of(part: str) -> str:
+    return ", phases not recorded" if part == _WHOLE else f", {part}"
 
 
-def _end_of(run: RunFacts, facts: SweepFacts, began_s: float) -> float:
-    """Give the end of an attempt that told none: now, or as long as the run lasted."""
-    if run.state in HELD_RUNS and is_number(facts.now_s):
-        return float(facts.now_s or 0)
-    return began_s + (float(run.duration_s or 0) if is_number(run.duration_s) else 0.0)
+def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
+    """Draw what each agent did over time; `spans` are phases that are known from elsewhere."""
+    name, title = "fleet", "The agents over time"
+    tries = [each for each in tries_of(facts) if each.agent]
+    own = chain(waits_of(facts, tries), *(each.spans for each in tries))
+    known = [
+        each
+        for each in (*own, *spans)
+        if each.agent and is_number(each.began_s) and is_number(each.ended_s)
+    ]
+    if not tries and not known:
+        return Figure(name, title, _why_none(facts))
+    both: list[Try | Span] = [*tries, *known]
+    zero = min(each.began_s for each in both)
+    first: dict[str, float] = {}
+    for one in sorted(both, key=lambda each: each.began_s):
+        first.setdefault(one.agent, one.began_s)
+    agents = thinned(list(first), _MOST_AGENTS, best=0)
+    row = {agent: len(agents) - 1 - at for at, agent in enumerate(agents)}
+    end = max(each.ended_s for each in both)
+    plot = panel(
+        axis_over([0.0, (end - zero) / 3600], _SINCE[bool(known)], from_zero=True),
+        category_axis(agents[::-1], ""),
+        max(16.0 * len(agents), 40.0) + 8,
+        left=min(max(map(len, agents)) * LETTER + 24, 220),
+    )
+    plot.frame(y_ticks=len(agents))
+    drawn = thinned([each for each in tries if each.agent in row], _MOST_BARS, best=0)
+    shown = thinned([each for each in known if each.agent in row], 2 * _MOST_BARS, best=0)
+    for each in drawn:
+        if not each.spans:
+            began, ended = (each.began_s - zero) / 3600, (each.ended_s - zero) / 3600
+            plot.bar(began, ended, row[each.agent], 10, "training", _title(each))
+    for span in shown:
+        words = f"{span.run}: {span.phase}" if span.run else span.phase
+        kind = span.phase if span.phase in PHASES else "other"
+        hours = ((span.began_s - zero) / 3600, (span.ended_s - zero) / 3600)
+        plot.bar(*hours, row[span.agent], 10, kind, words)
+    for each in drawn:
+        if each.kind != "training":  # how it ended: a short mark, across the bar
+            ended = (each.ended_s - zero) / 3600
+            plot.bar(ended, ended, row[each.agent], 14, each.kind, _title(each), _END_WIDE)
+    kinds = {each.kind for each in drawn} | {span.phase for span in shown} | {"training"}
+    notes = _phase_notes(tries, [each for each in known if each.phase == WAITING], len(spans))
+    if len(agents) < len(first):
+        notes.append(f"{len(agents)} of {len(first):,} agents are drawn, evenly chosen.")
+    if len(drawn) < sum(each.agent in row for each in tries):
+        notes.append(f"{len(drawn):,} attempts are drawn, evenly chosen.")
+    ends = Counter(each.kind for each in tries)
+    legend = [
+        (kind, _SIGNS.get(kind, kind))
+        for kind in (*PHASES, "finished", "back", "failed", "other")
+        if kind in kinds
+    ]
+    told = ", ".join(f"{ends[kind]:,} × {word}" for kind, word in _SHORT.items() if ends[kind])
+    return Figure(
+        name,
+        title,
+        f"{counted(len(first), 'agent')} over {short((end - zero) / 3600)} hours"
+        + (f"; {counted(len(tries), 'attempt')}: {told}." if tries else "."),
+        picture([plot], title, legend),
+        [*notes, *_unrecorded(facts)],
+        (
+            *("agent", "attempts", "hours in attempts"),
+            *("finished", "failed", "handed back or lost"),
+            *(f"hours {phase}" for phase in PHASES),
+        ),
+        _agent_rows(first, tries, known),
+    )
+
+
+_SINCE = ("hours since the first attempt", "hours since the first agent began")
+_SIGNS = {"other": "stopped or unknown", "back": "handed back"}
+
+
+def _title(each: Try) -> str:
+    return f"{each.run.label}: {_WORDS[each.kind].replace('attempts', 'attempt')}"
+
+
+def _agent_rows(
+    agents: Iterable[str], tries: Iterable[Try], spans: Iterable[Span]
+) -> list[tuple[str | int | float, ...]]:
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for each in tries:
+        kinds[each.agent][each.kind] += 1
+        hours[each.agent][_WHOLE] += (each.ended_s - each.began_s) / 3600
+    for span in spans:
+        hours[span.agent][span.phase] += (span.ended_s - span.began_s) / 3600
+    return [
+        (
+            *(agent, sum(kinds[agent].values()), hours[agent][_WHOLE]),
+            *(kinds[agent][kind] for kind in ("finished", "failed", "back")),
+            *(hours[agent][phase] for phase in PHASES),
+        )
+        for agent in agents
+    ]
+
+
+def _gpu_notes(tries: Sequence[Try]) -> list[str]:
+    notes = []
+    if any(each.gpus is None for each in tries):
+        notes.append("How many GPUs an agent has is not recorded for all: it counts as one.")
+    if any(each.gpus == 0 for each in tries):
+        notes.append("An agent without a GPU counts as one that has one.")
+    return notes
+
+
+def _phase_notes(tries: Sequence[Try], waits: Sequence[Span], given: int = 0) -> list[str]:
+    """Say which phases are not recorded."""
+    if not any(each.spans for each in tries) and not waits and not given:
+        return ["Waiting, starting and closing are not recorded: a bar is a whole attempt."]
+    notes = []
+    # One that is under way tells its phases as they come.
+    lacking = sum(not each.spans and each.kind != "training" for each in tries)
+    if lacking and not given:
+        notes.append(f"The phases of {counted(lacking, 'attempt')} are not recorded.")
+    if not waits:
+        notes.append("When agents waited is not recorded.")
+    return notes
 
 
 def _unrecorded(facts: SweepFacts) -> list[str]:

@@ -139,6 +139,10 @@ def test_progress_is_read_as_the_companion_writes_it() -> None:
     assert (progress.iteration, progress.first, progress.of) == (14, 10, 40)
     assert progress.is_listening
     assert progress.has_trained
+    assert progress.first_at is None, "an earlier companion tells none"
+    told = read_progress(json.dumps({**form, "first_at": 12.5}))
+    assert told is not None
+    assert told.first_at == 12.5
     begun = read_progress(json.dumps({**form, "iteration": 9}))
     assert begun is not None
     assert not begun.has_trained

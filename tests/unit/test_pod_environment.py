@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl_pod.preflight import gpu_count
+from sweepctl_pod.preflight import Gpus, gpu_count, seen_gpus
 from sweepctl_pod.trainer.environment import THREAD_LIBRARIES, with_threads, with_vulkan
 
 HERE = len(os.sched_getaffinity(0))
@@ -115,3 +115,30 @@ def test_gpus_are_counted_as_the_trainer_sees_them(
     if visible is not None:
         environ["CUDA_VISIBLE_DEVICES"] = visible
     assert gpu_count(environ) == count
+
+
+TWO = """\
+GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-5fd4f087-86f3-7a43-b711-4771313afc50)
+  MIG 1g.10gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+GPU 1: NVIDIA L40S (UUID: GPU-d9b3c7f5-0f5c-4c9e-9f5e-2b7c1d0e9a11)
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "listing", "gpus"),
+    [
+        (None, TWO, Gpus(2, "NVIDIA A100-SXM4-80GB, NVIDIA L40S")),
+        ("1", TWO, Gpus(1, "NVIDIA L40S")),
+        ("GPU-5fd4f087", TWO, Gpus(1, "NVIDIA A100-SXM4-80GB")),
+        ("MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", TWO, Gpus(1)),
+        ("", TWO, Gpus(0)),
+        ("2,5", "", Gpus(2)),
+        (None, "", Gpus()),
+        (None, "No devices were found", Gpus()),
+    ],
+)
+def test_record_tells_the_gpus_as_far_as_they_were_asked_for(
+    visible: str | None, listing: str, gpus: Gpus
+) -> None:
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    assert seen_gpus(environ, listing) == gpus

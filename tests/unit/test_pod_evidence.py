@@ -307,3 +307,15 @@ def test_numbers_of_any_length_are_read_past() -> None:
     digits = b"9" * 10_000
     lines = b"Learning iteration " + digits + b"/" + digits + b"\n" + digits + b"%|#| 1/2 [\n"
     assert not evidence_of(TrainerKind.ISAACLAB3, lines).proves_end()
+
+
+def test_first_iteration_and_end_are_noted_with_the_moment_in_which_their_lines_came() -> None:
+    moments = iter([10.0, 20.0])
+    evidence = Evidence(TrainerKind.ISAACLAB3, lambda: next(moments))
+    evidence.feed(b"[INFO] loading\n")
+    assert (evidence.iteration_at, evidence.ended_at) == (None, None)
+    evidence.feed(b"Learning iteration 0/2\n")
+    evidence.feed(b"Learning iteration 1/2\n")
+    evidence.feed(b"Training time: 12.5 seconds\n")
+    evidence.feed(b"Training time: 12.5 seconds\n")
+    assert (evidence.iteration_at, evidence.ended_at) == (10.0, 20.0)

@@ -439,7 +439,16 @@ DISTURBED = RunRecord(
     attempts=(
         Attempt(1, "host-0", "node-1", "", 1.0, 9.0, "SIGTERM", 0, 41),
         Attempt(2, "host-0", "node-1", "", 10.0, None, "silence", 42, 50),
-        Attempt(3, "host-1", began_at=99.0, first=45),
+        Attempt(
+            *(3, "host-1"),
+            began_at=99.0,
+            first=45,
+            waited_from=90.0,
+            started_at=100.0,
+            trained_from=130.5,
+            gpus=2,
+            gpu="NVIDIA L40S",
+        ),
     ),
 )
 
@@ -467,6 +476,13 @@ def test_wide_shows_the_attempts_of_runs_what_ended_them_and_what_was_trained_ag
         "ended_by": None,
         "first_iteration": 45,
         "last_iteration": None,
+        "waited_from": 90.0,
+        "started_at": 100.0,
+        "trained_from": 130.5,
+        "trained_until": None,
+        "first_iteration_after_s": 31.5,
+        "gpus": 2,
+        "gpu": "NVIDIA L40S",
     }
 
 

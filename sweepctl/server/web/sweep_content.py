@@ -144,14 +144,20 @@ class SweepReader:
         return replace(facts, runs=shown, curves=curves)
 
     def with_attempts(self, content: SweepContent) -> SweepFacts:
-        """Give its facts with the attempts that the agents of its runs recorded."""
+        """Give its facts with what the agents recorded of attempts, and when each was heard."""
         with self._database.read() as rows:
             records = record_store.records_of_sweep(rows, self._database.folder, content.sweep.pk)
+            agents = sweep_store.agents(rows, content.sweep.pk)
+        heard: dict[str, float] = {}
+        for agent in agents:
+            ago = self._presence.seconds_ago("agent", agent.pk)
+            at = agent.heartbeat if ago is None else self._now() - ago
+            heard[agent.host] = max(at, heard.get(agent.host, at))
         runs = [
             replace(run, attempts=records[outline.pk].attempts) if outline.pk in records else run
             for run, outline in zip(content.facts.runs, content.outlines, strict=True)
         ]
-        return replace(content.facts, runs=runs)
+        return replace(content.facts, runs=runs, heard_s=heard)
 
     @staticmethod
     def _with_curve(facts: SweepFacts) -> list[RunFacts]:

@@ -94,6 +94,7 @@ class Agent:
         self._settings = SettingsCheck(pod.python, pod.wake_up)
         self._attempts: Counter[str] = Counter()
         self._had_run = False
+        self._waits_since = time.monotonic()
         self._taken = 0
         self._agent_id = ""
         self._last_calls = LastCalls(self._retrying, pod.signals, pod.wake_up)
@@ -151,8 +152,8 @@ class Agent:
 
     def _check_node(self) -> None:
         options = self._options
-        reason = self._retrying.run(
-            lambda: preflight.unfit_reason(
+        reason, gpus = self._retrying.run(
+            lambda: preflight.check_node(
                 options.work,
                 gpu=options.preflight_gpu,
                 min_free_mb=options.min_free_mb,
@@ -161,6 +162,7 @@ class Agent:
         )
         if reason is not None:
             raise NodeUnfitError(reason)
+        self._pod = replace(self._pod, gpus=gpus)
 
     def _find_sweep(self) -> None:
         """Find the sweep that no id names, or create it."""
@@ -325,7 +327,9 @@ class Agent:
             attempts,
             beat=self._beat,
             take=self._waiting.take,
+            waited_since=self._waits_since,
         )
+        self._waits_since = time.monotonic()
         verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)

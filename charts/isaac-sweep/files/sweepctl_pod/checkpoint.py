@@ -55,6 +55,8 @@ class Progress:
     is_listening: bool = False
     """Whether SIGTERM makes it save and leave with a code that is not 0."""
     note: str | None = None
+    first_at: float | None = None
+    """When the first iteration of this attempt was complete, by the machine's steady clock."""
 
     @property
     def has_trained(self) -> bool:
@@ -155,6 +157,7 @@ def read_progress(text: str) -> Progress | None:
     try:
         form = json.loads(text)
         iteration, of, note = int(form["iteration"]), form.get("of"), form.get("note")
+        first_at = form.get("first_at")
         return Progress(
             iteration=iteration,
             first=int(form.get("first") or 0),
@@ -165,6 +168,7 @@ def read_progress(text: str) -> Progress | None:
             library=str(form.get("library") or ""),
             is_listening=form.get("is_listening") is True,
             note=None if note is None else str(note),
+            first_at=None if first_at is None else float(first_at),
         )
     except _UNREADABLE:
         return None

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweepctl_pod.errors import SweepctlError
@@ -20,19 +21,32 @@ from sweepctl_pod.errors import SweepctlError
 DEFAULT_MIN_FREE_MB = 200
 GPU_NAME = re.compile(r"\d+|GPU-[\w-]+|MIG-[\w/-]+")
 """A GPU or a MIG device as CUDA_VISIBLE_DEVICES names it."""
+_LISTED = re.compile(r"^GPU (\d+): (.+?) \(UUID: (GPU-[\w-]+)\)", re.MULTILINE)
+_MOST_LETTERS = 200
 _NVIDIA_SMI_LIMIT_S = 60
 _TERMINATION_MESSAGE_BYTES = 4096  # what Kubernetes keeps of it
 
 
-def unfit_reason(
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs that an agent has, as far as that is known without asking anew."""
+
+    count: int | None = None
+    kind: str = ""
+    """What they are called; several names with commas between."""
+
+
+def check_node(
     work: Path, *, gpu: str, min_free_mb: int, environ: Mapping[str, str]
-) -> str | None:
-    """Give the first reason why this node cannot train; None when it can."""
-    return (
-        unwritable_reason(work)
-        or full_disk_reason(work, min_free_mb)
-        or (missing_gpu_reason(environ) if gpu == "auto" else None)
-    )
+) -> tuple[str | None, Gpus]:
+    """Give the first reason why this node cannot train, None when it can; and its GPUs."""
+    reason = unwritable_reason(work) or full_disk_reason(work, min_free_mb)
+    if reason is not None or gpu != "auto":
+        return reason, seen_gpus(environ)
+    try:
+        return None, seen_gpus(environ, listed_gpus(environ))
+    except SweepctlError as error:
+        return error.reason, Gpus()
 
 
 def unwritable_reason(work: Path) -> str | None:
@@ -54,15 +68,6 @@ def full_disk_reason(work: Path, min_free_mb: int) -> str | None:
     if free_mb >= min_free_mb:
         return None
     return f"the disk of the work folder {work} is full: {free_mb} MB free, {min_free_mb} MB needed"
-
-
-def missing_gpu_reason(environ: Mapping[str, str]) -> str | None:
-    """Say why there is no GPU to train on, as `nvidia-smi -L` sees it."""
-    try:
-        listed_gpus(environ)
-    except SweepctlError as error:
-        return error.reason
-    return None
 
 
 class NoProgramError(SweepctlError):
@@ -106,6 +111,20 @@ def gpu_count(environ: Mapping[str, str]) -> int:
     except SweepctlError:
         return 0
     return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def seen_gpus(environ: Mapping[str, str], listing: str = "") -> Gpus:
+    """Tell the GPUs by CUDA_VISIBLE_DEVICES, and by what `nvidia-smi -L` has listed."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    names = None if visible is None else visible_gpus(visible)
+    listed = [(found[1], found[3], found[2]) for found in _LISTED.finditer(listing)]
+    kinds = [
+        kind
+        for number, uuid, kind in listed
+        if names is None or number in names or any(uuid.startswith(name) for name in names)
+    ]
+    count = len(names) if names is not None else len(listed) or None
+    return Gpus(count, ", ".join(dict.fromkeys(kinds))[:_MOST_LETTERS])
 
 
 def visible_gpus(text: str) -> tuple[str, ...]:

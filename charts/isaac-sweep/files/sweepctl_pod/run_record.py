@@ -59,6 +59,24 @@ class Attempt:
     """The last one that it completed."""
     resumed_from: int | None = None
     """The number of the checkpoint that it went on from; None where it began anew."""
+    waited_from: float | None = None
+    """When its agent began to wait for a run: when it started, or when the one before ended."""
+    started_at: float | None = None
+    """When its trainer was started; what comes before is found, fetched and prepared."""
+    trained_from: float | None = None
+    """When its first iteration was complete; None where the trainer's iterations are not known."""
+    trained_until: float | None = None
+    """When its training ended, and closing began. None where it never came to train, though it
+    counts its iterations."""
+    gpus: int | None = None
+    """How many GPUs its agent has; None where that is not known."""
+    gpu: str = ""
+    """What they are called."""
+
+    @property
+    def first_iteration_after_s(self) -> float | None:
+        """The seconds from its beginning to its first complete iteration, where that is known."""
+        return None if self.trained_from is None else max(0.0, self.trained_from - self.began_at)
 
     def is_same_as(self, other: Attempt) -> bool:
         """Say whether both are of the same attempt, whatever is known of it."""

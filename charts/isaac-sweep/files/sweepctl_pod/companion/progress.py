@@ -32,6 +32,8 @@ class Progress:
     """How long the checkpoint took to load, its check included."""
     iteration: int = field(init=False)
     iteration_s: float = field(default=0.0, init=False)
+    first_at: float | None = field(default=None, init=False)
+    """When the first iteration of this attempt was complete, by the machine's steady clock."""
     _written: float = field(default=float("-inf"), init=False)
 
     def __post_init__(self) -> None:
@@ -58,5 +60,6 @@ class Progress:
             "library": self.library,
             "is_listening": self.is_listening,
             "first": self.first,
+            "first_at": self.first_at,
             "note": self.note,
         }

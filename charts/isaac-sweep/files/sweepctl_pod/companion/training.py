@@ -106,6 +106,7 @@ class Training:
         now = time.monotonic()
         iteration_s, self._begun_at = now - self._begun_at, now
         self._progress.iteration, self._progress.iteration_s = iteration, iteration_s
+        self._progress.first_at = self._progress.first_at or now
         if self._progress.is_due:
             self._tell()
 

@@ -47,6 +47,9 @@ from sweepctl_pod.wandb.client import WandbClient
 from sweepctl_pod.wandb.outputs import Place, file_text, last_step, upload_file
 
 _TRY_S = 5.0
+_FIRST_LIMIT_S = 30.0
+"""How long the record waits for the first iteration of a trainer that counts them."""
+_LOOK_EVERY_S = 5.0
 _LAST_WORDS_S = 2.0
 """What the record may take of the time to leave, at most, when all else was said."""
 
@@ -54,8 +57,17 @@ _LAST_WORDS_S = 2.0
 class RecordKeeper:
     """The record of one run, from the start of an attempt to its end."""
 
-    def __init__(self, client: WandbClient, training: Training, times: ClaimTimes | None) -> None:
-        """Begin to write that this attempt has begun; without `times` no claim is made."""
+    def __init__(
+        self,
+        client: WandbClient,
+        training: Training,
+        times: ClaimTimes | None,
+        waited_since: float | None = None,
+    ) -> None:
+        """Begin to write that this attempt has begun; without `times` no claim is made.
+
+        `waited_since`: when the agent began to wait for it, by the steady clock.
+        """
         self._client = client
         self._training = training
         self._wake_up = training.pod.wake_up
@@ -69,7 +81,11 @@ class RecordKeeper:
             node=training.pod.environ.get("SWEEPCTL_NODE", ""),
             agent=agent_name(host, training.pod.descendants.marker),
             began_at=self._clock.now(),
+            waited_from=None if waited_since is None else self._clock.at(waited_since),
+            gpus=training.pod.gpus.count,
+            gpu=training.pod.gpus.kind,
         )
+        self._counts_since: float | None = None
         self._times = times
         self._left = progress_in(training.folder)
         self._claim = training.run.claim
@@ -93,11 +109,11 @@ class RecordKeeper:
 
     def poll(self, now: float) -> float:
         """Look at the claim when that is due; give the seconds until something is due."""
-        if self._attempt.first is None and self._call.is_done() and self._progress():
+        if self._call.is_done() and self._has_news(now):
             self._begin(is_news=True)  # whoever goes on after a sudden end then knows where it was
         times = self._times
         if times is None or self.is_lost:
-            return 3600.0
+            return 3600.0 if self._attempt.trained_from is not None else _LOOK_EVERY_S
         if self._call.is_done() and not self._is_taken:
             if self._take() is None:
                 self._due_at = max(self._due_at, now + times.look_every_s)
@@ -164,12 +180,51 @@ class RecordKeeper:
         self._is_taken = False
         self._call = BackgroundCall(lambda: self._bring(attempt, claim, is_news), self._wake_up)
 
+    def _has_news(self, now: float) -> bool:
+        """Say whether to tell now that it trains: once, or sooner where that takes long."""
+        if self._attempt.trained_from is not None:
+            return False
+        progress = self._progress()
+        if self._first_iteration(progress) is not None:
+            return True
+        if progress is None or self._attempt.first is not None:
+            return False
+        self._counts_since = now if self._counts_since is None else self._counts_since
+        return now - self._counts_since >= _FIRST_LIMIT_S
+
     def _known(self) -> Attempt:
-        """Give the attempt with how far it has come by now."""
-        if progress := self._progress():
+        """Give the attempt with how far it has come by now, and when."""
+        attempt, training, progress = self._attempt, self._training, self._progress()
+        if progress:
             last = progress.iteration if progress.has_trained else None
-            self._attempt = replace(self._attempt, first=progress.first, last=last)
+            attempt = replace(attempt, first=progress.first, last=last)
+        if attempt.trained_from is None:
+            attempt = replace(attempt, trained_from=self._at(self._first_iteration(progress)))
+        counts = attempt.first is not None or training.counts_iterations
+        has_trained = attempt.trained_from is not None or not counts
+        self._attempt = replace(
+            attempt,
+            started_at=self._at(training.started_at),
+            trained_until=self._at(training.trained_until) if has_trained else None,
+        )
         return self._attempt
+
+    def _first_iteration(self, progress: Progress | None) -> float | None:
+        """Say when the first iteration was complete, by the steady clock; None: not yet, or not
+        known.
+        """
+        training = self._training
+        started_at, found = training.started_at, training.evidence.iteration_at
+        if started_at is None:
+            return None
+        now = training.trained_until or time.monotonic()  # what it printed may be read later
+        if found is None and progress is not None and progress.has_trained:
+            told = progress.first_at
+            found = told if told is not None and started_at <= told else now
+        return None if found is None else min(found, now)
+
+    def _at(self, steady: float | None) -> float | None:
+        return None if steady is None else self._clock.at(steady)
 
     def _progress(self) -> Progress | None:
         """Give what the trainer of this attempt says, and not what an earlier one has left."""

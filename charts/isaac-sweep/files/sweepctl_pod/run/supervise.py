@@ -54,15 +54,23 @@ def train(
     *,
     beat: Beat | None = None,
     take: Callable[[Command], None] = lambda command: None,
+    waited_since: float | None = None,
 ) -> Trained:
     """Train a run, judge it and post its end to W&B; give what came of it.
 
     `attempts` counts this one as well, for a run whose record does not. `beat` sends a heartbeat
     that names the run; without it another agent says that the run lives. `take` gets each command
     of W&B that is not about this run as soon as it comes: the next heartbeat must name what was
-    handed out by it.
+    handed out by it. `waited_since`: when the agent began to wait for it, by the steady clock.
     """
-    return _Supervisor(client, last_calls, training, beat, take).train(attempts)
+    record = RecordKeeper(
+        client,
+        training,
+        # On the embedded server no claim is needed, and under another agent none is possible.
+        training.pod.claim_times if beat is not None and training.run.attempt is None else None,
+        waited_since,
+    )
+    return _Supervisor(client, last_calls, training, record, beat, take).train(attempts)
 
 
 class _Supervisor:
@@ -73,6 +81,7 @@ class _Supervisor:
         client: WandbClient,
         last_calls: LastCalls,
         training: Training,
+        record: RecordKeeper,
         beat: Beat | None,
         take: Callable[[Command], None],
     ) -> None:
@@ -86,10 +95,7 @@ class _Supervisor:
         self._beat = beat
         self._take = take
         self._heartbeats: Heartbeats | None = None
-        # On the embedded server no claim is needed, and under another agent none is possible.
-        is_claimed = beat is not None and training.run.attempt is None
-        times = training.pod.claim_times if is_claimed else None
-        self._record = RecordKeeper(client, training, times)
+        self._record = record
         self._is_told = self._is_out_of_touch = False
         self._is_unknown = False
         self._must_exit = False

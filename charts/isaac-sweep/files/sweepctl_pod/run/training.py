@@ -22,7 +22,7 @@ from sweepctl_pod.claims import ClaimTimes
 from sweepctl_pod.command import CHECKPOINT_MACRO, args_json
 from sweepctl_pod.console import Console
 from sweepctl_pod.overrides import Grammar
-from sweepctl_pod.preflight import full_disk_reason, gpu_count
+from sweepctl_pod.preflight import Gpus, full_disk_reason, gpu_count
 from sweepctl_pod.run.checkpoints import (
     CheckpointRule,
     checkpoint_environ,
@@ -85,6 +85,7 @@ class Pod:
     claim_times: ClaimTimes = field(default_factory=ClaimTimes)
     release: str = ""
     """Whose agent this is, as claims.release_of says."""
+    gpus: Gpus = field(default_factory=Gpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ class Training:
         self._closing_since: float | None = None
         self._is_second_try = False
         self._began_at = time.monotonic()
+        self.started_at: float | None = None
+        """When the trainer was first started, by the steady clock."""
         self.evidence = Evidence(self.resolved.trainer)
         self.reset()
         self.transcript = Transcript()
@@ -154,6 +157,13 @@ class Training:
     def progress(self) -> Progress | None:
         """How far this attempt has come; None where the companion says nothing."""
         return progress_in(self.folder)
+
+    @property
+    def counts_iterations(self) -> bool:
+        """Whether its first iteration is seen, by the companion or by a line of its own."""
+        kind = self.resolved.trainer
+        has_companion = kind is not TrainerKind.PLAIN and self.pod.checkpoints.of(kind).companion
+        return has_companion or self.evidence.iteration_at is not None
 
     def _resolved(self, checkpoint: str) -> Resolved:
         return resolve_run(
@@ -210,6 +220,8 @@ class Training:
         self._child = self._start_error = self._node_error = self._complaint = None
         self._intervention = self._asked = Intervention.NONE
         self._kill_at = self._ended_at = self._closing_since = None
+        self.trained_until: float | None = None
+        """When the training ended, by the steady clock: where it says that, before its process."""
 
     def prepare(self) -> None:
         """Write the files and ask what the start needs. May take long; for any thread."""
@@ -246,6 +258,7 @@ class Training:
         except ValueError as error:
             self._start_error = str(error)
             return
+        self.started_at = self.started_at or time.monotonic()
         self.pod.guardian.watch(self._child.pid)
         if self.resolved.trainer is TrainerKind.ISAACLAB3 and self.grammar is Grammar.LITERAL:
             self._settings.begin(self.resolved.argv, self._overrides)
@@ -320,6 +333,8 @@ class Training:
         exit_code: int | None = None
         undying: list[int] = []
         if self._child is not None:
+            said_at = self.evidence.ended_at if self.evidence.said_its_end else None
+            self.trained_until = said_at or self._ended_at or time.monotonic()
             limit_s = UNDYING_LIMIT_S if self._kill_at is None else UNDYING_LIMIT_S / 6
             until = time.monotonic() + limit_s
             exit_code, undying = self._child.finish(lambda: is_late() or time.monotonic() >= until)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sweepctl_pod.trainer.launchers import SCRIPT_LIBRARIES, TrainerKind
@@ -63,8 +65,13 @@ _TAIL_BYTES = 4096
 class Evidence:
     """What one trainer process has shown so far; fed by the thread that passes its output on."""
 
-    def __init__(self, trainer: TrainerKind) -> None:
+    def __init__(self, trainer: TrainerKind, steady: Callable[[], float] = time.monotonic) -> None:
         self._trainer = trainer
+        self._steady = steady
+        self.iteration_at: float | None = None
+        """When the first line of an iteration came, by the steady clock."""
+        self.ended_at: float | None = None
+        """When the line came by which `said_its_end` knows the end, by the steady clock."""
         self._said_its_end = False
         self._bar: int | None = None
         self._iteration: tuple[int, int] | None = None
@@ -93,10 +100,12 @@ class Evidence:
         if not self.bytecode_is_broken and _BROKEN_BYTECODE.search(lines):
             self.bytecode_is_broken = True
         if _ENDED.search(lines):
+            self.ended_at = self.ended_at or self._steady()
             self._said_its_end = True
         for found in _BAR.finditer(lines):
             self._bar = int(found[1])
         for found in _ITERATION.finditer(lines):
+            self.iteration_at = self.iteration_at or self._steady()
             self._iteration = int(found[1]), int(found[2])
         if self._cold_start is None:
             for signature in COLD_START_SIGNATURES:
