@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweepctl.figures import RunFacts, SweepFacts
 from sweepctl.search.metric import Metric
@@ -208,6 +210,22 @@ def test_a_link_keeps_all_that_was_chosen(server: InProcessServer, trained: str)
 )
 def test_a_query_reads_back_from_its_address(query: TableQuery) -> None:
     assert read_query(parse_qsl(query.address()[1:])) == query
+
+
+WORDS = st.one_of(
+    st.text(max_size=30),
+    st.text(alphabet='ab"\\ =<>!~:.,-1e', max_size=30),
+    st.sampled_from(["1", "-reward", "a=1 b~c", "lr:1..2", "time", "nan", "inf", "1e999"]),
+)
+NAMES = ["sort", "where", "range", "over", "column", "page", "x", "smooth", "log", "other"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), WORDS), max_size=8))
+def test_any_address_is_read_and_reads_back(pairs: list[tuple[str, str]]) -> None:
+    query = read_query(pairs)
+    again = read_query(parse_qsl(query.address()[1:]))
+    assert again == query
+    assert len(query.problems) <= len(pairs)
 
 
 def many(names: int) -> dict[str, Any]:

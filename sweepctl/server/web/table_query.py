@@ -112,7 +112,7 @@ class TableQuery:
         """Give the part of it that says how curves are drawn."""
         pairs = [("x", self.x)] if self.x != "step" else []
         if self.smooth:
-            pairs.append(("smooth", f"{self.smooth:g}"))
+            pairs.append(("smooth", str(self.smooth)))
         return [*pairs, ("log", "1")] if self.is_log else pairs
 
     def sorted_by(self, column: str, *, descends_first: bool) -> TableQuery:
