@@ -170,8 +170,12 @@ def test_runs_that_differ_by_their_seed_alone_stand_together_with_mean_and_inter
 ) -> None:
     page = served(server).get(f"{trained}?over=seed").text
     head, *groups = rows(page)
-    assert head[-7:] == ["Runs", "Finished", "Mean reward", "±", "From", "To", "Best"]
+    assert head[-7:] == ["Mean reward", "Runs", "Finished", "±", "From", "To", "Best"]
     assert [group[head.index("Mean reward")] for group in groups][:2] == ["10.5", "8.5"]
+    by_lr = served(server).get(f"{trained}?over=seed&sort=-lr").text
+    assert column(by_lr, "lr") == ["0.1", "0.1", "0.01", "0.01", "0.001", "0.001"]
+    lowest = served(server).get(f"{trained}?over=seed&sort=reward").text
+    assert column(lowest, "Mean reward")[0] == "0.5"
     finished = [group[head.index("Finished")] for group in groups]
     assert sorted(finished) == ["1", "2", "2", "2", "2", "2"]
     assert re.search(r'<option value="">\(each run\)</option><option value="seed"', page)

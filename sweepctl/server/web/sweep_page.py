@@ -108,7 +108,7 @@ class SweepPage:
         columns, problems = table.shown(query)
         lines, more = table.runs(query)
         over, wrong = table.parameter_to_merge(query.over)
-        groups = table.groups(lines, over) if over is not None else []
+        groups = table.groups(lines, over, query) if over is not None else []
         pages = max(1, math.ceil(len(groups if over else lines) / ROWS))
         page = min(query.page, pages)
         part = slice((page - 1) * ROWS, page * ROWS)
@@ -139,11 +139,17 @@ class SweepPage:
             seeds=table.seeds,
             alongs=ALONG,
             smoothings=sorted({*SMOOTHINGS, query.smooth}),
-            heads=_heads(query, columns, has_endings, table) if not over else [],
+            heads=_heads(query, columns, has_endings, table)
+            if not over
+            else _heads(
+                query,
+                [*(each for each in table.parameters if each is not over), *table.measured],
+                False,
+                table,
+            ),
             has_state=any(column.name == STATE for column in columns),
             rows=[_row(row, ended, repeated, has_endings) for row, ended, repeated in shown],
             over=over,
-            others=[column.title for column in table.parameters if column is not over],
             groups=[_group(group, query) for group in groups[part]],
             group_count=len(groups),
             page=page,

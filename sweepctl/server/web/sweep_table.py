@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,18 +135,29 @@ class SweepTable:
         is_descending = query.is_descending if query.sort else self.is_maximized
         return self._sorted(lines, column, is_descending=is_descending), problems
 
-    def groups(self, lines: Sequence[Line], over: Column) -> list[Group]:
-        """Put runs together that differ by one parameter alone, the best mean first."""
+    def groups(self, lines: Sequence[Line], over: Column, query: TableQuery) -> list[Group]:
+        """Put runs together that differ by one parameter alone, the best mean first.
+
+        The query may order them by another parameter, or by the mean the other way round.
+        """
         others = [column for column in self.parameters if column is not over]
         cells = [self.cells(column) for column in others]
         found: dict[tuple[Cell, ...], list[Line]] = {}
         for line in lines:
             found.setdefault(tuple(cell(line) for cell in cells), []).append(line)
         groups = [self._group(settings, of, others) for settings, of in found.items()]
-        sign = -1 if self.is_maximized else 1
-        return sorted(
-            groups, key=lambda each: (each.mean is None, sign * (each.mean or 0.0), -each.runs)
-        )
+        is_descending = query.is_descending if query.sort else self.is_maximized
+        sign = -1 if is_descending else 1
+        groups.sort(key=lambda each: (each.mean is None, sign * (each.mean or 0.0), -each.runs))
+        at = next((at for at, each in enumerate(others) if each.name == query.sort), None)
+        if at is not None:
+
+            def place(each: Group) -> tuple[float, str]:
+                cell = each.settings[at]
+                return (cell, "") if isinstance(cell, float) else (math.inf, cell or "")
+
+            groups.sort(key=place, reverse=is_descending)
+        return groups
 
     def column(self, name: str) -> Column | None:
         """Find a column by its name in an address."""
@@ -195,7 +207,7 @@ class SweepTable:
 
     def _in_range(self, wanted: Range) -> Callable[[Line], bool] | str:
         """Give the test that a range is, or say what is wrong with it."""
-        among = [*self.parameters, *self._measured()]
+        among = [*self.parameters, *self.measured]
         column = next((each for each in among if wanted.column in (each.name, each.title)), None)
         if column is None:
             return self._unknown("range", wanted.column, among)
@@ -239,7 +251,9 @@ class SweepTable:
             conditions_text(conditions),
         )
 
-    def _measured(self) -> list[Column]:
+    @property
+    def measured(self) -> list[Column]:
+        """Give the column of the metric, where there is one."""
         return [self.metric] if self.metric is not None else []
 
     def _unknown(self, part: str, name: str, among: Sequence[Column] | None = None) -> str:
