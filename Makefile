@@ -91,6 +91,9 @@ bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and 
 bench-disruptions: trainer ## 100 mixed disruptions of 20 agents, and of as many stock wandb agents (root, Linux; half an hour)
 	@$(BIN)/python benchmarks/disruptions.py
 
+screenshots: setup ## every page as a real Chromium shows it, in build/screenshots; renews the pictures of the docs
+	@$(BIN)/python -m tests.screenshots
+
 chart: setup ## renew the settings in its README; write dist/isaac-sweep-VERSION.tgz, reproducibly
 	@$(BIN)/python -m tools.chart --package dist
 test-gpu: trainer ## the real trainer told to leave, killed and taken up again on an NVIDIA GPU, cuda:0
@@ -111,4 +114,4 @@ clean: ## remove the environments and caches of this checkout
 	@rm -rf .venv $(TRAINER) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup trainer demo test test-cluster test-disruptions test-clients test-wandb check lint type unit golden testbed-up testbed-down testbed-shell fmt bench-overrides bench-reading bench-agent bench-search bench-server bench-pages bench-leaving bench-restart bench-bytecode bench-companion bench-reward-debt \
-	bench-cluster bench-disruptions chart test-parity test-fuzz test-kills test-gpu lock version clean
+	bench-cluster bench-disruptions screenshots chart test-parity test-fuzz test-kills test-gpu lock version clean

@@ -38,13 +38,20 @@ _BEGAN = 1_790_000_000.0
 _POINTS = 60
 
 
-def fill(folder: Path, count: int, *, spec: dict[str, Any] | None = None, seed: int = 0) -> str:
+def fill(
+    folder: Path,
+    count: int,
+    *,
+    spec: dict[str, Any] | None = None,
+    seed: int = 0,
+    began: float = _BEGAN,
+) -> str:
     """Make the sweep, most of its runs finished, and give the path of its page."""
     spec, draw = spec or SPEC, random.Random(seed)
     database = Database(folder)
     hosts = [f"legs-{number}" for number in range(max(2, min(40, count // 10)))]
     with database.write() as tx:
-        project = sweep_store.ensure_project(tx, "local", "legs", _BEGAN)
+        project = sweep_store.ensure_project(tx, "local", "legs", began)
         metric = spec.get("metric") or {}
         sweep = sweep_store.create_sweep(
             tx,
@@ -58,11 +65,11 @@ def fill(folder: Path, count: int, *, spec: dict[str, Any] | None = None, seed: 
                 "config_text": json.dumps(spec),
                 "spec": json.dumps(spec),
             },
-            _BEGAN,
+            began,
         )
-        sweep = sweep_store.update_sweep(tx, sweep.pk, {"state": "FINISHED"}, _BEGAN)
+        sweep = sweep_store.update_sweep(tx, sweep.pk, {"state": "FINISHED"}, began)
         for number in range(count):
-            _run(tx, folder, sweep.pk, project.pk, number, spec, draw, hosts)
+            _run(tx, folder, sweep.pk, project.pk, number, spec, draw, hosts, began)
     database.close()
     return f"/local/legs/sweeps/{sweep.id}"
 
@@ -76,6 +83,7 @@ def _run(
     spec: dict[str, Any],
     draw: random.Random,
     hosts: list[str],
+    first_began: float,
 ) -> None:
     # Four runs each differ by their seed alone.
     one = random.Random(number // 4)
@@ -85,7 +93,7 @@ def _run(
     score = 30 - 4 * abs(math.log10(rate) + 3.2) ** 2 + draw.gauss(0, 1.5)
     state = "finished" if number % 9 else ("failed", "crashed", "killed")[number // 9 % 3]
     host, lasted = hosts[number % len(hosts)], draw.uniform(900, 1500)
-    began = _BEGAN + number // len(hosts) * 1600 + draw.uniform(0, 60)
+    began = first_began + number // len(hosts) * 1600 + draw.uniform(0, 60)
     run = run_store.create_run(
         tx,
         {

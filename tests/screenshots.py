@@ -1,17 +1,20 @@
 """Pictures of all pages as a real Chromium shows them: `python -m tests.screenshots`.
 
-They go to build/screenshots, to be looked at; with `--docs` two of them are renewed in docs/images.
+They go to build/screenshots, to be looked at, and two of them renew those in docs/images. Names of
+pages (`sweep run`) take only these.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from benchmarks.page_data import fill
+from benchmarks.page_data import SPEC, fill
 from sweepctl.server.access.data_key import make_key
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
@@ -21,13 +24,18 @@ from tests.serving import ServerProcess
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "screenshots"
 DOCS = ROOT / "docs" / "images"
+IN_DOCS = ("sweep", "run")
+"""The pages whose upper part is shown in the docs."""
+
+_SPEC = {**SPEC, "program": "train.py"}
 _MOST_BYTES = 200_000
-_LOOKS = {"wide": (1280, False), "phone": (500, False), "dark": (1280, True)}
+_WIDTH, _HEIGHT = 1280, 800
+_LOOKS = {"wide": (_WIDTH, False), "phone": (500, False), "dark": (_WIDTH, True)}
 
 
 def demo_data(folder: Path) -> str:
     """Make a sweep as one is under way: 24 runs, two of them training; give its page."""
-    page = fill(folder, 24)
+    page = fill(folder, 24, spec=_SPEC, began=time.time() - 5.2 * 3600)
     make_key(folder)
     with closing(Database(folder)) as database, database.write() as tx:
         sweep = sweep_store.find_sweep(tx, id=page.rpartition("/")[2])
@@ -64,7 +72,7 @@ def places(page: str) -> dict[str, str]:
 def settled(browser: Chromium) -> None:
     """Bring every part of a page into sight, and wait until all are there."""
     browser.run(
-        "for (let y = 0; y < document.body.scrollHeight; y += 400) { scrollTo(0, y);"
+        "for (let y = 0; y < document.body.scrollHeight; y += 700) { scrollTo(0, y);"
         " await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame); }"
         " scrollTo(0, 0)"
     )
@@ -77,26 +85,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sweepctl-pages-") as scratch:
         browser = Chromium(Path(scratch), {})
         try:
-            for name, make in (("demo", demo_data), ("5000", lambda folder: fill(folder, 5000))):
+            for name, make in (("demo", demo_data), ("5000", lambda folder: fill(folder, 5000, spec=_SPEC))):
                 data = Path(scratch) / name
                 page = make(data)
                 with served(data) as url:
-                    _take(browser, url, places(page), name, wanted)
+                    pages = {title: url + place for title, place in places(page).items()}
+                    if not wanted or "report" in wanted:
+                        pages["report"] = _report(url, page, Path(scratch) / f"{name}.html")
+                    pages = {each: pages[each] for each in pages if not wanted or each in wanted}
+                    _take(browser, pages, name)
         finally:
             browser.close()
     print(f"pictures in {SHOTS}")
 
 
-def _take(browser: Chromium, url: str, pages: dict[str, str], name: str, wanted: list[str]) -> None:
+def _report(url: str, page: str, file: Path) -> str:
+    """Write the report of a sweep; give its address."""
+    entity, project, _, sweep = page.strip("/").split("/")
+    command = [sys.executable, "-m", "sweepctl", "report", f"{entity}/{project}/{sweep}"]
+    subprocess.run([*command, "--server", url, "-o", str(file)], check=True)
+    return file.as_uri()
+
+
+def _take(browser: Chromium, pages: dict[str, str], name: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    for title, place in pages.items():
-        if wanted and title not in wanted:
-            continue
+    for title, address in pages.items():
         for look, (width, is_dark) in _LOOKS.items():
-            browser.look(width, 800, is_dark=is_dark)
-            browser.open(url + place)
+            browser.look(width, _HEIGHT, is_dark=is_dark)
+            browser.open(address)
             settled(browser)
             (SHOTS / f"{title}-{name}-{look}.png").write_bytes(browser.picture())
+            if (name, look) == ("demo", "wide") and title in IN_DOCS:
+                _keep(DOCS / f"{title}.png", browser.picture(height=_HEIGHT))
+
+
+def _keep(file: Path, picture: bytes) -> None:
+    if len(picture) > _MOST_BYTES:
+        raise SystemExit(f"{file} would have {len(picture)} bytes, over {_MOST_BYTES}")
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(picture)
 
 
 if __name__ == "__main__":

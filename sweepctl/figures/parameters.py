@@ -203,7 +203,7 @@ def _draw_axis(panel: Panel, name: str, room: float) -> str:
         panel.parts.append(f'<path class="axis" d="M{x:g} {y:g}h-4"/>')
         most = max(int((room - 8) / LETTER), 3)
         panel.parts.append(text(x - 6, y + 4, label, "end", "halo", most=min(most, 9)))
-    most = max(int(room / LETTER), 4)
+    most = max(int((room - 16) / LETTER), 4)  # names side by side are told apart by what is between
     above = panel.top - 10
     if x < LEFT + 1:
         return text(4, above, name, "start", "quiet", most=most, tail=True)
