@@ -85,7 +85,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sweepctl-pages-") as scratch:
         browser = Chromium(Path(scratch), {})
         try:
-            for name, make in (("demo", demo_data), ("5000", lambda folder: fill(folder, 5000, spec=_SPEC))):
+            for name, make in (
+                ("demo", demo_data),
+                ("5000", lambda folder: fill(folder, 5000, spec=_SPEC)),
+            ):
                 data = Path(scratch) / name
                 page = make(data)
                 with served(data) as url:
