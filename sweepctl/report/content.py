@@ -64,6 +64,8 @@ class Report:
     about: Sequence[tuple[str, str]]
     """Versions and provenance: what, and its value or that it is not recorded."""
     made_at: str
+    why_no_commands: str = ""
+    """Why nothing can be said of how the best runs are repeated, where that is so."""
     page: str = ""
     """The address of the sweep's own page, where it has one that stays."""
 
@@ -138,6 +140,11 @@ class Report:
         return Table(
             ("runs", "state", "reason", "which"), rows, f"{left} more reasons." if left else ""
         )
+
+    @property
+    def without_commands(self) -> str:
+        """Say why there are no commands that repeat runs."""
+        return self.why_no_commands or self.words[-1]
 
     def commands(self) -> list[Command]:
         """Give what repeats each of the best runs."""

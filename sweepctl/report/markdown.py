@@ -75,7 +75,7 @@ def _figure(figure: Figure, pictures: str) -> list[str]:
 
 def _commands(report: Report) -> list[str]:
     found = report.commands()
-    parts = [plain(report.words[-1])] if not found else []
+    parts = [plain(report.without_commands)] if not found else []
     for each in found:
         parts += [f"### {each.rank}. {plain(each.run)}: {plain(each.metric)}", plain(each.note)]
         parts.append(fenced(each.text, "sh"))

@@ -102,7 +102,7 @@ def _about(report: Report) -> Table:
 def _commands(report: Report) -> str:
     found = report.commands()
     if not found:
-        return f"<p>{safe(report.words[-1])}</p>"
+        return f"<p>{safe(report.without_commands)}</p>"
     parts = []
     for each in found:
         note = f'<p class="quiet">{safe(each.note)}</p>' if each.note else ""

@@ -23,6 +23,7 @@ from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.seen import SeenSweep, read_status
 from sweepctl.sweeps.status import RunRow, SweepStatus
+from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import SweepInfo
 
 _MOST_CURVES = 120
@@ -37,6 +38,7 @@ class Reading:
     seen: SeenSweep
     sweep: SweepInfo
     best: Sequence[RankedRun]
+    why_no_commands: str = ""
 
 
 class ReportReader:
@@ -54,14 +56,22 @@ class ReportReader:
         sweep = find_sweep(source, name)
         seen = read_status(source, SweepName(sweep.entity, sweep.project, sweep.id))
         seen = replace(seen, status=self._records.add_to(seen.status, source))
-        best = best_runs(
-            seen.status,
-            seen.config,
-            top=self._top,
-            record_of=partial(source.run_record, seen.status.sweep),
-            recorded=self._top,
-        )
-        return _without_secrets(Reading(seen, sweep, best), source, self._environ)
+        best, why = self._best(source, seen)
+        return _without_secrets(Reading(seen, sweep, best, why), source, self._environ)
+
+    def _best(self, source: SweepSource, seen: SeenSweep) -> tuple[Sequence[RankedRun], str]:
+        """Rank the best runs with their commands, or say why no command can be made."""
+        try:
+            best = best_runs(
+                seen.status,
+                seen.config,
+                top=self._top,
+                record_of=partial(source.run_record, seen.status.sweep),
+                recorded=self._top,
+            )
+        except SweepctlError as error:
+            return [], f"What repeats a run is not known: {error.message}."
+        return best, ""
 
     def report(self, source: SweepSource, name: SweepName) -> Report:
         """Read all that the document shows."""
@@ -82,6 +92,7 @@ class ReportReader:
             status=status,
             figures=figures_of(facts, chosen, self._top),
             best=reading.best,
+            why_no_commands=reading.why_no_commands,
             sweep_file=reading.sweep.config_text,
             about=about(reading, source),
             made_at=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -197,4 +208,5 @@ def _without_secrets(reading: Reading, source: SweepSource, environ: Mapping[str
         for entry in reading.best
     ]
     sweep = replace(reading.sweep, config_text=hiding.text(reading.sweep.config_text))
-    return Reading(SeenSweep(hidden, hiding.value(config)), sweep, best)
+    why = hiding.text(reading.why_no_commands)
+    return Reading(SeenSweep(hidden, hiding.value(config)), sweep, best, why)

@@ -96,6 +96,10 @@ SWEEPS = {
         ),
         "p59",
     ),
+    "no program": (
+        source_of(12, command=["python", "${program}"], more={"program": None}),
+        "What repeats a run is not known: the command uses ${program}",
+    ),
     "evil names": (
         MadeUpSource(
             replace(

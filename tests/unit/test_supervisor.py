@@ -108,6 +108,7 @@ def test_local_ends_with_the_code_of_wait(
             text=True,
         )
         assert told.returncode == code, told
+        assert " -o report.html" in told.stderr + told.stdout
 
 
 def test_local_gives_a_sweep_up_whose_every_run_fails_and_goes_on_when_corrected(
