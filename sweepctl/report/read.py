@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -38,6 +39,8 @@ class Reading:
     seen: SeenSweep
     sweep: SweepInfo
     best: Sequence[RankedRun]
+    read_s: float
+    """When it was read, in seconds since 1970."""
     why_no_commands: str = ""
 
 
@@ -57,7 +60,7 @@ class ReportReader:
         seen = read_status(source, SweepName(sweep.entity, sweep.project, sweep.id))
         seen = replace(seen, status=self._records.add_to(seen.status, source))
         best, why = self._best(source, seen)
-        return _without_secrets(Reading(seen, sweep, best, why), source, self._environ)
+        return _without_secrets(Reading(seen, sweep, best, time.time(), why), source, self._environ)
 
     def _best(self, source: SweepSource, seen: SeenSweep) -> tuple[Sequence[RankedRun], str]:
         """Rank the best runs with their commands, or say why no command can be made."""
@@ -80,13 +83,13 @@ class ReportReader:
     def facts(self, source: SweepSource, name: SweepName) -> SweepFacts:
         """Read what figures are made of: all runs, and the curves of those that are drawn."""
         reading = self.status(source, name)
-        facts = sweep_facts(reading.seen.status, reading.seen.config)
+        facts = facts_of(reading)
         return replace(facts, curves=self._with_curves(source, reading.sweep, facts).curves)
 
     def document(self, source: SweepSource, reading: Reading) -> Report:
         """Read the curves as well, and draw the figures."""
         status = reading.seen.status
-        facts = sweep_facts(status, reading.seen.config)
+        facts = facts_of(reading)
         chosen = self._with_curves(source, reading.sweep, facts)
         return Report(
             status=status,
@@ -120,6 +123,16 @@ class ReportReader:
     def _is_stale(self, run: RunFacts) -> bool:
         known = self._curves.get(run.id)
         return known is None or known[0] != run.state or run.state == "running"
+
+
+def facts_of(reading: Reading) -> SweepFacts:
+    """Give a reading's facts, with the times that tell what agents did."""
+    status = reading.seen.status
+    facts = sweep_facts(status, reading.seen.config)
+    created = {row.id: reading.read_s - row.age_s for row in status.runs if row.age_s is not None}
+    runs = [replace(run, created_s=created.get(run.id)) for run in facts.runs]
+    # Of a sweep that has ended nobody waits any more.
+    return replace(facts, runs=runs, now_s=None if status.has_ended else reading.read_s)
 
 
 def read_curves(
@@ -164,7 +177,8 @@ def about(reading: Reading, source: SweepSource) -> list[tuple[str, str]]:
         ("command", words),
         ("agents' hosts", _some(attempt.host for attempt in attempts)),
         ("nodes", _some(attempt.node for attempt in attempts)),
-        ("GPUs", _some(gpu for row in status.runs for gpu in row.gpus)),
+        ("GPUs of an agent", _some(f"{each.gpus} × {each.gpu}" for each in attempts if each.gpu)),
+        ("GPUs of this machine", _some(gpu for row in status.runs for gpu in row.gpus)),
         ("attempts", str(len(attempts)) if attempts else ""),
         ("code, image and versions of the trainer", ""),
     ]
@@ -209,4 +223,5 @@ def _without_secrets(reading: Reading, source: SweepSource, environ: Mapping[str
     ]
     sweep = replace(reading.sweep, config_text=hiding.text(reading.sweep.config_text))
     why = hiding.text(reading.why_no_commands)
-    return Reading(SeenSweep(hidden, hiding.value(config)), sweep, best, why)
+    seen = SeenSweep(hidden, hiding.value(config))
+    return replace(reading, seen=seen, sweep=sweep, best=best, why_no_commands=why)
