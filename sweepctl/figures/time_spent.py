@@ -46,7 +46,6 @@ def gpu_hours(facts: SweepFacts) -> Figure:
     kinds = [kind for kind in _WORDS if kind in hours]
     count = Counter(each.kind for each in tries)
     count[_REPEATED] = sum(each.repeated > 0 for each in tries)
-    count[WAITING] = len(waits)
     sums = {kind: sum(hours[kind].values()) for kind in kinds}
     total = sum(sums.values())
     labels = [_WORDS[kind] for kind in kinds]
@@ -87,7 +86,7 @@ def gpu_hours(facts: SweepFacts) -> Figure:
                 _WORDS[kind],
                 sums[kind],
                 sums[kind] / total if total else 0.0,
-                count[kind],
+                "" if kind == WAITING else count[kind],
                 *(hours[kind].get(part, 0.0) for part in (*PHASES, _WHOLE)),
             )
             for kind in kinds
@@ -137,9 +136,10 @@ def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
         first.setdefault(one.agent, one.began_s)
     agents = thinned(list(first), _MOST_AGENTS, best=0)
     row = {agent: len(agents) - 1 - at for at, agent in enumerate(agents)}
-    end = max(each.ended_s for each in both)
+    lasted_s = max(each.ended_s for each in both) - zero
+    unit, unit_s = _unit(lasted_s)
     plot = panel(
-        axis_over([0.0, (end - zero) / 3600], _SINCE[bool(known)], from_zero=True),
+        axis_over([0.0, lasted_s / unit_s], f"{unit} {_SINCE[bool(known)]}", from_zero=True),
         category_axis(agents[::-1], ""),
         max(16.0 * len(agents), 40.0) + 8,
         left=min(max(map(len, agents)) * LETTER + 24, 220),
@@ -149,16 +149,16 @@ def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
     shown = thinned([each for each in known if each.agent in row], 2 * _MOST_BARS, best=0)
     for each in drawn:
         if not each.spans:
-            began, ended = (each.began_s - zero) / 3600, (each.ended_s - zero) / 3600
+            began, ended = (each.began_s - zero) / unit_s, (each.ended_s - zero) / unit_s
             plot.bar(began, ended, row[each.agent], 10, "training", _title(each))
     for span in shown:
         words = f"{span.run}: {span.phase}" if span.run else span.phase
         kind = span.phase if span.phase in PHASES else "other"
-        hours = ((span.began_s - zero) / 3600, (span.ended_s - zero) / 3600)
-        plot.bar(*hours, row[span.agent], 10, kind, words)
+        began, ended = (span.began_s - zero) / unit_s, (span.ended_s - zero) / unit_s
+        plot.bar(began, ended, row[span.agent], 10, kind, words)
     for each in drawn:
         if each.kind != "training":  # how it ended: a short mark, across the bar
-            ended = (each.ended_s - zero) / 3600
+            ended = (each.ended_s - zero) / unit_s
             plot.bar(ended, ended, row[each.agent], 14, each.kind, _title(each), _END_WIDE)
     kinds = {each.kind for each in drawn} | {span.phase for span in shown} | {"training"}
     notes = _phase_notes(tries, [each for each in known if each.phase == WAITING], len(spans))
@@ -176,7 +176,7 @@ def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
     return Figure(
         name,
         title,
-        f"{counted(len(first), 'agent')} over {short((end - zero) / 3600)} hours"
+        f"{counted(len(first), 'agent')} over {short(lasted_s / unit_s)} {unit}"
         + (f"; {counted(len(tries), 'attempt')}: {told}." if tries else "."),
         picture([plot], title, legend),
         [*notes, *_unrecorded(facts)],
@@ -189,8 +189,15 @@ def fleet_timeline(facts: SweepFacts, spans: Sequence[Span] = ()) -> Figure:
     )
 
 
-_SINCE = ("hours since the first attempt", "hours since the first agent began")
+_SINCE = ("since the first attempt", "since the first agent began")
 _SIGNS = {"other": "stopped or unknown", "back": "handed back"}
+
+
+def _unit(lasted_s: float) -> tuple[str, float]:
+    """Give the unit in which a stretch of time is easy to read, and its seconds."""
+    if lasted_s < 120:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if lasted_s < 7200 else ("hours", 3600.0)
 
 
 def _title(each: Try) -> str:

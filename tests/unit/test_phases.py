@@ -87,6 +87,17 @@ def test_gpu_hours_are_told_by_what_became_of_them_and_by_phase() -> None:
     assert not any("not recorded" in note for note in figure.notes)
 
 
+@pytest.mark.parametrize(
+    ("lasted_s", "words"),
+    [(90.0, "90 seconds"), (600.0, "10 minutes"), (36_000.0, "10 hours")],
+)
+def test_timeline_is_told_in_the_unit_that_is_easy_to_read(lasted_s: float, words: str) -> None:
+    attempt = replace(OLD, ended_at=OLD.began_at + lasted_s)
+    figure = fleet_timeline(SweepFacts(None, [RunFacts("r", "finished", attempts=[attempt])]))
+    assert figure.says.startswith(f"1 agent over {words}; ")
+    assert f"{words.split()[1]} since the first attempt" in figure.svg
+
+
 def test_agent_that_was_heard_after_its_last_run_has_waited_since() -> None:
     facts = SweepFacts(
         None, [RunFacts("r", "finished", attempts=[WHOLE])], heard_s={"legs-0": 1300}
