@@ -12,6 +12,13 @@ _FEWEST = 8
 _NEAREST = 0.6
 """This share of the runs, the nearest, decides where the line is at a place."""
 
+_STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+"""Student's t at 0.975 for 1 to 30 degrees of freedom."""
+
 
 def trend(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Fit a line through points by local linear regression (LOESS, tricube weights).
@@ -37,12 +44,17 @@ def trend(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Give the mean and its 95 % interval; of one value the interval is the value."""
+    """Give the mean and its 95 % interval (Student's); of one value the interval is the value."""
     mean = statistics.fmean(values)
     if len(values) < 2 or not math.isfinite(mean):
         return mean, mean, mean
-    half = 1.96 * statistics.stdev(values) / math.sqrt(len(values))
+    half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return mean, mean - half, mean + half
+
+
+def _student(freedom: int) -> float:
+    """Give how many standard errors hold 95 % of few values: three seeds tell less than 1.96."""
+    return _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else 1.96 + 2.4 / freedom
 
 
 def _level(weighed: Sequence[tuple[float, float, float]]) -> float:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepctl.figures import RunFacts, SweepFacts
+from sweepctl.figures.trends import mean_interval
 from sweepctl.search.metric import Metric
 from sweepctl.server.bounds import EndingError
 from sweepctl.server.store import lines, run_store, sweep_store
@@ -376,3 +377,19 @@ def test_what_is_being_measured_does_not_hold_up_the_end_of_the_server() -> None
 async def _ends_with(measuring: Measuring, facts: SweepFacts) -> None:
     with pytest.raises(EndingError):
         await measuring.measured(facts)
+
+
+@pytest.mark.parametrize(
+    ("values", "half"),
+    [([1.0, 2.0], 6.353), ([1.0, 2.0, 3.0], 2.484), ([1.0, 2.0, 3.0, 4.0], 2.054)],
+)
+def test_few_seeds_have_a_wide_interval(values: list[float], half: float) -> None:
+    mean, low, high = mean_interval(values)
+    assert (high - low) / 2 == pytest.approx(half, abs=0.002)
+    assert (high + low) / 2 == pytest.approx(mean)
+
+
+def test_the_interval_of_many_is_the_normal_ones() -> None:
+    values = [float(n % 2) for n in range(4000)]
+    _, low, high = mean_interval(values)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.5 / 4000**0.5, rel=1e-3)
