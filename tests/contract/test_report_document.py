@@ -8,9 +8,12 @@ import io
 import os
 import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,8 +24,9 @@ from sweepctl.report.page import html_page
 from sweepctl.report.read import ReportReader
 from tests.chromium import PROGRAM, Chromium
 from tests.contract.conftest import Sdk
+from tests.contract.test_page_looks import AXE, FOUND, LOOKS
 from tests.reports import NAME, source_of
-from tests.serving import ServerProcess, wait_for
+from tests.serving import API_KEY, ServerProcess, wait_for
 
 TRAIN = """
 import wandb
@@ -76,6 +80,17 @@ def test_report_is_the_same_from_the_disk_and_by_the_api_and_can_be_uploaded(
     lines = by_api.stdout.splitlines()
     assert lines[0].startswith("api.html: ")
     assert lines[-1] == f"uploaded: {server.url}/local/legs/runs/report-{sweep[-8:]}"
+    with closing(sqlite3.connect(server.data / "sweepctl.sqlite")) as database:
+        query = (
+            "SELECT f.name, r.config, r.host FROM files f JOIN runs r ON r.pk = f.run"
+            " WHERE r.id LIKE 'report-%'"
+        )
+        stored = database.execute(query).fetchall()
+    names = {name for name, _, _ in stored}
+    assert any(re.fullmatch(r"media/html/report_.*\.html", name) for name in names), names
+    assert not any("metadata" in name or name == "output.log" for name in names), names
+    assert socket.gethostname() not in str(stored)
+    assert API_KEY not in str(stored)
     from_disk = report(sweep, "--data", str(server.data), "-o", "disk.html")
     assert from_disk.returncode == 0, from_disk.stderr
     facts = read_facts(sweep, data=server.data)
@@ -130,22 +145,27 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
 
 @pytest.mark.skipif(PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium")
 @pytest.mark.parametrize("runs", [1, 60])
-def test_page_opens_in_chromium_without_a_request(
+def test_page_opens_in_chromium_without_a_request_and_axe_finds_nothing_serious(
     browser: Chromium, runs: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "report.html"
     file.write_text(html_page(ReportReader(5, {}).report(source_of(runs), NAME)))
+    browser.leave()
     browser.open(file.as_uri())
-    asked = browser.run("return performance.getEntriesByType('resource').map(each => each.name)")
-    assert [name for name in asked if not name.startswith("data:")] == []
-    styled = browser.run("return getComputedStyle(document.querySelector('svg.sf')).display")
-    assert styled == "block", "its own policy lets its style sheet in"
-    width = browser.run("return [document.documentElement.scrollWidth, innerWidth]")
-    assert width[0] <= width[1]
-    refused = browser.run(
-        "let said = 'nothing'; addEventListener('securitypolicyviolation',"
-        " event => { said = event.violatedDirective }); const image = new Image();"
-        " image.src = 'http://127.0.0.1:9/'; await new Promise(done => setTimeout(done, 200));"
-        " return said"
+    asked = [address for address in browser.asked() if not address.startswith("data:")]
+    assert set(asked) == {file.as_uri()}
+    assert browser.complaints() == [], "its own policy lets its style sheet in"
+    assert browser.run("return getComputedStyle(document.querySelector('svg.sf')).display")
+    found = {}
+    browser.run(f"{AXE}; window.axe = axe; return 1")
+    for width, is_dark in LOOKS:
+        browser.look(width, is_dark=is_dark)
+        violations = browser.run(FOUND)
+        assert violations is not None, "axe ran"
+        wide = browser.run("return document.documentElement.scrollWidth - innerWidth")
+        found[width, is_dark] = [*violations, *([f"{wide} px too wide"] if wide > 0 else [])]
+    assert not any(found.values()), found
+    browser.run("new Image().src = 'http://127.0.0.1:9/'; return 1")
+    wait_for(
+        "the refusal of a request", lambda: "Content Security" in " ".join(browser.complaints())
     )
-    assert refused == "img-src"
