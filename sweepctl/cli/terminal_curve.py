@@ -16,6 +16,10 @@ HEIGHT = 4
 _MOST_COLUMNS = 72
 _FEWEST_COLUMNS = 12
 _LOG_FROM = 100.0
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+"""What Python itself sets LC_CTYPE to where the locale is C (PEP 538): the terminal's user said
+nothing of it."""
+
 _BRAILLE = 0x2800
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot of a cell, by its row and column."""
@@ -23,7 +27,10 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 def has_braille(environ: Mapping[str, str]) -> bool:
     """Say whether a terminal shows braille: it is told to speak UTF-8 and has a font for it."""
-    spoken = next(filter(None, (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    given = [environ.get("LC_ALL"), environ.get("LC_CTYPE"), environ.get("LANG")]
+    if given[1] in _COERCED:
+        given[1] = None
+    spoken = next(filter(None, given), "")
     return "utf" in spoken.lower() and environ.get("TERM") not in ("linux", "vt100", "vt220")
 
 

@@ -84,6 +84,8 @@ def test_without_a_metric_or_much_room_nothing_is_in_the_way() -> None:
         ({"LANG": "C.utf8", "TERM": "screen"}, True),
         ({"LANG": "en_US.UTF-8", "LC_ALL": "C", "TERM": "xterm"}, False),
         ({"LANG": "en_US.UTF-8", "TERM": "linux"}, False),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8", "TERM": "xterm"}, False),
+        ({"LC_CTYPE": "en_US.UTF-8", "TERM": "xterm"}, True),
         ({"TERM": "xterm"}, False),
         ({"LANG": "de_DE.ISO-8859-1"}, False),
     ],
