@@ -64,6 +64,8 @@ def places(page: str) -> dict[str, str]:
         "sweep": page,
         "run": f"{runs}/r00001",
         "failed-run": f"{runs}/r00000",
+        "run-metrics": f"{runs}/r00001/metrics?group=Train",
+        "compare": f"{runs.removesuffix('/runs')}/compare?runs=r00000,r00001,r00002,r00003",
         "cancel": f"{page}/cancel",
         "missing": "/nobody/nothing",
     }

@@ -17,6 +17,8 @@ from sweepctl.figures.gains import gains_of_the_best as gains_of_the_best
 from sweepctl.figures.importance import Importance as Importance
 from sweepctl.figures.importance import importance as importance
 from sweepctl.figures.importance import importance_of as importance_of
+from sweepctl.figures.logged import logged as logged
+from sweepctl.figures.logged import side_by_side as side_by_side
 from sweepctl.figures.parameters import metric_by_parameter as metric_by_parameter
 from sweepctl.figures.parameters import parallel_coordinates as parallel_coordinates
 from sweepctl.figures.phases import Span as Span

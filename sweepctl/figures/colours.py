@@ -21,6 +21,7 @@ MEANINGS = {
     "trend": "fitted trend",
     "default": "the task's default",
     "chosen": "chosen runs",
+    **{f"run-{number}": f"run {number}" for number in range(1, 11)},
 }
 """What each class of a mark means, in the words of a legend."""
 
@@ -37,15 +38,19 @@ _COLOURS = {
     "trend": "var(--sf-ink)",
     "default": "var(--sf-ink)",
     "chosen": "var(--sf-ink)",
+    # Of runs beside each other the number tells which one it is: five colours, then dashed again.
+    **{f"run-{number}": f"var(--sf-run-{(number - 1) % 5 + 1})" for number in range(1, 11)},
 }
 
 _LIGHT = (
     "--sf-ink:#1b1b1b;--sf-quiet:#595959;--sf-line:#d9d9d9;--sf-grey:#a3a3a3;--sf-paper:#fff;"
-    "--sf-thin:.45;--sf-faint:.22;--sf-mark:.65"
+    "--sf-thin:.45;--sf-faint:.22;--sf-mark:.65;"
+    "--sf-run-1:#332288;--sf-run-2:#117733;--sf-run-3:#882255;--sf-run-4:#2a7f8e;--sf-run-5:#8a6d00"
 )
 _DARK = (
     "--sf-ink:#ececec;--sf-quiet:#b0b0b0;--sf-line:#444;--sf-grey:#858585;--sf-paper:#161616;"
-    "--sf-thin:.8;--sf-faint:.5;--sf-mark:.95"
+    "--sf-thin:.8;--sf-faint:.5;--sf-mark:.95;"
+    "--sf-run-1:#a9a1f0;--sf-run-2:#5fcf80;--sf-run-3:#e58fb8;--sf-run-4:#7fd3e0;--sf-run-5:#dcc36a"
 )
 
 STYLE = (

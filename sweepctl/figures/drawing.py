@@ -14,6 +14,8 @@ from sweepctl.figures.axes import Axis
 from sweepctl.figures.colours import MEANINGS
 
 WIDTH = 760
+SMALL = 380
+"""The width of a picture that stands beside others of its kind."""
 LETTER = 6.6
 """About the width of a letter."""
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 12, 40
@@ -125,9 +127,18 @@ class Panel:
 _CROSS = "l1-1l3 3l3-3l1 1l-3 3l3 3l-1 1l-3-3l-3 3l-1-1l3-3z"
 
 
-def panel(x_axis: Axis, y_axis: Axis, height: float = 240, *, left: float = LEFT) -> Panel:
+def panel(
+    x_axis: Axis, y_axis: Axis, height: float = 240, *, left: float = LEFT, right: float = RIGHT
+) -> Panel:
     """Make the only panel of a picture, below its legend."""
-    return Panel(x_axis, y_axis, left=left, top=TOP + 22, width=WIDTH - left - RIGHT, height=height)
+    width = WIDTH - left - right
+    return Panel(x_axis, y_axis, left=left, top=TOP + 22, width=width, height=height)
+
+
+def small_panel(x_axis: Axis, y_axis: Axis) -> Panel:
+    """Make the only panel of a small picture, which has no legend."""
+    width = SMALL - LEFT - RIGHT
+    return Panel(x_axis, y_axis, left=LEFT, top=TOP, width=width, height=130)
 
 
 def picture(
@@ -136,6 +147,7 @@ def picture(
     legend: Sequence[str | tuple[str, str]] = (),
     *,
     more: Sequence[str] = (),
+    width: float = WIDTH,
 ) -> str:
     """Put panels into one picture; `legend` has meanings, or meanings with words of their own."""
     height = max(each.top + each.height for each in panels) + BOTTOM
@@ -143,7 +155,7 @@ def picture(
     # The parts of an image are nothing for themselves to who hears the page; links are.
     role = "group" if "<a " in body else "img"
     return (
-        f'<svg class="sf" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" '
+        f'<svg class="sf" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'role="{role}" aria-label="{safe(title)}">{_legend(legend)}{body}{"".join(more)}</svg>'
     )
 

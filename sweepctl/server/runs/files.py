@@ -56,9 +56,12 @@ class RunFiles:
             with suppress(OSError):
                 left_over.unlink()
 
-    def url(self, base_url: str, method: str, run: int, name: str) -> str:
-        """Give the signed address of a run's file: for this method, and for SIGNED_FOR_S."""
-        until = str(int(self._now() + SIGNED_FOR_S))
+    def url(self, base_url: str, method: str, run: int, name: str, *, every_s: int = 1) -> str:
+        """Give the signed address of a run's file: for this method, and for SIGNED_FOR_S.
+
+        It stays the same for `every_s` seconds, and holds so much longer.
+        """
+        until = str(int(-(-(self._now() + SIGNED_FOR_S) // every_s) * every_s))
         token = f"{until}.{self._signature(method, run, name, until)}"
         return f"{base_url}/storage/{run}/{token}/{urllib.parse.quote(name, safe='/')}"
 

@@ -255,6 +255,27 @@ def metric_curve(
     return points
 
 
+def stream_length(rows: sqlite3.Connection, run: int, stream: str) -> tuple[int, float]:
+    """Give how many lines any stream has, and about how long one is."""
+    table, own = ("history", "") if stream == HISTORY else ("lines", " AND stream = ?")
+    named = () if stream == HISTORY else (stream,)
+    query = (
+        f"SELECT avg(length(text)) FROM (SELECT text FROM {table} WHERE run = ?{own}"
+        " ORDER BY line DESC LIMIT 20)"
+    )
+    found = rows.execute(query, (run, *named)).fetchone()[0]
+    return count(rows, run, stream), float(found or 0.0)
+
+
+def lines_with_files(rows: sqlite3.Connection, run: int, samples: int) -> list[tuple[int, str]]:
+    """Give (step, text) of the newest history lines that name a file of media, newest first."""
+    query = (
+        "SELECT step, text FROM history WHERE run = ? AND instr(text, '\"media/')"
+        " ORDER BY line DESC LIMIT ?"
+    )
+    return _numbers_and_texts(rows, query, (run, samples))
+
+
 def metric_values(
     rows: sqlite3.Connection, run: int, metric: str, first_line: int
 ) -> Iterator[float]:

@@ -343,6 +343,15 @@ def run_documents(rows: Rows, sweep: int) -> dict[int, tuple[str, str]]:
     return {pk: (config, summary) for pk, config, summary in rows.execute(query, (sweep,))}
 
 
+def configs_beside(rows: Rows, sweep: int, run: int, count: int) -> list[str]:
+    """Give the configs of the newest other runs of a sweep that have one."""
+    query = (
+        "SELECT config FROM runs WHERE sweep = ? AND pk != ? AND config != '{}'"
+        " ORDER BY pk DESC LIMIT ?"
+    )
+    return [text for (text,) in rows.execute(query, (sweep, run, count))]
+
+
 def count_states(rows: Rows, sweep: int) -> dict[str, int]:
     """Count the runs of a sweep by their state."""
     query = f"SELECT state, count(*) FROM runs WHERE {OF_SWEEP} GROUP BY state"

@@ -21,8 +21,10 @@ from sweepctl.server.store.filters import TRUE, run_order
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.sweep_store import Project, Sweep
 from sweepctl.server.web.actions import Question
+from sweepctl.server.web.compare_page import ComparePage
 from sweepctl.server.web.page_writer import PageWriter
 from sweepctl.server.web.run_page import RunPage
+from sweepctl.server.web.run_parts import RunParts
 from sweepctl.server.web.sweep_content import SweepContent, SweepReader
 from sweepctl.server.web.sweep_figures import Named, SweepFigures
 from sweepctl.server.web.sweep_page import SweepPage
@@ -62,6 +64,8 @@ class Pages:
         self._now = now
         self._writer = PageWriter(now, has_logins=has_logins)
         self._run_page = RunPage(self._writer, database, files, limits, self._duration_s)
+        self.compare_page = ComparePage(self._writer, database, self._duration_s)
+        self.run_parts = RunParts(self._writer, database, files)
         self.reader = SweepReader(database, presence, now)
         self._sweep_page = SweepPage(self._writer, database, presence, self.reader, limits, now)
         self.figures = SweepFigures(self.reader)

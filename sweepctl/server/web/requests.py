@@ -20,8 +20,8 @@ from sweepctl_pod.errors import SweepctlError
 _BIG_BYTES = 1 << 18
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self';"
-    " style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none';"
-    " base-uri 'none'",
+    " style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; form-action 'self';"
+    " frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     # With none, a browser would hide where the login's form comes from.
     "Referrer-Policy": "same-origin",

@@ -52,6 +52,7 @@ from sweepctl.server.web.requests import (
     json_response,
     read_json,
 )
+from sweepctl.server.web.run_routes import PARTS, RunRoutes
 from sweepctl.server.web.static_files import ROUTE, static_file
 from sweepctl.server.web.sweep_routes import SweepRoutes, kept_page
 
@@ -162,6 +163,7 @@ class _Routes:
         self._kept = KeptPages(services.database.version)
         changes = services.database.changes
         self._sweep_pages = SweepRoutes(services.pages, self._kept, changes)
+        self._run_pages = RunRoutes(services.pages, self._kept, changes, services.database)
         self.streams = Streams(changes, min(MAX_STREAMS, raise_file_limit() // 4))
         # Apart from the threads that read: those of writers may all wait for the disk.
         self._writers = CapacityLimiter(_WRITERS)
@@ -280,6 +282,10 @@ class _Routes:
                 return await self._sweep_pages.page(request, entity, project, sweep)
             case [entity, project, "sweeps", sweep, "figures", name]:
                 return await self._sweep_pages.figure(request, entity, project, sweep, name)
+            case [entity, project, "compare"]:
+                return await self._run_pages.compare(request, entity, project)
+            case [entity, project, "runs", run, part] if part in PARTS:
+                return await self._run_pages.part(request, entity, project, run, part)
 
         def write() -> str:
             match names:
