@@ -33,7 +33,7 @@ def markdown(report: Report, pictures: str = "") -> str:
         "## Runs that did not finish",
         *_table(report.failures(), "No run has ended badly."),
         "## Sweep file",
-        "As the sweep's server keeps it.",
+        "As the sweep's server keeps it; JSON is written as YAML.",
         fenced(report.file_text(), "yaml"),
         "## Versions and provenance",
         *_table(Table(("what", "value"), report.about), ""),

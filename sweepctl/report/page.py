@@ -41,7 +41,7 @@ a{color:var(--link)}nav{display:flex;flex-wrap:wrap;gap:.1rem 1rem;margin:.75rem
 .wide th,.wide td{text-align:left;padding:.15rem .9rem .15rem 0;vertical-align:top;
 border-bottom:1px solid var(--line)}
 .wide th{color:var(--quiet);font-weight:600;white-space:nowrap}
-.wide td{white-space:nowrap}.wide .words td{white-space:normal;overflow-wrap:anywhere}
+.wide td{white-space:nowrap}.wide .words td{white-space:normal;overflow-wrap:break-word}
 pre{background:var(--panel);border:1px solid var(--line);border-radius:4px;padding:.6rem .8rem;
 font:12.5px/1.45 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:.25rem 0}
 summary{cursor:pointer;color:var(--quiet)}
@@ -127,7 +127,7 @@ def _failures(table: Table) -> str:
 
 
 def _sweep_file(report: Report) -> str:
-    words = '<p class="quiet">As the sweep\'s server keeps it.</p>'
+    words = '<p class="quiet">As the sweep\'s server keeps it; JSON is written as YAML.</p>'
     return f"{words}<pre>{_lines(report.file_text())}</pre>"
 
 

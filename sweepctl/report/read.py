@@ -11,6 +11,8 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+import yaml
+
 from sweepctl.figures import Curve
 from sweepctl.figures.facts import RunFacts, SweepFacts, is_number, number
 from sweepctl.figures.thinning import thinned
@@ -96,7 +98,7 @@ class ReportReader:
             figures=figures_of(facts, chosen, self._top),
             best=reading.best,
             why_no_commands=reading.why_no_commands,
-            sweep_file=reading.sweep.config_text,
+            sweep_file=sweep_file(reading),
             about=about(reading, source),
             made_at=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             page=page_of(source, reading.sweep),
@@ -155,6 +157,17 @@ def curve_of(rows: Sequence[Mapping[str, Any]], metric: str) -> Curve:
         [number(row["_step"]) for row in found],
         times_s=[number(time) for time in times] if all(map(is_number, times)) else (),
     )
+
+
+def sweep_file(reading: Reading) -> str:
+    """Give the sweep's config as its server keeps it; JSON, which may be one line, as YAML."""
+    text = reading.sweep.config_text
+    if not text.lstrip().startswith("{"):
+        return text
+    written: str = yaml.safe_dump(
+        dict(reading.seen.config), sort_keys=False, allow_unicode=True, width=100
+    )
+    return written
 
 
 def about(reading: Reading, source: SweepSource) -> list[tuple[str, str]]:
