@@ -58,6 +58,8 @@ def progress(first: int, iteration: int) -> None:
     folder = json.loads(ENVIRON["SWEEPCTL_COMPANION"])["folder"]
     os.makedirs(folder, exist_ok=True)
     told = {"iteration": iteration, "first": first, "of": 100, "at": time.time(), "pid": 1}
+    if iteration >= first:
+        told["first_at"] = time.monotonic()
     with open(f"{folder}/progress.part", "w") as file:
         json.dump(told, file)
     os.replace(f"{folder}/progress.part", f"{folder}/progress.json")

@@ -94,7 +94,8 @@ class Agent:
         self._settings = SettingsCheck(pod.python, pod.wake_up)
         self._attempts: Counter[str] = Counter()
         self._had_run = False
-        self._waits_since = time.monotonic()
+        self._began_at = time.monotonic()
+        self._waits_from: float | None = None
         self._taken = 0
         self._agent_id = ""
         self._last_calls = LastCalls(self._retrying, pod.signals, pod.wake_up)
@@ -327,9 +328,9 @@ class Agent:
             attempts,
             beat=self._beat,
             take=self._waiting.take,
-            waited_since=self._waits_since,
+            waited_from=self._waited_from(),
         )
-        self._waits_since = time.monotonic()
+        self._waits_from = trained.ended_at
         verdict = trained.verdict
         if verdict.leave is not None:
             preflight.write_termination_message(verdict.reason, self._pod.environ)
@@ -338,6 +339,12 @@ class Agent:
         if verdict.leave is None:
             self._giving_up.note(self._sweep, run, verdict, trained.lasted_s)
         return verdict.leave
+
+    def _waited_from(self) -> float:
+        """Say when this agent began to wait: when the run before ended, else when it began."""
+        if self._waits_from is not None:
+            return self._waits_from
+        return self._client.transport.now() - (time.monotonic() - self._began_at)
 
     def _beat(self, run_id: str) -> list[dict[str, Any]]:
         return self._client.heartbeat(self._agent_id, [run_id, *self._waiting.ids])

@@ -62,11 +62,11 @@ class RecordKeeper:
         client: WandbClient,
         training: Training,
         times: ClaimTimes | None,
-        waited_since: float | None = None,
+        waited_from: float | None = None,
     ) -> None:
         """Begin to write that this attempt has begun; without `times` no claim is made.
 
-        `waited_since`: when the agent began to wait for it, by the steady clock.
+        `waited_from`: when the agent began to wait for it, by the API's clock.
         """
         self._client = client
         self._training = training
@@ -75,13 +75,14 @@ class RecordKeeper:
         self._place: Place = (sweep.entity, sweep.project, training.run.id)
         host = training.host or socket.gethostname()
         self._clock = SteadyClock(client.transport.now())
+        began_at = self._clock.now()
         self._attempt = Attempt(
             number=training.run.attempt or 0,
             host=host,
             node=training.pod.environ.get("SWEEPCTL_NODE", ""),
             agent=agent_name(host, training.pod.descendants.marker),
-            began_at=self._clock.now(),
-            waited_from=None if waited_since is None else self._clock.at(waited_since),
+            began_at=began_at,
+            waited_from=None if waited_from is None else min(waited_from, began_at),
             gpus=training.pod.gpus.count,
             gpu=training.pod.gpus.kind,
         )
@@ -95,6 +96,12 @@ class RecordKeeper:
         """Whether another agent has a better claim to the run."""
         self._begin(is_news=True)
         self._due_at = time.monotonic() + (times.wait_s if times else 0.0)
+
+    @property
+    def ended_at(self) -> float:
+        """When this attempt has ended: now, where the record does not say it."""
+        ended_at = self._attempt.ended_at
+        return self._clock.now() if ended_at is None else ended_at
 
     def goes_on_from(self, checkpoint: int | None) -> None:
         """Note the checkpoint that the trainer is about to go on from; the next write tells it."""
@@ -201,11 +208,13 @@ class RecordKeeper:
         if attempt.trained_from is None:
             attempt = replace(attempt, trained_from=self._at(self._first_iteration(progress)))
         counts = attempt.first is not None or training.counts_iterations
-        has_trained = attempt.trained_from is not None or not counts
+        until = self._at(training.trained_until)
+        if until is not None and attempt.trained_from is not None:
+            until = max(until, attempt.trained_from)  # it was seen when the training had ended
+        elif counts:
+            until = None  # it never came to train
         self._attempt = replace(
-            attempt,
-            started_at=self._at(training.started_at),
-            trained_until=self._at(training.trained_until) if has_trained else None,
+            attempt, started_at=self._at(training.started_at), trained_until=until
         )
         return self._attempt
 

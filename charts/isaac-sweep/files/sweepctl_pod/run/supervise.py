@@ -44,6 +44,8 @@ class Trained:
     """The seconds from the trainer's start to its end, a second try included."""
     must_exit: bool
     """Whether W&B said that this agent is to go."""
+    ended_at: float
+    """When the attempt had ended, by the API's clock, as its record has it."""
 
 
 def train(
@@ -54,21 +56,21 @@ def train(
     *,
     beat: Beat | None = None,
     take: Callable[[Command], None] = lambda command: None,
-    waited_since: float | None = None,
+    waited_from: float | None = None,
 ) -> Trained:
     """Train a run, judge it and post its end to W&B; give what came of it.
 
     `attempts` counts this one as well, for a run whose record does not. `beat` sends a heartbeat
     that names the run; without it another agent says that the run lives. `take` gets each command
     of W&B that is not about this run as soon as it comes: the next heartbeat must name what was
-    handed out by it. `waited_since`: when the agent began to wait for it, by the steady clock.
+    handed out by it. `waited_from`: when the agent began to wait for it, by the API's clock.
     """
     record = RecordKeeper(
         client,
         training,
         # On the embedded server no claim is needed, and under another agent none is possible.
         training.pod.claim_times if beat is not None and training.run.attempt is None else None,
-        waited_since,
+        waited_from,
     )
     return _Supervisor(client, last_calls, training, record, beat, take).train(attempts)
 
@@ -131,7 +133,7 @@ class _Supervisor:
                 self._say(log_lines.run_note(run.id, f"its {RECORD_FILE} is not at W&B: {trouble}"))
         finally:
             self._end_heartbeats()
-        return Trained(verdict, lasted_s, self._must_exit)
+        return Trained(verdict, lasted_s, self._must_exit, record.ended_at)
 
     def _try(self) -> tuple[RunQuestion, TrainerEnd]:
         """Run the trainer to its end; ask W&B about the run while the rest is cleaned up."""
