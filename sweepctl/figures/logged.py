@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sweepctl.figures.axes import axis_over, short
 from sweepctl.figures.drawing import RIGHT, SMALL, WIDTH, panel, picture, small_panel, text
 from sweepctl.figures.facts import Along, Curve, RunFacts, counted
-from sweepctl.figures.figure import Cell, Figure
+from sweepctl.figures.figure import MOST_ROWS, Cell, Figure
 from sweepctl.figures.thinning import few_points
 
 MOST_BESIDE = 10
@@ -31,13 +31,13 @@ def logged(
 
     `kind` is the meaning of its line, by the run's state.
     """
-    place = f"logged-{re.sub('[^A-Za-z0-9]+', '-', name)}" if is_small else "logged"
+    own = f"logged-{re.sub('[^A-Za-z0-9]+', '-', name)}" if is_small else "logged"
     points = curve.along(over)
     skipped = len(curve.values) - len(points)
     notes = [f"{counted(skipped, 'value')} without a finite number: not shown."] if skipped else []
     if not points:
         why = "No finite value was logged." if curve.values else "Nothing was logged."
-        return Figure(place, name, why)
+        return Figure(own, name, why)
     values = [value for _, value in points]
     if is_log and min(values) <= 0:
         notes.append("The axis is not logarithmic: some values are 0 or below.")
@@ -50,12 +50,15 @@ def logged(
     plot.frame(x_ticks=ticks, y_ticks=ticks)
     plot.line(drawn, kind, name, "few")
     at, last = points[-1]
-    says = f"{short(last)} at {_LENGTHS[over]} {short(at)}"
+    place = f"after {short(at)} hours" if over == "time" else f"at {_LENGTHS[over]} {short(at)}"
+    says = f"{short(last)} {place}"
     if len(points) > 1:
         says += f"; from {short(min(values))} to {short(max(values))}"
-    return Figure(
-        "logged", name, f"{says}.", picture([plot], name, width=SMALL if is_small else WIDTH), notes
-    )
+    drawing = picture([plot], name, width=SMALL if is_small else WIDTH)
+    if is_small:
+        return Figure(own, name, f"{says}.", drawing, notes)
+    rows = few_points(points, MOST_ROWS)
+    return Figure(own, name, f"{says}.", drawing, notes, (_LENGTHS[over], name), rows)
 
 
 def side_by_side(

@@ -69,6 +69,9 @@ def test_every_metric_is_drawn_group_by_group(
     assert part.tags.count("svg") == 2
     assert "Train/length 4 at step 4; from 0 to 4." in part.text
     assert "Loss/value" not in part.text
+    assert "figure-logged-Train-length" in pages.run_parts.metrics(
+        "local", "p", run, PartQuery(group="Train")
+    ), "each has a name of its own on the page"
     found = Strict(pages.run_parts.metrics("local", "p", run, PartQuery(find="ENTR")))
     assert found.tags.count("svg") == 1
 
@@ -118,7 +121,7 @@ def test_what_the_client_measured_of_its_machine_is_drawn_over_time(
     assert "What the W&B client measured" in Strict(pages.run("local", "p", run, None)).text
     part = Strict(pages.run_parts.system("local", "p", run, PartQuery()))
     assert part.tags.count("svg") == 2
-    assert "system.cpu 3 at hours since the run began 0.05" in part.text
+    assert "system.cpu 3 after 0.05 hours" in part.text
 
 
 def media(path: str, kind: str = "image-file", **more: Any) -> dict[str, Any]:
