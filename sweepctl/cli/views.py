@@ -289,6 +289,9 @@ def print_best(status: SweepStatus, runs: Sequence[RankedRun]) -> None:
             console.print(output.table(["", ""], rows, header=False))
         else:
             console.print(f"  {override.path} = {_exact(override.value)}", markup=False)
+    if best.why_no_command:
+        console.print(f"\nno command runs it again: {best.why_no_command}", markup=False)
+        return
     how = "" if best.is_recorded else " (by the sweep's command: the run has no record of its own)"
     console.print(f"\nrun it again{how}:")
     console.print(f"  {best.shell_command()}", markup=False)

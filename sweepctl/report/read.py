@@ -26,7 +26,6 @@ from sweepctl.sweeps.place import find_sweep
 from sweepctl.sweeps.records import RecordReader
 from sweepctl.sweeps.seen import SeenSweep, read_status
 from sweepctl.sweeps.status import RunRow, SweepStatus
-from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import SweepInfo
 
 _MOST_CURVES = 120
@@ -66,16 +65,15 @@ class ReportReader:
 
     def _best(self, source: SweepSource, seen: SeenSweep) -> tuple[Sequence[RankedRun], str]:
         """Rank the best runs with their commands, or say why no command can be made."""
-        try:
-            best = best_runs(
-                seen.status,
-                seen.config,
-                top=self._top,
-                record_of=partial(source.run_record, seen.status.sweep),
-                recorded=self._top,
-            )
-        except SweepctlError as error:
-            return [], f"What repeats a run is not known: {error.message}."
+        best = best_runs(
+            seen.status,
+            seen.config,
+            top=self._top,
+            record_of=partial(source.run_record, seen.status.sweep),
+            recorded=self._top,
+        )
+        if why := next((each.why_no_command for each in best if each.why_no_command), None):
+            return [], f"What repeats a run is not known: {why}."
         return best, ""
 
     def report(self, source: SweepSource, name: SweepName) -> Report:

@@ -13,6 +13,7 @@ from typing import Any
 from sweepctl.sweeps.status import RunRow, SweepStatus, ranked, searched_parameters
 from sweepctl_pod.assignment import AssignedRun, AssignedSweep
 from sweepctl_pod.command import shell_line
+from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.overrides import Grammar, Override
 from sweepctl_pod.run_record import RunRecord
 from sweepctl_pod.shell_script import script_trouble
@@ -30,6 +31,8 @@ class RankedRun:
     command: tuple[str, ...]
     is_recorded: bool
     """Whether the command is the one that was executed, and not one resolved anew."""
+    why_no_command: str | None = None
+    """Why there is none, such as for a function that a Python process of the user's calls."""
 
     def as_dict(self, metric: str) -> dict[str, Any]:
         """Give the fields for `-o json`; the overrides' values are exact."""
@@ -41,6 +44,7 @@ class RankedRun:
             "overrides": {override.path: override.value for override in self.overrides},
             "command": list(self.command),
             "command_is_recorded": self.is_recorded,
+            **({"why_no_command": self.why_no_command} if self.why_no_command else {}),
         }
 
     def shell_command(self) -> str:
@@ -94,18 +98,24 @@ def _ranked_run(
     refused = script_trouble([str(word) for word in sweep.command]) is not None
     names = sorted(config.get("parameters", {}), key=str)  # as W&B hands them out
     known = {name: row.parameters[name] for name in names if name in row.parameters}
-    resolved = resolve_run(
-        replace(sweep, has_arguments=refused),
-        AssignedRun(row.id, known),
-        grammar=grammar or default_grammar(sweep.command),
-        environ={},
-        args_json_file=f"parameters-{row.id}.json",
-    )
+    sampled = {name: known[name] for name in searched if name in known}
+    kept = record.argv if record is not None else ()
+    try:
+        resolved = resolve_run(
+            replace(sweep, has_arguments=refused),
+            AssignedRun(row.id, known),
+            grammar=grammar or default_grammar(sweep.command),
+            environ={},
+            args_json_file=f"parameters-{row.id}.json",
+        )
+    except SweepctlError as error:
+        why = None if kept else error.message
+        return RankedRun(rank, row, sampled, (), tuple(kept), bool(kept), why)
     return RankedRun(
         rank=rank,
         run=row,
-        sampled={name: known[name] for name in searched if name in known},
+        sampled=sampled,
         overrides=resolved.overrides,
-        command=record.argv if record and record.argv else resolved.written,
-        is_recorded=record is not None and bool(record.argv),
+        command=kept or resolved.written,
+        is_recorded=bool(kept),
     )

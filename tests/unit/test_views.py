@@ -102,6 +102,30 @@ def test_best_gives_the_script_that_wandbs_own_agent_has_run_as_it_stands() -> N
     assert best.sampled == {"p_gain_leg": 1.1, "agent.lr": 1e-05}
 
 
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"command": None, "program": None}, "the command uses ${program}, and there is none"),
+        ({"command": ["python", "${program}"]}, "the command uses ${program}, and there is none"),
+    ],
+    ids=["a function of the user's own process", "program forgotten"],
+)
+def test_best_ranks_runs_that_no_command_repeats_and_says_why(
+    changed: dict[str, Any], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {key: value for key, value in {**CONFIG, **changed}.items() if value is not None}
+    seen = status(row("a1", 1.1, 0.5), row("b2", 0.7, 0.9))
+    runs = best_runs(seen, config, top=10)
+    views.print_best(seen, runs)
+    printed = capsys.readouterr().out
+    assert [entry.run.id for entry in runs] == ["b2", "a1"]
+    assert f"no command runs it again: {why}" in printed
+    assert "run it again:" not in printed
+    assert [entry.get("why_no_command") for entry in views.best_data(seen, runs)["runs"]] == [
+        why
+    ] * 2
+
+
 def test_best_prints_exact_gains_and_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     seen = status(row("b2", 0.7, 0.9))
     views.print_best(seen, best_runs(seen, CONFIG, top=10))
