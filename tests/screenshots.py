@@ -24,7 +24,7 @@ from tests.serving import ServerProcess
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "screenshots"
 DOCS = ROOT / "docs" / "images"
-IN_DOCS = ("sweep", "run")
+IN_DOCS = ("sweep", "compare")
 """The pages whose upper part is shown in the docs."""
 
 _SPEC = {**SPEC, "program": "train.py"}

@@ -289,6 +289,20 @@ window.addEventListener("popstate", () => fetchPage(location.href, { isNew: true
 if (document.body.dataset.every) {
   setInterval(() => { if (!document.hidden) renew(); }, 1000 * document.body.dataset.every);
 }
+// --- what is too wide for a narrow screen scrolls, also by the keyboard ---
+
+function reachScrollers() {
+  for (const each of document.querySelectorAll(".scroll, figure.sf")) {
+    const isReached = [...each.querySelectorAll("a, button, input, select, summary")]
+      .some((inner) => inner.tabIndex >= 0);
+    if (each.scrollWidth > each.clientWidth && !isReached) each.tabIndex = 0;
+    else each.removeAttribute("tabindex");
+  }
+}
+
+for (const kind of ["page", "part"]) document.addEventListener(kind, reachScrollers);
+window.addEventListener("resize", reachScrollers);
+reachScrollers();
 window.sweepctl = { goTo };
 watchParts();
 follow();
