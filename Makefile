@@ -88,7 +88,7 @@ bench-companion: trainer ## iterations per second of a real training with the co
 	@$(BIN)/python benchmarks/companion.py
 bench-cluster: testbed-up ## the cluster's verbs with 1,000 agents: kubectl and wandb.Api beside ours
 	@$(BIN)/python benchmarks/cluster.py
-bench-disruptions: trainer ## 100 mixed disruptions of 20 agents, and of as many stock wandb agents (root, Linux; half an hour)
+bench-disruptions: trainer ## 100 mixed disruptions of 20 agents, and of 8 stock wandb agents beside them (root, Linux; half an hour)
 	@$(BIN)/python benchmarks/disruptions.py
 
 screenshots: setup ## every page as a real Chromium shows it, in build/screenshots; renews the pictures of the docs

@@ -1,4 +1,4 @@
-"""What 100 mixed disruptions cost: our agents and a Job of stock `wandb agent` pods, side by side.
+"""What 100 mixed disruptions cost 20 agents of ours, beside a Job of 8 stock `wandb agent` pods.
 
 On real kubelets (a test bed of three nodes of its own), with W&B's real client and a light trainer
 that goes on from its checkpoint; some disruptions hit real Isaac Lab trainings meanwhile. All is
@@ -50,13 +50,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--disruptions", type=int, default=100)
     parser.add_argument("--agents", type=int, default=20)
-    parser.add_argument("--stock-agents", type=int, default=20)
+    parser.add_argument("--stock-agents", type=int, default=8)
     parser.add_argument("--toy", type=int, default=6, help="disruptions of one Isaac Lab run")
     parser.add_argument("--runs-each", type=int, default=5, help="runs for each agent")
     parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--pause", type=float, default=2.0, help="seconds of an iteration")
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds of an iteration")
     parser.add_argument("--save-every", type=int, default=10)
-    parser.add_argument("--every", type=float, default=4.0, help="seconds between two of a pod")
+    parser.add_argument("--every", type=float, default=6.0, help="seconds between two of a pod")
     parser.add_argument("--cut", type=float, default=60.0, help="seconds without network")
     parser.add_argument("--requeue", type=int, default=60, help="the server's patience in seconds")
     parser.add_argument("--seed", type=int, default=1)
