@@ -14,7 +14,7 @@ from sweepctl.server.store import lines
 from sweepctl.server.web.console import Piece, styled
 from sweepctl.server.web.pages import Pages
 from sweepctl.server.web.run_metrics import FIGURES_A_PAGE, groups_of
-from sweepctl.server.web.run_origin import differing, provenance, scaled_from_base
+from sweepctl.server.web.run_origin import command_of, differing, provenance, scaled_from_base
 from sweepctl.server.web.run_parts import PartQuery, read_part_query
 from sweepctl_pod.checkpoint import FileDigest, Manifest
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord
@@ -259,6 +259,20 @@ def test_the_command_is_the_one_that_ran_or_says_that_it_is_not_recorded(
     page = Strict(pages.run("local", "p", run, None)).text
     assert "As it ran, completed by its agent." in page
     assert 'python train.py "a=it\'s <b>"' in page
+
+
+def test_a_command_that_nobody_recorded_is_resolved_as_its_agent_would() -> None:
+    spec = {
+        "command": ["python", "-m", "isaaclab", "train", "${overrides}"],
+        "parameters": {"f": {"min": 1, "max": 3}, "f_cli_path": {"value": "env.gains"}},
+    }
+    params = {"f": 2.0, "f_cli_path": "env.gains", "f_base_dict": {"arm": 10}}
+    command = command_of(None, spec, params, ("local", "legs", "r1"))
+    assert command is not None
+    assert "env.gains={'arm':20.0}" in command.line
+    assert "legs" in command.line
+    assert list(command.overrides) == [("env.gains", '{"arm": 20.0}')]
+    assert command_of(None, None, params, ("local", "legs", "r1")) is None
 
 
 def test_the_newest_checkpoint_is_one_whose_files_are_all_there(

@@ -61,13 +61,20 @@ class Checkpoint:
 
 
 def command_of(
-    record: RunRecord | None, spec: Mapping[str, Any] | None, params: Mapping[str, Any], id: str
+    record: RunRecord | None,
+    spec: Mapping[str, Any] | None,
+    params: Mapping[str, Any],
+    place: tuple[str, str, str],
 ) -> Command | None:
-    """Give the command as it ran, else as it is resolved now; None where neither is known."""
+    """Give the command as it ran, else as it is resolved now; None where neither is known.
+
+    `place` is entity, project and run.
+    """
     resolved: Any = None
     if spec is not None:
         try:
-            sweep = AssignedSweep.of("", "", "", spec)
+            entity, project, id = place
+            sweep = AssignedSweep.of(entity, project, "", spec)
             resolved = resolve_run(
                 sweep,
                 AssignedRun(id, dict(params)),

@@ -108,7 +108,7 @@ class RunPage:
             group_count=len(groups),
             has_system=has_system,
             has_media=has_media,
-            command=run_origin.command_of(record, spec, parameters, run.id),
+            command=run_origin.command_of(record, spec, parameters, (entity, project, run.id)),
             scaled=run_origin.scaled_from_base(parameters),
             checkpoint=run_origin.newest_checkpoint(of_checkpoints, self._text_of),
             provenance=run_origin.provenance(
