@@ -115,6 +115,7 @@ def assert_sound(browser: Chromium, url: str, name: str) -> None:
     browser.run(f"{AXE}; window.axe = axe; return 1") or browser.run("return 1")
     for width, is_dark in LOOKS:
         browser.look(width, is_dark=is_dark)
+        browser.run("for (let n = 0; n < 3; n++) await new Promise(requestAnimationFrame)")
         violations = browser.run(FOUND)
         assert violations is not None, "axe ran"
         wide = browser.run("return document.documentElement.scrollWidth - innerWidth")

@@ -291,12 +291,17 @@ if (document.body.dataset.every) {
 }
 // --- what is too wide for a narrow screen scrolls, also by the keyboard ---
 
+const own = new WeakSet(); // others have a tabindex of the page's
+
 function reachScrollers() {
   for (const each of document.querySelectorAll(".scroll, figure.sf")) {
+    if (each.hasAttribute("tabindex") && !own.has(each)) continue;
     const isReached = [...each.querySelectorAll("a, button, input, select, summary")]
       .some((inner) => inner.tabIndex >= 0);
-    if (each.scrollWidth > each.clientWidth && !isReached) each.tabIndex = 0;
-    else each.removeAttribute("tabindex");
+    if (each.scrollWidth > each.clientWidth && !isReached) {
+      own.add(each);
+      each.tabIndex = 0;
+    } else each.removeAttribute("tabindex");
   }
 }
 
