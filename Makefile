@@ -49,8 +49,8 @@ lint: setup ## ruff, format included
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 type: setup ## mypy --strict
 	@$(BIN)/mypy
-unit: setup ## unit tests, no trainer, no network
-	@$(BIN)/pytest -q -n 3 --dist worksteal --hypothesis-profile quick tests/unit
+unit: setup ## unit tests, no trainer, no network; without those that are slow
+	@SWEEPCTL_KILLS=2 $(BIN)/pytest -q -n 3 --dist worksteal --hypothesis-profile quick -m "not slow" tests/unit
 
 golden: setup ## rewrite the golden files from what is printed now
 	@$(BIN)/python tests/unit/test_spec_problems.py && SWEEPCTL_GOLDEN=write $(BIN)/pytest -q tests/unit/test_manifest_golden.py

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb.wandb_agent
 
 from sweepctl_pod.command import (
     DEFAULT_COMMAND,
@@ -59,6 +58,8 @@ def stock_argv(
     folder: Path,
 ) -> list[str]:
     """Let the real agent of wandb start a run, and catch what it would start."""
+    import wandb.wandb_agent  # only here: it takes seconds, in each process of pytest
+
     started: list[list[str]] = []
 
     def start(command: list[str], **_: Any) -> Any:

@@ -252,6 +252,7 @@ def test_importance_says_that_10_runs_are_too_few() -> None:
         assert each.shares[0].low < each.shares[1].high
 
 
+@pytest.mark.slow
 def test_importance_says_what_matters_most_where_it_is_certain() -> None:
     said = importance_of(known_function(150, 1))
     assert said.words.startswith("strong matters most (")

@@ -154,6 +154,7 @@ def test_report_has_ranking_failures_commands_curves_and_provenance() -> None:
     assert "method: random\n" in page
 
 
+@pytest.mark.slow
 def test_report_of_5000_runs_and_10_parameters_is_below_3_mb_and_reads_few_curves() -> None:
     facts = made_up(5000, points=60)
     runs = [

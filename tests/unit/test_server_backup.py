@@ -75,7 +75,9 @@ def contents(folder: Path) -> dict[str, str]:
     return {name: (folder / place).read_text() for name, place in named.items()}
 
 
-@pytest.mark.parametrize("name", ["backup.tar", "backup.tar.gz"])
+@pytest.mark.parametrize(
+    "name", ["backup.tar", pytest.param("backup.tar.gz", marks=pytest.mark.slow)]
+)
 def test_a_backup_beside_a_server_is_brought_back_with_the_same_answers(
     server: ServerProcess, tmp_path: Path, name: str
 ) -> None:

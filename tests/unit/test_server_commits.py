@@ -260,6 +260,7 @@ def new_sweep(server: ServerProcess) -> str:
     return str(server.graphql(mutation, {"c": config})["upsertSweep"]["sweep"]["name"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not is_possible(), reason="no C compiler for the slow disk")
 def test_what_a_slow_disk_acknowledged_is_there_after_a_kill_and_took_few_fsyncs(
     tmp_path: Path,
@@ -290,6 +291,7 @@ def test_what_a_slow_disk_acknowledged_is_there_after_a_kill_and_took_few_fsyncs
     assert {row_of("Agent", id) for id in acknowledged} <= stored
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not is_possible(), reason="no C compiler for the slow disk")
 def test_who_only_reads_is_answered_while_more_wait_for_the_disk_than_there_are_threads(
     tmp_path: Path,

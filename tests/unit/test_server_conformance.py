@@ -199,6 +199,7 @@ def test_the_keys_that_an_earlier_version_stored_go_on(
     }
 
 
+@pytest.mark.slow
 def test_a_history_names_no_more_keys_than_a_limit(client: ApiClient, run: str) -> None:
     log(client, 0, {f"k{n}": n for n in range(30_000)})
     assert len(keys_of(client)) == 20_000 - 1
