@@ -108,14 +108,17 @@ def best_so_far(facts: SweepFacts, *, is_log: bool = False) -> Figure:
     plot.line(stairs, "best", more="bold")
     last_at, last = better[-1]
     plot.mark(last_at, best, "best", run_title(last), last.link)
+    times = counted(len(better) - 1, "time")
+    since = (
+        f"{times} a run was better than all before it" if better[1:] else "none was better since"
+    )
     without = len(facts.runs) - len(places)
     notes = [f"{counted(without, 'run')} without a final metric: not shown."] if without else []
     return Figure(
         "best-so-far",
         title,
         f"The best of {counted(len(places), 'finished run')} is {short(best)}, by {last.label}, "
-        f"number {last_at:,}; {counted(len(better) - 1, 'time')} a run was better than all before "
-        f"it ({facts.goal} is better).",
+        f"number {last_at:,}; {since} ({facts.goal} is better).",
         picture([plot], title, [("best", "best so far"), "finished"]),
         [*notes, *thinning_note(len(drawn), len(places))],
         ("number", "run", facts.metric_name),
