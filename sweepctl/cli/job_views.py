@@ -123,7 +123,8 @@ def state_view(state: SubmittedState, room: Room | None = None, *, wide: bool) -
     if room is not None:
         foot = foot[: room.lines // 3]
         if state.sweep is not None and state.sweep.runs:
-            head += curve_lines(state.sweep, room)
+            agents = len(state.job.agents) if state.job is not None else 0
+            head += curve_lines(state.sweep, room, agents + len(foot))
         lines = room.lines - 1 - _HEAD_LINES - len(foot) - (len(head) - 2)
         return Group(*head, *_agents_that_fit(state.job, lines, width, wide=wide), *foot)
     parts = [head[0], Text(), head[1]]

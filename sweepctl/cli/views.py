@@ -23,7 +23,7 @@ from sweepctl.sweeps.best import RankedRun
 from sweepctl.sweeps.facts import best_so_far
 from sweepctl.sweeps.gpus import label as gpu_label
 from sweepctl.sweeps.status import RunRow, SweepStatus, by_interest, changes
-from sweepctl_pod.wandb.states import ENDED_BADLY
+from sweepctl_pod.wandb.states import ENDED_BADLY, HELD_RUNS
 
 if TYPE_CHECKING:
     from sweepctl.sweeps.seen import SweepLine
@@ -78,7 +78,7 @@ def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = F
     if room is None:
         table = runs_table(status.runs, None, wide=wide)
         return Group(head, Text(), table, *reason_lines(status))
-    curve = curve_lines(status, room)
+    curve = curve_lines(status, room, sum(row.state in HELD_RUNS for row in status.runs))
     lines = max(2, room.lines - 1 - _HEAD_LINES - len(curve))
     reasons = reason_lines(status)
     if len(status.runs) + len(reasons) <= lines:
@@ -87,16 +87,21 @@ def status_view(status: SweepStatus, room: Room | None = None, *, wide: bool = F
     return Group(head, *curve, Text(), runs_table(shown, width), *rest_lines(rest, width))
 
 
-def curve_lines(status: SweepStatus, room: Room) -> list[Text]:
-    """Draw the best so far in a few lines, or say why there is no curve; none in little room."""
-    if room.lines < _LEAST_FOR_CURVE:
+def curve_lines(status: SweepStatus, room: Room, rows: int) -> list[Text]:
+    """Draw the best so far in a few lines, or say why there is no curve; none in little room.
+
+    `rows` matter more, such as of the runs under way: all of them must fit beside it.
+    """
+    left = room.lines - 1 - _HEAD_LINES - 1 - rows
+    if room.lines < _LEAST_FOR_CURVE or left < 1:
         return []
     found = best_so_far(status)
     if isinstance(found, str):
         return [Text(output.shortened(found, room.columns), style="dim")]
     is_braille = terminal_curve.has_braille(os.environ)
     drawn = terminal_curve.curve(found, len(status.runs), room.columns, is_braille=is_braille)
-    return [Text(), *(Text(line, style="green") for line in drawn)] if drawn else []
+    lines = [Text(), *(Text(line, style="green") for line in drawn)] if drawn else []
+    return lines if len(lines) <= left else []
 
 
 def sweeps_table(lines: Sequence[SweepLine], *, wide: bool) -> Lines:

@@ -23,8 +23,8 @@ def sweep(*values: float | None, metric: Metric | None = LOSS) -> SweepStatus:
     return SweepStatus("local/legs/s1", None, "RUNNING", "random", metric, 30, tuple(rows))
 
 
-def drawn(status: SweepStatus, columns: int = 80, lines: int = 40) -> list[str]:
-    return [line.plain for line in views.curve_lines(status, Room(columns, lines))]
+def drawn(status: SweepStatus, columns: int = 80, lines: int = 40, rows: int = 0) -> list[str]:
+    return [line.plain for line in views.curve_lines(status, Room(columns, lines), rows)]
 
 
 def test_it_steps_down_from_the_first_to_the_best_in_ascii() -> None:
@@ -75,6 +75,15 @@ def test_without_a_metric_or_much_room_nothing_is_in_the_way() -> None:
     assert drawn(sweep(3.0, 2.0), lines=19) == []
     assert drawn(sweep(3.0, 2.0), columns=10) == []
     assert "⠤" not in str(views.status_view(sweep(3.0, 2.0)))
+
+
+def test_runs_under_way_are_shown_before_the_curve() -> None:
+    status = sweep(3.0, 2.0, 1.0)
+    height = len(drawn(status))
+    room = 30 - 1 - views._HEAD_LINES - 1
+    assert len(drawn(status, lines=30, rows=room - height)) == height
+    assert drawn(status, lines=30, rows=room - height + 1) == []
+    assert drawn(sweep(None, None), lines=30, rows=room) == []
 
 
 @pytest.mark.parametrize(
