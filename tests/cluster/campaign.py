@@ -218,7 +218,9 @@ class Campaign:
                 fleet.pause()
             names = {fleet.instance for fleet in fleets}
             try:
-                self._until("all pods have left", lambda: not self._running_of(names))
+                # Told to leave is not gone: a kubelet may be slow to hear of it, and whoever still
+                # trains when the others end hands its run back to nobody.
+                self._until("all pods have left", lambda: not self._present_of(names))
             finally:
                 for fleet in fleets:
                     fleet.resume()
@@ -281,6 +283,17 @@ class Campaign:
 
     def _running_of(self, names: set[str]) -> list[Seen]:
         return [seen for seen in self._running() if seen.instance in names]
+
+    def _present_of(self, names: set[str]) -> list[Seen]:
+        """Give the pods whose containers may run, those that are told to leave included."""
+        ended = ("Succeeded", "Failed")
+        return [
+            seen
+            for seen in self.watch.pods().values()
+            if seen.instance in names
+            and not seen.is_gone
+            and seen.item["status"]["phase"] not in ended
+        ]
 
     def _note(self, kind: str, hit: list[Seen], fleets: tuple[str, ...] = ()) -> list[Struck]:
         with self._lock:
