@@ -68,7 +68,8 @@ def axis_over(
     if is_log and low > 0:
         low, high = (low / 1.5, high * 1.5) if low == high else (low, high)
         room = (math.log10(high) - math.log10(low)) * _MARGIN
-        return Axis(label, low / 10**room, high * 10**room, is_log=True)
+        most, least = min(high * 10**room, _LARGEST), max(low / 10**room, 5e-324)
+        return Axis(label, least, max(most, high), is_log=True)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high / 2 - low / 2 <= max(abs(low), abs(high)) * 1e-12:

@@ -45,10 +45,14 @@ def trend(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Give the mean and its 95 % interval (Student's); of one value the interval is the value."""
-    mean = statistics.fmean(values)
-    if len(values) < 2 or not math.isfinite(mean):
+    count = len(values)
+    mean = math.fsum(value / count for value in values)  # the sum itself may be beyond all numbers
+    if count < 2 or not math.isfinite(mean):
         return mean, mean, mean
-    half = _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    try:
+        half = _student(count - 1) * statistics.stdev(values) / math.sqrt(count)
+    except OverflowError:
+        half = math.inf
     return mean, mean - half, mean + half
 
 

@@ -160,7 +160,7 @@ def curve_of(rows: Sequence[Mapping[str, Any]], metric: str) -> Curve:
 def sweep_file(reading: Reading) -> str:
     """Give the sweep's config as its server keeps it; JSON, which may be one line, as YAML."""
     text = reading.sweep.config_text
-    if not text.lstrip().startswith("{"):
+    if text and not text.lstrip().startswith("{"):
         return text
     written: str = yaml.safe_dump(
         dict(reading.seen.config), sort_keys=False, allow_unicode=True, width=100
@@ -214,7 +214,7 @@ def _without_secrets(reading: Reading, source: SweepSource, environ: Mapping[str
     key = source.connection.api_key if isinstance(source, WandbApi) else None
     status, config = reading.seen.status, reading.seen.config
     texts = [row.parameters for row in status.runs[:200]]
-    hiding = Hiding(environ, key, config, *texts)
+    hiding = Hiding(environ, key, config, reading.sweep.config_text, *texts)
 
     def row(old: RunRow) -> RunRow:
         reason = old.reason and hiding.text(old.reason)
@@ -232,7 +232,10 @@ def _without_secrets(reading: Reading, source: SweepSource, environ: Mapping[str
         )
         for entry in reading.best
     ]
-    sweep = replace(reading.sweep, config_text=hiding.text(reading.sweep.config_text))
+    hidden_config = hiding.value(config)
+    # A file may write the same secret in another way, quoted or over two lines.
+    text = hiding.text(reading.sweep.config_text) if hidden_config == config else ""
+    sweep = replace(reading.sweep, config_text=text)
     why = hiding.text(reading.why_no_commands)
-    seen = SeenSweep(hidden, hiding.value(config))
+    seen = SeenSweep(hidden, hidden_config)
     return replace(reading, seen=seen, sweep=sweep, best=best, why_no_commands=why)

@@ -14,14 +14,18 @@ from typing import Any
 from sweepctl_pod.run.secret_values import HIDDEN, Secrets
 
 _NAMED = re.compile(
-    r"(^|[._\-])(api[_-]?key|access[_-]?key|secret|(auth|access)?[_-]?token|passw(or)?d|passphrase"
+    r"(^|[._\-])((api|access|secret|private|auth|encryption)[_-]?key|secret|(auth|access)?[_-]?token|passw(or)?d|passphrase"
     r"|credentials?)$",
     re.I,
 )
 """Names of a secret: stricter than for variables, since there are parameters like `key_frames`."""
 _ASSIGNED = re.compile(r"(?=(?:^|[\s'\"])-{0,2}([A-Za-z_][\w.\-]*)[=:\s]\s*([^\s'\",]+))")
 """A name and a value; by looking ahead, since the value may be the name of another."""
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+_PASSWORD = re.compile(r"(://[^/\s:@]*:|://(?=[^/\s:@]{12,}@))[^/\s@]+(?=@)")
+"""Of an address; a name without one is hidden where it is as long as a token."""
+_HEADER = re.compile(r"\b((?:Bearer|Basic)\s+)[^\s'\"]{8,}", re.I)
+_NUMBER = re.compile(r"(^|[._\-])(secret|passw(or)?d|passphrase)$", re.I)
+"""Names of a secret that may be a number: one of tokens is a quantity."""
 _FEWEST = 4
 
 
@@ -36,23 +40,34 @@ class Hiding:
 
     def text(self, text: str) -> str:
         """Give a text without secrets."""
-        return _PASSWORD.sub(rf"\1{HIDDEN}", self._secrets.hide(text))
+        return _without_addresses(self._secrets.hide(text))
 
     def command(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         """Give a command line in which a secret is its variable."""
-        return tuple(
-            _PASSWORD.sub(rf"\1{HIDDEN}", word) for word in self._secrets.hide_in_command(argv)
-        )
+        return tuple(_without_addresses(word) for word in self._secrets.hide_in_command(argv))
 
     def value(self, value: Any) -> Any:
         """Give a value without secrets in its texts and names."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.value(name): self.value(part) for name, part in value.items()}
+            return {
+                self.value(name): HIDDEN if _is_secret_number(str(name), part) else self.value(part)
+                for name, part in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [self.value(part) for part in value]
         return value
+
+
+def _without_addresses(text: str) -> str:
+    return _HEADER.sub(rf"\1{HIDDEN}", _PASSWORD.sub(rf"\1{HIDDEN}", text))
+
+
+def _is_secret_number(name: str, part: object) -> bool:
+    number = part.get("value") if isinstance(part, Mapping) else part
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return is_number and _NUMBER.search(name) is not None
 
 
 def _named(place: object, name: str = "") -> Iterator[tuple[str, str]]:

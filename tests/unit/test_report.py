@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pyarrow.parquet
 import pytest
+import yaml
 
 from sweepctl.figures import importance_of
 from sweepctl.report.markdown import fenced, markdown, plain
@@ -198,15 +199,51 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
         (source_of(3, reason=f"refused: {KEY}"), {"HF_TOKEN": KEY}),
         (source_of(3, more={"env": {"api_key": KEY}}), {}),
         (source_of(3, name=f"legs {KEY}"), {"MY_SECRET": KEY}),
+        (source_of(3, more={"env": {"private_key": {"value": KEY}}}), {}),
+        (source_of(3, command=["git", "clone", f"https://{KEY}@host/a"]), {}),
+        (source_of(3, command=["curl", "-H", f"Authorization: Bearer {KEY}"]), {}),
+        (source_of(3, more={"env": {"password": {"value": int("7" * 40)}}}), {}),
     ],
-    ids=["assigned", "option", "option=", "address", "script", "config", "reason", "map", "name"],
+    ids=[
+        *("assigned", "option", "option=", "address", "script", "config", "reason", "map", "name"),
+        *("private key", "user of an address", "header", "number"),
+    ],
 )
 def test_no_secret_is_in_the_file(source: MadeUpSource, environ: dict[str, str]) -> None:
     failed = replace(source.facts.runs[0], state="failed")
     source = replace(source, facts=replace(source.facts, runs=[failed, *source.facts.runs[1:]]))
     text = html_page(ReportReader(3, environ).report(source, NAME))
     assert KEY not in text
+    assert "7" * 40 not in text
     assert "***" in text or "${envvar:" in text
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "password: 'it''s: a #secret1'\n",
+        'password: "it\'s:\\x20a \\x23secret1"\n',
+        "password: it's a\n  #secret1\n",
+        "# WANDB_API_KEY=a#secret1\nmethod: random\n",
+    ],
+    ids=["quoted", "escaped", "two lines", "a comment"],
+)
+def test_no_way_of_writing_a_secret_in_the_sweep_file_brings_it_into_the_report(file: str) -> None:
+    config = yaml.safe_load(file)
+    if "password" in config:
+        config["password"] = "it's: a #secret1"
+    source = WithFile(made_up(3), more=config, file=file)
+    assert "secret1" not in html_page(ReportReader(3, {}).report(source, NAME))
+
+
+@dataclass
+class WithFile(MadeUpSource):
+    """A made-up sweep whose server keeps its file as somebody wrote it."""
+
+    file: str = ""
+
+    def sweep(self, *place: Any, **options: Any) -> Any:
+        return replace(super().sweep(*place, **options), config_text=self.file)
 
 
 def test_parameters_that_tune_keys_and_tokens_are_no_secrets() -> None:

@@ -29,6 +29,8 @@ STREAMS = (HISTORY, EVENTS, CONSOLE)
 """What a run streams line by line."""
 
 _MAX_STEP = 2**53
+_MOST_SECONDS = 1e12
+"""What says that it ran longer has told no time."""
 _MAX_PLOTTED_LINES = 5_000
 _CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
@@ -251,6 +253,7 @@ def metric_curve(
         )
         if type(step) is int and value is not None:
             is_told = isinstance(time, int | float) and not isinstance(time, bool)
+            is_told = is_told and abs(time or 0) < _MOST_SECONDS
             points.append((value, float(step), float(time or 0) if is_told else math.nan))
     return points
 

@@ -20,6 +20,9 @@ _MOST_LETTERS = 4000
 _MOST_PIECES = 200
 """Of one line: a line of a megabyte, or with a colour for each letter, shows its beginning."""
 
+_MOST_READ = 1 << 16
+"""Letters of a line that are looked at, codes included."""
+
 _NAMES = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 _FORMS = {1: "bold", 2: "faint", 3: "italic", 4: "underlined"}
 _LEVELS = (0, 95, 135, 175, 215, 255)
@@ -47,13 +50,16 @@ def plain(line: str) -> str:
 
 def styled(line: str) -> tuple[Piece, ...]:
     """Give the pieces of a line with their colours, cut where it is very long."""
+    cut = max(0, len(line) - _MOST_READ)
+    # What was written over is at the beginning of such a line, what counts at its end.
+    line = line[-_MOST_READ:] if cut and "\r" in line else line[:_MOST_READ]
     pieces: list[Piece] = []
     for text, kind in _looks(_last_state(line)):
         if pieces and pieces[-1].kind == kind:
             pieces[-1] = Piece(pieces[-1].text + text, kind)
         else:
             pieces.append(Piece(text, kind))
-    return _cut(pieces)
+    return _cut(pieces, cut)
 
 
 def _last_state(line: str) -> str:
@@ -126,8 +132,8 @@ def _nearest(red: int, green: int, blue: int) -> str:
     return _NAMES[min(range(8), key=lambda at: distance(_SHADES[at]))]
 
 
-def _cut(pieces: list[Piece]) -> tuple[Piece, ...]:
-    length = sum(len(piece.text) for piece in pieces)
+def _cut(pieces: list[Piece], more: int) -> tuple[Piece, ...]:
+    length = sum(len(piece.text) for piece in pieces) + more
     if length <= _MOST_LETTERS and len(pieces) <= _MOST_PIECES:
         return tuple(pieces)
     kept, room = [], _MOST_LETTERS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +104,9 @@ def scaled_from_base(params: Mapping[str, Any]) -> list[Setting]:
             continue
         for part, base in sorted(table.items()):
             if isinstance(base, int | float) and not isinstance(base, bool):
-                own = f"{base * factor:.6g}"
-                found.append(Setting(f"{path or name}.{part}", own, f"{base:.6g}"))
+                with suppress(OverflowError):  # no float holds a whole number of that size
+                    own = f"{base * factor:.6g}"
+                    found.append(Setting(f"{path or name}.{part}", own, f"{base:.6g}"))
     return found[:_MOST_LEAVES]
 
 

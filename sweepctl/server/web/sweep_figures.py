@@ -31,6 +31,8 @@ class Named:
     name: str
     title: str
     options: tuple[str, ...] = ()
+    is_measured: bool = False
+    """It takes seconds, in a process apart."""
 
 
 CURVES = Named("metric-over-steps", "The metric of all runs", ("x", "smooth", "log"))
@@ -40,7 +42,7 @@ ABOVE = (CURVES, PARALLEL)
 """What stands above the table of runs, with the best so far, which is part of the page."""
 
 BELOW = (
-    Named("importance", "What matters"),
+    Named("importance", "What matters", is_measured=True),
     Named("metric-by-parameter", "The metric by parameter"),
     Named("gains", "Gains of the best run"),
     Named("gpu-hours", "Where the GPU-hours went"),
@@ -72,7 +74,7 @@ class SweepFigures:
 
     async def figure(self, name: str, content: SweepContent, query: TableQuery) -> Figure:
         """Draw one of `FIGURES`."""
-        if name == "importance":
+        if FIGURES[name].is_measured:
             facts = content.facts
             found = await self._measuring.measured(facts) if facts.finished else None
             return await to_thread.run_sync(lambda: importance(facts, found))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from functools import partial
 
-from anyio import to_thread
+from anyio import Lock, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -43,6 +44,7 @@ class SweepRoutes:
         self._pages = pages
         self._kept = kept
         self._changes = changes
+        self._turn = Lock()
 
     async def page(self, request: Request, entity: str, project: str, sweep: str) -> Response:
         """Answer with the page, as its address wants it."""
@@ -67,8 +69,8 @@ class SweepRoutes:
         query, version = _query(request), await self._version(entity, project, sweep)
         options = tuple(pair for pair in query.of_curves if pair[0] in named.options)
         key = (entity, project, sweep, named.name, is_picture, options)
-        page = self._kept.current(key, version)
-        if page is None:
+
+        async def drawn() -> KeptPage:
             now, began = version(), time.monotonic()
             content = await to_thread.run_sync(self._pages.reader.content, entity, project, sweep)
             figure = await self._pages.figures.figure(named.name, content, query)
@@ -84,7 +86,13 @@ class SweepRoutes:
                 fresh = done + min(_TIMES_ITS_COST * took, _MOST_FRESH_S)
                 return self._kept.keep(key, text, now, done + _HOLDS_S, fresh)
 
-            page = await to_thread.run_sync(write)
+            return await to_thread.run_sync(write)
+
+        page = self._kept.current(key, version)
+        if page is None:
+            # What takes seconds is done once, however many ask for it meanwhile.
+            async with self._turn if named.is_measured else nullcontext():
+                page = self._kept.current(key, version) or await drawn()
         return _answer(request, page, _SVG_HEADERS if is_picture else {})
 
     async def _version(self, entity: str, project: str, sweep: str) -> Callable[[], int]:

@@ -17,8 +17,9 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-_MOST_CONDITIONS = 50
-_MOST_CHARACTERS = 4000
+_MOST_CONDITIONS = 100
+_MOST_CHARACTERS = 8000
+"""The link of a group has a condition for each parameter."""
 _CONDITION = re.compile(
     r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<name>[^\s!<>=~"]+))\s*(?P<op>!=|<=|>=|=|<|>|~)\s*'
     r'(?:"(?P<text>(?:[^"\\]|\\.)*)"|(?P<value>[^\s"]+))'

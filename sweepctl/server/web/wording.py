@@ -7,6 +7,7 @@ their parameter X, not as parameters.
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def sweep_metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str
 
 def duration(seconds: float | None) -> str:
     """Write how long something took: 12 s, 3 min 4 s, 2 h 5 min."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return ""
     whole = int(seconds)
     if whole < 60:

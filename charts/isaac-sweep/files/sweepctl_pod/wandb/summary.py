@@ -161,7 +161,7 @@ def runtime_s(summary: Mapping[str, Any]) -> float | None:
     own = summary.get("_wandb")
     said = [summary.get("_runtime"), own.get("runtime") if isinstance(own, Mapping) else None]
     found = [_as_float(value) for value in said if _is_number(value)]
-    return max(found, default=None)
+    return max(filter(math.isfinite, found), default=None)
 
 
 def duration_s(
