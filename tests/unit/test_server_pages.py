@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from sweepctl.figures.axes import axis_over
 from sweepctl.server.engine.results import Results
 from sweepctl.server.errors import NotFoundError
 from sweepctl.server.runs.files import RunFiles
 from sweepctl.server.store import file_store, lines, summary_store, sweep_store
 from sweepctl.server.web.pages import Pages
-from sweepctl.server.web.plot import Mark, lay_out, short
+from sweepctl.server.web.wording import short
 from sweepctl_pod.run_record import RECORD_FILE, Attempt, RunRecord
 from sweepctl_pod.wandb.summary import REASON_KEY
 from tests.unit.server_in_process import GRID, InProcessServer
@@ -306,24 +307,16 @@ PLOTS: dict[str, list[tuple[float, float]]] = {
 
 @pytest.mark.parametrize("points", PLOTS.values(), ids=PLOTS)
 def test_every_part_of_a_plot_stands_inside_it(points: list[tuple[float, float]]) -> None:
-    plot = lay_out([Mark(x, y, "") for x, y in points], "step")
-    assert plot is not None
-    assert len(plot.marks) == sum(math.isfinite(y) for _, y in points)
-    for mark in plot.marks:
-        assert plot.left <= mark.x <= plot.right
-        assert plot.top <= mark.y <= plot.bottom
-    for ticks, low, high in (
-        (plot.x_ticks, plot.left, plot.right),
-        (plot.y_ticks, plot.top, plot.bottom),
-    ):
+    shown = [(x, y) for x, y in points if math.isfinite(y)]
+    for values in zip(*shown, strict=True):
+        axis = axis_over(values, "step")
+        ticks = axis.ticks(6)
+        # What is beyond the largest of an axis stands just outside its frame, in the picture.
+        edge = 0.05 if max(map(abs, values)) > 1e300 else 0.0
+        assert all(-edge <= axis.place(value) <= 1 + edge for value in values)
         assert 1 <= len(ticks) <= 20
-        assert all(low <= tick.at <= high for tick in ticks)
-        assert len({tick.label for tick in ticks}) == len(ticks)
-
-
-def test_a_plot_of_nothing_is_none() -> None:
-    assert lay_out([], "step") is None
-    assert lay_out([Mark(0, math.nan, "")], "step") is None
+        assert all(0 <= at <= 1 for at, _ in ticks)
+        assert len({label for _, label in ticks}) == len(ticks)
 
 
 def test_numbers_for_people_are_short() -> None:

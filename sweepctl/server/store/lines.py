@@ -31,7 +31,6 @@ STREAMS = (HISTORY, EVENTS, CONSOLE)
 _MAX_STEP = 2**53
 _MOST_SECONDS = 1e12
 """What says that it ran longer has told no time."""
-_MAX_PLOTTED_LINES = 5_000
 _CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
 
@@ -221,19 +220,6 @@ def rows_with(texts: Iterable[str], keys: Sequence[str]) -> list[dict[str, Any]]
         if None not in chosen.values():
             found.append(chosen if keys else values)
     return found
-
-
-def metric_points(
-    rows: sqlite3.Connection, run: int, metric: str, samples: int
-) -> list[tuple[int, float]]:
-    """Give (step, value) of one metric where it is a number, at most `samples`, for a plot."""
-    points = []
-    for text in spread_history(rows, run, _MAX_PLOTTED_LINES):
-        values = stored_object(text)
-        step, value = values.get("_step"), read_metric(values, metric).number
-        if type(step) is int and value is not None:
-            points.append((step, value))
-    return [points[number] for number in spread(len(points), samples)]
 
 
 def metric_curve(

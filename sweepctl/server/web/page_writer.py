@@ -10,7 +10,6 @@ import markupsafe
 
 from sweepctl.figures.colours import STYLE
 from sweepctl.server.web import wording
-from sweepctl.server.web.plot import short
 from sweepctl.server.web.run_table import address
 from sweepctl.server.web.static_files import address as static_address
 
@@ -75,4 +74,4 @@ class PageWriter:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else short(value)
+    return "" if value is None else wording.short(value)

@@ -20,7 +20,6 @@ from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import RegisteredAgent, Rows, Sweep
 from sweepctl.server.web import wording
 from sweepctl.server.web.page_writer import PageWriter
-from sweepctl.server.web.plot import short
 from sweepctl.server.web.run_table import address, best_run
 from sweepctl.server.web.sweep_content import SweepContent, SweepReader
 from sweepctl.server.web.sweep_figures import ABOVE, BELOW, Named, best_of
@@ -290,17 +289,19 @@ def _group(group: Group, query: TableQuery) -> Mapping[str, Any]:
         "cells": ["" if cell is None else _text(cell) for cell in group.settings],
         "runs": group.runs,
         "measured": group.measured,
-        "mean": "" if group.mean is None else short(group.mean),
-        "half": "" if half is None else short(half),
-        "low": "" if group.low is None else short(group.low),
-        "high": "" if group.high is None else short(group.high),
-        "best": "" if group.best is None else short(group.best),
+        "mean": "" if group.mean is None else wording.short(group.mean),
+        "half": "" if half is None else wording.short(half),
+        "low": "" if group.low is None else wording.short(group.low),
+        "high": "" if group.high is None else wording.short(group.high),
+        "best": "" if group.best is None else wording.short(group.best),
         "link": replace(query, where=where, over="", page=1).address(),
     }
 
 
 def _text(cell: str | float) -> str:
-    return short(cell) if isinstance(cell, float) else cell if len(cell) <= 60 else cell[:60] + "…"
+    if isinstance(cell, float):
+        return wording.short(cell)
+    return cell if len(cell) <= 60 else cell[:60] + "…"
 
 
 def _hidden(query: TableQuery) -> list[tuple[str, str]]:

@@ -18,7 +18,6 @@ from sweepctl.server.lifecycle import Limits
 from sweepctl.server.store.run_store import Run
 from sweepctl.server.store.summary_store import sweep_metric
 from sweepctl.server.store.sweep_store import Sweep
-from sweepctl.server.web.plot import short
 from sweepctl_pod.overrides import PATH_SUFFIX, TABLE_SUFFIX
 from sweepctl_pod.stored_form import part_owner
 from sweepctl_pod.wandb.states import HELD_RUNS, RunState
@@ -139,6 +138,11 @@ def sweep_metric_trouble(sweep: Sweep | None, summary: Mapping[str, Any]) -> str
     if sweep is None or sweep.metric is None or reading is None:
         return None
     return metric_trouble(summary, sweep.metric, reading)
+
+
+def short(value: float) -> str:
+    """Write a number for people: six digits are enough."""
+    return f"{value:.6g}"
 
 
 def duration(seconds: float | None) -> str:
