@@ -27,6 +27,26 @@ DOWN = ApiError("cannot reach http://api: connection refused")
 REFUSED = ApiError("http://api answered 401", "check WANDB_API_KEY", status=401)
 
 
+class Clock:
+    """A time of its own: it passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("sweepctl_pod.waiting.time", clock)
+    return clock
+
+
 class Scene:
     """A wake_up, signals and retrying, with what was said."""
 
@@ -97,20 +117,19 @@ def test_signal_ends_the_waiting_for_a_call_that_hangs(scene: Scene) -> None:
     "error", [DOWN, REFUSED, ApiError("no run r1", status=404)], ids=["down", "refused", "gone"]
 )
 def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
-    error: ApiError, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    error: ApiError, scene: Scene, clock: Clock
 ) -> None:
-    monkeypatch.setattr("sweepctl_pod.waiting.LAST_CALLS_EVERY_S", 0.01)
-    scene.signal(signal.SIGTERM, grace_s=0.5)
-    tried = []
+    scene.signal(signal.SIGTERM, grace_s=30)
+    tried_at_s = []
 
     def work() -> None:
-        tried.append(1)
+        tried_at_s.append(clock.now_s)
         raise error
 
     with pytest.raises(NoAnswerError, match=error.message):
         scene.last_calls.call(work)
     assert scene.signals.left_s == 0
-    assert len(tried) > 2
+    assert tried_at_s == [0.5 * number for number in range(56)]
     assert [line.split(" (")[0].split(";")[0] for line in scene.said] == [error.message]
 
 
@@ -153,13 +172,15 @@ def test_what_is_refused_for_minutes_is_given_up_untold(
         scene.last_calls.call(failing(DOWN, DOWN, REFUSED))
 
 
-def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(scene: Scene) -> None:
+def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(
+    scene: Scene, clock: Clock
+) -> None:
     scene.signal(signal.SIGTERM, grace_s=100)
-    first = scene.signals.left_s
+    clock.sleep(7)
     scene.signal(signal.SIGINT, grace_s=100)
-    assert 97 < scene.signals.left_s <= first <= 98
+    assert scene.signals.left_s == 91
     short = Signals(scene.wake_up, grace_s=1, received=[signal.SIGTERM])
-    assert 0.5 < short.left_s <= 0.8
+    assert short.left_s == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(
