@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -166,12 +166,15 @@ class Campaign:
         """Give what each host trains now, and since when."""
         return {**training_since(self.ledger), **self.progress()}
 
-    def trains_on(self, node: str, *, each: bool = False) -> bool:
-        """Tell whether a pod of the node trains, or each of them."""
+    def trains_on(self, node: str, *, each_of: Container[str] = ()) -> bool:
+        """Tell whether a pod of the node trains, and each pod there of the fleets `each_of`."""
         training = self.training()
         there = [seen for seen in self._there() if _node_of(seen) == node]
         trains = [seen.host in training and training[seen.host][1] < seen.age_s for seen in there]
-        return all(trains) and bool(trains) if each else any(trains)
+        wait = any(
+            seen.instance in each_of and not does for seen, does in zip(there, trains, strict=True)
+        )
+        return any(trains) and not wait
 
     def trains_at_least(self, count: int) -> bool:
         """Tell whether that many running pods train."""

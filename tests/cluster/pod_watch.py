@@ -13,6 +13,8 @@ from typing import Any
 from tests.testbed.cluster import Cluster
 
 HANDED_BACK = 75
+_SIGNAL_LIMIT_S = 5.0
+"""So long after the API a pod may not know that it is told to leave, and end by itself."""
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Seen:
 
     item: dict[str, Any]
     is_gone: bool = False
+    told_at: float | None = None
+    """When it was first told to leave, its grace not included: the last word is the kubelet's."""
 
     @property
     def name(self) -> str:
@@ -56,15 +60,6 @@ class Seen:
         return self.is_gone or "deletionTimestamp" in self.item["metadata"]
 
     @property
-    def deleted_at(self) -> float | None:
-        """When it was told to leave, its grace not included."""
-        metadata = self.item["metadata"]
-        if "deletionTimestamp" not in metadata:
-            return None
-        grace_s = metadata.get("deletionGracePeriodSeconds") or 0
-        return epoch_of(metadata["deletionTimestamp"]) - grace_s
-
-    @property
     def disruption(self) -> str:
         """Why Kubernetes took it away, where it says so."""
         conditions = self.item["status"].get("conditions", ())
@@ -74,8 +69,8 @@ class Seen:
     @property
     def taken_at(self) -> float | None:
         """When it was told to leave, or Kubernetes noted that it took it away."""
-        if (deleted_at := self.deleted_at) is not None:
-            return deleted_at
+        if self.told_at is not None:
+            return self.told_at
         conditions = self.item["status"].get("conditions", ())
         found = (c["lastTransitionTime"] for c in conditions if c["type"] == "DisruptionTarget")
         at = next(found, None)
@@ -141,36 +136,48 @@ class PodWatch:
         if item.get("kind") != "Pod":
             return
         with self._lock:
-            is_gone = event["type"] == "DELETED"
-            self._seen[item["metadata"]["uid"]] = Seen(item, is_gone)
+            uid = item["metadata"]["uid"]
+            before = self._seen.get(uid)
+            told_at = (before.told_at if before else None) or _told_at(item)
+            self._seen[uid] = Seen(item, event["type"] == "DELETED", told_at)
 
 
 def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     """Say what is wrong with a pod's exit status; `allowed` is what was done to it besides."""
     ended = seen.ended
     code = None if ended is None else int(ended["exitCode"])
+    finished = ended and ended.get("finishedAt")  # none when the node cannot tell any more
+    ended_at = epoch_of(finished) if finished else None
     if code in allowed:
         return None
-    told_at = seen.deleted_at
+    told_at = seen.told_at
     is_told = told_at is not None or seen.disruption != ""
     if code == HANDED_BACK and is_told:
         return None
-    if code == 0:
-        ended_at = epoch_of(ended["finishedAt"]) if ended else 0.0
-        if told_at is None or ended_at <= told_at + 1:
-            return None
+    is_late = told_at is not None and ended_at is not None and ended_at > told_at + _SIGNAL_LIMIT_S
+    if code == 0 and not is_late:
+        return None
     if ended is None and (not seen.is_leaving or _never_ran(seen)):
         return None
     why = f" ({seen.disruption})" if seen.disruption else ""
     after = ""
-    if ended is not None and seen.taken_at is not None:
-        after = f" {epoch_of(ended['finishedAt']) - seen.taken_at:.0f} s before its end"
+    if ended_at is not None and seen.taken_at is not None:
+        after = f" {ended_at - seen.taken_at:.0f} s before its end"
     told = f"told to leave{after}" if is_told else "not told to leave"
-    return f"{seen.name}: {code}, {told}{why}"
+    reason = f" {ended['reason']}" if ended and ended.get("reason") else ""
+    return f"{seen.name}: {code}{reason}, {told}{why}"
 
 
 def _never_ran(seen: Seen) -> bool:
     return bool(seen.item["status"]["phase"] == "Pending")
+
+
+def _told_at(item: dict[str, Any]) -> float | None:
+    metadata = item["metadata"]
+    if "deletionTimestamp" not in metadata:
+        return None
+    grace_s = metadata.get("deletionGracePeriodSeconds") or 0
+    return epoch_of(metadata["deletionTimestamp"]) - grace_s
 
 
 def epoch_of(text: str) -> float:

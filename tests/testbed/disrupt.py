@@ -97,7 +97,8 @@ class Disruptor:
         try:
             time.sleep(for_s)
         finally:
-            self._in_node(node, "nft", f"delete table ip {table}")
+            with contextlib.suppress(BedUnavailable):  # it was switched off, its rules with it
+                self._in_node(node, "nft", f"add table ip {table}; delete table ip {table}")
 
     # one node
 

@@ -39,10 +39,10 @@ def test_a_child_that_does_nothing_more_is_ended_and_one_that_failed_says_why(
 def test_a_file_that_comes_slowly_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "_STALLED_LIMIT_S", 1.0)
+    monkeypatch.setattr(bucket, "_STALLED_LIMIT_S", 3.0)
     path = tmp_path / "file"
     each = f"printf x >>{path}; sleep 0.3; "
-    program = f"{each * 6} echo '{MARK}" + '{"answer": "all"}\''
+    program = f"{each * 12} echo '{MARK}" + '{"answer": "all"}\''
     asked = Bucket(lambda: [("/bin/sh", "-c", program)], {"PATH": "/usr/bin:/bin"})
     assert asked.ask("get", "file:///x", str(path)) == "all"
 

@@ -4,6 +4,7 @@ What runs log is what anybody wrote: none of it is markup, and none of it breaks
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,38 @@ def keep(server: InProcessServer, files: RunFiles, run: str, name: str, body: by
     path = files.incoming()
     path.write_bytes(body)
     files.keep(server.run(run), name, Upload(path, len(body), "0"))
+
+
+@pytest.mark.parametrize(
+    ("length", "read"),
+    [
+        pytest.param(0, 40, id="short: as many as were asked for"),
+        pytest.param(900, 20, id="long: about as many characters"),
+        pytest.param(50_000, 10, id="huge: never fewer than ten"),
+    ],
+)
+def test_of_long_lines_fewer_are_read_for_a_curve(
+    server: InProcessServer, run: str, length: int, read: int
+) -> None:
+    rows = [{"_step": n, "reward": n, "much": "x" * length} for n in range(100)]
+    stream(server, run, lines.HISTORY, rows)
+    with server.database.read() as read_rows:
+        pk = server.run(run).pk
+        found = lines.metric_curve(read_rows, pk, "reward", 40, characters=20_000)
+    assert len(found) == pytest.approx(read, abs=2)
+    assert [found[0][:2], found[-1][:2]] == [(0, 0), (99, 99)]
+
+
+@pytest.mark.parametrize("told", [True, "soon", None, 1e300, float("nan"), [1]])
+def test_a_point_of_a_curve_has_no_time_where_none_is_told(
+    server: InProcessServer, run: str, told: object
+) -> None:
+    stream(server, run, lines.HISTORY, [{"_step": 0, "reward": 1, "_runtime": told}])
+    with server.database.read() as rows:
+        points = lines.metric_curve(rows, server.run(run).pk, "reward", 40, characters=20_000)
+    [(value, step, time_s)] = points
+    assert (value, step) == (1, 0)
+    assert math.isnan(time_s)
 
 
 def test_every_metric_is_drawn_group_by_group(
@@ -179,7 +212,8 @@ def test_media_are_shown_or_the_page_says_why_not(
     place = next((p for p in json.dumps(row).split('"') if p.startswith("media/") and p[6:]), "x")
     if body is not None:
         keep(server, files, run, place, body)
-    assert "Images, tables, video" in Strict(pages.run("local", "p", run, None)).text
+    has_any = body is not None and place != "x"
+    assert has_any == ("Images, tables, video" in Strict(pages.run("local", "p", run, None)).text)
     page = Strict(pages.run_parts.media("local", "p", run))
     assert {"img", "video", "td"} & set(page.tags) == set(tags)
     assert said in page.text

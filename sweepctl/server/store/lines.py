@@ -31,6 +31,7 @@ STREAMS = (HISTORY, EVENTS, CONSOLE)
 _MAX_STEP = 2**53
 _MOST_SECONDS = 1e12
 """What says that it ran longer has told no time."""
+_FEWEST_OF_A_CURVE = 10
 _CONSOLE_LINE = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+Z?) (.*)", re.DOTALL)
 
 
@@ -223,24 +224,24 @@ def rows_with(texts: Iterable[str], keys: Sequence[str]) -> list[dict[str, Any]]
 
 
 def metric_curve(
-    rows: sqlite3.Connection, run: int, metric: str, samples: int
+    rows: sqlite3.Connection, run: int, metric: str, most: int, *, characters: int
 ) -> list[tuple[float, float, float]]:
-    """Give (value, step, seconds since the run began) of one metric, of at most `samples` lines.
+    """Give (value, step, seconds since the run began) of one metric, of at most `most` lines.
 
-    A time that is not told is not a number.
+    Of lines so long that they would have more than about `characters`, fewer are read. A time
+    that is not told is not a number.
     """
+    _, length = stream_length(rows, run, HISTORY)
+    most = max(_FEWEST_OF_A_CURVE, min(most, int(characters / max(length, 1.0))))
     points = []
-    for text in spread_history(rows, run, samples):
+    for text in spread_history(rows, run, most):
         values = stored_object(text)
-        step, time, value = (
-            values.get("_step"),
-            values.get("_runtime"),
-            read_metric(values, metric).number,
-        )
+        step, value = values.get("_step"), read_metric(values, metric).number
         if type(step) is int and value is not None:
-            is_told = isinstance(time, int | float) and not isinstance(time, bool)
-            is_told = is_told and abs(time or 0) < _MOST_SECONDS
-            points.append((value, float(step), float(time or 0) if is_told else math.nan))
+            time = read_metric(values, "_runtime").number
+            if time is None or abs(time) >= _MOST_SECONDS:
+                time = math.nan
+            points.append((value, float(step), time))
     return points
 
 

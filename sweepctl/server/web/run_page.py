@@ -75,7 +75,7 @@ class RunPage:
             parameters = run_store.params_of(rows, run.pk)
             record = record_store.record_of_run(rows, self._database.folder, run.pk)
             has_system = lines.line_count(rows, run.pk, lines.EVENTS) > 0
-            has_media = bool(lines.lines_with_files(rows, run.pk, 1))
+            has_media = bool(file_store.files(rows, run.pk, [], "media/%", 0, 1))
             of_checkpoints = file_store.files(
                 rows, run.pk, [], f"{run_origin.CHECKPOINTS}%", 0, _MAX_FILES
             )

@@ -27,8 +27,8 @@ _HOLDS_S = 10.0
 """The durations of runs under way are told that exactly."""
 
 MOST_CURVES = 120
-_CURVE_LINES = 400
-"""Of a longer history so many lines, spread evenly, are read for a curve."""
+_CURVE_LINES, _CURVE_CHARACTERS = 400, 600_000
+"""Of a longer history so much, in lines that are spread evenly, is read for a curve."""
 
 Texts = tuple[str | None, str | None]
 _ELSEWHERE: Texts = (None, None)
@@ -135,7 +135,13 @@ class SweepReader:
         if name is not None:
             with self._database.read() as rows:
                 for run in chosen:
-                    found = lines.metric_curve(rows, by_id[run.id].pk, name, _CURVE_LINES)
+                    found = lines.metric_curve(
+                        rows,
+                        by_id[run.id].pk,
+                        name,
+                        _CURVE_LINES,
+                        characters=_CURVE_CHARACTERS,
+                    )
                     if found:
                         values, steps, times = zip(*found, strict=True)
                         curves[run.id] = Curve(values, steps, times_s=times)
