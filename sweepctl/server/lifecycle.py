@@ -73,7 +73,12 @@ def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
 
 
 def release(
-    attempt: Attempt, limits: Limits, *, is_canceled: bool, was_delivered: bool = False
+    attempt: Attempt,
+    limits: Limits,
+    *,
+    is_canceled: bool,
+    was_delivered: bool = False,
+    is_unjudged: bool = False,
 ) -> Release:
     """Decide what becomes of a run that its agent released, or that was lost with its agent.
 
@@ -81,9 +86,12 @@ def release(
     happen any number of times; every other unfinished end counts against the attempts, and one that
     came further than all before makes good for them: a run that goes on from its checkpoints comes
     to its end, however often its node dies. A run that never started is handed out again, unless it
-    `was_delivered`: then its trainer failed earlier.
+    `was_delivered`: then its trainer failed earlier. `is_unjudged`: its agent fell silent before it
+    said what to make of the trainer's end, which W&B's client calls failed whatever the reason: a
+    trainer that was told to leave may do so sooner than the mark of that arrives.
     """
-    if attempt.state not in HELD_RUNS and attempt.state != RunState.PREEMPTED:
+    is_lost = attempt.state == RunState.FAILED and is_unjudged
+    if attempt.state not in HELD_RUNS and attempt.state != RunState.PREEMPTED and not is_lost:
         return Release(attempt.state, False, attempt.losses)
     if is_canceled or attempt.is_stop_asked:
         return Release(RunState.KILLED, False, attempt.losses)

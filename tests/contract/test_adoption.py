@@ -4,19 +4,22 @@ The server is the embedded one, shown as W&B proper by a proxy; all limits are a
 """
 
 import json
+import os
 import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from sweepctl_pod.errors import SIGTERM_CODE
 from sweepctl_pod.run_record import RECORD_FILE, RunRecord, read_record
 from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.wandb.client import Connection, RunInfo, SweepInfo, WandbClient
-from sweepctl_pod.wandb.outputs import file_text
+from sweepctl_pod.wandb.outputs import end_body, file_text
 from tests.contract.agents import Agent, World, freeze, thaw
 from tests.contract.faulty_proxy import FaultyProxy, Instead
 from tests.contract.wandb_proper import ProperProxy
@@ -164,6 +167,49 @@ def test_run_of_somebody_elses_agent_is_left_alone(dies: str, other: str, proper
     assert second.wait() == 0
     assert "claiming it" not in second.said
     assert len(proper.noted("began")) == 1
+
+
+@pytest.mark.parametrize("host", ["job-a-0", "job-b-0"])
+def test_run_that_the_trainers_client_called_failed_is_taken_up_where_its_agent_said_nothing(
+    host: str, proper: Proper
+) -> None:
+    """As when a trainer that was told to leave ended before the mark came, and its node died."""
+    sweep = proper.sweep(once(proper))
+    pod = proper.pod(sweep, "job-a-0")
+    proper.wait_noted("began")
+    proper.claimed(sweep)
+    frozen = freeze(pod)
+    run = proper.run(sweep)
+    place = (sweep.entity, sweep.project, run.id)
+    proper.client_of_proxy.post_file_stream(*place, end_body(SIGTERM_CODE))
+    assert proper.run(sweep).state == "failed"
+    for pid in frozen:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    pod.wait()
+    # Who is told to exit, as the run has ended, waits for none that was heard of a moment ago.
+    wait_for("a silent run", lambda: proper.silent_s(sweep) > 2)
+    second = proper.pod(sweep, host)
+    second.says("claiming it")
+    proper.proxy.is_over = True
+    assert second.wait() == 0
+    proper.went_well(sweep)
+    told = [(each.number, each.ended_by) for each in proper.claimed(sweep).attempts]
+    assert told == [(1, "silence"), (2, "finished")]
+
+
+def test_run_that_its_agent_called_failed_is_left_alone(proper: Proper) -> None:
+    sweep = proper.sweep(proper.trainer("note:began", "exit:3", "${args_no_hyphens}"))
+    first = proper.pod(sweep, "job-a-0", SWEEPCTL_MAX_INITIAL_FAILURES="0")
+    first.says("exit code 3")
+    proper.proxy.is_over = True
+    assert first.wait() == 0
+    wait_for("a silent run", lambda: proper.silent_s(sweep) > 7)
+    second = proper.pod(sweep, "job-a-0")
+    assert second.wait() == 0
+    assert "claiming it" not in second.said
+    assert len(proper.noted("began")) == 1
+    assert proper.run(sweep).state == "failed"
 
 
 def test_run_of_a_laptop_is_taken_up_by_its_own_next_agent(proper: Proper) -> None:

@@ -104,7 +104,7 @@ class Disruptor:
 
     def drain(self, node: Node) -> None:
         """Drain a node of the pods of the selector, and let pods come again."""
-        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
         try:
             self.cluster.kubectl("drain", node.name, *options, f"--pod-selector={self.selector}")
         finally:
@@ -119,14 +119,14 @@ class Disruptor:
             self.cluster.kubectl("taint", "node", node.name, f"{_TAINT}-")
 
     def preempt(self, node: Node) -> None:
-        """Have a more urgent pod take one GPU more than the node has free."""
+        """Have a more urgent pod take one GPU more than the node has free or is about to have."""
         value = {"value": 1_000_000, "globalDefault": False, "description": "tests"}
         metadata = {"name": URGENT}
         kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass"}
         self.cluster.apply({**kind, "metadata": metadata, **value})
-        self._wait_for("nobody leaves the node", lambda: not any(map(_leaves, self._on(node))))
-        used = sum(_gpus(item) for item in self._on(node))
-        spec = pod_spec(["sleep", "600"], gpus=node.gpus - used + 1, node=node.name)
+        self._wait_for("a pod stays on the node", lambda: self._staying_gpus(node))
+        free = node.gpus - self._staying_gpus(node)
+        spec = pod_spec(["sleep", "600"], gpus=free + 1, node=node.name)
         name = f"urgent-{node.name}-{time.time_ns()}"
         urgent = pod(
             name, {**spec, "priorityClassName": URGENT, "terminationGracePeriodSeconds": 1}
@@ -201,6 +201,10 @@ class Disruptor:
         """Give the pods of a node that have not ended, whosever they are."""
         found = self.cluster.get("pods", "-A", "--field-selector", f"spec.nodeName={node.name}")
         return [item for item in found["items"] if _is_there(item)]
+
+    def _staying_gpus(self, node: Node) -> int:
+        """Count the GPUs of a node's pods that are not told to leave."""
+        return sum(_gpus(item) for item in self._on(node) if not _leaves(item))
 
     def _evicted(self, node: Node) -> set[str]:
         """Give the pods that the node's kubelet has evicted, by UID."""

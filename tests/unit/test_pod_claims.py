@@ -208,7 +208,36 @@ def test_a_release_is_named_by_its_namespace_and_name(
         ),
         pytest.param(Abandoned("finished", 4000.0, record(OLD)), "job-1/x", None, id="finished"),
         pytest.param(Abandoned("failed", 4000.0, record(OLD)), "job-1/x", None, id="failed"),
-        pytest.param(Abandoned("killed", 4000.0, record(OLD)), "job-1/x", None, id="stopped"),
+        pytest.param(
+            Abandoned("failed", 4999.0, record(OLD, ended=("SIGTERM", "failed"))),
+            *("job-0/x", None),
+            id="failed-says-its-agent",
+        ),
+        pytest.param(
+            Abandoned("failed", 4000.0, record(OLD, ended=("SIGTERM", ""))),
+            *("job-1/x", 0.0),
+            id="failed-says-nobody",
+        ),
+        pytest.param(
+            Abandoned("failed", 4900.0, record(OLD, ended=("",))),
+            *("job-1/x", 500.0),
+            id="failed-and-its-agent-may-live",
+        ),
+        pytest.param(
+            Abandoned("failed", 4999.0, record(OLD, ended=("",))),
+            *("job-0/x", 0.0),
+            id="own-failed-says-nobody",
+        ),
+        pytest.param(
+            Abandoned("failed", 4000.0, record(OLD, ended=("silence", "silence", ""))),
+            *("job-0/x", None),
+            id="fails-each-time",
+        ),
+        pytest.param(
+            Abandoned("killed", 4000.0, record(OLD, ended=("",))),
+            *("job-1/x", None),
+            id="stopped",
+        ),
         pytest.param(Abandoned("running", 4000.0, None), "job-1/x", None, id="not-ours"),
         pytest.param(Abandoned("running", 4000.0, record()), "job-0/x", None, id="never-claimed"),
         pytest.param(Abandoned("running", 4999.0, record(OLD)), "job-0/x", 0.0, id="own-host"),

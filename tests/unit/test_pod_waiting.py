@@ -129,7 +129,7 @@ def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
     with pytest.raises(NoAnswerError, match=error.message):
         scene.last_calls.call(work)
     assert scene.signals.left_s == 0
-    assert tried_at_s == [0.5 * number for number in range(56)]
+    assert tried_at_s == [0.5 * number for number in range(54)]
     assert [line.split(" (")[0].split(";")[0] for line in scene.said] == [error.message]
 
 
@@ -178,7 +178,7 @@ def test_time_to_leave_is_the_grace_less_a_margin_from_the_first_signal(
     scene.signal(signal.SIGTERM, grace_s=100)
     clock.sleep(7)
     scene.signal(signal.SIGINT, grace_s=100)
-    assert scene.signals.left_s == 91
+    assert scene.signals.left_s == 90
     short = Signals(scene.wake_up, grace_s=1, received=[signal.SIGTERM])
     assert short.left_s == pytest.approx(0.8)
 

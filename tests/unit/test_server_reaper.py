@@ -98,6 +98,41 @@ def test_a_trainer_that_outlives_its_agent_keeps_its_run(server: InProcessServer
     assert server.state(sweep) == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("is_own", "code", "state"),
+    [
+        pytest.param(True, 143, "crashed", id="told to leave, and the mark of that never came"),
+        pytest.param(True, 1, "crashed", id="failed, but perhaps for its node's sake"),
+        pytest.param(True, 0, "finished", id="finished"),
+        pytest.param(False, 143, "failed", id="as at W&B: its agent judges nothing"),
+    ],
+)
+def test_a_run_whose_trainer_ended_and_whose_agent_died_before_it_judged_that_is_not_lost(
+    server: InProcessServer, is_own: bool, code: int, state: str
+) -> None:
+    sweep = server.sweep(ONE)
+    dead = server.agent(sweep, is_own=is_own)
+    run = server.take(dead)["run_id"]
+    server.end(run, code)
+    server.wait(61)
+    assert server.states(sweep) == [state]
+    assert server.state(sweep) == ("RUNNING" if state == "crashed" else "FINISHED")
+    if state == "crashed":
+        assert server.take(server.agent(sweep))["run_id"] == run
+
+
+def test_a_run_that_fails_each_time_before_its_agent_dies_fails_in_the_end(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep(ONE)
+    for _ in range(Limits().attempts):
+        run = server.take(server.agent(sweep))["run_id"]
+        server.end(run, 1)
+        server.wait(61)
+    assert server.states(sweep) == ["failed"]
+    assert server.state(sweep) == "FINISHED"
+
+
 def test_silence_begins_anew_when_the_server_does(server: InProcessServer) -> None:
     sweep = server.sweep(ONE)
     agent = server.agent(sweep)

@@ -193,14 +193,15 @@ class Dispatcher:
     def lose_agent(self, tx: Rows, agent: RegisteredAgent, runs: Collection[Run]) -> None:
         """Take the runs from an agent that fell silent."""
         sweep = sweep_store.sweep_by_pk(tx, agent.sweep)
-        # One that left after the end of its run, or after handing it back, has lost nothing.
-        has_crashed = any(run.state in HELD_RUNS for run in runs)
+        # One that left after the end of its run, or after handing it back, has lost nothing. Ours
+        # lets go of a run as soon as it has judged it.
+        lost = {*HELD_RUNS, RunState.FAILED} if agent.is_own else HELD_RUNS
+        has_crashed = any(run.state in lost for run in runs)
         state = AgentState.CRASHED if has_crashed else AgentState.FINISHED
         sweep_store.set_agent_state(tx, agent.pk, state)
         for run in runs:
-            self.work.release_run(
-                tx, run, sweep, f"agent {agent.id} on {agent.host} is silent", is_silent=True
-            )
+            why = f"agent {agent.id} on {agent.host} is silent"
+            self.work.release_run(tx, run, sweep, why, is_silent=True, is_unjudged=agent.is_own)
         self.work.finish_if_done(tx, sweep)
 
     def _may_train(self, tx: Rows, agent: RegisteredAgent, sweep: Sweep, run_id: str) -> bool:

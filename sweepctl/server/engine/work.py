@@ -38,17 +38,19 @@ class Work:
         *,
         is_silent: bool = False,
         was_delivered: bool = False,
+        is_unjudged: bool = False,
     ) -> None:
         """Take a run from the agent that held it, and queue it if it is to go on.
 
         `is_silent`: its agent fell silent instead of saying so. `was_delivered`: its agent has
-        certainly received the run.
+        certainly received the run. `is_unjudged` as in `release`.
         """
         outcome = release(
             run.newest_attempt,
             self.limits,
             is_canceled=sweep.state == SweepState.CANCELED,
             was_delivered=was_delivered,
+            is_unjudged=is_unjudged,
         )
         now = self.now()
         fields = {

@@ -1,8 +1,9 @@
 """Takes up the runs that an agent lost without a word and that W&B gives back to nobody.
 
-`claims` decides; here is what it costs to know: one listing of the sweep's open runs, and the
-record of each that is silent. A replaced pod looks once, for what the pod before it had; an agent
-looks when it would otherwise be idle or end, once a minute, and more rarely while there is nothing.
+`claims` decides; here is what it costs to know: one listing of the sweep's open and failed runs,
+and the record of each that is silent or has failed, a few at a look. A replaced pod looks once, for
+what the pod before it had; an agent looks when it would otherwise be idle or end, once a minute,
+and more rarely while there is nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sweepctl_pod.claims import (
     ClaimTimes,
     Standing,
     adoptable_after_s,
+    is_unjudged,
     new_claim,
     standing,
     takes_up_runs,
@@ -30,6 +32,7 @@ from sweepctl_pod.timestamps import read_time
 from sweepctl_pod.waiting import Retrying
 from sweepctl_pod.wandb.client import ApiError, RunInfo, WandbClient
 from sweepctl_pod.wandb.outputs import file_text, upload_file
+from sweepctl_pod.wandb.states import RunState
 
 T = TypeVar("T")
 
@@ -78,6 +81,8 @@ class Adopter:
         self._has_looked = False
         self._is_expecting = False
         """Whether a run is silent that may turn out to be abandoned."""
+        self._judged: set[str] = set()
+        """Failed runs whose agents have said so: their records need no second look."""
 
     def of_earlier_pod(self, sweep: AssignedSweep) -> AssignedRun | None:
         """Take up what the pod before this one, of the same index, has left; None where nothing."""
@@ -132,16 +137,24 @@ class Adopter:
         if not runs or not takes_up_runs(self._call(lambda: self._client.sweep(*place)).state):
             return None
         now, read = self._client.transport.now(), 0
-        for run in sorted(runs, key=lambda run: _heard_at(run, now)):
+        for run in sorted(runs, key=lambda run: _order(run, now)):
             silent_s = now - _heard_at(run, now)
             is_silent = silent_s >= self._times.adopt_after_s
-            if not is_silent and silent_s >= self._times.lively_s:
+            may_turn_out = silent_s >= self._times.lively_s
+            has_failed = run.state == RunState.FAILED
+            if may_turn_out and not is_silent and not has_failed:
                 self._is_expecting = True
-            may_be_own = at_start and run.host in (None, self._host)
-            if not (may_be_own or is_silent) or read >= _MAX_RECORDS:
+            may_be_own = at_start and (
+                run.host == self._host or (run.host is None and not has_failed)
+            )
+            is_wanted = may_be_own or is_silent or (has_failed and may_turn_out)
+            if run.id in self._judged or not is_wanted or read >= _MAX_RECORDS:
                 continue
             read += 1
             found = self._read(sweep, run)
+            if has_failed and not (found and is_unjudged(found.record)):
+                self._judged.add(run.id)
+                continue
             if found is None:
                 continue
             due_s = self._due_s(found, now)
@@ -210,6 +223,14 @@ class Adopter:
     def _call(self, work: Callable[[], T]) -> T:
         """Ask W&B once; a passing trouble ends this look, and the next one asks again."""
         return self._retrying.run(work)
+
+
+def _order(run: RunInfo, now: float) -> tuple[bool, float]:
+    """Put what has been silent longest first; then failed runs, most of which are judged, the
+    newest first.
+    """
+    heard_at = _heard_at(run, now)
+    return (True, -heard_at) if run.state == RunState.FAILED else (False, heard_at)
 
 
 def _heard_at(run: RunInfo, now: float) -> float:

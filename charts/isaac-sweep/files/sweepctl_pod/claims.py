@@ -23,10 +23,12 @@ from sweepctl_pod.wandb.states import RunState, SweepState
 MAX_LOSSES = 3
 """After how many attempts that were lost, none of which came further, a run is left alone."""
 
-_AT_ONCE: frozenset[str] = frozenset({RunState.RUNNING, RunState.PENDING, RunState.CRASHED})
+_AT_ONCE: frozenset[str] = frozenset(
+    {RunState.RUNNING, RunState.PENDING, RunState.CRASHED, RunState.FAILED}
+)
 """States of a run that its agent has not handed back."""
 ADOPTABLE: frozenset[str] = _AT_ONCE | {RunState.PREEMPTING, RunState.PREEMPTED}
-"""States of a run that may have to be taken up."""
+"""States of a run that may have to be taken up; a failed one where no agent has judged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ def adoptable_after_s(
     record = run.record
     if run.state not in ADOPTABLE or record is None or not record.claims:
         return None
+    if run.state == RunState.FAILED and not is_unjudged(record):
+        return None
     # How far a silent attempt came that counts iterations is asked of W&B when the next begins.
     unknown = [each for each in record.silent(record.next_number) if each.first is None]
     if record.losses + len(unknown) >= MAX_LOSSES:
@@ -149,6 +153,16 @@ def adoptable_after_s(
     believed = [claim.at for claim in others if claim.at <= now + after_s]
     heard_at = max([run.heard_at, *believed])
     return max(0.0, heard_at + after_s - now)
+
+
+def is_unjudged(record: RunRecord) -> bool:
+    """Say whether the agent of a run's newest attempt has not written how it ended.
+
+    W&B's client calls every run failed whose trainer ends badly, also one that was told to leave
+    sooner than the mark `preempting` arrived. Only the agent knows, and it may be killed before it
+    says so.
+    """
+    return bool(record.attempts) and not record.attempts[-1].ended_by
 
 
 def takes_up_runs(sweep_state: str) -> bool:

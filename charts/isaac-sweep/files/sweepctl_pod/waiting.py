@@ -22,8 +22,9 @@ from sweepctl_pod.wandb.client import ApiError
 T = TypeVar("T")
 
 HOPELESS_AFTER_S = 300.0
-LEAVING_MARGIN_S = 2.0
-"""The part of the grace that is kept for the way out: the kernel kills what is left at its end."""
+LEAVING_MARGIN_S = 3.0
+"""The part of the grace that is not used: in a pod a second of it is over before SIGTERM comes
+(preStop), and at its end the kernel kills what is left."""
 LAST_WORDS_S = 10.0
 """The part of the time to leave that is kept for W&B."""
 LAST_CALLS_EVERY_S = 0.5

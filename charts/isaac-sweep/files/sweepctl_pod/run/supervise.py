@@ -30,7 +30,8 @@ from sweepctl_pod.waiting import (
 from sweepctl_pod.wandb.client import ApiError, WandbClient
 
 STOP_LIMIT_S = 30.0  # the stock agent's WANDB_AGENT_KILL_DELAY
-_PREEMPTING_LIMIT_S = 1.0
+_PREEMPTING_LIMITS_S = (1.0, 5.0)
+"""How long the mark is waited for, by the time that is left: meanwhile the training goes on."""
 _LEAST_CLEANUP_S = 1.0
 """What killed processes get to die, however late it is."""
 
@@ -258,5 +259,6 @@ class _Supervisor:
         mark = BackgroundCall(
             lambda: self._client.mark_preempting(*path, run.attempt), self._wake_up
         )
-        mark.wait(min(_PREEMPTING_LIMIT_S, signals.left_s / 4))
+        least_s, most_s = _PREEMPTING_LIMITS_S
+        mark.wait(min(max(least_s, signals.left_s / 10), most_s, signals.left_s / 4))
         training.end(Intervention.LEAVING, max(0.0, signals.left_s - signals.last_words_s))
