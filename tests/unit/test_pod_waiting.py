@@ -134,6 +134,40 @@ def test_last_calls_are_made_to_the_end_of_the_time_whatever_the_answer(
 
 
 @pytest.mark.parametrize(
+    ("errors", "has_worked", "tries"),
+    [
+        pytest.param([], True, 1, id="at once"),
+        pytest.param([DOWN, REFUSED], True, 3, id="late"),
+        pytest.param([DOWN] * 20, False, 10, id="never"),
+    ],
+)
+def test_a_call_for_a_while_is_tried_until_it_works_or_the_while_is_over(
+    errors: list[Exception], has_worked: bool, tries: int, scene: Scene, clock: Clock
+) -> None:
+    scene.signal(signal.SIGTERM)
+    tried, work = [], failing(*errors)
+
+    def counted() -> object:
+        tried.append(1)
+        return work()
+
+    assert scene.last_calls.call_for(5.0, counted) == has_worked
+    assert len(tried) == tries
+
+
+def test_a_call_for_a_while_that_hangs_goes_on_when_the_while_is_over(scene: Scene) -> None:
+    gate, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        gate.wait(30)
+        done.set()
+
+    assert not scene.last_calls.call_for(0.05, work)
+    gate.set()
+    assert done.wait(30)
+
+
+@pytest.mark.parametrize(
     "error", [DOWN, REFUSED, ApiError("no run r1", status=404)], ids=["down", "refused", "gone"]
 )
 def test_last_call_that_gets_through_late_counts(error: ApiError, scene: Scene) -> None:

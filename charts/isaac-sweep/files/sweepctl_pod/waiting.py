@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.wandb.client import ApiError
@@ -337,16 +337,34 @@ class LastCalls:
         except ApiError as error:
             raise NoAnswerError(error.message, error.hint) from None
         except InterruptedBySignalError as interrupted:
-            under_way = interrupted.call or BackgroundCall(work, self._wake_up)
+            under_way: BackgroundCall[T] = interrupted.call or BackgroundCall(work, self._wake_up)
+        return self._insist(work, under_way, lambda: self._signals.left_s)
+
+    def call_for(self, limit_s: float, work: Callable[[], T]) -> bool:
+        """Call the API until it works, at most `limit_s`; say whether it has.
+
+        One that is under way by then goes on, and may still get through.
+        """
+        until = time.monotonic() + limit_s
+        first = BackgroundCall(work, self._wake_up)
+        try:
+            self._insist(work, first, lambda: max(0.0, until - time.monotonic()))
+        except NoAnswerError:
+            return False
+        return True
+
+    def _insist(
+        self, work: Callable[[], T], under_way: BackgroundCall[T], left_s: Callable[[], float]
+    ) -> T:
         trouble = "the time to leave was over"
-        while under_way.wait(self._signals.left_s):
+        while under_way.wait(left_s()):
             try:
-                return cast(T, under_way.result())
+                return under_way.result()
             except ApiError as error:
                 self.retrying.note_failure(error)
                 trouble = error.message
-            time.sleep(min(LAST_CALLS_EVERY_S, self._signals.left_s))
-            if self._signals.left_s <= 0:
+            time.sleep(min(LAST_CALLS_EVERY_S, left_s()))
+            if left_s() <= 0:
                 break
             under_way = BackgroundCall(work, self._wake_up)
         raise NoAnswerError(trouble)

@@ -22,7 +22,6 @@ from sweepctl_pod.run.training import TrainerEnd, Training
 from sweepctl_pod.run.verdict import Intervention, Verdict
 from sweepctl_pod.run_record import RECORD_FILE
 from sweepctl_pod.waiting import (
-    BackgroundCall,
     InterruptedBySignalError,
     LastCalls,
     NoAnswerError,
@@ -256,9 +255,9 @@ class _Supervisor:
         name = signal.Signals(signals.last or signal.SIGTERM).name
         self._say(f"{name}: handing run {run.id} back, {signals.left_s:.0f} s left")
         path = (training.sweep.entity, training.sweep.project, run.id)
-        mark = BackgroundCall(
-            lambda: self._client.mark_preempting(*path, run.attempt), self._wake_up
-        )
         least_s, most_s = _PREEMPTING_LIMITS_S
-        mark.wait(min(max(least_s, signals.left_s / 10), most_s, signals.left_s / 4))
+        self._last_calls.call_for(
+            min(max(least_s, signals.left_s / 10), most_s, signals.left_s / 4),
+            lambda: self._client.mark_preempting(*path, run.attempt),
+        )
         training.end(Intervention.LEAVING, max(0.0, signals.left_s - signals.last_words_s))
