@@ -11,10 +11,11 @@ x=time smooth=0.6 log   how the curves are drawn
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 _MOST_CONDITIONS = 100
@@ -46,7 +47,7 @@ class Condition:
         if cell is None:
             return False
         if self.op in ("=", "!="):
-            is_one = any(_is_same(cell, each) for each in self.value.split(","))
+            is_one = _is_one_of(cell, *_listed(self.value))
             return is_one or _is_same(cell, self.value) if self.op == "=" else not is_one
         if self.op == "~":
             return self.value.casefold() in written(cell).casefold()
@@ -221,6 +222,20 @@ def number_in(text: str) -> float | None:
 def written(cell: Cell) -> str:
     """Write a cell so that a condition may name it."""
     return "" if cell is None else cell if isinstance(cell, str) else f"{cell:.12g}"
+
+
+@functools.lru_cache(maxsize=256)
+def _listed(text: str) -> tuple[frozenset[str], tuple[float, ...]]:
+    """Read a list of values: what each is as a name, and those that are numbers."""
+    parts = text.split(",")
+    numbers = {number for each in parts if (number := number_in(each)) is not None}
+    return frozenset(each.strip().casefold() for each in parts), tuple(numbers)
+
+
+def _is_one_of(cell: Cell, names: Collection[str], numbers: Sequence[float]) -> bool:
+    if isinstance(cell, float):
+        return any(math.isclose(cell, each, rel_tol=1e-9) for each in numbers)
+    return written(cell).casefold() in names
 
 
 def _is_same(cell: Cell, text: str) -> bool:
