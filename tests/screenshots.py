@@ -1,16 +1,19 @@
 """Pictures of all pages as a real Chromium shows them: `python -m tests.screenshots`.
 
 They go to build/screenshots, to be looked at, and two of them renew those in docs/images. Names of
-pages (`sweep run`) take only these.
+pages (`sweep run`) take only these. `--data FOLDER` shows the newest sweep of a folder of yours,
+such as the one that `make demo` names, in place of the made-up ones.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from benchmarks.page_data import SPEC, fill
 from sweepctl.server.access.data_key import make_key
 from sweepctl.server.store import run_store, sweep_store
 from sweepctl.server.store.database import Database
+from sweepctl.server.store.filters import TRUE
 from tests.chromium import Chromium
 from tests.serving import ServerProcess
 
@@ -28,6 +32,7 @@ IN_DOCS = ("sweep", "compare")
 """The pages whose upper part is shown in the docs."""
 
 _SPEC = {**SPEC, "program": "train.py"}
+_MADE_UP = ("r00000", "r00001", "r00002", "r00003")
 _MOST_BYTES = 200_000
 _WIDTH, _HEIGHT = 1280, 800
 _LOOKS = {"wide": (_WIDTH, False), "phone": (500, False), "dark": (_WIDTH, True)}
@@ -56,16 +61,25 @@ def served(folder: Path, *options: str) -> Iterator[str]:
         server.stop()
 
 
-def places(page: str) -> dict[str, str]:
-    """Name the pages of a sweep that there are pictures of."""
+def newest_sweep(folder: Path) -> tuple[str, list[str]]:
+    """Give the page of the newest sweep of a folder, and its runs, one that failed first."""
+    with closing(Database(folder)) as database, database.read() as rows:
+        sweep = sweep_store.sweeps(rows, None, TRUE, count=1)[0]
+        project = sweep_store.project_by_pk(rows, sweep.project)
+        runs = sorted(run_store.outlines(rows, sweep.pk), key=lambda run: run.state != "failed")
+    return f"/{project.entity}/{project.name}/sweeps/{sweep.id}", [run.id for run in runs]
+
+
+def places(page: str, ids: Sequence[str] = _MADE_UP) -> dict[str, str]:
+    """Name the pages of a sweep that there are pictures of; the first of its runs has failed."""
     runs = page.replace("/sweeps/", "/runs/").rpartition("/")[0]
     return {
         "sweeps": "/",
         "sweep": page,
-        "run": f"{runs}/r00001",
-        "failed-run": f"{runs}/r00000",
-        "run-metrics": f"{runs}/r00001/metrics?group=Train",
-        "compare": f"{runs.removesuffix('/runs')}/compare?runs=r00000,r00001,r00002,r00003",
+        "run": f"{runs}/{ids[1]}",
+        "failed-run": f"{runs}/{ids[0]}",
+        "run-metrics": f"{runs}/{ids[1]}/metrics?group=Train",
+        "compare": f"{runs.removesuffix('/runs')}/compare?runs={','.join(ids[:4])}",
         "cancel": f"{page}/cancel",
         "missing": "/nobody/nothing",
     }
@@ -83,18 +97,23 @@ def settled(browser: Chromium) -> None:
 
 def main() -> None:
     """Take the pictures and say where they are."""
-    wanted = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", help="only these")
+    parser.add_argument("--data", type=Path, help="show the newest sweep of this folder")
+    asked = parser.parse_args()
+    wanted = asked.pages
     with tempfile.TemporaryDirectory(prefix="sweepctl-pages-") as scratch:
         browser = Chromium(Path(scratch), {})
         try:
-            for name, make in (
-                ("demo", demo_data),
-                ("5000", lambda folder: fill(folder, 5000, spec=_SPEC)),
-            ):
-                data = Path(scratch) / name
-                page = make(data)
+            for name in ("real",) if asked.data else ("24", "5000"):
+                data, ids = Path(scratch) / name, list(_MADE_UP)
+                if asked.data:
+                    shutil.copytree(asked.data, data)
+                    page, ids = newest_sweep(data)
+                else:
+                    page = fill(data, 5000, spec=_SPEC) if name == "5000" else demo_data(data)
                 with served(data) as url:
-                    pages = {title: url + place for title, place in places(page).items()}
+                    pages = {title: url + place for title, place in places(page, ids).items()}
                     if not wanted or "report" in wanted:
                         pages["report"] = _report(url, page, Path(scratch) / f"{name}.html")
                     pages = {each: pages[each] for each in pages if not wanted or each in wanted}
@@ -120,7 +139,7 @@ def _take(browser: Chromium, pages: dict[str, str], name: str) -> None:
             browser.open(address)
             settled(browser)
             (SHOTS / f"{title}-{name}-{look}.png").write_bytes(browser.picture())
-            if (name, look) == ("demo", "wide") and title in IN_DOCS:
+            if (name, look) == ("24", "wide") and title in IN_DOCS:
                 _keep(DOCS / f"{title}.png", browser.picture(height=_HEIGHT))
 
 
