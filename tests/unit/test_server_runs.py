@@ -156,6 +156,24 @@ def test_a_run_ends_as_its_records_say(
         assert server.state(sweep) == "FINISHED"
 
 
+def test_a_trainer_that_opens_its_run_after_the_order_to_leave_hands_it_back(
+    server: InProcessServer,
+) -> None:
+    sweep = server.sweep()
+    agent = server.agent(sweep)
+    command = server.take(agent)
+    run = command["run_id"]
+    server.stream(run, preempting=True)
+    server.begin(command)
+    assert server.run(run).state == "preempting"
+    server.end(run, 143)
+    assert server.run(run).state == "preempted"
+    again = server.take(agent)
+    assert again["run_id"] == run
+    server.begin(again, is_resumed=True)
+    assert server.run(run).state == "running"
+
+
 def test_a_run_waits_for_its_agent_to_let_go_before_it_is_taken_again(
     server: InProcessServer,
 ) -> None:

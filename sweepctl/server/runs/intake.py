@@ -158,8 +158,10 @@ class Intake:
         if change.host is not None:
             # Runs show their agent as host: several agents of one machine differ only by that.
             host = run_store.agent_host(tx, run.pk) or change.host
-            fields |= {"host": host, "is_started": 1, "is_preempting": 0, "exit_code": None}
-            fields["state"] = RunState.RUNNING.value
+            fields |= {"host": host, "is_started": 1, "exit_code": None}
+            # A trainer that was told to leave while it started opens its run after that was marked.
+            if run.agent is None or run.state != RunState.PREEMPTING:
+                fields |= {"is_preempting": 0, "state": RunState.RUNNING.value}
         elif change.state is not None:
             fields["state"] = change.state.value
         if fields:
