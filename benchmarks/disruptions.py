@@ -211,8 +211,9 @@ class Bench:
         for kind in kinds:
             if kind == "power":
                 assert self.toy is not None
+                trains = partial(self.toy.node_of, campaign, run)
                 node = self.light.cluster.wait_for(
-                    "the run of Isaac Lab trains", partial(self.toy.node_of, campaign, run)
+                    "the run of Isaac Lab trains", trains, timeout_s=600
                 )
                 campaign.on_node(kind, node)
             else:
