@@ -94,6 +94,12 @@ def _run(
     state = "finished" if number % 9 else ("failed", "crashed", "killed")[number // 9 % 3]
     host, lasted = hosts[number % len(hosts)], draw.uniform(900, 1500)
     began = first_began + number // len(hosts) * 1600 + draw.uniform(0, 60)
+    stiffness = {".*_hip_yaw_joint": 100.0 * score, ".*_knee_joint": 200.0 * score}
+    whole = {
+        "log_dir": f"/work/logs/rsl_rl/legs/2026-11-20_10-00-00_r{number:05d}",
+        "scene": {"robot": {"actuators": {"legs": {"stiffness": stiffness}}}},
+    }  # as Isaac Lab stores what it trains with
+    config = {**params, "env_cfg": whole}
     run = run_store.create_run(
         tx,
         {
@@ -106,7 +112,7 @@ def _run(
             "host": host,
             "exit_code": 0 if state == "finished" else 1,
             "params": json.dumps(params),
-            "config": json.dumps({name: {"value": value} for name, value in params.items()}),
+            "config": json.dumps({name: {"value": value} for name, value in config.items()}),
             "last_step": 1499,
             "history_keys": json.dumps([METRIC]),
         },

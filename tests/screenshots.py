@@ -108,7 +108,7 @@ def main() -> None:
             for name in ("real",) if asked.data else ("24", "5000"):
                 data, ids = Path(scratch) / name, list(_MADE_UP)
                 if asked.data:
-                    shutil.copytree(asked.data, data)
+                    shutil.copytree(asked.data, data, symlinks=True)
                     page, ids = newest_sweep(data)
                 else:
                     page = fill(data, 5000, spec=_SPEC) if name == "5000" else demo_data(data)

@@ -65,7 +65,7 @@ STYLE = (
     ".sf th,.sf td{text-align:left;padding:.125rem .75rem .125rem 0;"
     "border-bottom:1px solid var(--sf-line)}"
     ".sf summary{color:var(--sf-quiet);cursor:pointer;font-size:.875rem}"
-    "svg.sf{display:block;width:100%;min-width:34rem;max-width:60rem;height:auto;font-size:12px}"
+    "svg.sf{display:block;width:100%;min-width:29rem;max-width:60rem;height:auto;font-size:12px}"
     "svg.sf text{fill:var(--sf-ink)}svg.sf .quiet{fill:var(--sf-quiet)}"
     "svg.sf .head{font-weight:600}"
     "svg.sf .grid{stroke:var(--sf-line);fill:none}svg.sf .axis{stroke:var(--sf-quiet);fill:none}"

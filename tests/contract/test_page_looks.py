@@ -28,6 +28,10 @@ return found.violations.filter((each) => ["serious", "critical"].includes(each.i
   (each) => `${each.id}: ${each.nodes.slice(0, 3).map(
     (node) => `${node.html.slice(0, 200)} ${node.any.map((any) => any.message)}`).join("; ")}`);
 """
+TALL_ROWS = """
+return [...document.querySelectorAll("tr")].filter((row) => row.offsetHeight > 360).map(
+  (row) => `a row is ${row.offsetHeight} px high: ${row.textContent.trim().slice(0, 80)}`);
+"""
 REACHABLE = """
 const wanted = [...document.querySelectorAll(
   "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")];
@@ -122,6 +126,7 @@ def assert_sound(browser: Chromium, url: str, name: str) -> None:
         found[f"{width} px, {'dark' if is_dark else 'light'}"] = [
             *violations,
             *([f"the page is {wide} px too wide"] if wide > 0 else []),
+            *browser.run(TALL_ROWS),
         ]
     assert not any(found.values()), json.dumps(found, indent=1)
 
