@@ -116,8 +116,9 @@ class Campaign:
 
     def on_node(self, kind: str, node: Node) -> list[Struck]:
         """Do it to a node, and to whatever is on it."""
-        hit = [seen for seen in self._running() if _node_of(seen) == node.name]
-        struck = self._note(kind, hit)
+        there = [seen for seen in self._there() if _node_of(seen) == node.name]
+        hit = [seen for seen in there if seen.is_running]
+        struck = self._note(kind, hit, tuple({seen.instance for seen in there}))
         if kind in CHOOSERS:
             for each in struck:
                 each.pods, each.runs = (), ()
