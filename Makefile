@@ -38,7 +38,7 @@ test-disruptions: trainer ## every disruption of a cluster, on a test bed of its
 	@$(BIN)/pytest -q tests/cluster/test_disruptions.py
 
 test-clients: setup ## every feature with eight versions of W&B's client; prints the table of docs/clients.md
-	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -q -n 2 --timeout 0 tests/contract/test_clients.py tests/contract/test_artifacts.py tests/contract/test_shared_mode.py tests/contract/test_branches.py tests/contract/test_old_clients.py
+	@SWEEPCTL_CLIENTS=all $(BIN)/pytest -q -n 4 --timeout 0 tests/contract/test_clients.py tests/contract/test_artifacts.py tests/contract/test_shared_mode.py tests/contract/test_branches.py tests/contract/test_old_clients.py
 
 test-wandb: setup ## W&B's own system tests against the embedded server; fetches W&B's repository and client
 	@$(BIN)/python -m tools.wandb_tests
