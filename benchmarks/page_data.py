@@ -96,7 +96,7 @@ def _run(
     began = first_began + number // len(hosts) * 1600 + draw.uniform(0, 60)
     stiffness = {".*_hip_yaw_joint": 100.0 * score, ".*_knee_joint": 200.0 * score}
     whole = {
-        "log_dir": f"/work/logs/rsl_rl/legs/2026-11-20_10-00-00_r{number:05d}",
+        "log_dir": f"/workspace/isaaclab/logs/rsl_rl/legs/2026-11-20_10-00-00_r{number:05d}",
         "scene": {"robot": {"actuators": {"legs": {"stiffness": stiffness}}}},
     }  # as Isaac Lab stores what it trains with
     config = {**params, "env_cfg": whole}

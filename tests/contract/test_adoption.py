@@ -98,11 +98,17 @@ def once(proper: Proper, *words: str) -> list[str]:
     return proper.trainer(*words, "${args_no_hyphens}")
 
 
-def begun_and_killed(proper: Proper, sweep: SweepInfo, host: str) -> None:
-    """Have a pod begin the run of a sweep, and die without a word, for good."""
+def begun(proper: Proper, sweep: SweepInfo, host: str) -> Agent:
+    """Have a pod begin the run of a sweep, with its claim in the record."""
     pod = proper.pod(sweep, host)
     proper.wait_noted("began")
     proper.claimed(sweep)
+    return pod
+
+
+def begun_and_killed(proper: Proper, sweep: SweepInfo, host: str) -> None:
+    """Have a pod begin the run of a sweep, and die without a word, for good."""
+    pod = begun(proper, sweep, host)
     pod.send(signal.SIGKILL)
     pod.wait()
 
@@ -175,9 +181,7 @@ def test_run_that_the_trainers_client_called_failed_is_taken_up_where_its_agent_
 ) -> None:
     """As when a trainer that was told to leave ended before the mark came, and its node died."""
     sweep = proper.sweep(once(proper))
-    pod = proper.pod(sweep, "job-a-0")
-    proper.wait_noted("began")
-    proper.claimed(sweep)
+    pod = begun(proper, sweep, "job-a-0")
     frozen = freeze(pod)
     run = proper.run(sweep)
     place = (sweep.entity, sweep.project, run.id)
@@ -245,9 +249,7 @@ def test_agent_that_comes_back_after_its_run_was_taken_up_kills_its_trainer_and_
     proper: Proper,
 ) -> None:
     sweep = proper.sweep(once(proper))
-    first = proper.pod(sweep, "job-a-0")
-    proper.wait_noted("began")
-    proper.claimed(sweep)
+    first = begun(proper, sweep, "job-a-0")
     frozen = freeze(first)
     other = proper.pod(sweep, "job-a-1")
     other.says("finished: loss = 1.5")
@@ -316,9 +318,7 @@ def test_clock_of_a_node_that_is_wrong_takes_no_run_from_who_trains_it(
 
 def test_run_that_was_handed_back_in_good_order_is_left_to_wandb(proper: Proper) -> None:
     sweep = proper.sweep(once(proper))
-    first = proper.pod(sweep, "job-a-0")
-    proper.wait_noted("began")
-    proper.claimed(sweep)
+    first = begun(proper, sweep, "job-a-0")
     first.send(signal.SIGTERM)
     assert first.wait() == 75
     second = proper.pod(sweep, "job-a-0")

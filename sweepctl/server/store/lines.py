@@ -232,7 +232,7 @@ def metric_curve(
     that is not told is not a number.
     """
     _, length = stream_length(rows, run, HISTORY)
-    most = max(_FEWEST_OF_A_CURVE, min(most, int(characters / max(length, 1.0))))
+    most = lines_within(characters, length, most=most, fewest=_FEWEST_OF_A_CURVE)
     points = []
     for text in spread_history(rows, run, most):
         values = stored_object(text)
@@ -255,6 +255,11 @@ def stream_length(rows: sqlite3.Connection, run: int, stream: str) -> tuple[int,
     )
     found = rows.execute(query, (run, *named)).fetchone()[0]
     return count(rows, run, stream), float(found or 0.0)
+
+
+def lines_within(characters: int, length: float, *, most: int, fewest: int) -> int:
+    """Give how many lines of about that length to read, so that they have so many characters."""
+    return max(fewest, min(most, int(characters / max(length, 1.0))))
 
 
 def lines_with_files(rows: sqlite3.Connection, run: int, samples: int) -> list[tuple[int, str]]:

@@ -107,7 +107,7 @@ def curves_of(
 ) -> tuple[dict[str, Curve], int, int]:
     """Read the curves of metrics; give also how many lines were read, of how many."""
     of, length = lines.stream_length(rows, run, stream)
-    most = max(_FEWEST_LINES, min(_MOST_LINES, int(_MOST_CHARACTERS / max(length, 1.0))))
+    most = lines.lines_within(_MOST_CHARACTERS, length, most=_MOST_LINES, fewest=_FEWEST_LINES)
     if stream == lines.HISTORY:
         texts = lines.spread_history(rows, run, most)
     else:

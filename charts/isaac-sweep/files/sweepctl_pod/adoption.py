@@ -21,7 +21,6 @@ from sweepctl_pod.claims import (
     ClaimTimes,
     Standing,
     adoptable_after_s,
-    is_unjudged,
     new_claim,
     standing,
     takes_up_runs,
@@ -81,8 +80,9 @@ class Adopter:
         self._has_looked = False
         self._is_expecting = False
         """Whether a run is silent that may turn out to be abandoned."""
-        self._judged: set[str] = set()
-        """Failed runs whose agents have said so: their records need no second look."""
+        self._judged: set[tuple[str, str | None]] = set()
+        """Failed runs that are left alone, with when they were last heard of: until they are heard
+        of again their records need no second look."""
 
     def of_earlier_pod(self, sweep: AssignedSweep) -> AssignedRun | None:
         """Take up what the pod before this one, of the same index, has left; None where nothing."""
@@ -148,19 +148,19 @@ class Adopter:
                 run.host == self._host or (run.host is None and not has_failed)
             )
             is_wanted = may_be_own or is_silent or (has_failed and may_turn_out)
-            if run.id in self._judged or not is_wanted or read >= _MAX_RECORDS:
+            mark = (run.id, run.heartbeat_at)
+            if mark in self._judged or not is_wanted or read >= _MAX_RECORDS:
                 continue
             read += 1
             found = self._read(sweep, run)
-            if has_failed and not (found and is_unjudged(found.record)):
-                self._judged.add(run.id)
+            due_s = None if found is None else self._due_s(found, now)
+            if found is None or due_s is None:
+                if has_failed:
+                    self._judged.add(mark)
                 continue
-            if found is None:
-                continue
-            due_s = self._due_s(found, now)
             if due_s == 0.0 and (adopted := self._claim(sweep, found)) is not None:
                 return adopted
-            self._is_expecting = self._is_expecting or due_s is not None
+            self._is_expecting = True
         return None
 
     def _due_s(self, found: _Found, now: float) -> float | None:

@@ -134,7 +134,7 @@ def adoptable_after_s(
     record = run.record
     if run.state not in ADOPTABLE or record is None or not record.claims:
         return None
-    if run.state == RunState.FAILED and not is_unjudged(record):
+    if run.state == RunState.FAILED and not _is_unjudged(record):
         return None
     # How far a silent attempt came that counts iterations is asked of W&B when the next begins.
     unknown = [each for each in record.silent(record.next_number) if each.first is None]
@@ -155,7 +155,7 @@ def adoptable_after_s(
     return max(0.0, heard_at + after_s - now)
 
 
-def is_unjudged(record: RunRecord) -> bool:
+def _is_unjudged(record: RunRecord) -> bool:
     """Say whether the agent of a run's newest attempt has not written how it ended.
 
     W&B's client calls every run failed whose trainer ends badly, also one that was told to leave
