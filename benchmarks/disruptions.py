@@ -25,7 +25,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.cluster.campaign import CLUSTER_KINDS, NODE_KINDS, POD_KINDS, Campaign, Struck, guarded
+from tests.cluster.campaign import (
+    CHOOSERS,
+    CLUSTER_KINDS,
+    NODE_KINDS,
+    POD_KINDS,
+    Campaign,
+    Struck,
+    guarded,
+)
 from tests.cluster.fleets import STOCK, Fleets, OurFleet, StockFleet
 from tests.cluster.light import NAME, SELECTOR, Account, Light, Shape, account
 from tests.cluster.pod_watch import PodWatch
@@ -52,7 +60,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=20)
     parser.add_argument("--stock-agents", type=int, default=8)
     parser.add_argument("--toy", type=int, default=6, help="disruptions of one Isaac Lab run")
-    parser.add_argument("--runs-each", type=int, default=5, help="runs for each agent")
+    parser.add_argument("--runs-each", type=int, default=6, help="runs for each agent")
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--pause", type=float, default=3.0, help="seconds of an iteration")
     parser.add_argument("--save-every", type=int, default=10)
@@ -163,12 +171,28 @@ class Bench:
             thread.join()
 
     def nodes(self, campaign: Campaign, node: Node, kinds: list[str]) -> None:
+        """Do each to the node once it trains, again if it came to nothing or hit none of ours."""
         for kind in kinds:
-            # Isaac Lab takes a minute to start, and would never train on nodes that come and go.
-            trains = partial(campaign.trains_on, node.name, each_of={TOY})
-            self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=600, every_s=1)
-            campaign.on_node(kind, node)
+            for _ in range(3):
+                self.await_training(campaign, node)
+                if any(is_ours(struck) for struck in campaign.on_node(kind, node)):
+                    break
+                time.sleep(self.asked.every)
             time.sleep(self.asked.every)
+
+    def await_training(self, campaign: Campaign, node: Node) -> None:
+        """Wait until a node trains; once nothing else moves pods, have one of ours go there."""
+        # Isaac Lab takes a minute to start, and would never train on nodes that come and go.
+        trains = partial(campaign.trains_on, node.name, each_of={TOY})
+        for _ in range(10):
+            try:
+                self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=60, every_s=1)
+                return
+            except Timeout:
+                if self.pods_done.is_set() and not campaign.is_used(node.name):
+                    say(f"nothing is on {node.name}: one more pod is evicted, to come there")
+                    campaign.on_pod("evict", NAME, limit_s=60)
+        raise Timeout(f"{node.name} has not trained for 600 s")
 
     def rest(self, campaign: Campaign, kinds: list[str], of: int) -> None:
         """Spread what hits everybody evenly among the disruptions of single pods."""
@@ -245,7 +269,7 @@ class Bench:
         if stock_sweep:
             accounts["wandb agent"] = account(data, ledger, stock_sweep, wanted)
         instances = {"sweepctl": NAME, "wandb agent": STOCK}
-        done = [s for s in campaign.struck if s.instance in (NAME, TOY, "") and not s.trouble]
+        done = [struck for struck in campaign.struck if is_ours(struck)]
         events = {(s.kind, round(s.at, 2)): s.kind for s in done}
         kinds = dict(Counter(events.values()).most_common())
         print(f"\n{len(events)} disruptions in {took_s:.0f} s, by kind: {kinds}")
@@ -310,6 +334,12 @@ def print_repeats(struck: list[Struck], found: Account) -> None:
     for run, again in sorted(found.repeated_of.items(), key=lambda pair: -pair[1])[:10]:
         did = ", ".join(each.kind for each in struck if run in each.runs)
         print(f"  run {run}: {again} iterations again; it was hit by: {did or 'nothing noted'}")
+
+
+def is_ours(struck: Struck) -> bool:
+    """Tell whether it was done, and to something of sweepctl's."""
+    was_hit = bool(struck.pods) or struck.kind not in CHOOSERS
+    return struck.instance in (NAME, TOY, "") and was_hit and not struck.trouble
 
 
 def orphans(campaign: Campaign, instance: str) -> list[str]:

@@ -177,6 +177,10 @@ class Campaign:
         )
         return any(trains) and not wait
 
+    def is_used(self, node: str) -> bool:
+        """Tell whether any pod is on the node, or about to be."""
+        return any(_node_of(seen) == node for seen in self._there())
+
     def trains_at_least(self, count: int) -> bool:
         """Tell whether that many running pods train."""
         training = self.training()
