@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--pause", type=float, default=3.0, help="seconds of an iteration")
     parser.add_argument("--save-every", type=int, default=10)
-    parser.add_argument("--every", type=float, default=6.0, help="seconds between two of a pod")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between two of a pod")
     parser.add_argument("--cut", type=float, default=60.0, help="seconds without network")
     parser.add_argument("--requeue", type=int, default=60, help="the server's patience in seconds")
     parser.add_argument("--seed", type=int, default=1)
