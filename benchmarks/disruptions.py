@@ -126,7 +126,6 @@ class Bench:
                 act,
                 watch,
                 light.volume(f"{NAME}-runs") / "ledger",
-                asked.agents,
                 say,
                 cut_s=asked.cut,
                 progress=self.toy.training if self.toy else dict,
@@ -189,6 +188,8 @@ class Bench:
                 self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=60, every_s=1)
                 return
             except Timeout:
+                if self.fleets[NAME].is_over():
+                    raise
                 if self.pods_done.is_set() and not campaign.is_used(node.name):
                     say(f"nothing is on {node.name}: one more pod is evicted, to come there")
                     campaign.on_pod("evict", NAME, limit_s=60)

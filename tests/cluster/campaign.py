@@ -53,6 +53,10 @@ class Fleet(Protocol):
     def instance(self) -> str:
         """The value of the label that their pods have."""
 
+    @property
+    def agents(self) -> int:
+        """How many its Job is to have."""
+
     def pause(self) -> None:
         """Have all pods leave."""
 
@@ -89,7 +93,6 @@ class Campaign:
     disruptor: Disruptor
     watch: PodWatch
     ledger: Path
-    agents: int
     say: Callable[[str], None]
     cut_s: float = 30.0
     off_s: float = 60.0
@@ -116,8 +119,12 @@ class Campaign:
 
     def on_node(self, kind: str, node: Node) -> list[Struck]:
         """Do it to a node, and to whatever is on it."""
-        there = [seen for seen in self._there() if _node_of(seen) == node.name]
-        hit = [seen for seen in there if seen.is_running]
+        if kind in ("power", "vanish"):  # not even those that are told to leave get to do so
+            there = [seen for seen in self._present() if _node_of(seen) == node.name]
+            hit = [seen for seen in there if seen.is_running or seen.is_leaving]
+        else:
+            there = [seen for seen in self._there() if _node_of(seen) == node.name]
+            hit = [seen for seen in there if seen.is_running]
         struck = self._note(kind, hit, tuple({seen.instance for seen in there}))
         if kind in CHOOSERS:
             for each in struck:
@@ -228,19 +235,21 @@ class Campaign:
             try:
                 # Told to leave is not gone: a kubelet may be slow to hear of it, and whoever still
                 # trains when the others end hands its run back to nobody.
-                self._until("all pods have left", lambda: not self._present_of(names))
+                self._until(
+                    "all pods have left",
+                    lambda: not any(seen.instance in names for seen in self._present()),
+                )
             finally:
                 for fleet in fleets:
                     fleet.resume()
         elif kind == "scale":
-            fewer = max(1, self.agents * 3 // 4)
+            fewer = {fleet.instance: max(1, fleet.agents * 3 // 4) for fleet in fleets}
             for fleet in fleets:
-                fleet.scale(fewer)
-            names = {fleet.instance for fleet in fleets}
-            most = fewer * len(fleets)
-            self._until("pods have left", lambda: len(self._running_of(names)) <= most)
+                fleet.scale(fewer[fleet.instance])
+            most = sum(fewer.values())
+            self._until("pods have left", lambda: len(self._running_of(set(fewer))) <= most)
             for fleet in fleets:
-                fleet.scale(self.agents)
+                fleet.scale(fleet.agents)
         elif kind == "generation":
             for fleet in fleets:
                 fleet.renew()
@@ -292,15 +301,13 @@ class Campaign:
     def _running_of(self, names: set[str]) -> list[Seen]:
         return [seen for seen in self._running() if seen.instance in names]
 
-    def _present_of(self, names: set[str]) -> list[Seen]:
+    def _present(self) -> list[Seen]:
         """Give the pods whose containers may run, those that are told to leave included."""
         ended = ("Succeeded", "Failed")
         return [
             seen
             for seen in self.watch.pods().values()
-            if seen.instance in names
-            and not seen.is_gone
-            and seen.item["status"]["phase"] not in ended
+            if not seen.is_gone and seen.item["status"]["phase"] not in ended
         ]
 
     def _note(self, kind: str, hit: list[Seen], fleets: tuple[str, ...] = ()) -> list[Struck]:
@@ -318,7 +325,8 @@ class Campaign:
         noted = []
         for name in named:
             own = [seen for seen in hit if seen.instance == name]
-            runs = tuple(training[seen.host][0] for seen in own if seen.host in training)
+            there = [seen for seen in own if seen.host in training and not seen.is_leaving]
+            runs = tuple(training[seen.host][0] for seen in there)
             pods = tuple(str(seen.item["metadata"]["uid"]) for seen in own)
             noted.append(Struck(kind, name, time.time(), pods, runs))
         self.struck += noted

@@ -28,6 +28,10 @@ class OurFleet:
     instance: str = NAME
     _generations: Any = field(default_factory=lambda: itertools.count(2))
 
+    @property
+    def agents(self) -> int:
+        return self.light.shape.agents
+
     def pause(self) -> None:
         self.light.upgrade("--set", "suspend=true")
 
@@ -52,6 +56,7 @@ class StockFleet:
 
     light: Light
     sweep: str
+    agents: int
     job: dict[str, Any]
     instance: str = STOCK
 
@@ -62,7 +67,7 @@ class StockFleet:
         (found,) = light.cluster.get("-n", light.namespace, "jobs", "-l", selector)["items"]
         job = _stock_job(found, sweep)
         job["spec"] |= {"completions": agents, "parallelism": agents}
-        return StockFleet(light, sweep, job)
+        return StockFleet(light, sweep, agents, job)
 
     def start(self) -> None:
         self.light.cluster.apply(self.job, namespace=self.light.namespace)

@@ -96,7 +96,7 @@ def given_up(light: Light) -> GivenUp:
     act = Disruptor(light.cluster, light.bed, light.namespace, SELECTOR)
     with PodWatch(light.cluster, light.namespace, SELECTOR) as watch:
         ledger = light.volume(f"{NAME}-runs") / "ledger"
-        campaign = Campaign(act, watch, ledger, SMALL.agents, say)
+        campaign = Campaign(act, watch, ledger, say)
         first = campaign.on_pod("kill", NAME)
         (run,) = first.runs
         second = campaign.on_pod("kill", NAME, run=run)
@@ -126,7 +126,7 @@ def disrupted(light: Light) -> Outcome:
     act = Disruptor(light.cluster, light.bed, light.namespace, SELECTOR)
     with PodWatch(light.cluster, light.namespace, SELECTOR) as watch:
         ledger = light.volume(f"{NAME}-runs") / "ledger"
-        campaign = Campaign(act, watch, ledger, SHAPE.agents, say, cut_s=25, off_s=50)
+        campaign = Campaign(act, watch, ledger, say, cut_s=25, off_s=50)
         first, *others = light.bed.nodes
         lanes = [partial(one_by_one, campaign, first.name)]
         for node, kinds in zip(others, ON_NODES, strict=True):

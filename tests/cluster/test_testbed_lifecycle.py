@@ -20,7 +20,7 @@ from tests.testbed import host, lifecycle
 from tests.testbed.binaries import MODULES, Module, is_built, programs
 from tests.testbed.build_folders import build_folder, clear_left_builds
 from tests.testbed.cluster import Cluster, is_ready, restricted_namespace
-from tests.testbed.layout import TRAINER_HOST_PATH, Bed, bed
+from tests.testbed.layout import TRAINER_HOST_PATH, Bed, Node, bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
 from tests.testbed.requirements import BedUnavailable, Missing, missing
 from tests.testbed.state import State, first_process, in_node, node_process
@@ -206,8 +206,10 @@ def test_node_comes_back_after_a_power_cut(small_bed: Bed) -> None:
     (node,) = small_bed.nodes
     processes = [node_process(small_bed, node)]
     processes += processes[0].descendants()
+    assert held_cgroups(small_bed, node)
     lifecycle.power_off(small_bed, node)
     assert [process for process in processes if process.is_alive] == []
+    assert held_cgroups(small_bed, node) == []
     with pytest.raises(BedUnavailable, match=r"node-1 .* is off"):
         node_process(small_bed, node)
     heartbeat = ready_since(running, node.name)
@@ -245,6 +247,12 @@ def test_trainer_of_a_node_outlives_a_power_cut_and_its_volume_goes_with_its_nam
         "its volumes are gone",
         lambda: "offered" not in running.kubectl("get", "pv", "-o", "name"),
     )
+
+
+def held_cgroups(chosen: Bed, node: Node) -> list[Path]:
+    """Give the cgroups that a node's kubelet has made."""
+    places = [root / chosen.cgroup.lstrip("/") / node.name for root in host.cgroup_hierarchies()]
+    return [folder for place in places for folder in place.glob("*/")]
 
 
 def is_on(chosen: Bed) -> bool:

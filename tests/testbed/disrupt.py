@@ -104,7 +104,7 @@ class Disruptor:
 
     def drain(self, node: Node) -> None:
         """Drain a node of the pods of the selector, and let pods come again."""
-        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=400s")
         try:
             self.cluster.kubectl("drain", node.name, *options, f"--pod-selector={self.selector}")
         finally:

@@ -112,6 +112,11 @@ def power_off(bed: Bed, of: Node) -> None:
     process.kill()
     if host.wait_until_gone([process], 30):
         raise Timeout(f"{of.name} does not end")
+    # A kubelet asks three seconds long after each container whose cgroup it finds at its start.
+    place = f"{bed.cgroup}/{of.name}"
+    if left := host.remove_cgroup(place):
+        raise Timeout(f"cgroups that cannot be removed: {left}")
+    host.make_cgroup(place)
 
 
 def power_on(bed: Bed, of: Node) -> None:

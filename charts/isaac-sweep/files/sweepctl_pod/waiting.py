@@ -23,8 +23,10 @@ T = TypeVar("T")
 
 HOPELESS_AFTER_S = 300.0
 LEAVING_MARGIN_S = 3.0
-"""The part of the grace that is not used: in a pod a second of it is over before SIGTERM comes
-(preStop), and at its end the kernel kills what is left."""
+LEAVING_SHARE = 0.1
+"""The part of the grace that is not used, at least so many seconds: in a pod one of them is over
+before SIGTERM comes (preStop), at its end the kernel kills what is left, and on a node where many
+leave at once it takes seconds to say goodbye."""
 LAST_WORDS_S = 10.0
 """The part of the time to leave that is kept for W&B."""
 LAST_CALLS_EVERY_S = 0.5
@@ -228,7 +230,8 @@ class Signals:
 
     @property
     def _usable_s(self) -> float:
-        return self._grace_s - min(LEAVING_MARGIN_S, self._grace_s / 5)
+        margin_s = max(LEAVING_MARGIN_S, self._grace_s * LEAVING_SHARE)
+        return self._grace_s - min(margin_s, self._grace_s / 5)
 
     def raise_if_leaving(self, call: BackgroundCall[Any] | None = None) -> None:
         """Raise InterruptedBySignalError when told to leave; `call` is what was waited for."""
