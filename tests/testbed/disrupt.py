@@ -104,9 +104,13 @@ class Disruptor:
 
     def drain(self, node: Node) -> None:
         """Drain a node of the pods of the selector, and let pods come again."""
-        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=400s")
+        options = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
         try:
             self.cluster.kubectl("drain", node.name, *options, f"--pod-selector={self.selector}")
+        except RuntimeError:
+            # A Job keeps an index's failed pod until it replaces it, ten minutes later at most.
+            if self.pods(node):
+                raise
         finally:
             self.cluster.kubectl("uncordon", node.name)
 
@@ -142,8 +146,14 @@ class Disruptor:
     def pressure(self, node: Node) -> None:
         """Have the kubelet find that its node has too little memory, until it has evicted a pod."""
         before = self._evicted(node)
+
+        def is_over() -> object:
+            return self._evicted(node) - before or not self.pods(node)
+
         with self._kubelet_told(node, "memory.available", "99%"):
-            self._wait_for("the kubelet has evicted a pod", lambda: self._evicted(node) - before)
+            self._wait_for("the kubelet has evicted a pod", is_over)
+        if self._evicted(node) == before:
+            raise RuntimeError(f"{node.name}: all its pods left before its kubelet evicted any")
         self._wait_for("the node says that it has memory", lambda: self._takes_pods(node))
 
     def restart_kubelet(self, node: Node) -> None:
