@@ -13,6 +13,7 @@ from typing import Any
 from tests.testbed.cluster import Cluster
 
 HANDED_BACK = 75
+_UNKNOWN = "ContainerStatusUnknown"
 _SIGNAL_LIMIT_S = 5.0
 """So long after the API a pod may not know that it is told to leave, and end by itself."""
 
@@ -25,6 +26,8 @@ class Seen:
     is_gone: bool = False
     told_at: float | None = None
     """When it was first told to leave, its grace not included: the last word is the kubelet's."""
+    has_run: bool = False
+    """Whether any word of it said so."""
 
     @property
     def name(self) -> str:
@@ -139,7 +142,8 @@ class PodWatch:
             uid = item["metadata"]["uid"]
             before = self._seen.get(uid)
             told_at = (before.told_at if before else None) or _told_at(item)
-            self._seen[uid] = Seen(item, event["type"] == "DELETED", told_at)
+            has_run = (before is not None and before.has_run) or _runs(item)
+            self._seen[uid] = Seen(item, event["type"] == "DELETED", told_at, has_run)
 
 
 def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
@@ -159,6 +163,8 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
         return None
     if ended is None and (not seen.is_leaving or _never_ran(seen)):
         return None
+    if ended and ended.get("reason") == _UNKNOWN and not seen.has_run:
+        return None  # Kubernetes' own 137: its node never came to start it
     why = f" ({seen.disruption})" if seen.disruption else ""
     after = ""
     if ended_at is not None and seen.taken_at is not None:
@@ -166,6 +172,10 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     told = f"told to leave{after}" if is_told else "not told to leave"
     reason = f" {ended['reason']}" if ended and ended.get("reason") else ""
     return f"{seen.name}: {code}{reason}, {told}{why}"
+
+
+def _runs(item: dict[str, Any]) -> bool:
+    return bool(item["status"]["phase"] == "Running")
 
 
 def _never_ran(seen: Seen) -> bool:
