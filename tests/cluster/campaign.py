@@ -119,12 +119,10 @@ class Campaign:
 
     def on_node(self, kind: str, node: Node) -> list[Struck]:
         """Do it to a node, and to whatever is on it."""
-        if kind in ("power", "vanish"):  # not even those that are told to leave get to do so
-            there = [seen for seen in self._present() if _node_of(seen) == node.name]
-            hit = [seen for seen in there if seen.is_running or seen.is_leaving]
-        else:
-            there = [seen for seen in self._there() if _node_of(seen) == node.name]
-            hit = [seen for seen in there if seen.is_running]
+        # With its power cut, not even those that are told to leave get to do so.
+        present = self._present() if kind in ("power", "vanish") else self._there()
+        there = [seen for seen in present if _node_of(seen) == node.name]
+        hit = [seen for seen in there if seen.is_running or seen.is_leaving]
         struck = self._note(kind, hit, tuple({seen.instance for seen in there}))
         if kind in CHOOSERS:
             for each in struck:

@@ -142,7 +142,7 @@ class PodWatch:
             uid = item["metadata"]["uid"]
             before = self._seen.get(uid)
             told_at = (before.told_at if before else None) or _told_at(item)
-            has_run = (before is not None and before.has_run) or _runs(item)
+            has_run = item["status"]["phase"] == "Running" or bool(before and before.has_run)
             self._seen[uid] = Seen(item, event["type"] == "DELETED", told_at, has_run)
 
 
@@ -172,10 +172,6 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     told = f"told to leave{after}" if is_told else "not told to leave"
     reason = f" {ended['reason']}" if ended and ended.get("reason") else ""
     return f"{seen.name}: {code}{reason}, {told}{why}"
-
-
-def _runs(item: dict[str, Any]) -> bool:
-    return bool(item["status"]["phase"] == "Running")
 
 
 def _never_ran(seen: Seen) -> bool:
