@@ -168,6 +168,14 @@ class Bench:
             thread.start()
         for thread in threads:
             thread.join()
+        self.make_up(campaign)
+
+    def make_up(self, campaign: Campaign) -> None:
+        """Evict a pod for each that was left out, came to nothing or hit none of ours."""
+        lacking = self.asked.disruptions - len(done_to_ours(campaign))
+        for number in range(lacking):
+            say(f"{lacking - number} of {self.asked.disruptions} lack: one more pod is evicted")
+            self.pod(campaign, "evict", NAME)
 
     def nodes(self, campaign: Campaign, node: Node, kinds: list[str]) -> None:
         """Do each to the node once it trains, again if it came to nothing or hit none of ours."""
@@ -270,10 +278,9 @@ class Bench:
         if stock_sweep:
             accounts["wandb agent"] = account(data, ledger, stock_sweep, wanted)
         instances = {"sweepctl": NAME, "wandb agent": STOCK}
-        done = [struck for struck in campaign.struck if is_ours(struck)]
-        events = {(s.kind, round(s.at, 2)): s.kind for s in done}
-        kinds = dict(Counter(events.values()).most_common())
-        print(f"\n{len(events)} disruptions in {took_s:.0f} s, by kind: {kinds}")
+        done = done_to_ours(campaign)
+        kinds = dict(Counter(done).most_common())
+        print(f"\n{len(done)} disruptions in {took_s:.0f} s, by kind: {kinds}")
         print(f"{'':34}" + "".join(f"{name:>14}" for name in accounts))
         for title, value in ROWS:
             print(f"{title:34}" + "".join(f"{value(a):>14}" for a in accounts.values()))
@@ -341,6 +348,12 @@ def is_ours(struck: Struck) -> bool:
     """Tell whether it was done, and to something of sweepctl's."""
     was_hit = bool(struck.pods) or struck.kind not in CHOOSERS
     return struck.instance in (NAME, TOY, "") and was_hit and not struck.trouble
+
+
+def done_to_ours(campaign: Campaign) -> list[str]:
+    """Give the kind of each disruption that hit something of sweepctl's."""
+    # What hits several fleets at once is written down for each.
+    return [kind for kind, _ in {(s.kind, s.at) for s in campaign.struck if is_ours(s)}]
 
 
 def orphans(campaign: Campaign, instance: str) -> list[str]:

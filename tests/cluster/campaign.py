@@ -7,6 +7,7 @@ counted afterwards (light.py), and what became of the pods is in the watch (pod_
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,8 @@ CHOOSERS = {"preempt": "PreemptionByScheduler", "pressure": "TerminationByKubele
 
 They choose the youngest, which may still be starting.
 """
+TROUBLES = (Timeout, RuntimeError, AssertionError, OSError, subprocess.SubprocessError)
+"""What a disruption that does not come off may raise: `kubectl` has limits of its own."""
 _LOST_NODE = {None, 75, 137, 255}
 _ALLOWED: Mapping[str, set[int | None]] = {
     "force": _LOST_NODE,
@@ -75,7 +78,7 @@ class Fleet(Protocol):
 
 @dataclass
 class Struck:
-    """One disruption, and whom it hit."""
+    """One disruption, and whom of one fleet it hit; those of several fleets have one time."""
 
     kind: str
     instance: str
@@ -113,7 +116,7 @@ class Campaign:
                 raise Timeout(f"no pod of {fleet} trains that {kind} may hit")
             time.sleep(0.5)
         seen, struck = chosen
-        self._perform(struck, lambda: self._one(kind, victim_of(seen.item)))
+        self._perform([struck], lambda: self._one(kind, victim_of(seen.item)))
         self._tell(struck)
         return struck
 
@@ -127,7 +130,7 @@ class Campaign:
         if kind in CHOOSERS:
             for each in struck:
                 each.pods, each.runs = (), ()
-        self._perform(struck[0], lambda: self._whole(kind, node))
+        self._perform(struck, lambda: self._whole(kind, node))
         for each in struck:
             self._find_hit(each, node)
         self._tell(struck[0])
@@ -137,7 +140,7 @@ class Campaign:
         """Do it to all fleets at once."""
         moves = kind in ("pause", "scale", "generation")
         struck = self._note(kind, self._running() if moves else [], tuple(fleets))
-        self._perform(struck[0], lambda: self._everywhere(kind, tuple(fleets.values())))
+        self._perform(struck, lambda: self._everywhere(kind, tuple(fleets.values())))
         self._tell(struck[0])
         return struck
 
@@ -321,12 +324,13 @@ class Campaign:
     ) -> list[Struck]:
         named = sorted({*fleets, *(seen.instance for seen in hit)}) or [""]
         noted = []
+        at = time.time()
         for name in named:
             own = [seen for seen in hit if seen.instance == name]
             there = [seen for seen in own if seen.host in training and not seen.is_leaving]
             runs = tuple(training[seen.host][0] for seen in there)
             pods = tuple(str(seen.item["metadata"]["uid"]) for seen in own)
-            noted.append(Struck(kind, name, time.time(), pods, runs))
+            noted.append(Struck(kind, name, at, pods, runs))
         self.struck += noted
         return noted
 
@@ -346,12 +350,14 @@ class Campaign:
                 struck.pods += (uid,)
                 struck.runs += trained_since(self.ledger, seen.host, struck.at)
 
-    def _perform(self, struck: Struck, do: Callable[[], None]) -> None:
+    def _perform(self, struck: list[Struck], do: Callable[[], None]) -> None:
+        trouble = ""
         try:
             do()
-        except (RuntimeError, Timeout) as problem:
-            struck.trouble = str(problem)[:300]
-        struck.took_s = time.time() - struck.at
+        except TROUBLES as problem:
+            trouble = str(problem)[:300]
+        for each in struck:
+            each.trouble, each.took_s = trouble, time.time() - each.at
 
     def _tell(self, struck: Struck) -> None:
         trouble = f", in trouble: {struck.trouble}" if struck.trouble else ""
@@ -379,7 +385,7 @@ def guarded(
     def run() -> None:
         try:
             lane()
-        except (Timeout, RuntimeError, AssertionError, OSError) as problem:
+        except TROUBLES as problem:
             fails(problem)
 
     return run
