@@ -3,7 +3,6 @@
 import base64
 import itertools
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from typing import Any
 import websocket
 
 from tests.serving import wait_for
-
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+from tests.testbed import requirements
 
 _COMPLAINTS = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
 _LEVELS = ("error", "warning")
@@ -22,15 +20,19 @@ _NOTED = (*_COMPLAINTS, "Network.requestWillBeSent")
 class Chromium:
     """One browser with a profile of its own and one tab, spoken to by its DevTools protocol.
 
-    `names` are host names that it resolves to addresses of this machine; nothing else is resolved.
+    It is installed where that is possible. `names` are host names that it resolves to addresses of
+    this machine; nothing else is resolved.
+
+    Raises:
+        BedUnavailable: there is none, and it cannot be installed.
     """
 
     def __init__(self, folder: Path, names: dict[str, str]) -> None:
-        assert PROGRAM is not None
+        program = requirements.program("chromium", "chromium")
         profile = folder / "profile"
         rules = [f"MAP {name} {address}" for name, address in names.items()]
         command = [
-            *(PROGRAM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--no-proxy-server"),
             *("--disable-dev-shm-usage", "--remote-debugging-port=0", "--remote-allow-origins=*"),
             f"--user-data-dir={profile}",

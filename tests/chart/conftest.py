@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.values.settings import chart_folder
+from tests import needs
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
 
@@ -20,7 +21,7 @@ def helm_program() -> Path:
     try:
         return programs(module("helm"), os.environ, print)["helm"]
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
 
 
 @pytest.fixture(scope="session")

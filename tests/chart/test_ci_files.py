@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sweepctl.values.settings import chart_folder, load_values
+from tests import needs
 from tests.chart.conftest import Helm
 from tests.chart.schemas import LOCATION, write_schemas
 
@@ -19,7 +20,7 @@ SETS = ["", "suspend=true", "podCode.mount=false", "serviceAccount.create=false"
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("schemas")
     if not write_schemas(folder):
-        pytest.skip("no Go to fetch Kubernetes' OpenAPI with")
+        needs.lacks("no Go to fetch Kubernetes' OpenAPI with")
     return folder
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.documentation import ROOT, Command, blocks, pages, spans
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
@@ -30,7 +31,7 @@ def kubectl() -> Path:
     try:
         return programs(module("kubernetes"), os.environ, print)["kubectl"]
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
 
 
 @pytest.mark.parametrize("command", PARSED, ids=lambda command: command.place)

@@ -19,6 +19,7 @@ from typing import TextIO
 
 import pytest
 
+from tests import needs
 from tests.cluster.releases import Release, release_in
 from tests.cluster.sweeps import Sweepctl, offer_plain_trainer
 from tests.testbed import lifecycle
@@ -30,13 +31,6 @@ from tests.testbed.server_image import offer_server_image
 from tests.testbed.state import State
 
 OWN_CLUSTER = "SWEEPCTL_TEST_KUBECONFIG"
-
-
-def refuse(reason: str) -> None:
-    """Skip with the reason; in CI fail with it."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must run the cluster tests: {reason}", pytrace=False)
-    pytest.skip(reason)
 
 
 def _say(line: str) -> None:
@@ -88,8 +82,7 @@ def cluster() -> Iterator[Cluster]:
         try:
             running = stack.enter_context(_shared_bed())
         except BedUnavailable as problem:
-            refuse(str(problem))
-            raise
+            needs.lacks(problem)
         yield running
 
 

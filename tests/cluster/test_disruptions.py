@@ -18,8 +18,8 @@ from functools import partial
 
 import pytest
 
+from tests import needs
 from tests.cluster.campaign import ABRUPT, CHOOSERS, CLUSTER_KINDS, POD_KINDS, Campaign, guarded
-from tests.cluster.conftest import refuse
 from tests.cluster.fleets import OurFleet
 from tests.cluster.light import NAME, SELECTOR, Account, Light, Shape, account, read_ledger
 from tests.cluster.pod_watch import PodWatch
@@ -63,7 +63,7 @@ class GivenUp:
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, GivenUp]]:
     """Disrupt a sweep in every way, and beside it have an index of another fail for good."""
     if lacking := [module.name for module in MODULES if not is_built(module, os.environ)]:
-        refuse(f"the programs of the test bed are not built yet ({', '.join(lacking)})")
+        needs.lacks(f"the programs of the test bed are not built yet ({', '.join(lacking)})")
     chosen = bed(f"disrupted-{os.getpid()}", os.environ, nodes=4)
     folder = tmp_path_factory.mktemp
     try:
@@ -76,8 +76,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Outcome, Gi
             failing = pool.submit(given_up, other)
             yield disrupted(light), failing.result()
     except BedUnavailable as problem:
-        refuse(str(problem))
-        raise
+        needs.lacks(problem)
     finally:
         lifecycle.down(chosen, say)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import refuse
+from tests import needs
 from tests.cluster.git_server import offer_repository
 from tests.documentation import ROOT, Reader, pages_that_run
 from tests.local.local_sweeps import EXAMPLE
@@ -64,7 +64,7 @@ def test_what_a_page_tells_to_type_on_a_cluster_does_what_it_says(
         try:
             offer_trainer(cluster, the_bed, namespace, os.environ)
         except BedUnavailable as problem:
-            refuse(str(problem))
+            needs.lacks(problem)
         if "https://github.com/me/legs.git" in page.read_text():
             project, work = tmp_path / "project", tmp_path / "work"
             write_project(project)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import refuse
+from tests import needs
 from tests.testbed import audit, lifecycle, simulated
 from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.images import build_image
@@ -386,7 +386,7 @@ def test_isaac_lab_trains_in_a_restricted_pod(
     try:
         offer_trainer(cluster, the_bed, namespace, {"HOME": str(Path.home())})
     except BedUnavailable as problem:
-        refuse(str(problem))
+        needs.lacks(problem)
     command = ["isaaclab", "train", "--rl_library", "rsl_rl", "--task", "Toy-Legs"]
     command += ["--num_envs", "16", "--device", "cpu", "agent.device=cpu", "--max_iterations", "1"]
     spec = pod_spec(command, gpus=1)

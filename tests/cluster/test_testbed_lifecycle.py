@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import refuse
+from tests import needs
 from tests.testbed import host, lifecycle
 from tests.testbed.binaries import MODULES, Module, is_built, programs
 from tests.testbed.build_folders import build_folder, clear_left_builds
@@ -42,7 +42,7 @@ def small_bed() -> Iterator[Bed]:
     """A bed of one node that is not up; whatever is left of it is cleared away."""
     lacking = [module.name for module in MODULES if not is_built(module, os.environ)]
     if problem := str(missing()) or ", ".join(lacking):
-        refuse(f"no test bed here: {problem}")
+        needs.lacks(f"no test bed here: {problem}")
     chosen = bed(f"proof-{os.getpid()}", os.environ, nodes=1, gpus_per_node=1)
     yield chosen
     lifecycle.down(chosen, lambda line: None)
@@ -197,7 +197,7 @@ def outer_process(holder: subprocess.Popen[bytes]) -> host.Process:
         found = host.Process.of(holder.pid)
         if found is not None and any(each.is_init for each in found.descendants()):
             return found
-    pytest.skip(f"no process namespaces here: unshare ended with {code}")
+    needs.lacks(f"no process namespaces here: unshare ended with {code}")
 
 
 @pytest.mark.cluster
@@ -229,7 +229,7 @@ def test_trainer_of_a_node_outlives_a_power_cut_and_its_volume_goes_with_its_nam
     try:
         offer_trainer(running, small_bed, "offered", os.environ)
     except BedUnavailable as problem:
-        refuse(str(problem))
+        needs.lacks(problem)
     program = f"{TRAINER_HOST_PATH}/venv/bin/isaaclab"
     parts = [program, f"{TRAINER_HOST_PATH}/python/bin", f"{TRAINER_HOST_PATH}/code/toy_legs"]
     for _ in range(2):
@@ -336,4 +336,4 @@ def test_cluster_tests_that_cannot_run_fail_in_ci_and_skip_elsewhere(
 ) -> None:
     monkeypatch.setenv("CI", ci)
     with pytest.raises(outcome, match="no root"):
-        refuse("no root")
+        needs.lacks("no root")

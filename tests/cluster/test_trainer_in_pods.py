@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sweepctl.values.settings import chart_folder
-from tests.cluster.conftest import refuse
+from tests import needs
 from tests.cluster.git_server import offer_repository
 from tests.cluster.sweeps import Sweepctl
 from tests.local.local_sweeps import EXAMPLE, read_record, setting, toy_sweep
@@ -33,7 +33,7 @@ def ready(cluster: Cluster, the_bed: Bed, namespace: str) -> None:
     try:
         prepare(cluster, the_bed, namespace, os.environ)
     except BedUnavailable as problem:
-        refuse(str(problem))
+        needs.lacks(problem)
 
 
 @pytest.fixture

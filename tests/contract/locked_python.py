@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 import platformdirs
-import pytest
+
+from tests import needs
 
 _PYTHONS = ">=3.10,<3.13"  # numpy 1.26 has no wheels for later ones
 
@@ -46,5 +47,4 @@ def locked_python(name: str) -> Path:
 def _uv(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "uv", *arguments], capture_output=True, text=True)
     if done.returncode:
-        refuse = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        refuse(f"no environment of its own: uv {' '.join(arguments)}:\n{done.stderr}")
+        needs.lacks(f"no environment of its own: uv {' '.join(arguments)}:\n{done.stderr}")

@@ -11,9 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sweepctl_pod.checkpoint import newest_good
+from tests import needs
 from tests.contract.agents import ROOT
 from tests.contract.wheels import Wheel, unpacked
 from tests.serving import wait_for
@@ -222,8 +221,7 @@ def require_trainer() -> None:
     check = [sys.executable, str(EXAMPLE / "setup_trainer.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True)
     if done.returncode != 0:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"{done.stderr.strip()}: run `make trainer`")
+        needs.lacks(f"{done.stderr.strip()}: run `make trainer`")
 
 
 def end_all(small: Small) -> None:

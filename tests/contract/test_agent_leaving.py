@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import needs
 from tests.contract.agents import World
 from tests.serving import wait_for
 
@@ -139,7 +140,7 @@ def test_agent_as_process_1_hears_sigterm_and_collects_the_dead(world: World) ->
     sweep = world.sweep(world.trainer("escape", *LONG))
     isolated = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if subprocess.run([*isolated, "true"], capture_output=True).returncode != 0:
-        pytest.skip("no right to make a PID namespace here")
+        needs.lacks("no right to make a PID namespace here")
     name = f"local/agents/{sweep.id}"
     agent = world.start_command(
         [*isolated, sys.executable, "-S", "-m", "sweepctl_pod", "--sweep", name]

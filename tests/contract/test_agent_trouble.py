@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.contract.agents import World
 from tests.serving import API_KEY, ServerProcess
 
@@ -209,7 +210,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
     if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("no right to mount a small disk here")
+        needs.lacks("no right to mount a small disk here")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 

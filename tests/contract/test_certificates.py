@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.wandb.connection import connection_from_environ
+from tests import needs
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,8 +41,7 @@ class Secure:
 
 
 def serve(folder: Path, names: str) -> Iterator[Secure]:
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl: apt-get install openssl")
+    needs.program("openssl", "openssl")
     ca, key = folder / "ca.crt", folder / "key.pem"
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=w"]
     made += ["-addext", f"subjectAltName={names}", "-keyout", str(key), "-out", str(ca)]

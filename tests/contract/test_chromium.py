@@ -7,7 +7,6 @@ attacks arrive at a server that does not defend itself, so they are real ones.
 
 import http.server
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +17,9 @@ import pytest
 from sweepctl.server.access.data_key import data_key
 from sweepctl.server.server_process import LOOPBACK_API_KEY
 from sweepctl_pod.wandb.client import Connection, WandbClient
-from tests.chromium import PROGRAM, Chromium
+from tests import needs
+from tests.chromium import Chromium
 from tests.serving import ServerProcess, wait_for
-
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium"
-)
 
 EVIL = "evil.example"
 CONFIG = '{"method": "grid", "parameters": {"a": {"values": [1, 2]}}}'
@@ -187,6 +183,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     names = {EVIL: "127.0.0.1", f"rebound.{EVIL}": "127.0.0.2"}
+    needs.program("chromium", "chromium")
     browser = Chromium(tmp_path_factory.mktemp("chromium"), names)
     yield browser
     browser.close()

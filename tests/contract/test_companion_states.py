@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from sweepctl_pod import checkpoint
+from tests import needs
 from tests.contract.agents import DEVICE, ROOT
 
 pytestmark = pytest.mark.trainer
@@ -100,8 +101,7 @@ def _trainer_is_there() -> None:
     check = [sys.executable, str(TRAINER.parents[1] / "setup_trainer.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True)
     if done.returncode != 0:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(f"{done.stderr.strip()}: run `make trainer`")
+        needs.lacks(f"{done.stderr.strip()}: run `make trainer`")
 
 
 @pytest.mark.usefixtures("_trainer_is_there")

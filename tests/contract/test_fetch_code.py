@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.manifest.pod_code import script
-from tests.testbed import requirements
+from tests import needs
 
 UID = 34567
 """A user without a line in /etc/passwd, as a pod's is in most images."""
@@ -41,14 +41,9 @@ def git(*arguments: str, cwd: Path) -> str:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    missing = pytest.fail if os.environ.get("CI") else pytest.skip
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        missing("needs root and unshare")
-    try:
-        sshd = requirements.program("sshd", "openssh-server")
-    except requirements.BedUnavailable as problem:
-        missing(str(problem))
-        raise
+        needs.lacks("only root may make a namespace, with unshare")
+    sshd = needs.program("sshd", "openssh-server")
     Path("/run/sshd").mkdir(exist_ok=True)
     work = tmp_path / "work"
     work.mkdir()

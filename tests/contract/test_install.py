@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import needs
 from tests.testbed.binaries import module, programs
 from tests.testbed.requirements import BedUnavailable
 
@@ -153,7 +154,7 @@ def test_helm_renders_the_chart_of_a_compiled_wheel_as_the_checkout_does(
     try:
         helm = programs(module("helm"), os.environ, print)["helm"]
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
     rendered = []
     for chart in (compiled, ROOT / "charts" / "isaac-sweep"):
         command = [str(helm), "template", "legs", str(chart), "-n", "robots"]

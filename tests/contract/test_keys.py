@@ -18,6 +18,7 @@ from sweepctl.manifest.pod_code import script as start_script
 from sweepctl.server.access.data_key import data_key
 from sweepctl.server.server_process import connection
 from sweepctl_pod.wandb.client import Connection, WandbClient
+from tests import needs
 from tests.contract.agents import World
 from tests.old_release import lay_out_old_code
 from tests.serving import wait_for
@@ -177,7 +178,7 @@ def test_a_training_of_the_version_before_goes_on_over_the_change_and_loses_no_l
     try:
         old = lay_out_old_code(tmp_path / "before")
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
     script, end = tmp_path / "train.py", tmp_path / "end"
     script.write_text(TRAINER)
     sweep = world.sweep([sys.executable, str(script), str(end)])

@@ -1,19 +1,15 @@
 """A real Chromium on pages of a real server: what happens appears, and the reader stays."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from sweepctl_pod.wandb.client import Connection, WandbClient
-from tests.chromium import PROGRAM, Chromium
+from tests import needs
+from tests.chromium import Chromium
 from tests.serving import API_KEY, ServerProcess
-
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium"
-)
 
 CONFIG = json.dumps(
     {
@@ -26,6 +22,7 @@ CONFIG = json.dumps(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    needs.program("chromium", "chromium")
     browser = Chromium(tmp_path_factory.mktemp("chromium"), {})
     yield browser
     browser.close()

@@ -3,7 +3,6 @@ no request leaves the server, and the console stays silent."""
 
 import importlib.resources
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,13 +11,10 @@ import pytest
 
 from benchmarks.page_data import fill
 from sweepctl.server.access.data_key import data_key
-from tests.chromium import PROGRAM, Chromium
+from tests import needs
+from tests.chromium import Chromium
 from tests.screenshots import demo_data, places, settled
 from tests.serving import ServerProcess
-
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium"
-)
 
 AXE = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 LOOKS = [(width, is_dark) for width in (1280, 500) for is_dark in (False, True)]
@@ -56,6 +52,7 @@ return isNew;
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    needs.program("chromium", "chromium")
     browser = Chromium(tmp_path_factory.mktemp("chromium"), {})
     yield browser
     browser.close()

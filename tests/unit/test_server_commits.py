@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.slow_disk import is_possible, on_disk
+from benchmarks.slow_disk import on_disk
 from sweepctl.server.errors import StoreUnavailableError
 from sweepctl.server.store import group_commit
 from sweepctl.server.store.api_forms import row_of
 from sweepctl.server.store.database import Database
 from sweepctl.server.store.group_commit import GroupWriter
+from tests import needs
 from tests.serving import ServerProcess, wait_for
 from tests.unit.server_in_process import GRID, InProcessServer
 
@@ -264,8 +265,13 @@ def new_sweep(server: ServerProcess) -> str:
     return str(server.graphql(mutation, {"c": config})["upsertSweep"]["sweep"]["name"])
 
 
+@pytest.fixture(scope="module")
+def _compiler() -> None:
+    needs.program("cc", "gcc")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not is_possible(), reason="no C compiler for the slow disk")
+@pytest.mark.usefixtures("_compiler")
 def test_what_a_slow_disk_acknowledged_is_there_after_a_kill_and_took_few_fsyncs(
     tmp_path: Path,
 ) -> None:
@@ -296,7 +302,7 @@ def test_what_a_slow_disk_acknowledged_is_there_after_a_kill_and_took_few_fsyncs
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not is_possible(), reason="no C compiler for the slow disk")
+@pytest.mark.usefixtures("_compiler")
 def test_who_only_reads_is_answered_while_more_wait_for_the_disk_than_there_are_threads(
     tmp_path: Path,
 ) -> None:
