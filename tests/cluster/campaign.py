@@ -159,8 +159,7 @@ class Campaign:
         for seen in self.watch.pods().values():
             victim = victim_of(seen.item)
             left = [p for each in victim.containers for p in processes.get(each, ())]
-            is_over = seen.is_gone or seen.item["status"]["phase"] in ("Succeeded", "Failed")
-            if not is_over:
+            if not seen.has_ended:
                 continue
             since = self._ended_at.setdefault(victim.uid, time.monotonic())
             if left and time.monotonic() - since > ended_s:
@@ -304,12 +303,7 @@ class Campaign:
 
     def _present(self) -> list[Seen]:
         """Give the pods whose containers may run, those that are told to leave included."""
-        ended = ("Succeeded", "Failed")
-        return [
-            seen
-            for seen in self.watch.pods().values()
-            if not seen.is_gone and seen.item["status"]["phase"] not in ended
-        ]
+        return [seen for seen in self.watch.pods().values() if not seen.has_ended]
 
     def _note(self, kind: str, hit: list[Seen], fleets: tuple[str, ...] = ()) -> list[Struck]:
         with self._lock:

@@ -53,6 +53,11 @@ class Seen:
         return not self.is_leaving and self.item["status"]["phase"] == "Pending"
 
     @property
+    def has_ended(self) -> bool:
+        """Whether none of its containers may run any more."""
+        return self.is_gone or self.item["status"]["phase"] in ("Succeeded", "Failed")
+
+    @property
     def age_s(self) -> float:
         """Give the seconds since its node took it."""
         began = self.item["status"].get("startTime")
