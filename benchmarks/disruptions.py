@@ -51,6 +51,7 @@ SHARES = {
 """How many of each kind there are among a hundred."""
 TOY_KINDS = ("evict", "evict", "evict", "evict", "evict", "power", "kill", "delete", "force")
 """What is done to one real training, in this order."""
+OURS = (NAME, TOY)
 END_LIMIT_S = 900
 
 
@@ -188,9 +189,9 @@ class Bench:
             time.sleep(self.asked.every)
 
     def await_training(self, campaign: Campaign, node: Node) -> None:
-        """Wait until a node trains; once nothing else moves pods, have one of ours go there."""
+        """Wait until one of ours trains there; once nothing else moves pods, have one go there."""
         # Isaac Lab takes a minute to start, and would never train on nodes that come and go.
-        trains = partial(campaign.trains_on, node.name, each_of={TOY})
+        trains = partial(campaign.trains_on, node.name, OURS, each_of={TOY})
         for _ in range(10):
             try:
                 self.light.cluster.wait_for(f"{node.name} trains", trains, timeout_s=60, every_s=1)
@@ -198,8 +199,8 @@ class Bench:
             except Timeout:
                 if self.fleets[NAME].is_over():
                     raise
-                if self.pods_done.is_set() and not campaign.is_used(node.name):
-                    say(f"nothing is on {node.name}: one more pod is evicted, to come there")
+                if self.pods_done.is_set() and not campaign.is_used(node.name, OURS):
+                    say(f"none of ours is on {node.name}: one more pod is evicted, to come there")
                     campaign.on_pod("evict", NAME, limit_s=60)
         raise Timeout(f"{node.name} has not trained for 600 s")
 
@@ -347,7 +348,7 @@ def print_repeats(struck: list[Struck], found: Account) -> None:
 def is_ours(struck: Struck) -> bool:
     """Tell whether it was done, and to something of sweepctl's."""
     was_hit = bool(struck.pods) or struck.kind not in CHOOSERS
-    return struck.instance in (NAME, TOY, "") and was_hit and not struck.trouble
+    return struck.instance in (*OURS, "") and was_hit and not struck.trouble
 
 
 def done_to_ours(campaign: Campaign) -> list[str]:

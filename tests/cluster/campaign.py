@@ -174,19 +174,20 @@ class Campaign:
         """Give what each host trains now, and since when."""
         return {**training_since(self.ledger), **self.progress()}
 
-    def trains_on(self, node: str, *, each_of: Container[str] = ()) -> bool:
-        """Tell whether a pod of the node trains, and each pod there of the fleets `each_of`."""
+    def trains_on(self, node: str, fleets: Container[str], *, each_of: Container[str] = ()) -> bool:
+        """Tell whether a pod of these fleets trains on the node, and there each of `each_of`."""
         training = self.training()
         there = [seen for seen in self._there() if _node_of(seen) == node]
-        trains = [seen.host in training and training[seen.host][1] < seen.age_s for seen in there]
-        wait = any(
-            seen.instance in each_of and not does for seen, does in zip(there, trains, strict=True)
-        )
-        return any(trains) and not wait
+        trains = {
+            seen.name: seen.host in training and training[seen.host][1] < seen.age_s
+            for seen in there
+        }
+        some = any(trains[seen.name] for seen in there if seen.instance in fleets)
+        return some and all(trains[seen.name] for seen in there if seen.instance in each_of)
 
-    def is_used(self, node: str) -> bool:
-        """Tell whether any pod is on the node, or about to be."""
-        return any(_node_of(seen) == node for seen in self._there())
+    def is_used(self, node: str, fleets: Container[str]) -> bool:
+        """Tell whether a pod of these fleets is on the node, or about to be."""
+        return any(_node_of(seen) == node and seen.instance in fleets for seen in self._there())
 
     def trains_at_least(self, count: int) -> bool:
         """Tell whether that many running pods train."""

@@ -172,7 +172,8 @@ def on_node(campaign: Campaign, name: str, kinds: tuple[str, ...]) -> None:
     node = campaign.disruptor.node(name)
     for kind in kinds:
         for _ in range(3):  # the kubelet or the scheduler may choose a pod that has come meanwhile
-            hit = partial(campaign.trains_on, name, each_of={NAME} if kind in CHOOSERS else ())
+            each_of = {NAME} if kind in CHOOSERS else ()
+            hit = partial(campaign.trains_on, name, {NAME}, each_of=each_of)
             campaign.disruptor.cluster.wait_for(f"{name} trains", hit, timeout_s=600, every_s=1)
             if any(struck.runs for struck in campaign.on_node(kind, node)):
                 break
