@@ -32,8 +32,8 @@ class Limits:
     """Seconds of silence after which a run that no agent holds has crashed."""
     attempts: int = 3
     """How many attempts in a row may be lost, none coming further, before the run fails."""
-    deliveries: int = 10
-    """How often a run may be handed out without starting before it fails."""
+    false_starts: int = 10
+    """How often in a row a run may be lost before its trainer begins it, before the run fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Attempt:
     is_preempting: bool
     is_stop_asked: bool
     exit_code: int | None
+    false_starts: int = 0
+    """How often in a row, up to the attempt before, it was lost before its trainer began it."""
     has_come_on: bool = False
     """Whether the run has a step that no attempt had reached that was lost."""
 
@@ -58,6 +60,7 @@ class Release:
     state: RunState
     is_queued: bool
     losses: int
+    false_starts: int = 0
 
 
 def state_after_exit(attempt: Attempt, exit_code: int) -> RunState:
@@ -85,8 +88,9 @@ def release(
     An orderly hand-back (marked preempting, and ended by SIGTERM or without an exit record) may
     happen any number of times; every other unfinished end counts against the attempts, and one that
     came further than all before makes good for them: a run that goes on from its checkpoints comes
-    to its end, however often its node dies. A run that never started is handed out again, unless it
-    `was_delivered`: then its trainer failed earlier. `is_unjudged`: its agent fell silent before it
+    to its end, however often its node dies. An attempt that was lost before its trainer began the
+    run counts for itself, and only those in a row do, unless the run `was_delivered`: then its
+    trainer failed earlier, and so has the run. `is_unjudged`: its agent fell silent before it
     said what to make of the trainer's end, which W&B's client calls failed whatever the reason: a
     trainer that was told to leave may do so sooner than the mark of that arrives.
     """
@@ -96,9 +100,10 @@ def release(
     if is_canceled or attempt.is_stop_asked:
         return Release(RunState.KILLED, False, attempt.losses)
     if attempt.state == RunState.PENDING and not attempt.is_started:
-        if was_delivered or attempt.number >= limits.deliveries:
-            return Release(RunState.FAILED, False, attempt.losses)
-        return Release(RunState.PENDING, True, attempt.losses)
+        false_starts = attempt.false_starts + 1
+        if was_delivered or false_starts >= limits.false_starts:
+            return Release(RunState.FAILED, False, attempt.losses, false_starts)
+        return Release(RunState.PENDING, True, attempt.losses, false_starts)
     is_orderly = attempt.is_preempting and attempt.exit_code in (None, SIGTERM_CODE)
     losses = (0 if attempt.has_come_on else attempt.losses) + (0 if is_orderly else 1)
     if losses >= limits.attempts:

@@ -222,7 +222,7 @@ def test_the_parts_of_a_scaled_dictionary_are_no_parameters(
 
 
 def test_a_run_that_did_not_finish_says_why(server: InProcessServer, pages: Pages) -> None:
-    sweep = server.sweep(GRID)
+    sweep = server.sweep({"method": "grid", "parameters": {"a": {"values": [1, 2, 3, 4]}}})
 
     def why(run: str) -> tuple[str, str]:
         line = pages.sweep("local", "p", sweep.id).partition(f"/runs/{run}")[2].partition("</tr>")
@@ -246,6 +246,12 @@ def test_a_run_that_did_not_finish_says_why(server: InProcessServer, pages: Page
         assert server.take(server.agent(sweep))["run_id"] == silent
         server.wait(server.limits.agent_timeout_s + 1)
     assert why(silent)[1] == "given up after 3 attempts that were lost"
+
+    for _ in range(server.limits.false_starts):
+        (unborn,) = server.beat(server.agent(sweep))
+        server.wait(server.limits.agent_timeout_s + 1)
+    words = "given up: lost 10 times in a row before its trainer began"
+    assert why(unborn["run_id"])[1] == words
 
     stopped = server.take(server.agent(sweep))["run_id"]
     server.set_state(sweep, "CANCELED")

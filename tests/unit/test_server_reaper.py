@@ -282,3 +282,32 @@ def test_run_fails_by_losses_in_a_row_of_which_none_came_further(
             server.stream(command["run_id"], attempt=command["attempt"], files=files)
         server.wait(70)
     assert server.states(sweep) == [state]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state"),
+    [
+        pytest.param(["lost"] * 9, "pending", id="not so often"),
+        pytest.param(["lost"] * 10, "failed", id="ten times in a row"),
+        pytest.param(["handed back"] * 12 + ["lost"], "pending", id="evicted often, and lost once"),
+        pytest.param(["told while it starts"] * 12 + ["lost"], "pending", id="never let begin"),
+        pytest.param(["lost"] * 9 + ["handed back", "lost"], "pending", id="it began in between"),
+        pytest.param(["handed back"] + ["lost"] * 10, "failed", id="it began once, long ago"),
+    ],
+)
+def test_run_fails_when_it_is_lost_before_it_begins_ten_times_in_a_row(
+    attempts: list[str], state: str, server: InProcessServer
+) -> None:
+    sweep = server.sweep(ONE)
+    for what in attempts:
+        agent = server.agent(sweep)
+        (command,) = server.beat(agent)
+        if what == "lost":
+            server.wait(server.limits.agent_timeout_s + 2)
+            continue
+        if what == "handed back":
+            server.begin(command)
+        server.stream(command["run_id"], attempt=command["attempt"], preempting=True)
+        server.end(command["run_id"], 143, attempt=command["attempt"])
+        server.beat(agent, "-")
+    assert server.states(sweep) == [state]

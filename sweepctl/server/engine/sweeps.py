@@ -90,8 +90,8 @@ class Sweeps:
     def retry(self, run: Run) -> tuple[Run, bool]:
         """Queue a run that has ended badly; give it as it is then, and whether that is new.
 
-        It keeps its id and parameters, and its losses count anew. A SweepError says why it cannot
-        be.
+        It keeps its id and parameters, and its losses and false starts count anew. A SweepError
+        says why it cannot be.
         """
         with self.database.write() as tx:
             found = run_store.find_run(tx, pk=run.pk)
@@ -107,6 +107,7 @@ class Sweeps:
                 "state": RunState.PREEMPTED.value,
                 "queued": self.now(),
                 "losses": 0,
+                "false_starts": 0,
                 **dict.fromkeys(("is_silent", "is_stop_asked", "is_preempting"), 0),
                 "exit_code": None,
             }

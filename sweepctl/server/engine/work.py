@@ -57,6 +57,7 @@ class Work:
             "agent": None,
             "state": outcome.state.value,
             "losses": outcome.losses,
+            "false_starts": outcome.false_starts,
             "lost_step": max(run.lost_step, run.last_step),
             "queued": now if outcome.is_queued else None,
             "is_silent": int(is_silent),

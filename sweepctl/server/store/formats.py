@@ -13,7 +13,7 @@ from contextlib import closing
 from sweepctl.server.store.artifact_schema import ARTIFACT_TABLES
 from sweepctl.server.store.writers import WRITER_TABLES
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 _PRIOR_RUNS = (
     "CREATE TABLE prior_runs (sweep INTEGER NOT NULL REFERENCES sweeps,"
@@ -54,6 +54,7 @@ CREATE TABLE runs (
   project INTEGER NOT NULL REFERENCES projects, id TEXT NOT NULL,
   sweep INTEGER REFERENCES sweeps, agent INTEGER REFERENCES agents, last_agent INTEGER,
   state TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
+  false_starts INTEGER NOT NULL DEFAULT 0,
   queued REAL, is_silent INTEGER NOT NULL DEFAULT 0, is_started INTEGER NOT NULL DEFAULT 0,
   is_preempting INTEGER NOT NULL DEFAULT 0, is_stop_asked INTEGER NOT NULL DEFAULT 0,
   is_restarted INTEGER NOT NULL DEFAULT 0,
@@ -98,6 +99,7 @@ _UPGRADES = {
     6: ARTIFACT_TABLES,
     7: WRITER_TABLES,
     8: ("ALTER TABLE runs ADD COLUMN user_name TEXT NOT NULL DEFAULT 'local';",),
+    9: ("ALTER TABLE runs ADD COLUMN false_starts INTEGER NOT NULL DEFAULT 0;",),
 }
 """The SQL that turns a file of each older format into one of the next format."""
 

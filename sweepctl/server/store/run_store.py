@@ -44,6 +44,8 @@ class Run:
     state: RunState
     attempt: int
     losses: int
+    false_starts: int
+    """How many of the newest attempts in a row were lost before their trainer began the run."""
     queued: float | None
     is_silent: bool
     is_started: bool
@@ -75,6 +77,7 @@ class Run:
             state=self.state,
             number=self.attempt,
             losses=self.losses,
+            false_starts=self.false_starts,
             is_started=self.is_started,
             is_preempting=self.is_preempting,
             is_stop_asked=self.is_stop_asked,

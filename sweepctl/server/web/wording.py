@@ -191,8 +191,8 @@ def _why_as_known(run: Run, limits: Limits, last_line: str) -> str | None:
     if run.losses >= limits.attempts:
         return f"given up after {run.losses} attempts that were lost"
     if run.exit_code is None:
-        if run.attempt >= limits.deliveries:
-            return f"given up after {run.attempt} attempts: its trainer never began"
+        if run.false_starts >= limits.false_starts:
+            return f"given up: lost {run.false_starts} times in a row before its trainer began"
         return "its trainer ended before it began the run (it never came to wandb.init)"
     said = f"; its last line: {last_line}" if last_line else ""
     return f"the trainer ended with exit code {_exit_text(run.exit_code)}{said}"
