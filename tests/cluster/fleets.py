@@ -18,6 +18,8 @@ from tests.cluster.light import NAME, Light
 STOCK = "stock"
 Fleets = dict[str, Fleet]
 _WANDB = "/opt/isaaclab-venv/bin/wandb"
+_DEFAULT_GRACE_S = 30
+"""What Kubernetes gives a pod that asks for nothing."""
 
 
 @dataclass
@@ -111,6 +113,8 @@ def _stock_job(found: dict[str, Any], sweep: str) -> dict[str, Any]:
     }
     own["template"]["metadata"] = {"labels": labels}
     pod = own["template"]["spec"]
+    # It never leaves when it is told to: it holds its GPU for as long as it is let.
+    pod["terminationGracePeriodSeconds"] = _DEFAULT_GRACE_S
     (agent,) = pod["containers"]
     agent["command"] = [_WANDB, "agent", sweep]
     agent.pop("args", None)
