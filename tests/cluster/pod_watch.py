@@ -169,8 +169,8 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     is_late = told_at is not None and ended_at is not None and ended_at > told_at + _SIGNAL_LIMIT_S
     if code == 0 and not is_late:
         return None
-    if ended is None and (not seen.is_leaving or _never_ran(seen)):
-        return None
+    if ended is None and not (seen.is_leaving and seen.has_run):
+        return None  # it has not ended yet, or no container of it ever began
     if ended and ended.get("reason") == _UNKNOWN and not seen.has_run:
         return None  # Kubernetes' own 137: its node never came to start it
     if code == 137 and seen.item["status"].get("reason") == _REFUSED:
@@ -182,10 +182,6 @@ def wrong_exit(seen: Seen, allowed: set[int | None]) -> str | None:
     told = f"told to leave{after}" if is_told else "not told to leave"
     reason = f" {ended['reason']}" if ended and ended.get("reason") else ""
     return f"{seen.name}: {code}{reason}, {told}{why}"
-
-
-def _never_ran(seen: Seen) -> bool:
-    return bool(seen.item["status"]["phase"] == "Pending")
 
 
 def _told_at(item: dict[str, Any]) -> float | None:

@@ -10,12 +10,15 @@ from tests.cluster.pod_watch import Seen, wrong_exit
 
 TOLD = 1_000_000.0
 OOM = {"exitCode": 137, "reason": "OOMKilled"}
-GOOD: tuple[tuple[str, dict[str, Any], bool, str], ...] = (
+GOOD: tuple[tuple[str, dict[str, Any] | None, bool, str], ...] = (
     ("handed back when told", {"exitCode": 75}, True, ""),
     ("never started by its node", {"exitCode": 137, "reason": "ContainerStatusUnknown"}, False, ""),
+    ("refused by a kubelet that has just restarted", None, False, "UnexpectedAdmissionError"),
+    ("deleted before its node heard of it", None, False, ""),
     ("its kubelet restarted while it evicted it", OOM, True, "UnexpectedAdmissionError"),
 )
-BAD: tuple[tuple[str, dict[str, Any], bool, str], ...] = (
+BAD: tuple[tuple[str, dict[str, Any] | None, bool, str], ...] = (
+    ("gone without a word of its end", None, True, ""),
     ("killed for the memory of all", OOM, True, ""),
     ("failed, and its kubelet restarted", {"exitCode": 1}, True, "UnexpectedAdmissionError"),
     ("killed at the end of its grace", {"exitCode": 137, "reason": "Error"}, True, ""),
@@ -34,12 +37,12 @@ BAD: tuple[tuple[str, dict[str, Any], bool, str], ...] = (
     ],
 )
 def test_exit_of_a_pod_that_was_told_to_leave_is_judged_by_how_it_ended(
-    ended: dict[str, Any], has_run: bool, reason: str, is_wrong: bool
+    ended: dict[str, Any] | None, has_run: bool, reason: str, is_wrong: bool
 ) -> None:
-    container = {"name": "agent", "state": {"terminated": ended}}
+    containers = [{"name": "agent", "state": {"terminated": ended}}] if ended else []
     item = {
         "metadata": {"name": "light-0", "labels": {}},
-        "status": {"phase": "Failed", "reason": reason, "containerStatuses": [container]},
+        "status": {"phase": "Failed", "reason": reason, "containerStatuses": containers},
     }
     found = wrong_exit(Seen(item, is_gone=True, told_at=TOLD, has_run=has_run), set())
     assert bool(found) is is_wrong, found
