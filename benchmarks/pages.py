@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.page_data import fill
 from tests.chromium import Chromium
 from tests.serving import ServerProcess
+from tests.testbed.requirements import BedUnavailable
 
 COUNTS, SEEN = (20, 500, 4000), 2000
 MAX_PAGE_MS, MAX_WIRE_KB, MAX_PICTURE_MS, MAX_BRUSH_MS = 100.0, 400, 300.0, 50.0
@@ -63,7 +64,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         for count in COUNTS:
             problems += of_server(Path(name, str(count)), count)
-        problems += of_browser(Path(name, "seen"))
+        try:
+            problems += of_browser(Path(name, "seen"))
+        except BedUnavailable as lacking:
+            print(f"nothing measured in a browser: {lacking}")
     for problem in problems:
         print(f"BROKEN: {problem}")
     return 1 if problems else 0

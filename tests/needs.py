@@ -7,11 +7,19 @@ here; `pytest.skip` itself is for cases that mean nothing (a feature that the ol
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
 
 import pytest
 
 from tests.testbed import requirements
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "toy_legs"
 
 
 def lacks(reason: object) -> NoReturn:
@@ -21,9 +29,23 @@ def lacks(reason: object) -> NoReturn:
     pytest.skip(str(reason))
 
 
-def program(name: str, package: str) -> str:
-    """Give the path of a program; its Debian package is installed where that is possible."""
+def got(make: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Give what a function makes, which raises BedUnavailable where the machine cannot."""
     try:
-        return requirements.program(name, package)
+        return make(*args, **options)
     except requirements.BedUnavailable as problem:
         lacks(problem)
+
+
+def program(name: str, package: str) -> str:
+    """Give the path of a program; its Debian package is installed where that is possible."""
+    return got(requirements.program, name, package)
+
+
+def trainer() -> str:
+    """Give the folder of the real trainer's programs."""
+    check = [sys.executable, str(_EXAMPLE / "setup_trainer.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True)
+    if done.returncode != 0:
+        lacks(f"{done.stderr.strip()}: run `make trainer`")
+    return str(_EXAMPLE / ".venv" / "bin")

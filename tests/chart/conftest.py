@@ -11,17 +11,13 @@ import pytest
 from sweepctl.values.settings import chart_folder
 from tests import needs
 from tests.testbed.binaries import module, programs
-from tests.testbed.requirements import BedUnavailable
 
 Helm = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def helm_program() -> Path:
-    try:
-        return programs(module("helm"), os.environ, print)["helm"]
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    return needs.got(programs, module("helm"), os.environ, print)["helm"]
 
 
 @pytest.fixture(scope="session")

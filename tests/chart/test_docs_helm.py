@@ -12,7 +12,6 @@ import pytest
 from tests import needs
 from tests.documentation import ROOT, Command, blocks, pages, spans
 from tests.testbed.binaries import module, programs
-from tests.testbed.requirements import BedUnavailable
 
 PARSED = [
     command
@@ -28,10 +27,7 @@ SWEEP = "method: random\ncommand: [isaaclab, train]\nparameters: {a.b: {value: 1
 
 @pytest.fixture(scope="session")
 def kubectl() -> Path:
-    try:
-        return programs(module("kubernetes"), os.environ, print)["kubectl"]
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    return needs.got(programs, module("kubernetes"), os.environ, print)["kubectl"]
 
 
 @pytest.mark.parametrize("command", PARSED, ids=lambda command: command.place)

@@ -79,11 +79,7 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(Path(own), {}, None)
         return
     with contextlib.ExitStack() as stack:
-        try:
-            running = stack.enter_context(_shared_bed())
-        except BedUnavailable as problem:
-            needs.lacks(problem)
-        yield running
+        yield needs.got(stack.enter_context, _shared_bed())
 
 
 @pytest.fixture(scope="session")

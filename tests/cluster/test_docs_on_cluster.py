@@ -18,7 +18,6 @@ from tests.local.local_sweeps import EXAMPLE
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import GIT_IMAGE, Bed
 from tests.testbed.playground import VALUES
-from tests.testbed.requirements import BedUnavailable
 from tests.testbed.server_image import offer_server_image
 from tests.testbed.trainer import offer_trainer
 
@@ -61,10 +60,7 @@ def test_what_a_page_tells_to_type_on_a_cluster_does_what_it_says(
     instead = {**INSTEAD, "robots": namespace}
 
     def offer() -> None:
-        try:
-            offer_trainer(cluster, the_bed, namespace, os.environ)
-        except BedUnavailable as problem:
-            needs.lacks(problem)
+        needs.got(offer_trainer, cluster, the_bed, namespace, os.environ)
         if "https://github.com/me/legs.git" in page.read_text():
             project, work = tmp_path / "project", tmp_path / "work"
             write_project(project)

@@ -14,7 +14,6 @@ from tests.testbed.cluster import Cluster, is_ready
 from tests.testbed.images import build_image
 from tests.testbed.layout import GPU_RESOURCE, KUBERNETES_VERSION, Bed
 from tests.testbed.pods import UNTIL_TERMINATED, pod, pod_spec
-from tests.testbed.requirements import BedUnavailable
 from tests.testbed.trainer import CACHE_CLAIM, CLAIM, offer_trainer
 
 pytestmark = pytest.mark.cluster
@@ -383,10 +382,7 @@ def test_audit_log_counts_the_writes_of_a_command(
 def test_isaac_lab_trains_in_a_restricted_pod(
     cluster: Cluster, the_bed: Bed, namespace: str
 ) -> None:
-    try:
-        offer_trainer(cluster, the_bed, namespace, {"HOME": str(Path.home())})
-    except BedUnavailable as problem:
-        needs.lacks(problem)
+    needs.got(offer_trainer, cluster, the_bed, namespace, {"HOME": str(Path.home())})
     command = ["isaaclab", "train", "--rl_library", "rsl_rl", "--task", "Toy-Legs"]
     command += ["--num_envs", "16", "--device", "cpu", "agent.device=cpu", "--max_iterations", "1"]
     spec = pod_spec(command, gpus=1)

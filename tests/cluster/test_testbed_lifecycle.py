@@ -226,10 +226,7 @@ def test_trainer_of_a_node_outlives_a_power_cut_and_its_volume_goes_with_its_nam
     running = lifecycle.up(small_bed, os.environ, lambda line: None)
     (node,) = small_bed.nodes
     running.apply(restricted_namespace("offered"))
-    try:
-        offer_trainer(running, small_bed, "offered", os.environ)
-    except BedUnavailable as problem:
-        needs.lacks(problem)
+    needs.got(offer_trainer, running, small_bed, "offered", os.environ)
     program = f"{TRAINER_HOST_PATH}/venv/bin/isaaclab"
     parts = [program, f"{TRAINER_HOST_PATH}/python/bin", f"{TRAINER_HOST_PATH}/code/toy_legs"]
     for _ in range(2):

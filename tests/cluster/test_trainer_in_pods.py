@@ -19,7 +19,6 @@ from tests.local.local_sweeps import EXAMPLE, read_record, setting, toy_sweep
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import GIT_IMAGE, Bed
 from tests.testbed.playground import VALUES, prepare
-from tests.testbed.requirements import BedUnavailable
 
 pytestmark = [pytest.mark.cluster, pytest.mark.trainer]
 
@@ -30,10 +29,7 @@ NAME = "toy-legs"
 @pytest.fixture
 def ready(cluster: Cluster, the_bed: Bed, namespace: str) -> None:
     """Have all in the namespace that the settings of the test bed name."""
-    try:
-        prepare(cluster, the_bed, namespace, os.environ)
-    except BedUnavailable as problem:
-        needs.lacks(problem)
+    needs.got(prepare, cluster, the_bed, namespace, os.environ)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.clients import Cells
 from tests.contract.agents import ROOT, World
 from tests.contract.small_runs import (
@@ -19,7 +20,6 @@ from tests.contract.small_runs import (
     Small,
     SmallOther,
     end_all,
-    require_trainer,
 )
 from tests.serving import ServerProcess, sdk_environ
 
@@ -142,7 +142,7 @@ def world(
 @pytest.fixture
 def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
     """Give the function that makes a small training: of a generation of rsl_rl, or of another."""
-    require_trainer()
+    needs.trainer()
     made: list[Small] = []
 
     def make(generation: str = "5") -> Small:
@@ -158,7 +158,7 @@ def make_small(tmp_path: Path) -> Iterator[Callable[..., Small]]:
 @pytest.fixture
 def real(world: World) -> World:
     """Give a world with the real trainer of examples/toy_legs."""
-    require_trainer()
+    needs.trainer()
     world.environ["PATH"] = f"{ROOT / 'examples/toy_legs/.venv/bin'}:{world.environ['PATH']}"
     world.environ["HOME"] = str(Path.home())  # the compiled kernels are kept there
     world.environ["WANDB_ERROR_REPORTING"] = "false"

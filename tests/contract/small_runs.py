@@ -5,14 +5,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sweepctl_pod.checkpoint import newest_good
-from tests import needs
 from tests.contract.agents import ROOT
 from tests.contract.wheels import Wheel, unpacked
 from tests.serving import wait_for
@@ -214,14 +212,6 @@ def processes_of(folder: Path) -> list[int]:
         if f"HOME={folder}".encode() in environ:
             found.append(int(path.name))
     return found
-
-
-def require_trainer() -> None:
-    """Skip a test, or fail it with CI=true, where the trainer is not installed."""
-    check = [sys.executable, str(EXAMPLE / "setup_trainer.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    if done.returncode != 0:
-        needs.lacks(f"{done.stderr.strip()}: run `make trainer`")
 
 
 def end_all(small: Small) -> None:

@@ -183,8 +183,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     names = {EVIL: "127.0.0.1", f"rebound.{EVIL}": "127.0.0.2"}
-    needs.program("chromium", "chromium")
-    browser = Chromium(tmp_path_factory.mktemp("chromium"), names)
+    browser = needs.got(Chromium, tmp_path_factory.mktemp("chromium"), names)
     yield browser
     browser.close()
 

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -98,10 +97,7 @@ def steps(logged: dict[str, list[list[float]]]) -> dict[str, list[float]]:
 
 @pytest.fixture(scope="module")
 def _trainer_is_there() -> None:
-    check = [sys.executable, str(TRAINER.parents[1] / "setup_trainer.py"), "--check"]
-    done = subprocess.run(check, capture_output=True, text=True)
-    if done.returncode != 0:
-        needs.lacks(f"{done.stderr.strip()}: run `make trainer`")
+    needs.trainer()
 
 
 @pytest.mark.usefixtures("_trainer_is_there")

@@ -19,7 +19,6 @@ import yaml
 
 from tests import needs
 from tests.testbed.binaries import module, programs
-from tests.testbed.requirements import BedUnavailable
 
 ROOT = Path(__file__).parents[2]
 TRAINER = Path(__file__).with_name("plain_trainer.py")
@@ -151,10 +150,7 @@ def test_compiled_wheel_renders_what_the_checkout_renders(
 def test_helm_renders_the_chart_of_a_compiled_wheel_as_the_checkout_does(
     compiled: Path, sweep: Path
 ) -> None:
-    try:
-        helm = programs(module("helm"), os.environ, print)["helm"]
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    helm = needs.got(programs, module("helm"), os.environ, print)["helm"]
     rendered = []
     for chart in (compiled, ROOT / "charts" / "isaac-sweep"):
         command = [str(helm), "template", "legs", str(chart), "-n", "robots"]

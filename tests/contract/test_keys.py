@@ -22,7 +22,6 @@ from tests import needs
 from tests.contract.agents import World
 from tests.old_release import lay_out_old_code
 from tests.serving import wait_for
-from tests.testbed.requirements import BedUnavailable
 
 TRAINER = """
 import pathlib, sys, time, wandb
@@ -175,10 +174,7 @@ def test_keys_with_names_are_taken_and_revoked_by_a_running_server(mine: Server)
 def test_a_training_of_the_version_before_goes_on_over_the_change_and_loses_no_line(
     world: World, tmp_path: Path
 ) -> None:
-    try:
-        old = lay_out_old_code(tmp_path / "before")
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    old = needs.got(lay_out_old_code, tmp_path / "before")
     script, end = tmp_path / "train.py", tmp_path / "end"
     script.write_text(TRAINER)
     sweep = world.sweep([sys.executable, str(script), str(end)])

@@ -22,8 +22,7 @@ CONFIG = json.dumps(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    needs.program("chromium", "chromium")
-    browser = Chromium(tmp_path_factory.mktemp("chromium"), {})
+    browser = needs.got(Chromium, tmp_path_factory.mktemp("chromium"), {})
     yield browser
     browser.close()
 

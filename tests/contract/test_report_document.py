@@ -138,8 +138,7 @@ def test_sweep_that_is_not_there_is_one_error(report: Report, server: ServerProc
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chromium]:
-    needs.program("chromium", "chromium")
-    found = Chromium(tmp_path, {})
+    found = needs.got(Chromium, tmp_path, {})
     yield found
     found.close()
 

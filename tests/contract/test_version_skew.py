@@ -16,7 +16,6 @@ from sweepctl_pod.find_sweep import jobs_of, sweep_key
 from tests import needs
 from tests.contract.agents import Agent, World
 from tests.old_release import lay_out_old_code
-from tests.testbed.requirements import BedUnavailable
 
 HANDED_BACK = 75
 LONG = ["note:start", "log", "hang-once", "note:end"]
@@ -24,10 +23,7 @@ LONG = ["note:start", "log", "hang-once", "note:end"]
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return lay_out_old_code(tmp_path_factory.mktemp("before"))
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    return needs.got(lay_out_old_code, tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 from sweepctl.manifest.pod_code import MOUNT_PATH, pod_code
 from tests import needs
 from tests.testbed.images import Image, base_image, build_image
-from tests.testbed.requirements import BedUnavailable
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "images" / "Dockerfile"
@@ -66,10 +65,7 @@ def base() -> Image:
         needs.lacks("buildah and mmdebstrap build as root only")
     for program in ("buildah", "mmdebstrap"):
         needs.program(program, program)
-    try:
-        return base_image(os.environ, print)
-    except BedUnavailable as reason:
-        needs.lacks(reason)
+    return needs.got(base_image, os.environ, print)
 
 
 @pytest.mark.cluster

@@ -1,7 +1,5 @@
 """Fixtures of the local tier: the real trainer's environment, and sweeps that end with the test."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +9,11 @@ import pytest
 from tests import needs
 from tests.local.local_sweeps import LocalSweep, environment
 
-TOY_LEGS = Path(__file__).resolve().parents[2] / "examples" / "toy_legs"
-
 
 @pytest.fixture(scope="session")
 def trainer_bin() -> str:
     """Give the folder of the real trainer's programs."""
-    check = [sys.executable, str(TOY_LEGS / "setup_trainer.py"), "--check"]
-    result = subprocess.run(check, capture_output=True, text=True)
-    if result.returncode != 0:
-        needs.lacks(f"{result.stderr.strip()}: run `make trainer`")
-    return str(TOY_LEGS / ".venv" / "bin")
+    return needs.trainer()
 
 
 @pytest.fixture(scope="module")
