@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sweepctl_pod.wandb.client import SweepInfo
 from sweepctl_pod.wandb.outputs import file_text, upload_file
 from sweepctl_pod.wandb.run_files import list_folder
 from tests.contract.agents import Agent, World
-from tests.contract.faulty_proxy import HANG, FaultyProxy, Instead
+from tests.contract.faulty_proxy import HANG, FaultyProxy, Instead, operation
 from tests.serving import wait_for
 
 HANDED_BACK = 75
@@ -132,19 +133,36 @@ def test_what_an_agent_has_sent_while_it_trained_outlives_it_and_its_volume(worl
     assert len(trained) - 80 < reached + 1  # less than all that the first one did
 
 
-def test_the_server_keeps_the_last_two_and_nothing_else_is_ever_deleted(world: World) -> None:
-    sweep = world.sweep(world.trainer("count:60:0.1:1", "log"))
-    agent = start(world, sweep)
-    wait_trained(world, 2)
-    place = (sweep.entity, sweep.project, world.run(sweep).id)
-    own = ["model_0.pt", "sweepctl/model_1.pt", f"{REMOTE_FOLDER}-of-mine/0.json"]
-    for name in own:
-        upload_file(world.client, place, name, b"the user's")
-    assert agent.wait() == 0, agent.said
+@pytest.mark.parametrize("fault", ["none", "slow to delete", "takes no third manifest"])
+def test_the_server_keeps_the_last_two_and_nothing_else_is_ever_deleted(
+    fault: str, world: World
+) -> None:
+    def before(path: str, body: bytes) -> Instead | None:
+        if fault == "slow to delete" and operation(body) == "DeleteFiles":
+            wait_for("the end", lambda: "end" in world.ledger.read_text(), 60)
+            time.sleep(1)  # longer than an agent takes that waits for nothing
+        is_manifest = "checkpoints" in path and ".json" in path and bool(body)
+        if fault == "takes no third manifest" and is_manifest and len(manifests()) == 2:
+            return Instead(502, b"<html>away</html>")
+        return None
+
+    def manifests() -> list[str]:
+        return [name for name in stored(world, sweep) if name.endswith(".json")]
+
+    with closing(FaultyProxy(world.server.url, before=before)) as proxy:
+        sweep = world.sweep(world.trainer("count:60:0.1:1", "log", "note:end"))
+        agent = start(world, sweep, WANDB_BASE_URL=proxy.url)
+        wait_trained(world, 2)
+        place = (sweep.entity, sweep.project, world.run(sweep).id)
+        own = ["model_0.pt", "sweepctl/model_1.pt", f"{REMOTE_FOLDER}-of-mine/0.json"]
+        for name in own:
+            upload_file(world.client, place, name, b"the user's")
+        assert agent.wait() == 0, agent.said
     found = stored(world, sweep)
+    assert found, agent.said
     numbers = {int(name.rpartition("/")[2].partition(".")[0]) for name in found}
     assert len(numbers) <= 2
-    assert min(numbers) > 0
+    assert min(numbers) > 0 or fault == "takes no third manifest"
     names = {file.name for file in list_folder(world.client, place, "sweepctl")}
     assert set(own[1:]) <= names
     assert len(local_manifests(here(world.work))) == 2

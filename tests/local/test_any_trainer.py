@@ -112,7 +112,7 @@ def test_a_bucket_is_reached_by_the_trainers_python(trainer_bin: str, tmp_path: 
 
     with pytest.raises(GivenUpError):
         place.store(manifest, folder, give_up)
-    place.drop([7])
+    place.tidy([], [7])
     assert place.numbers() == []
 
 

@@ -14,7 +14,7 @@ from sweepctl_pod.checkpoint import (
 )
 from sweepctl_pod.errors import SweepctlError
 from sweepctl_pod.run import find_checkpoint as room
-from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
+from sweepctl_pod.run.checkpoint_places import numbers_of, of_no_use
 from sweepctl_pod.run.find_checkpoint import (
     Search,
     drop_here,
@@ -69,7 +69,7 @@ class Shelf:
     def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
         raise AssertionError("a search stores nothing")
 
-    def drop(self, iterations: Sequence[int]) -> None:
+    def tidy(self, kept: Sequence[int], broken: Sequence[int]) -> None:
         raise AssertionError("a search deletes nothing")
 
 
@@ -185,8 +185,39 @@ def test_only_the_named_checkpoints_are_dropped_from_a_folder(tmp_path: Path) ->
     ]
 
 
-def test_of_names_only_manifests_are_numbers_and_groups_begin_with_them() -> None:
+def test_of_names_only_manifests_are_numbers_and_are_deleted_first() -> None:
     names = ["7.pt", "7.json", "7.state", "17.json", "model_7.json", "x/7.json", "7b.pt", "²7.json"]
     assert numbers_of([*names, "9" * 5000 + ".json", ".json", "-3.json"]) == [7, 17]
-    assert grouped(names, [7]) == [["7.json"], ["7.pt", "7.state"]]
-    assert grouped(names, []) == []
+    assert of_no_use(names, [17], []) == [["7.json"], ["7.pt", "7.state"]]
+    assert of_no_use(names, [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "kept", "broken", "gone"),
+    [
+        ("", [], [], []),
+        ("1.json 1.pt 2.json 2.pt", [1, 2], [], []),
+        ("1.json 1.pt 2.json 2.pt 3.json 3.pt", [2, 3], [], ["1.json", "1.pt"]),
+        ("0.pt 5.pt 6.json 6.pt 8.json 8.pt", [6, 8], [], ["0.pt", "5.pt"]),
+        ("8.json 8.pt 9.pt", [8], [], []),
+        ("8.json 8.pt 9.pt 10.json 10.pt", [8], [9, 10], ["10.json", "9.pt", "10.pt"]),
+        ("3.json 3.pt", [], [3], ["3.json", "3.pt"]),
+        ("3.json 3.pt 4.json 4.pt", [3, 4], [3], []),
+        ("notes.txt best.pt 1/2.pt -1.pt 1_0.pt \u0661.pt 8.json 8.pt", [8], [], []),
+    ],
+    ids=[
+        "nothing is there",
+        "just those that are kept",
+        "an older one",
+        "parts of older ones whose agent was killed",
+        "a part of a newer one is perhaps another agent's",
+        "newer ones of no use",
+        "none is kept",
+        "one was broken and is whole now",
+        "files of others",
+    ],
+)
+def test_what_nobody_will_ask_for_is_told_from_all_else(
+    names: str, kept: list[int], broken: list[int], gone: list[str]
+) -> None:
+    assert [name for group in of_no_use(names.split(), kept, broken) for name in group] == gone

@@ -24,7 +24,7 @@ from sweepctl_pod.wandb.client import (
     unwrap_config,
 )
 from sweepctl_pod.wandb.outputs import FileInfo, download_file, end_body, upload_file
-from sweepctl_pod.wandb.run_files import RunFile, fetch_file
+from sweepctl_pod.wandb.run_files import RunFile, fetch_file, send_file
 
 KEY = "secret-key-" + "k" * 40
 
@@ -355,18 +355,32 @@ def test_broken_download_leaves_no_file_of_that_name(
     assert not (tmp_path / "model.pt").exists()
 
 
+@pytest.mark.parametrize("told", ["X-A:b:c", "Content-Type:image/png"])
+@pytest.mark.parametrize("size_bytes", [None, 0, 5, 3_000_000], ids=str)
 def test_upload_asks_for_a_place_and_puts_the_bytes_and_leaves_the_runs_state_alone(
-    api: Api, client: WandbClient
+    size_bytes: int | None, told: str, api: Api, client: WandbClient, tmp_path: Path
 ) -> None:
     store = Api()
+    run = ("e", "p", "r")
     try:
         store.will(b"")
         place = {"name": "a.txt", "uploadUrl": f"{store.url}/put/a.txt"}
-        api.data({"createRunFiles": {"runID": "n", "uploadHeaders": ["X-A:b:c"], "files": [place]}})
-        upload_file(client, ("e", "p", "r"), "a.txt", b"bytes")
+        api.data({"createRunFiles": {"runID": "n", "uploadHeaders": [told], "files": [place]}})
+        content = b"bytes" if size_bytes is None else b"x" * size_bytes
+        if size_bytes is None:
+            upload_file(client, run, "a.txt", content)
+        else:
+            (tmp_path / "a").write_bytes(content)
+            send_file(client, run, "a.txt", tmp_path / "a", lambda size_bytes: None)
         method, path, headers, body = store.asked[0]
-        assert (method, path, headers["x-a"], body) == ("PUT", "/put/a.txt", "b:c", b"bytes")
+        assert (method, path, body) == ("PUT", "/put/a.txt", content)
+        name, _, value = told.partition(":")
+        assert headers[name.lower()] == value
         assert "authorization" not in headers
+        # A store of objects takes no chunks, and may have signed the type, or that there is none.
+        assert headers["content-length"] == str(len(content))
+        assert "transfer-encoding" not in headers
+        assert ("content-type" in headers) == told.startswith("Content-Type")
         assert [path for _, path, _, _ in api.asked] == ["/graphql"]
     finally:
         store.close()

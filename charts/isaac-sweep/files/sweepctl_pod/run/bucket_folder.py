@@ -15,7 +15,7 @@ from typing import BinaryIO
 from sweepctl_pod.checkpoint import Manifest, read_manifest
 from sweepctl_pod.checkpoint_uri import address_trouble, packages_for, shown_uri
 from sweepctl_pod.errors import SweepctlError
-from sweepctl_pod.run.checkpoint_places import grouped, numbers_of
+from sweepctl_pod.run.checkpoint_places import numbers_of, of_no_use
 from sweepctl_pod.trainer.bucket import Bucket, NoPythonError
 from sweepctl_pod.wandb.connection import url_path
 from sweepctl_pod.wandb.outputs import Place
@@ -84,9 +84,10 @@ class BucketFolder:
             content = (block for pair in zip(files, sizes, strict=True) for block in _blocks(*pair))
             self._bucket.ask("put", *words, look=look, content=content)
 
-    def drop(self, iterations: Sequence[int]) -> None:
-        """Delete checkpoints."""
-        if gone := [name for group in grouped(self._names(), iterations) for name in group]:
+    def tidy(self, kept: Sequence[int], broken: Sequence[int]) -> None:
+        """Delete the broken, and all that is older than the newest kept one and is not kept."""
+        groups = of_no_use(self._names(), kept, broken)
+        if gone := [name for group in groups for name in group]:
             self._bucket.ask("drop", *map(self._at, gone))
 
     def _names(self) -> list[str]:

@@ -38,6 +38,8 @@ from sweepctl_pod.wandb.client import WandbClient
 
 LAST_LIMIT_S = 120.0
 """How long the checkpoint of a lost training may take on its way, where nobody has to leave."""
+TIDY_LIMIT_S = 5.0
+"""How long a run that has ended waits until what nobody will ask for is taken away."""
 
 _LOOK_EVERY_S = 0.1
 
@@ -92,7 +94,8 @@ class CheckpointKeeper:
         """Say what is wrong with the sending, when that is new: not of each checkpoint again."""
         if self._sender is None:
             return
-        trouble, sent = self._sender.trouble, len(self._sender.sent)
+        sent = len(self._sender.sent)  # before the trouble, which ends with it
+        trouble = self._sender.trouble
         told = (re.sub(r"\d+", "N", trouble or ""), sent)
         if trouble and told != self._told:
             self._told = told
@@ -113,14 +116,13 @@ class CheckpointKeeper:
             end.intervention is Intervention.NONE and code != 0
         )
         if not is_wanted or self._training.evidence.proves_end():
-            sender.give_up()
+            sender.conclude()
+            _wait(sender, TIDY_LIMIT_S, is_late)
             return
         sender.end(
             sends_last=True, was_killed=code is None or code < 0 or code in KILLED_FROM_OUTSIDE
         )
-        until = time.monotonic() + LAST_LIMIT_S
-        while not sender.is_done and not is_late() and (left_s := until - time.monotonic()) > 0:
-            sender.wait(min(left_s, _LOOK_EVERY_S))
+        _wait(sender, LAST_LIMIT_S, is_late)
         sender.give_up()
         if trouble := sender.trouble:
             self._note(trouble)
@@ -192,3 +194,10 @@ class CheckpointKeeper:
     def _note(self, text: str) -> None:
         hidden = self._training.secrets.hide(text)
         self._training.pod.console.say(log_lines.run_note(self._run.id, hidden))
+
+
+def _wait(sender: CheckpointSender, limit_s: float, is_late: Callable[[], bool]) -> None:
+    """Wait until a sender is done, at most so long, and no longer than there is time."""
+    until = time.monotonic() + limit_s
+    while not sender.is_done and not is_late() and (left_s := until - time.monotonic()) > 0:
+        sender.wait(min(left_s, _LOOK_EVERY_S))

@@ -49,8 +49,8 @@ class CheckpointPlace(Protocol):
     def store(self, manifest: Manifest, folder: Path, look: Look) -> None:
         """Store a checkpoint that lies in a folder."""
 
-    def drop(self, iterations: Sequence[int]) -> None:
-        """Delete checkpoints."""
+    def tidy(self, kept: Sequence[int], broken: Sequence[int]) -> None:
+        """Delete the broken, and all that is older than the newest kept one and is not kept."""
 
 
 class RunFiles:
@@ -87,10 +87,10 @@ class RunFiles:
             path = folder / name
             send_file(self._client, self._place, f"{REMOTE_FOLDER}/{name}", path, look)
 
-    def drop(self, iterations: Sequence[int]) -> None:
-        """Delete checkpoints."""
+    def tidy(self, kept: Sequence[int], broken: Sequence[int]) -> None:
+        """Delete the broken, and all that is older than the newest kept one and is not kept."""
         found = self._files()
-        for group in grouped(list(found), iterations):
+        for group in of_no_use(list(found), kept, broken):
             delete_files(self._client, [found[name] for name in group])
 
     def _files(self) -> Mapping[str, RunFile]:
@@ -104,9 +104,20 @@ def numbers_of(names: Sequence[str]) -> list[int]:
     return [number for stem in stems if (number := iteration_of(stem)) >= 0]
 
 
-def grouped(names: Sequence[str], iterations: Sequence[int]) -> list[list[str]]:
-    """Give the files of some checkpoints in the order to delete them: first the manifests."""
-    stems = {str(iteration) for iteration in iterations}
-    gone = [name for name in names if name.partition(".")[0] in stems and "/" not in name]
+def of_no_use(names: Sequence[str], kept: Sequence[int], broken: Sequence[int]) -> list[list[str]]:
+    """Give the files that nobody will ask for in the order to delete them: first the manifests.
+
+    Those without a manifest are among them: parts of an upload that was ended, or whose agent was.
+    A newer one than the newest kept is another agent's, unless it is known to be broken.
+    """
+    newest = max(kept, default=-1)
+    gone = [
+        name
+        for name in names
+        if "/" not in name
+        and (number := iteration_of(name.partition(".")[0])) >= 0
+        and number not in kept
+        and (number < newest or number in broken)
+    ]
     manifests = [name for name in gone if name.endswith(".json")]
     return [group for group in (manifests, [n for n in gone if n not in manifests]) if group]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,13 +50,14 @@ class CheckpointSender:
         self._keep = keep
         self._broken = list(search.broken)
         self._there = sorted(search.kept.get(place.name, []))
+        self._partial: list[int] = []  # those that were begun, and did not get there whole
         # What was found is the past of this attempt; an older one will never be asked for.
         begun_at = search.found.manifest.iteration if search.found else -1
         self._newest_there = begun_at if begun_at in self._there else begun_at - 1
         self._kept_files = kept_files
         self._wake_up = wake_up
         self._change = threading.Condition()
-        self._is_hurried = self._is_last = self._is_over = False
+        self._is_hurried = self._is_last = self._is_over = self._is_tidied = False
         self._trouble: tuple[int, str] | None = None
         self._failures, self._failed_at = 0, 0.0
         self._sent: list[int] = []
@@ -84,6 +85,11 @@ class CheckpointSender:
     def give_up(self) -> None:
         """Send nothing more."""
         self.end(sends_last=False)
+
+    def conclude(self) -> None:
+        """Send nothing more, as the run has ended; what is of no use there is taken away."""
+        self._is_tidied = True
+        self.give_up()
 
     @property
     def place(self) -> str:
@@ -125,6 +131,8 @@ class CheckpointSender:
                 every_s = HURRIED_LOOK_EVERY_S if self._is_hurried else LOOK_EVERY_S
                 if not self._is_over and self._is_last == is_last:
                     self._change.wait(every_s)
+        if self._is_tidied and (self._partial or len(self._there) > self._keep):
+            self._tidy(self._partial)
         with suppress(OSError):
             self._wake_up.set()
 
@@ -159,7 +167,6 @@ class CheckpointSender:
         except Exception as error:  # no error may end the thread: later ones may get through
             reason = repr(error)
         else:
-            self._failures, self._trouble = 0, None
             return True
         self._failures, self._failed_at = self._failures + 1, time.monotonic()
         self._trouble = (manifest.iteration, reason)
@@ -173,18 +180,21 @@ class CheckpointSender:
         return max(newer, key=lambda manifest: manifest.iteration, default=None)
 
     def _send(self, manifest: Manifest) -> None:
+        self._partial.append(manifest.iteration)
         self._place.store(manifest, self._folder, self._pace(manifest.iteration))
         self._newest_there = manifest.iteration
+        # In this order: who sees that another one is sent sees no trouble of the one before.
+        self._failures, self._trouble = 0, None
         self._sent.append(manifest.iteration)
-        self._there.append(manifest.iteration)
-        # The broken ones first, which are newer than what this attempt has begun with.
-        gone = [n for n in self._broken if n not in self._there]
-        gone += sorted(self._there)[: -self._keep]
-        self._broken = []
-        if gone:
-            with suppress(SweepctlError):  # what is left takes room, and harms nobody
-                self._place.drop(gone)
-                self._there = [n for n in self._there if n not in gone]
+        self._there = sorted({*self._there, manifest.iteration})
+        self._tidy(self._broken)
+
+    def _tidy(self, of_no_use: Sequence[int]) -> None:
+        """Keep the newest at the place; of no use may be newer ones than all that are there."""
+        kept = self._there[-self._keep :]
+        with suppress(SweepctlError, OSError):  # what is left takes room, and harms nobody
+            self._place.tidy(kept, of_no_use)
+            self._there, self._broken, self._partial = kept, [], []
 
     def _pace(self, iteration: int) -> Callable[[int], None]:
         """Give what an upload calls at each block: it keeps the pace, and ends the overtaken."""

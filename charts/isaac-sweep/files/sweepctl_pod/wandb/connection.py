@@ -239,7 +239,7 @@ class Transport:
         """Make a request, with the key only when it goes to the API itself."""
         if not url.startswith(("http://", "https://")):
             raise ApiError(f"{self.where} names an address that is no http(s) URL: {url[:100]!r}")
-        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
+        request = _Request(url, data=body, method=method, headers=dict(headers or {}))
         request.add_header("User-Agent", "sweepctl")
         key = self.connection.api_key
         if key and _origin(url) == _origin(self.connection.base_url):
@@ -273,6 +273,14 @@ class Transport:
     def _hint(self, text: str) -> str | None:
         """Give a hint about settings, which say nothing of a server that sweepctl found itself."""
         return None if self.connection.name else text
+
+
+class _Request(urllib.request.Request):
+    """A request whose content type is what it was given, or none."""
+
+    def has_header(self, header_name: str) -> bool:
+        """Keep urllib from calling any other body a web form: a signature may speak of the type."""
+        return header_name == "Content-type" or super().has_header(header_name)
 
 
 def _make_opener(connection: Connection) -> urllib.request.OpenerDirector:

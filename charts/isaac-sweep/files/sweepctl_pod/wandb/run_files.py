@@ -70,9 +70,10 @@ def send_file(client: WandbClient, place: Place, name: str, path: Path, look: Lo
     request = upload_request(client, place, name, None)
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        request.add_header("Content-Length", str(size_bytes))
-        # urllib takes any iterable of bytes; without a length it would be sent in HTTP's chunks.
         request.data = _blocks(file.read, look)
+        # After the data, which drops a length that was given before it. Without one, it would be
+        # sent in HTTP's chunks, which S3 does not take (501 NotImplemented).
+        request.add_header("Content-Length", str(size_bytes))
         with client.transport.open(request):
             pass
 
