@@ -7,6 +7,7 @@ without a change of its size and time, by which alone Python would know.
 import marshal
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -160,3 +161,24 @@ def test_broken_bytecode_on_the_volume_costs_a_start_and_no_run(pods: Pods) -> N
     assert "bytecode in the cache was broken; trying once more" in pods.world.agents[-1].said
     assert pods.train(script, environ=revision) == ["1.5, physics exact"]
     assert "trying once more" not in pods.world.agents[-1].said
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told to leave", "at the sweep's end"])
+def test_an_agent_tidies_what_is_its_own_unless_its_time_is_short(
+    is_told: bool, pods: Pods
+) -> None:
+    folder = pods.world.folder / "tmp"
+    folder.mkdir()
+    waits = "import time\nprint('trained with gain 1')\ntime.sleep(60 * 60)\n"
+    script = write_code(pods.world.folder / "code", "1.5")
+    script.write_text(waits if is_told else TRAIN)
+    sweep = pods.world.sweep([pods.python, str(script)], run_cap=1, metric=None)
+    agent = pods.world.start(
+        sweep, SWEEPCTL_CACHE=str(pods.cache), PYTHONDONTWRITEBYTECODE="1", TMPDIR=str(folder)
+    )
+    agent.says("trained with gain")
+    if is_told:
+        agent.send(signal.SIGTERM)
+    assert agent.wait() == (75 if is_told else 0), agent.said
+    # A pod's folder goes with the pod: thousands of files, while the kernel counts its seconds.
+    assert len(list(folder.glob("sweepctl-bytecode-*"))) == is_told

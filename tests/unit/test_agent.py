@@ -136,7 +136,7 @@ def test_processes_that_do_not_die_hold_up_no_agent_that_is_told_to_leave(stage:
     stage.clock.at(60, lambda: (stage.term(), heard.append(stage.clock.now_s)))  # type: ignore[arg-type, func-returns-value]
     stage.client.script["heartbeat"] = [run_command("r1"), EXIT]
     assert stage.act() is ExitCode.HANDED_BACK
-    assert "its processes do not die (pid 77)" in stage.text
+    assert "its time was over before pid 77 was dead" in stage.text
     assert stage.clock.now_s - heard[0] <= 28
     assert stage.exit_records() == [("r1", 143)]
 

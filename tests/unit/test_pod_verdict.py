@@ -386,6 +386,14 @@ UNVERIFIED = {**GOOD, "unverified": "no record"}
             ExitCode.NODE_UNFIT,
             id="undying",
         ),
+        pytest.param(
+            {**GOOD, "undying": (7, 8), "intervention": Intervention.LEAVING},
+            "handed back",
+            "told to leave, and its time was over before pid 7, 8 was dead",
+            143,
+            None,
+            id="undying-as-the-grace-ends",
+        ),
     ],
 )
 def test_facts_make_the_verdict(

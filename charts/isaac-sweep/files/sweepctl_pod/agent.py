@@ -424,7 +424,8 @@ def run_agent(
         descendants.finish_own(left_s())
         descendants.kill_leftovers(lambda: left_s() <= 0)
         guardian.dismiss(left_s())
-        pod.bytecode.close()
+        if not signals.is_leaving:  # thousands of files; a pod's end takes them along
+            pod.bytecode.close()
         pod.console.flush(FLUSH_LIMIT_S)
 
 

@@ -157,6 +157,9 @@ def _not_this_runs_fault(facts: Facts) -> Verdict | None:
     """Judge the ends that are not this run's fault, and hand it back: leaving, node, command."""
     if facts.undying:
         pids = ", ".join(map(str, facts.undying))
+        if facts.intervention is Intervention.LEAVING:
+            why = f"this agent was told to leave, and its time was over before pid {pids} was dead"
+            return Verdict(Ending.HANDED_BACK, why, SIGTERM_CODE)
         return Verdict(
             Ending.HANDED_BACK,
             f"its processes do not die (pid {pids}): the GPU or its driver hangs",
