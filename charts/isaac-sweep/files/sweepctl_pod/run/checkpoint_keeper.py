@@ -111,6 +111,9 @@ class CheckpointKeeper:
         sender, self._sender = self._sender, None
         if sender is None:
             return
+        if end.intervention is Intervention.LOST:  # what is there is another agent's
+            sender.give_up()
+            return
         code = end.exit_code
         is_wanted = end.intervention is Intervention.LEAVING or (
             end.intervention is Intervention.NONE and code != 0

@@ -132,7 +132,11 @@ class CheckpointSender:
                 if not self._is_over and self._is_last == is_last:
                     self._change.wait(every_s)
         if self._is_tidied and (self._partial or len(self._there) > self._keep):
-            self._tidy(self._partial)
+            with suppress(SweepctlError, OSError):
+                # One may be whole: its answer was lost, or another agent has stored its own.
+                whole = {*self._partial} & {*self._place.numbers()}
+                self._there = sorted({*self._there, *whole})
+                self._tidy([number for number in self._partial if number not in whole])
         with suppress(OSError):
             self._wake_up.set()
 
