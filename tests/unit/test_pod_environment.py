@@ -1,4 +1,4 @@
-"""What a trainer finds around it: threads for each of its processes, the right Vulkan drivers."""
+"""What a trainer finds around it: threads and a port for its processes, Vulkan's right drivers."""
 
 import os
 import shlex
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweepctl_pod.preflight import Gpus, gpu_count, seen_gpus
-from sweepctl_pod.trainer.environment import THREAD_LIBRARIES, with_threads, with_vulkan
+from sweepctl_pod.trainer.environment import THREAD_LIBRARIES, with_port, with_threads, with_vulkan
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -49,6 +49,31 @@ def test_threads_that_are_set_stay() -> None:
     environ = {"SWEEPCTL_CPUS": "8", "OMP_NUM_THREADS": "5"}
     found = with_threads(environ, ["torchrun", "--nproc_per_node", "2", "x.py"], lambda: 0)
     assert (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == ("5", "4")
+
+
+@pytest.mark.parametrize(
+    ("command", "environ", "port"),
+    [
+        ("isaaclab train --task T", {}, None),
+        ("python train.py", {}, None),
+        ("isaaclab train_multigpu --nproc_per_node 2 --task T", {}, "free"),
+        ("torchrun --nproc_per_node=2 x.py", {}, "free"),
+        ("torchrun x.py", {}, "free"),
+        ("python -m torch.distributed.run --nnodes=1 x.py", {}, "free"),
+        ("torchrun --nnodes 2 --nproc_per_node 2 x.py", {}, None),
+        ("isaaclab train_multigpu --nnodes=2 --task T", {}, None),
+        ("torchrun x.py", {"PET_NNODES": "2"}, None),
+        ("torchrun x.py", {"PET_MASTER_PORT": "29777"}, "29777"),
+    ],
+)
+def test_trainings_of_several_processes_do_not_meet_at_one_port(
+    command: str, environ: Mapping[str, str], port: str | None
+) -> None:
+    found = [with_port(environ, shlex.split(command)).get("PET_MASTER_PORT") for _ in range(3)]
+    if port == "free":
+        assert all(1024 <= int(each or 0) != 29500 for each in found)
+    else:
+        assert found == [port] * 3
 
 
 def drivers(root: Path, *files: str) -> Path:

@@ -37,7 +37,7 @@ from sweepctl_pod.run.transcript import Transcript
 from sweepctl_pod.run.verdict import KILLED_FROM_OUTSIDE, Intervention, SettingsRule
 from sweepctl_pod.run_parameters import run_parameters
 from sweepctl_pod.trainer.bytecode import BytecodeCache
-from sweepctl_pod.trainer.environment import with_threads, with_vulkan
+from sweepctl_pod.trainer.environment import with_port, with_threads, with_vulkan
 from sweepctl_pod.trainer.evidence import Evidence
 from sweepctl_pod.trainer.interpreter import TrainerPython
 from sweepctl_pod.trainer.launchers import TrainerKind
@@ -132,6 +132,7 @@ class Training:
                 pod.environ, pod.connection, sweep, run, work=pod.work, folder=self.folder
             )
         )
+        environ = with_port(environ, self.resolved.argv)
         self.environ = with_threads(environ, self.resolved.argv, lambda: gpu_count(environ))
         self._start_environ: dict[str, str] = {}
         self._child: Child | None = None

@@ -1,4 +1,4 @@
-"""Variables of a trainer's environment: threads for each process, the right Vulkan drivers.
+"""Variables of a trainer's environment: threads and a port for its processes, Vulkan's drivers.
 
 NVIDIA's own workflow for clusters does the same as root (Isaac Lab's
 docker/cluster/osmo_multi_gpu_workflow.yaml). What the image or the user has set stays.
@@ -7,10 +7,11 @@ docker/cluster/osmo_multi_gpu_workflow.yaml). What the image or the user has set
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sweepctl_pod.trainer.launchers import processes_of
+from sweepctl_pod.trainer.launchers import meets_alone, processes_of
 
 THREAD_LIBRARIES = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 _VULKAN = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
@@ -32,6 +33,20 @@ def with_threads(
         return dict(environ)
     threads = max(1, (int(asked) if asked.isdigit() else here) // max(1, processes))
     return {**{f"{name}_NUM_THREADS": str(threads) for name in THREAD_LIBRARIES}, **environ}
+
+
+def with_port(environ: Mapping[str, str], argv: Sequence[str]) -> dict[str, str]:
+    """Give the processes that torchrun starts a free port at which they meet.
+
+    Its own is 29500 for all: of two trainings on a machine, or on a node whose network their pods
+    share, one would end with EADDRINUSE. PET_ is how torchrun's options are called in the
+    environment (torch/distributed/argparse_util.py); what the command says stands before it.
+    """
+    if not meets_alone(argv) or environ.get("PET_NNODES", "1") not in ("1", "1:1"):
+        return dict(environ)
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return {"PET_MASTER_PORT": str(free.getsockname()[1]), **environ}
 
 
 def with_vulkan(environ: Mapping[str, str], root: Path = Path("/")) -> dict[str, str]:
