@@ -63,6 +63,7 @@ def test_threads_that_are_set_stay() -> None:
         ("torchrun --nnodes 2 --nproc_per_node 2 x.py", {}, None),
         ("isaaclab train_multigpu --nnodes=2 --task T", {}, None),
         ("torchrun x.py", {"PET_NNODES": "2"}, None),
+        ("torchrun --nnodes 1 x.py", {"PET_NNODES": "2"}, "free"),
         ("torchrun x.py", {"PET_MASTER_PORT": "29777"}, "29777"),
     ],
 )

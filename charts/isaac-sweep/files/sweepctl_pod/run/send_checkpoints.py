@@ -50,7 +50,7 @@ class CheckpointSender:
         self._keep = keep
         self._broken = list(search.broken)
         self._there = sorted(search.kept.get(place.name, []))
-        self._partial: list[int] = []  # those that were begun, and did not get there whole
+        self._partial: set[int] = set()  # those that were begun, and did not get there whole
         # What was found is the past of this attempt; an older one will never be asked for.
         begun_at = search.found.manifest.iteration if search.found else -1
         self._newest_there = begun_at if begun_at in self._there else begun_at - 1
@@ -134,9 +134,9 @@ class CheckpointSender:
         if self._is_tidied and (self._partial or len(self._there) > self._keep):
             with suppress(SweepctlError, OSError):
                 # One may be whole: its answer was lost, or another agent has stored its own.
-                whole = {*self._partial} & {*self._place.numbers()}
+                whole = self._partial.intersection(self._place.numbers())
                 self._there = sorted({*self._there, *whole})
-                self._tidy([number for number in self._partial if number not in whole])
+                self._tidy(sorted(self._partial - whole))
         with suppress(OSError):
             self._wake_up.set()
 
@@ -184,7 +184,7 @@ class CheckpointSender:
         return max(newer, key=lambda manifest: manifest.iteration, default=None)
 
     def _send(self, manifest: Manifest) -> None:
-        self._partial.append(manifest.iteration)
+        self._partial.add(manifest.iteration)
         self._place.store(manifest, self._folder, self._pace(manifest.iteration))
         self._newest_there = manifest.iteration
         # In this order: who sees that another one is sent sees no trouble of the one before.
@@ -198,7 +198,7 @@ class CheckpointSender:
         kept = self._there[-self._keep :]
         with suppress(SweepctlError, OSError):  # what is left takes room, and harms nobody
             self._place.tidy(kept, of_no_use)
-            self._there, self._broken, self._partial = kept, [], []
+            self._there, self._broken, self._partial = kept, [], set()
 
     def _pace(self, iteration: int) -> Callable[[int], None]:
         """Give what an upload calls at each block: it keeps the pace, and ends the overtaken."""

@@ -42,7 +42,7 @@ def with_port(environ: Mapping[str, str], argv: Sequence[str]) -> dict[str, str]
     share, one would end with EADDRINUSE. PET_ is how torchrun's options are called in the
     environment (torch/distributed/argparse_util.py); what the command says stands before it.
     """
-    if not meets_alone(argv) or environ.get("PET_NNODES", "1") not in ("1", "1:1"):
+    if not meets_alone(argv, environ.get("PET_NNODES", "1")):
         return dict(environ)
     with socket.socket() as free:
         free.bind(("", 0))

@@ -119,11 +119,11 @@ def processes_of(argv: Sequence[str]) -> str:
     return next((value for value in found if value), default)
 
 
-def meets_alone(argv: Sequence[str]) -> bool:
-    """Say whether torchrun starts the processes, and all of them on this node."""
+def meets_alone(argv: Sequence[str], nodes: str) -> bool:
+    """Say whether torchrun starts the processes, all on this node; `nodes` if no option says it."""
     if not (_is_train_multigpu(argv, find_launch(argv, None)) or _is_under_torchrun(argv)):
         return False
-    return (option(argv, "--nnodes") or "1") in ("1", "1:1")
+    return (option(argv, "--nnodes") or nodes) in ("1", "1:1")
 
 
 def option(words: Sequence[str], name: str) -> str | None:
